@@ -1,0 +1,1 @@
+"""What every other room stands on: images, artifacts, the engine, randomness, errors, console."""

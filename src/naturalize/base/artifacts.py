@@ -1,0 +1,232 @@
+"""The one writer of artifacts: folders of open formats, written beside their place and moved whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from naturalize.base.errors import ArtifactError, os_errors_named
+
+#: Name of the file that makes a folder an artifact.
+MANIFEST = "artifact.json"
+
+#: Version of the layout of every artifact kind; a change of any table or file raises it.
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``artifact.json`` says: the kind, its format version, what it was made from, its files."""
+
+    kind: str
+    format_version: int
+    fingerprint: str
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    files: dict[str, str]
+
+
+def fingerprint(kind: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Return 16 hex digits naming an artifact by its kind, settings and its inputs' fingerprints."""
+    text = json.dumps(
+        {"kind": kind, "version": FORMAT_VERSION, "settings": settings, "inputs": inputs},
+        sort_keys=True,
+        default=str,
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def writing(
+    path: str | Path,
+    kind: str,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, str] | None = None,
+) -> Iterator[Path]:
+    """Give a temporary folder beside ``path``; on success, move it to ``path`` whole.
+
+    An artifact that is already there is replaced. On an error nothing is left behind, and what
+    was at ``path`` stays. After a SIGKILL a hidden ``.<name>.partial`` folder may remain; the next
+    writer removes it.
+
+    Parameters
+    ----------
+    path
+        Where the artifact shall be.
+    kind
+        ``"catalog"``, ``"split"``, ``"bank"``, … as in ``docs/formats.md``.
+    settings
+        What decided the content: JSON values only, no paths of the machine and no worker counts.
+    inputs
+        Name → fingerprint of each artifact that was read.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise ArtifactError(f"{path}: is a file; name a folder to write to")
+    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
+        raise ArtifactError(
+            f"{path}: holds files that naturalize did not write; name an empty or a new folder"
+        )
+    partial = path.with_name(f".{path.name}.partial")
+    settings, inputs = dict(settings or {}), dict(inputs or {})
+    with os_errors_named(path):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            _write_manifest(partial, kind, settings, inputs)
+            _move_whole(partial, path)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def _write_manifest(
+    folder: Path, kind: str, settings: dict[str, Any], inputs: dict[str, str]
+) -> None:
+    files = {
+        p.relative_to(folder).as_posix(): file_hash(p)
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+    write_json(
+        folder / MANIFEST,
+        {
+            "kind": kind,
+            "format_version": FORMAT_VERSION,
+            "fingerprint": fingerprint(kind, settings, inputs),
+            "settings": settings,
+            "inputs": inputs,
+            "files": files,
+        },
+    )
+
+
+def _move_whole(partial: Path, path: Path) -> None:
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
+    partial.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_manifest(path: str | Path, kind: str | None = None) -> Manifest:
+    """Read ``artifact.json`` of the folder ``path``.
+
+    Raises
+    ------
+    ArtifactError
+        If the folder or its manifest is missing or unreadable, if it is of another ``kind``, or
+        of a format version that this release does not read.
+    """
+    path = Path(path)
+    file = path / MANIFEST
+    if not file.is_file():
+        found = "no such folder" if not path.exists() else f"no {MANIFEST} in it"
+        raise ArtifactError(f"{path}: expected {_article(kind)} written by naturalize, {found}")
+    raw = read_json(file)
+    try:
+        manifest = Manifest(**{k: raw[k] for k in Manifest.__dataclass_fields__})
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{file}: damaged manifest (missing {error})") from error
+    if kind is not None and manifest.kind != kind:
+        raise ArtifactError(f"{path}: expected {_article(kind)}, found {_article(manifest.kind)}")
+    if manifest.format_version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path}: format version {manifest.format_version}, this release reads version "
+            f"{FORMAT_VERSION}; make it again with this release, or install the one that wrote it"
+        )
+    return manifest
+
+
+def _article(kind: str | None) -> str:
+    name = kind or "artifact"
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def is_artifact(path: str | Path, kind: str | None = None) -> bool:
+    """Return whether the folder ``path`` holds a readable artifact (of ``kind``, if given)."""
+    try:
+        read_manifest(path, kind)
+    except ArtifactError:
+        return False
+    return True
+
+
+def file_hash(path: Path) -> str:
+    """Return 16 hex digits of the SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` beside ``path`` and move it there whole."""
+    with os_errors_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            partial.write_bytes(data)
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as readable JSON (keys in the order given, full float precision)."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; ``ArtifactError`` if it is missing or no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: not JSON ({error})") from error
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write an Arrow table as Parquet (zstd), beside its place and moved there whole."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
+    """Read a Parquet table; with ``schema``, check that the columns and types are those.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is missing, damaged, or lacks a column of ``schema``.
+    """
+    try:
+        table = pq.ParquetFile(path).read()
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ArtifactError(f"{path}: not a readable Parquet table ({error})") from error
+    if schema is None:
+        return table
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise ArtifactError(f"{path}: lacks the column(s) {', '.join(missing)}")
+    try:
+        return table.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ArtifactError(f"{path}: a column has another type ({error})") from error

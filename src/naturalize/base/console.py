@@ -1,0 +1,61 @@
+"""The one console and the one progress bar. All talk goes to standard error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+T = TypeVar("T")
+
+console = Console(stderr=True, highlight=False)
+
+
+def progress_bar() -> Progress:
+    """Return the project's progress bar, to be used as a context manager."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        disable=console.quiet or not console.is_terminal,
+    )
+
+
+def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Yield ``items``, showing a bar headed ``what``; off a terminal, a line about every 30 seconds."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    said = time.monotonic()
+    with progress_bar() as bar:
+        task = bar.add_task(what, total=total, note="")
+        for done, item in enumerate(items, start=1):
+            yield item
+            bar.advance(task)
+            if bar.disable and time.monotonic() - said > 30:
+                said = time.monotonic()
+                console.print(f"{what}: {done}/{total or '?'}")
+
+
+def say(text: str) -> None:
+    """Print one line for the user; ``rich`` markup is understood."""
+    console.print(text, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print one warning line for the user."""
+    console.print("[yellow]warning:[/yellow] ", end="")
+    console.print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,103 @@
+"""Contact sheets: many small pictures on one, with captions, for people who would rather look."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_PAPER, _INK, _QUIET = (255, 255, 255), (31, 36, 48), (107, 114, 128)
+
+
+@lru_cache(maxsize=8)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def fit(image: np.ndarray, tile: int) -> Image.Image:
+    """Return ``image`` (RGB uint8 (H, W, 3)) scaled to fit into ``tile`` × ``tile`` pixels."""
+    height, width = image.shape[:2]
+    scale = tile / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    how = Image.Resampling.BOX if scale < 0.5 else Image.Resampling.LANCZOS
+    return Image.fromarray(image).resize(size, how)
+
+
+def contact_sheet(
+    tiles: Sequence[np.ndarray],
+    *,
+    captions: Sequence[str] | None = None,
+    columns: int | None = None,
+    tile: int = 128,
+    title: str | None = None,
+    gap: int = 6,
+) -> np.ndarray:
+    """Lay pictures out on a grid.
+
+    Parameters
+    ----------
+    tiles
+        RGB uint8 (H, W, 3) each, of any size.
+    captions
+        One short text a tile, written under it.
+    columns
+        Tiles a row; about 1.5 times as wide as high by default.
+    tile
+        Side of a tile in pixels.
+    title
+        Heading of the sheet.
+    gap
+        Pixels between tiles.
+
+    Returns
+    -------
+    numpy.ndarray
+        RGB uint8.
+    """
+    columns = columns or max(1, min(len(tiles), math.ceil(math.sqrt(1.5 * len(tiles)))))
+    rows = max(1, math.ceil(len(tiles) / columns))
+    head, foot = (30 if title else 0), (16 if captions else 0)
+    width = columns * (tile + gap) + gap
+    sheet = Image.new("RGB", (width, head + rows * (tile + foot + gap) + gap), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        draw.text((gap, 6), title, fill=_INK, font=_font(16))
+    for i, image in enumerate(tiles):
+        x = gap + (i % columns) * (tile + gap)
+        y = head + gap + (i // columns) * (tile + foot + gap)
+        _paste(sheet, image, x, y, tile)
+        if captions:
+            draw.text((x + 1, y + tile + 1), captions[i], fill=_QUIET, font=_font(11))
+    return np.asarray(sheet)
+
+
+def labelled_rows(
+    rows: Mapping[str, Sequence[np.ndarray]],
+    *,
+    tile: int = 96,
+    title: str | None = None,
+    gap: int = 4,
+) -> np.ndarray:
+    """Lay pictures out in rows, the row's name at its left; RGB uint8 (H, W, 3)."""
+    margin = 16 + max((int(_font(14).getlength(name)) for name in rows), default=0)
+    head = 30 if title else 0
+    longest = max((len(tiles) for tiles in rows.values()), default=0)
+    width = margin + longest * (tile + gap) + gap
+    sheet = Image.new("RGB", (max(width, 200), head + len(rows) * (tile + gap) + gap), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        draw.text((8, 6), title, fill=_INK, font=_font(16))
+    for row, (name, tiles) in enumerate(rows.items()):
+        y = head + gap + row * (tile + gap)
+        draw.text((8, y + tile // 2 - 9), name, fill=_INK, font=_font(14))
+        for column, image in enumerate(tiles):
+            _paste(sheet, image, margin + column * (tile + gap), y, tile)
+    return np.asarray(sheet)
+
+
+def _paste(sheet: Image.Image, image: np.ndarray, x: int, y: int, tile: int) -> None:
+    small = fit(image, tile)
+    sheet.paste(small, (x + (tile - small.width) // 2, y + (tile - small.height) // 2))
