@@ -1,0 +1,1 @@
+"""Networks by name, their weights, the one preprocessing, model folders and the predictor."""

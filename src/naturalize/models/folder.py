@@ -1,0 +1,151 @@
+"""Model folders: ``weights.safetensors`` and ``model.json``, never a pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from naturalize.base.artifacts import file_hash, read_json, read_manifest, write_json, writing
+from naturalize.base.errors import ArtifactError, NaturalizeError, os_errors_named
+from naturalize.models.zoo import Network, NetworkConfig, build
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WEIGHTS, MODEL = "weights.safetensors", "model.json"
+
+
+def save_model(
+    path: str | Path,
+    module: nn.Module,
+    config: NetworkConfig,
+    *,
+    training: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    protocol: str = "honest",
+    settings: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, str] | None = None,
+    also: Callable[[Path], None] | None = None,
+) -> Path:
+    """Write a model folder, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Where the folder shall be.
+    module, config
+        The network; its tensors are written as they are.
+    training
+        Settings, data fingerprints, epochs run, best epoch: JSON values.
+    metrics
+        Validation scores.
+    protocol
+        ``"honest"`` or ``"paper"``: how train, validation and test were kept apart.
+    settings, inputs
+        For the manifest; ``settings`` is the configuration alone by default.
+    also
+        Writes more files into the folder (history, plots) before it is moved to its place.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    described = {"network": asdict(config), **dict(settings or {})}
+    with writing(path, "model", settings=described, inputs=inputs) as folder:
+        state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+        with os_errors_named(path):
+            save_file(state, folder / WEIGHTS, metadata={"architecture": config.architecture})
+        write_json(
+            folder / MODEL,
+            {
+                **asdict(config),
+                "parameters": sum(p.numel() for p in module.parameters()),
+                "protocol": protocol,
+                "training": dict(training or {}),
+                "metrics": dict(metrics or {}),
+            },
+        )
+        if also is not None:
+            also(folder)
+    return path
+
+
+def load_model(path: str | Path) -> tuple[nn.Module, NetworkConfig]:
+    """Open a model folder.
+
+    Returns
+    -------
+    tuple
+        The module in evaluation mode on the CPU, and its configuration.
+
+    Raises
+    ------
+    ArtifactError
+        If the folder is missing, of another kind or format version, or its weights are damaged,
+        incomplete or of another architecture.
+    """
+    path = Path(path)
+    manifest = read_manifest(path, "model")
+    config = _config(path / MODEL)
+    file = path / WEIGHTS
+    if not file.is_file():
+        raise ArtifactError(f"{file}: no such file; copy the model folder again, whole")
+    if manifest.files.get(WEIGHTS) != file_hash(file):
+        raise ArtifactError(
+            f"{file}: damaged weights (not the bytes that were written); copy the folder again"
+        )
+    network = _empty(config, path)
+    _fill(network.module, file)
+    network.module.eval()
+    return network.module, config
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """Return ``model.json`` of the model folder ``path``, checked to be one."""
+    read_manifest(path, "model")
+    return read_json(Path(path) / MODEL)
+
+
+def _config(file: Path) -> NetworkConfig:
+    raw = read_json(file)
+    try:
+        fields = {name: raw[name] for name in NetworkConfig.__dataclass_fields__}
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{file}: damaged description (missing {error})") from error
+    tuples = {name: tuple(fields[name]) for name in ("classes", "mean", "std")}
+    return replace(NetworkConfig(**fields), **tuples)
+
+
+def _empty(config: NetworkConfig, path: Path) -> Network:
+    try:
+        return build(
+            config.architecture, config.classes, weights="none", input_size=config.input_size
+        )
+    except NaturalizeError as error:
+        raise ArtifactError(f"{path}: this model cannot be built here: {error}") from error
+
+
+def _fill(module: nn.Module, file: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{file}: damaged weights ({error})") from error
+    own = module.state_dict()
+    missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+    if missing or extra:
+        what = f"lacks {missing[0]!r}" if missing else f"has an unknown tensor {extra[0]!r}"
+        raise ArtifactError(
+            f"{file}: not the weights of this architecture: {what} "
+            f"({len(missing)} missing, {len(extra)} unknown)"
+        )
+    wrong = [k for k in own if own[k].shape != state[k].shape]
+    if wrong:
+        raise ArtifactError(
+            f"{file}: tensor {wrong[0]!r} has shape {tuple(state[wrong[0]].shape)}, "
+            f"expected {tuple(own[wrong[0]].shape)}"
+        )
+    module.load_state_dict(state)

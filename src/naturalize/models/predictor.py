@@ -1,0 +1,121 @@
+"""The predictor: images in, probabilities and features out, and nothing of how it was trained."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from naturalize.base.console import track
+from naturalize.models import preprocess
+from naturalize.models.zoo import NetworkConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class Predictor:
+    """A network ready to predict.
+
+    Parameters
+    ----------
+    module
+        Takes normalised (N, 3, S, S) to logits (N, C); it is put into evaluation mode.
+    config
+        Classes, input size, normalisation and temperature.
+    device
+        A torch device; the processor by default.
+    """
+
+    def __init__(self, module: nn.Module, config: NetworkConfig, *, device: str = "cpu") -> None:
+        import torch
+
+        self.module = module.to(device, memory_format=torch.channels_last).eval()
+        self.config, self.device = config, device
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "cpu") -> Predictor:
+        """Open the model folder ``path``; see :func:`naturalize.models.folder.load_model`."""
+        from naturalize.models.folder import load_model
+
+        return cls(*load_model(path), device=device)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the probabilities' columns."""
+        return self.config.classes
+
+    def tensor(self, images: Iterable[np.ndarray]) -> torch.Tensor:
+        """Return images (RGB uint8 (H, W, 3), any sizes) as the network's input.
+
+        float32 (N, 3, S, S), normalised, channels last, on the predictor's device.
+        """
+        import torch
+
+        pixels = torch.from_numpy(preprocess.batch(list(images), self.config.input_size))
+        return preprocess.normalise(pixels.to(self.device), self.config.mean, self.config.std)
+
+    def probabilities(
+        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
+    ) -> np.ndarray:
+        """Return the probability of each class for each image.
+
+        Parameters
+        ----------
+        images
+            RGB uint8 (H, W, 3) of any sizes; read lazily, ``batch`` at a time.
+        batch
+            Images a pass.
+        what
+            Heading of a progress bar; none without it.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (N, C); rows sum to one.
+        """
+        import torch
+
+        def run(x: torch.Tensor) -> torch.Tensor:
+            return torch.softmax(self.module(x).float() / self.config.temperature, dim=1)
+
+        return self._over(images, run, len(self.classes), batch, what)
+
+    def features(
+        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
+    ) -> np.ndarray:
+        """Return the pooled features before the classifier, float32 (N, D); see `probabilities`."""
+
+        def run(x: torch.Tensor) -> torch.Tensor:
+            module = self.module
+            return module.forward_head(module.forward_features(x), pre_logits=True).float()
+
+        return self._over(images, run, int(self.module.num_features), batch, what)
+
+    def _over(
+        self,
+        images: Iterable[np.ndarray],
+        run: Callable[[torch.Tensor], torch.Tensor],
+        width: int,
+        batch: int,
+        what: str | None,
+    ) -> np.ndarray:
+        import torch
+
+        source = track(images, what) if what else images
+        rows = []
+        self.module.eval()
+        for piece in _batches(source, batch):
+            with torch.inference_mode():
+                rows.append(run(self.tensor(piece)).cpu().numpy())
+        return np.concatenate(rows) if rows else np.empty((0, width), np.float32)
+
+
+def _batches(images: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+    iterator = iter(images)
+    while piece := list(itertools.islice(iterator, size)):
+        yield piece
