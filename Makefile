@@ -17,3 +17,30 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,ray,dev]'
 	touch $@
+
+demo: install  ## the whole mission on the built-in phantom; prints the path of the report
+	$(BIN)/naturalize demo -o runs/demo
+
+test: install  ## the test suite
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+lint: install  ## style, formatting and import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: install  ## static types
+	$(BIN)/mypy
+
+wheel: install  ## build the wheel and try it in a clean environment
+	$(BIN)/python .ci/check_wheel.py
+
+bench: install  ## every measured figure, as ratios against a named reference
+	$(BIN)/python -m benchmarks
+
+docs: $(STAMP)  ## build the documentation into site/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+clean:  ## remove what the targets made, except the environment
+	rm -rf runs dist build site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,10 +1,9 @@
-"""The one writer of artifacts: folders of open formats, written beside their place and moved whole."""
+"""The one writer of artifacts: folders of open formats, written aside and moved in whole."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """What ``artifact.json`` says: the kind, its format version, what it was made from, its files."""
+    """What ``artifact.json`` says: kind, format version, what it was made from, its files."""
 
     kind: str
     format_version: int
@@ -37,7 +36,7 @@ class Manifest:
 
 
 def fingerprint(kind: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """Return 16 hex digits naming an artifact by its kind, settings and its inputs' fingerprints."""
+    """Return 16 hex digits naming an artifact by kind, settings and its inputs' fingerprints."""
     text = json.dumps(
         {"kind": kind, "version": FORMAT_VERSION, "settings": settings, "inputs": inputs},
         sort_keys=True,
@@ -178,7 +177,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         partial = path.with_name(f".{path.name}.partial")
         try:
             partial.write_bytes(data)
-            os.replace(partial, path)
+            partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -36,8 +36,8 @@ def progress_bar() -> Progress:
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Yield ``items``, showing a bar headed ``what``; off a terminal, a line about every 30 seconds."""
-    if total is None and hasattr(items, "__len__"):
+    """Yield ``items``, showing a bar headed ``what``; off a terminal, a line each 30 seconds."""
+    if total is None and isinstance(items, Sized):
         total = len(items)
     said = time.monotonic()
     with progress_bar() as bar:

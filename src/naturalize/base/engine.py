@@ -10,9 +10,10 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ BACKENDS = ("serial", "processes", "ray")
 _WINDOW = 3
 
 
-def map(  # noqa: A001 - `engine.map` is the name users know
+def map(
     fn: Callable[[T], R],
     items: Iterable[T],
     *,
@@ -106,9 +107,7 @@ def _apply(fn: Callable[[T], R], item: T, name: Callable[[T], str]) -> R:
         raise EngineError(f"{name(item)}: {type(error).__name__}: {error}") from error
 
 
-def _serial(
-    fn: Callable[[T], R], items: Iterable[T], name: Callable[[T], str]
-) -> Iterator[R]:
+def _serial(fn: Callable[[T], R], items: Iterable[T], name: Callable[[T], str]) -> Iterator[R]:
     for item in items:
         yield _apply(fn, item, name)
 
@@ -126,32 +125,31 @@ def _one_thread_each() -> None:
     cv2.setNumThreads(1)
 
 
-def _processes(
-    guarded: _Guarded, chunks: Iterator[list[Any]], workers: int
-) -> Iterator[Any]:
+def _processes(guarded: _Guarded, chunks: Iterator[list[Any]], workers: int) -> Iterator[Any]:
     # forkserver: a fork of a process that holds threads (torch, BLAS, the bar) can deadlock
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread_each)
     try:
-        pending: deque[Any] = deque()
+        pending: deque[tuple[list[Any], Future[list[Any]]]] = deque()
         for piece in chunks:
             pending.append((piece, pool.submit(guarded, piece)))
             if len(pending) >= _WINDOW * workers:
-                yield from _result(*pending.popleft(), guarded.name)
+                yield from _result(pending.popleft(), guarded.name)
         while pending:
-            yield from _result(*pending.popleft(), guarded.name)
+            yield from _result(pending.popleft(), guarded.name)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _result(piece: list[Any], future: Any, name: Callable[[Any], str]) -> list[Any]:
+def _result(sent: tuple[list[Any], Future[list[Any]]], name: Callable[[Any], str]) -> list[Any]:
+    piece, future = sent
     try:
         return future.result()
     except BrokenProcessPool as error:
         raise EngineError(
             f"a worker died (killed, or out of memory) at or after {name(piece[0])}; "
-            "try fewer workers with --workers"
+            "try fewer workers; a script that starts workers needs `if __name__ == '__main__':`"
         ) from error
 
 
@@ -161,7 +159,9 @@ def _ray(guarded: _Guarded, chunks: Iterator[list[Any]], workers: int) -> Iterat
     except ImportError as error:
         raise MissingExtraError("Ray", "ray") from error
     if not ray.is_initialized():
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+        # local workers import from where this process does (a script's own folder included)
+        path = {"env_vars": {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}}
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, runtime_env=path)
     remote = ray.remote(_run_in_ray)
     shared = ray.put(guarded)
     pending: deque[Any] = deque()

@@ -60,10 +60,10 @@ class NaturalizeWarning(UserWarning):
 
 @contextmanager
 def os_errors_named(where: object) -> Iterator[None]:
-    """Turn 'disk full', 'permission denied' and the like into a ``NaturalizeError`` naming ``where``."""
+    """Turn 'disk full', 'permission denied' and the like into an error that names ``where``."""
     advice = {
-        errno.ENOSPC: "free some space or choose another place with -o, then run the same command again",
-        errno.EDQUOT: "your quota is used up; choose another place with -o, then run the command again",
+        errno.ENOSPC: "free some space, or choose another place with -o, and run it again",
+        errno.EDQUOT: "your quota is used up: choose another place with -o, and run it again",
         errno.EACCES: "check who may write there",
         errno.EROFS: "it cannot be written to; choose another place with -o",
     }
@@ -73,7 +73,9 @@ def os_errors_named(where: object) -> Iterator[None]:
         if error.errno not in advice:
             raise
         what = os.strerror(error.errno).lower()
-        raise NaturalizeError(f"{error.filename or where}: {what}: {advice[error.errno]}") from error
+        raise NaturalizeError(
+            f"{error.filename or where}: {what}: {advice[error.errno]}"
+        ) from error
 
 
 def closest(word: str, choices: list[str]) -> str:

@@ -89,7 +89,8 @@ def decode_image(
                 facts = _facts(opened, len(data))
                 if facts.width * facts.height > max_pixels:
                     raise ImageReadError(
-                        name, f"too large: {facts.width} × {facts.height} pixels (limit {max_pixels})"
+                        name,
+                        f"too large: {facts.width} × {facts.height} pixels (limit {max_pixels})",
                     )
                 opened.load()
                 array = _to_rgb(ImageOps.exif_transpose(opened) if facts.exif_rotated else opened)
@@ -157,16 +158,14 @@ def _encoder(image: Image.Image) -> str:
 
 
 def encode_image(image: np.ndarray, format: str = "png", *, quality: int = 95) -> bytes:
-    """Encode RGB uint8 (H, W, 3) or a label image uint8/uint16 (H, W) as PNG, JPEG or WebP bytes."""
+    """Encode RGB uint8 (H, W, 3), or labels uint8/uint16 (H, W), as PNG, JPEG or WebP bytes."""
     from naturalize.base.errors import SettingsError
 
     name = {"jpg": "jpeg"}.get(format.lower(), format.lower())
     if name not in ("png", "jpeg", "webp"):
         raise SettingsError(f"format: expected png, jpeg or webp, got {format!r}")
     buffer = io.BytesIO()
-    options: dict[str, object] = (
-        {"compress_level": 3} if name == "png" else {"quality": quality}
-    )
+    options: dict[str, object] = {"compress_level": 3} if name == "png" else {"quality": quality}
     if name == "jpeg":
         options["subsampling"] = "4:2:0"
     Image.fromarray(image).save(buffer, format=name, **options)

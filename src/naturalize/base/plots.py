@@ -16,7 +16,7 @@ SEQUENTIAL = "BuPu"
 #: RGB of each kind of cell in overlays.
 KIND_COLOURS = {"wbc": (107, 63, 160), "rbc": (220, 60, 50), "platelet": (20, 140, 130)}
 
-#: Eleven colours that stay apart, also for colour-blind eyes when neighbours (after Paul Tol, 2021).
+#: Eleven colours that stay apart, for colour-blind eyes too (after Paul Tol, 2021).
 _CLASS_COLOURS = (
     "#332288", "#88ccee", "#cc6677", "#aa4499", "#117733", "#ddaa33",
     "#44aa99", "#882255", "#999933", "#ee7733", "#4477aa",

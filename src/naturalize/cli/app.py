@@ -1,0 +1,76 @@
+"""The command line's table of contents: which commands there are, and how errors end."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+#: Group heading → commands, in the order of the work. Each lives in its own file of this folder.
+COMMANDS = {
+    "All in one": ["run", "demo"],
+    "Stage by stage": [
+        "catalog", "split", "segment", "bank", "compose", "train", "evaluate", "compare",
+        "explain", "report",
+    ],
+    "Data and models": ["data", "phantom", "predict"],
+}  # fmt: skip
+
+
+def build_app() -> typer.Typer:
+    """Return the typer application with every command registered."""
+    app = typer.Typer(
+        name="naturalize",
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+        help="From a few, imbalanced images of blood cells to a classifier that can be trusted, "
+        "with every synthetic pixel accounted for.",
+        epilog="Start with `naturalize demo`. Every command has `--help` with examples.",
+    )
+    app.callback()(_options)
+    for heading, names in COMMANDS.items():
+        for name in names:
+            module = import_module(f"naturalize.cli.{name}")
+            if hasattr(module, "app"):
+                app.add_typer(module.app, name=name, rich_help_panel=heading)
+            else:
+                app.command(name, rich_help_panel=heading)(getattr(module, name))
+    return app
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no talk.")] = False,
+) -> None:
+    from naturalize.base.console import console
+
+    if version:
+        import naturalize
+
+        typer.echo(f"naturalize {naturalize.__version__}")
+        raise typer.Exit
+    console.quiet = quiet
+
+
+def run_app(arguments: list[str] | None = None) -> None:
+    """Run the command line; a user's mistake ends in one line and exit code 2."""
+    from naturalize.base.errors import NaturalizeError
+
+    try:
+        build_app()(args=arguments)
+    except NaturalizeError as error:
+        _fail(f"error: {error}", 2)
+    except KeyboardInterrupt:
+        _fail("stopped; the same command goes on from here", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _fail(message: str, code: int) -> None:
+    print(message.replace("\n", " "), file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,38 @@
+"""``naturalize demo``: the whole mission on procedural smears."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Study folder.")] = Path("runs/demo"),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes to use.  [default: all processors]")
+    ] = None,
+) -> None:
+    """Run the whole mission on procedural smears and write a report.
+
+    Makes a phantom of 11 classes, finds and cuts its cells, composes new images, trains a small
+    network without and with them, evaluates, explains and reports: a few minutes on two cores.
+    It proves that the code works; it says nothing about blood.
+
+    **Examples**
+
+    \b
+        naturalize demo
+        naturalize demo -o /tmp/demo --workers 2
+    """
+    from importlib.resources import as_file, files
+
+    from naturalize.base.console import say
+    from naturalize.study.run import run_study
+    from naturalize.study.settings import load_study
+
+    overrides = [f"engine.workers={workers}"] if workers else []
+    with as_file(files("naturalize.study.presets") / "demo.yaml") as preset:
+        study = load_study(preset, overrides)
+    say(f"report: {run_study(study, out)}")

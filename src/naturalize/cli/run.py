@@ -1,0 +1,49 @@
+"""``naturalize run``: a study file to a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    study: Annotated[Path, typer.Argument(help="The study's YAML file.", show_default=False)],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. data.root=images."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Study folder.  [default: runs/NAME]")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None,
+    force: Annotated[
+        list[str] | None, typer.Option(help="Run this stage again, though nothing changed.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes to use.  [default: all processors]")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="serial, processes or ray.")] = None,
+) -> None:
+    """Run all stages of a study, from images to a report.
+
+    A stage whose settings and inputs have not changed is not run again; a killed run goes on where
+    it stopped. Relative paths in the study file count from the current folder.
+
+    **Examples**
+
+    \b
+        naturalize run studies/pbc11.yaml --set data.root=PBC_dataset_normal_DIB
+        naturalize run studies/phantom.yaml -o runs/try --until bank
+        naturalize run studies/pbc11.yaml --force report --set engine.workers=4
+    """
+    from naturalize.base.console import say
+    from naturalize.study.run import run_study
+    from naturalize.study.settings import load_study
+
+    overrides = list(settings or [])
+    overrides += [f"engine.workers={workers}"] if workers else []
+    overrides += [f"engine.backend={engine}"] if engine else []
+    result = run_study(load_study(study, overrides), out, until=until, force=force or ())
+    say(f"report: {result}" if until is None else f"study folder: {result}")

@@ -1,0 +1,55 @@
+"""Seconds and peak memory of a stage, this process and its workers together."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+
+
+@dataclass
+class Reading:
+    """What was measured: wall seconds and peak resident memory in MB (2**20 bytes)."""
+
+    seconds: float = 0.0
+    peak_mb: float = 0.0
+
+
+@contextmanager
+def metered() -> Iterator[Reading]:
+    """Measure the block; the reading is filled when it ends.
+
+    On Linux the kernel's high-water mark is reset first, so that the peak is the block's own;
+    elsewhere it is the peak since the process began. Workers that ended within the block count by
+    the largest of them.
+    """
+    reading = Reading()
+    _reset_high_water()
+    start = time.monotonic()
+    try:
+        yield reading
+    finally:
+        reading.seconds = time.monotonic() - start
+        children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        reading.peak_mb = max(_high_water_mb(), children)
+
+
+def _reset_high_water() -> None:
+    try:
+        _CLEAR.write_text("5")
+    except OSError:
+        return
+
+
+def _high_water_mb() -> float:
+    try:
+        lines = _STATUS.read_text().splitlines()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return next(float(x.split()[1]) / 1024 for x in lines if x.startswith("VmHWM"))

@@ -1,0 +1,77 @@
+"""``run_study``: the whole mission in one call."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import naturalize
+from naturalize.base.artifacts import read_json, write_bytes, write_json
+from naturalize.base.errors import ArtifactError
+from naturalize.study.runner import run_stages
+from naturalize.study.settings import StudySettings, dump_study
+from naturalize.study.stages import Stages
+
+_LIBRARIES = ("numpy", "opencv-python-headless", "scikit-image", "scikit-learn", "pyarrow")
+_LIBRARIES_OF_TRAINING = ("torch", "timm", "lightning")
+
+
+def run_study(
+    study: StudySettings,
+    folder: str | Path | None = None,
+    *,
+    until: str | None = None,
+    force: Sequence[str] = (),
+) -> Path:
+    """Run all stages of a study and write its report.
+
+    Stages whose settings and inputs have not changed are not run again; a study that was killed
+    goes on where it stopped.
+
+    Parameters
+    ----------
+    study
+        The settings, from :func:`naturalize.study.settings.load_study`.
+    folder
+        The study folder; ``runs/<name>`` by default.
+    until
+        Stop after this stage; no report is written then.
+    force
+        Stages to run again.
+
+    Returns
+    -------
+    pathlib.Path
+        The report, or the study folder when ``until`` is given.
+    """
+    folder = Path(folder) if folder is not None else Path("runs") / study.name
+    stages = Stages(study, folder).all()
+    costs = run_stages(folder, stages, until=until, force=force)
+    write_bytes(folder / "study.yaml", dump_study(study).encode())
+    write_json(folder / "study.json", {"name": study.name, "stages": costs, "versions": versions()})
+    if until:
+        return folder
+    from naturalize.report import write_report
+
+    return write_report(folder)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this package, Python and the libraries that decide numbers."""
+    found = {"naturalize": naturalize.__version__, "python": platform.python_version()}
+    for library in (*_LIBRARIES, *_LIBRARIES_OF_TRAINING):
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def load_costs(folder: Path) -> dict[str, dict[str, object]]:
+    """Return what each stage of a study folder cost; empty if the study never ended."""
+    try:
+        return read_json(folder / "study.json")["stages"]
+    except ArtifactError:
+        return {}

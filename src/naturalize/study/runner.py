@@ -1,0 +1,158 @@
+"""Run stages in order: skip what has not changed, go on where a killed run stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from naturalize.base.artifacts import (
+    MANIFEST,
+    file_hash,
+    fingerprint,
+    read_json,
+    read_manifest,
+    write_json,
+)
+from naturalize.base.console import say
+from naturalize.base.errors import ArtifactError, NaturalizeError, os_errors_named, unknown
+from naturalize.study.meter import metered
+
+#: Folders inside a study folder that are not artifacts.
+STATE, WORK = ".state", ".work"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a study.
+
+    ``settings`` and the fingerprints of the outputs of ``needs`` decide its result; ``watch`` adds
+    what lies outside the study folder, such as the listing of the images. ``make(output, work)``
+    writes ``output`` (a folder or a file inside the study folder) and may keep finished pieces
+    in ``work`` for a later try.
+    """
+
+    name: str
+    output: str
+    needs: tuple[str, ...]
+    settings: dict[str, Any]
+    make: Callable[[Path, Path], object]
+    watch: Callable[[], str] = field(default=lambda: "")
+
+
+def run_stages(
+    folder: Path,
+    stages: Sequence[Stage],
+    *,
+    until: str | None = None,
+    force: Sequence[str] = (),
+) -> dict[str, dict[str, Any]]:
+    """Run ``stages`` in the study ``folder``; return what each cost.
+
+    Parameters
+    ----------
+    folder
+        The study folder; made if missing.
+    stages
+        In an order in which every stage comes after those it needs.
+    until
+        Name of the last stage to run; all by default.
+    force
+        Names of stages to run again even if nothing changed.
+
+    Returns
+    -------
+    dict
+        Stage → ``{"seconds", "peak_mb", "fingerprint", "skipped"}``; a skipped stage tells what it
+        cost when it ran.
+    """
+    names = [stage.name for stage in stages]
+    for name in [*force, *([until] if until else [])]:
+        if name not in names:
+            raise unknown("stage", name, names)
+    outputs = {stage.name: folder / stage.output for stage in stages}
+    costs: dict[str, dict[str, Any]] = {}
+    with os_errors_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        for number, stage in enumerate(stages, start=1):
+            inputs = {need: fingerprint_of(outputs[need]) for need in stage.needs}
+            costs[stage.name] = _run_one(
+                folder, stage, inputs, forced=stage.name in force, count=f"{number}/{len(stages)}"
+            )
+            if stage.name == until:
+                break
+    return costs
+
+
+def _run_one(
+    folder: Path, stage: Stage, inputs: dict[str, str], *, forced: bool, count: str
+) -> dict[str, Any]:
+    key = fingerprint(stage.name, {"settings": stage.settings, "watch": stage.watch()}, inputs)
+    output, work = folder / stage.output, folder / WORK / stage.name
+    state_file = folder / STATE / f"{stage.name}.json"
+    state = _state(state_file)
+    if not forced and state.get("key") == key and state.get("made") == _made(output):
+        say(f"[dim]{count}[/dim] {stage.name}: unchanged")
+        return {**state["cost"], "skipped": True}
+    if forced:
+        shutil.rmtree(work, ignore_errors=True)
+    say(f"[dim]{count}[/dim] [bold]{stage.name}[/bold]")
+    with os_errors_named(folder), metered() as reading:
+        work.mkdir(parents=True, exist_ok=True)
+        stage.make(output, work)
+    cost = {
+        "seconds": round(reading.seconds, 2),
+        "peak_mb": round(reading.peak_mb, 1),
+        "fingerprint": fingerprint_of(output),
+    }
+    write_json(state_file, {"key": key, "made": _made(output), "cost": cost})
+    shutil.rmtree(work, ignore_errors=True)
+    return {**cost, "skipped": False}
+
+
+def fingerprint_of(output: Path) -> str:
+    """Return the fingerprint of an artifact folder, or the hash of a plain file."""
+    if output.is_dir():
+        return read_manifest(output).fingerprint
+    if not output.is_file():
+        raise ArtifactError(f"{output}: missing; run the stages before this one first")
+    return file_hash(output)
+
+
+def _made(output: Path) -> str | None:
+    """Name what stands at ``output`` now, so that a changed or removed artifact is made again."""
+    manifest = output / MANIFEST
+    if manifest.is_file():
+        return file_hash(manifest)
+    return file_hash(output) if output.is_file() else None
+
+
+def _state(file: Path) -> dict[str, Any]:
+    try:
+        return read_json(file)
+    except (ArtifactError, json.JSONDecodeError):
+        return {}
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep two runs out of one folder; the lock goes with the process, also when it is killed."""
+    (folder / STATE).mkdir(exist_ok=True)
+    with (folder / STATE / "lock").open("w") as file:
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this system
+            yield
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise NaturalizeError(
+                f"{folder}: another run is at work in this folder; wait for it or use -o"
+            ) from error
+        yield

@@ -1,0 +1,227 @@
+"""The study file: a versioned schema whose errors name the key, what was expected and what came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from naturalize.base.errors import SettingsError, closest
+from naturalize.training.settings import TrainSettings
+
+#: Version of the study schema; a file of another version is refused.
+STUDY_VERSION = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PhantomSettings(_Part):
+    """Make procedural smears instead of reading real images."""
+
+    per_class: int | dict[str, int] = 24
+    seed: int = 0
+    width: Annotated[int, Field(ge=64)] = 360
+    height: Annotated[int, Field(ge=64)] = 363
+
+
+class DataSettings(_Part):
+    """Where the images are and what their classes are."""
+
+    root: Path | None = None
+    phantom: PhantomSettings | None = None
+    scheme: str = "folders"
+    reader: str = "auto"
+    strict: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSettings:
+        if self.root is not None and self.phantom is not None:
+            raise ValueError("name either root or phantom, not both")
+        return self
+
+
+class SplitSettings(_Part):
+    """How images are parted into train, val and test."""
+
+    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    conflicts: Literal["refuse", "drop"] = "refuse"
+    use: Literal["random", "given"] = "random"
+
+
+class SegmentSettings(_Part):
+    """Which segmenter cuts the cells out."""
+
+    segmenter: str = "classical"
+    settings: dict[str, Any] = {}
+
+
+class ComposeSettings(_Part):
+    """How many composites of which classes, and how they are made."""
+
+    mode: str = "paper"
+    name: str | None = None
+    add: Annotated[int, Field(ge=1)] | None = None
+    per_class: Annotated[int, Field(ge=1)] | None = None
+    balance: bool = False
+    classes: list[str] | None = None
+    settings: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_target(self) -> ComposeSettings:
+        given = [k for k in ("name", "add", "per_class", "balance") if getattr(self, k)]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"name one target: name, add, per_class or balance (found: {found})")
+        return self
+
+
+class ExplainSettings(_Part):
+    """Which predictions are explained, and how."""
+
+    methods: list[str] | None = None
+    per_class: Annotated[int, Field(ge=0)] = 1
+    mistakes: Annotated[int, Field(ge=0)] = 8
+    run: str | None = None
+
+
+class EngineSettings(_Part):
+    """Where work is done; never changes a result."""
+
+    backend: Literal["serial", "processes", "ray"] = "processes"
+    workers: Annotated[int, Field(ge=1)] | None = None
+
+
+class StudySettings(_Part):
+    """One study: everything that decides its results, and the engine that does not."""
+
+    version: Literal[1] = STUDY_VERSION
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    seed: int = 0
+    protocol: Literal["honest", "paper"] = "honest"
+    data: DataSettings
+    split: SplitSettings = SplitSettings()
+    segment: SegmentSettings = SegmentSettings()
+    compose: ComposeSettings | None = None
+    runs: Annotated[dict[str, TrainSettings], Field(min_length=1)]
+    explain: ExplainSettings | None = ExplainSettings()
+    engine: EngineSettings = EngineSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudySettings:
+        for run, settings in self.runs.items():
+            if not run.replace("-", "").replace("_", "").replace(".", "").isalnum():
+                raise ValueError(f"run name {run!r}: use letters, digits, '.', '-' and '_'")
+            if settings.composites and self.compose is None:
+                raise ValueError(f"run {run!r} asks for composites, but there is no compose part")
+        if self.explain and self.explain.run and self.explain.run not in self.runs:
+            hint = closest(self.explain.run, list(self.runs))
+            raise ValueError(f"explain.run: no run named {self.explain.run!r}{hint}")
+        if self.protocol == "paper" and self.compose is None:
+            raise ValueError("protocol paper pools composites with real images: add a compose part")
+        return self
+
+
+def load_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySettings:
+    """Read a study file and apply ``key.sub=value`` overrides.
+
+    Raises
+    ------
+    SettingsError
+        For a missing file, broken YAML, an unknown key (the right one is suggested), or a value
+        that does not fit; the message names file, key and what was expected.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: no such study file") from error
+    except IsADirectoryError as error:
+        raise SettingsError(f"{path}: is a folder; name the study's YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        problem = getattr(error, "problem", None) or error
+        raise SettingsError(f"{path}{line}: not YAML ({problem})") from error
+    if not isinstance(raw, dict):
+        raise SettingsError(f"{path}: expected keys such as name, data and runs; found no mapping")
+    for override in overrides:
+        _override(raw, override)
+    return parse_study(raw, source=str(path))
+
+
+def parse_study(raw: dict[str, Any], *, source: str = "study") -> StudySettings:
+    """Check a study given as plain values; see :func:`load_study`."""
+    try:
+        return StudySettings.model_validate(raw)
+    except ValidationError as error:
+        raise SettingsError(f"{source}: {_first_problem(error)}") from error
+
+
+def dump_study(settings: StudySettings) -> str:
+    """Return the study, defaults included, as YAML that :func:`load_study` reads back."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _override(raw: dict[str, Any], text: str) -> None:
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise SettingsError(f"--set {text}: expected key=value, such as data.root=images")
+    at: Any = raw
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        if at.get(parent) is None:
+            at[parent] = {}
+        at = at[parent]
+        if not isinstance(at, dict):
+            raise SettingsError(f"--set {text}: {parent} is a value, it has no key {last!r}")
+    try:
+        at[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--set {text}: the value is not YAML") from error
+    if last == "root" and parents == ["data"]:
+        at.pop("phantom", None)
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems = error.errors()
+    # a misspelt key explains a 'missing' one: say that first
+    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    place = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        choices = _keys_at(first["loc"][:-1])
+        hint = closest(str(first["loc"][-1]), choices)
+        return f"unknown key {place!r}{hint}; known here: {', '.join(choices)}{more}"
+    if first["type"] == "missing":
+        return f"key {place!r} is missing{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    found = "" if isinstance(first["input"], dict) else f", found {first['input']!r}"
+    return f"{place}: {message}{found}{more}" if place else f"{message}{more}"
+
+
+def _keys_at(place: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the schema knows at ``place``, a path of keys from the top."""
+    model: type[BaseModel] = StudySettings
+    steps = list(place)
+    while steps:
+        step = str(steps.pop(0))
+        if model is StudySettings and step == "runs":
+            model = TrainSettings
+            steps = steps[1:]
+            continue
+        model = _models_in(model.model_fields[step].annotation)[0]
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    from typing import get_args
+
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for argument in get_args(annotation) for m in _models_in(argument)]

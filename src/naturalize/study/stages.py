@@ -1,0 +1,292 @@
+"""The stages of a study, in order, and nothing of their insides."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from naturalize.base.errors import InputError
+from naturalize.study.runner import Stage, fingerprint_of
+from naturalize.study.settings import StudySettings
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+    from naturalize.compose.plan import Plan
+    from naturalize.dataset.catalog import Catalog
+    from naturalize.dataset.split import Split
+
+
+class Stages:
+    """Builds the list of stages for one study in one folder."""
+
+    def __init__(self, study: StudySettings, folder: Path) -> None:
+        self.study, self.folder = study, folder
+
+    def all(self) -> list[Stage]:
+        """Return every stage that this study asks for, each after those it needs."""
+        study = self.study
+        stages = [self._phantom()] if study.data.phantom else []
+        stages += [self._catalog(), self._audit(), self._split()]
+        if study.compose:
+            stages += [self._segment(), self._bank(), self._plan()]
+        stages += [self._train(run) for run in study.runs]
+        stages += [self._evaluate(run) for run in study.runs]
+        stages += [self._compare()]
+        if study.explain:
+            stages += [self._explain()]
+        return stages
+
+    # -- where things are -------------------------------------------------------------------
+
+    @property
+    def data_root(self) -> Path:
+        """The folder of images: the user's, or the phantom's."""
+        if self.study.data.phantom:
+            return self.folder / "data"
+        if self.study.data.root is None:
+            raise InputError(
+                "no images named: add data.root to the study, or --set data.root=FOLDER "
+                "(naturalize data fetch pbc downloads the PBC images)"
+            )
+        return self.study.data.root
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The catalog, opened once."""
+        from naturalize.dataset.catalog import Catalog
+
+        return Catalog.load(self.folder / "catalog", root=self.data_root)
+
+    @cached_property
+    def split(self) -> Split:
+        """The split, opened once."""
+        from naturalize.dataset.split import Split
+
+        return Split.load(self.folder / "split")
+
+    @cached_property
+    def bank(self) -> CellBank:
+        """The cell bank, opened once."""
+        from naturalize.cells.bank import CellBank
+
+        return CellBank.load(self.folder / "bank", root=self.catalog.root)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan of composites, opened once."""
+        from naturalize.compose.plan import Plan
+
+        return Plan.load(self.folder / "plan")
+
+    def _inputs(self, *names: str) -> dict[str, str]:
+        return {name: fingerprint_of(self.folder / name) for name in names}
+
+    @property
+    def _engine(self) -> dict[str, Any]:
+        return self.study.engine.model_dump()
+
+    # -- the stages ---------------------------------------------------------------------------
+
+    def _phantom(self) -> Stage:
+        settings = self.study.data.phantom
+        assert settings is not None
+
+        def make(output: Path, _work: Path) -> None:
+            from naturalize.dataset.phantom import write_phantom
+
+            write_phantom(
+                output,
+                per_class=settings.per_class,
+                seed=settings.seed,
+                size=(settings.width, settings.height),
+                **self._engine,
+            )
+
+        return Stage("phantom", "data", (), settings.model_dump(), make)
+
+    def _catalog(self) -> Stage:
+        data = self.study.data
+        settings = data.model_dump(include={"scheme", "reader", "strict"})
+
+        def make(output: Path, _work: Path) -> None:
+            from naturalize.dataset.catalog import Catalog
+
+            Catalog.build(self.data_root, **settings, **self._engine).save(output)
+
+        needs = ("phantom",) if data.phantom else ()
+        return Stage("catalog", "catalog", needs, settings, make, lambda: listing(self.data_root))
+
+    def _audit(self) -> Stage:
+        def make(output: Path, _work: Path) -> None:
+            from naturalize.dataset.audit import write_audit
+
+            write_audit(self.catalog, output, inputs=self._inputs("catalog"))
+
+        return Stage("audit", "audit", ("catalog",), {}, make)
+
+    def _split(self) -> Stage:
+        settings = {**self.study.split.model_dump(mode="json"), "seed": self.study.seed}
+
+        def make(output: Path, _work: Path) -> None:
+            from naturalize.dataset.split import Split
+
+            Split.build(self.catalog, **settings).save(output, inputs=self._inputs("catalog"))
+
+        return Stage("split", "split", ("catalog",), settings, make)
+
+    def _segment(self) -> Stage:
+        settings = self.study.segment.model_dump()
+
+        def make(output: Path, work: Path) -> None:
+            from naturalize.cells.segment import segment_images
+            from naturalize.cells.segmenters import segmenter
+
+            usable = self.catalog.usable()
+            segment_images(
+                list(zip(usable["image_id"].to_pylist(), usable["path"].to_pylist(), strict=True)),
+                self.catalog.root,
+                segmenter(settings["segmenter"], **settings["settings"]),
+                output,
+                work=work,
+                inputs=self._inputs("catalog"),
+                **self._engine,
+            )
+
+        return Stage("segment", "cells", ("catalog",), settings, make)
+
+    def _bank(self) -> Stage:
+        def make(output: Path, _work: Path) -> None:
+            from naturalize.cells.bank import CellBank
+
+            bank = CellBank.build(self.folder / "cells", self.catalog, self.split, part="train")
+            bank.save(output, inputs=self._inputs("cells", "catalog", "split"))
+
+        return Stage("bank", "bank", ("segment", "catalog", "split"), {"part": "train"}, make)
+
+    def _plan(self) -> Stage:
+        compose = self.study.compose
+        assert compose is not None
+        settings = {**compose.model_dump(), "seed": self.study.seed}
+
+        def make(output: Path, _work: Path) -> None:
+            from naturalize.compose.plan import plan_composites
+
+            plan_composites(
+                self.bank, self.split, self.catalog, output, settings, self._inputs("bank", "split")
+            )
+
+        return Stage("plan", "plan", ("bank", "split"), settings, make)
+
+    def _train(self, run: str) -> Stage:
+        settings = self.study.runs[run]
+
+        def make(output: Path, work: Path) -> None:
+            from naturalize.training.fit import train
+
+            composed = settings.composites
+            train(
+                settings,
+                self.catalog,
+                self.split,
+                plan=self.plan if composed else None,
+                bank=self.bank if composed else None,
+                out=output,
+                work=work,
+                protocol=self.study.protocol,
+                inputs=self._inputs("catalog", "split", *(["plan"] if composed else [])),
+            )
+
+        needs = ("catalog", "split", *(("bank", "plan") if settings.composites else ()))
+        decides = {**settings.model_dump(mode="json"), "protocol": self.study.protocol}
+        return Stage(f"train-{run}", f"models/{run}", needs, decides, make)
+
+    def _evaluate(self, run: str) -> Stage:
+        settings = {"part": "test", "seed": self.study.seed, "protocol": self.study.protocol}
+
+        def make(output: Path, work: Path) -> None:
+            from naturalize.evaluation.evaluate import evaluate
+            from naturalize.models.predictor import Predictor
+
+            evaluate(
+                Predictor.load(self.folder / "models" / run),
+                self.items("test"),
+                self.catalog.root,
+                output,
+                protocol=self.study.protocol,
+                seed=self.study.seed,
+                work=work,
+                inputs=self._inputs(f"models/{run}", "split", "catalog"),
+            )
+
+        needs = (f"train-{run}", "split", "catalog")
+        return Stage(f"evaluate-{run}", f"evaluations/{run}", needs, settings, make)
+
+    def _compare(self) -> Stage:
+        runs = list(self.study.runs)
+
+        def make(output: Path, _work: Path) -> None:
+            from naturalize.evaluation.compare import write_comparisons
+
+            paths = {run: self.folder / "evaluations" / run for run in runs}
+            write_comparisons(paths, output, seed=self.study.seed)
+
+        needs = tuple(f"evaluate-{run}" for run in runs)
+        settings = {"runs": runs, "seed": self.study.seed}
+        return Stage("compare", "comparisons.json", needs, settings, make)
+
+    def _explain(self) -> Stage:
+        settings = self.study.explain
+        assert settings is not None
+
+        def make(output: Path, work: Path) -> None:
+            from naturalize.explain.write import explain_evaluation
+
+            run = settings.run or best_run(self.folder, list(self.study.runs))
+            explain_evaluation(
+                self.folder / "models" / run,
+                self.folder / "evaluations" / run,
+                self.catalog.root,
+                output,
+                methods=settings.methods,
+                per_class=settings.per_class,
+                mistakes=settings.mistakes,
+                seed=self.study.seed,
+                work=work,
+                inputs=self._inputs(f"models/{run}", f"evaluations/{run}"),
+            )
+
+        needs = tuple(f"evaluate-{run}" for run in self.study.runs)
+        decides = {**settings.model_dump(), "seed": self.study.seed}
+        return Stage("explain", "explanations", needs, decides, make)
+
+    def items(self, part: str) -> list[Any]:
+        """Return the evaluation items of one part of the split, in the catalog's order."""
+        from naturalize.evaluation.evaluate import Item
+
+        wanted = set(self.split.ids(part))
+        usable = self.catalog.usable().select(["image_id", "path", "label"]).to_pylist()
+        return [Item(**row) for row in usable if row["image_id"] in wanted]
+
+
+def best_run(folder: Path, runs: list[str]) -> str:
+    """Return the run with the best validation macro-F1 (the test images decide nothing)."""
+    from naturalize.base.artifacts import read_json
+
+    def score(run: str) -> float:
+        return float(read_json(folder / "models" / run / "model.json")["metrics"]["macro_f1"])
+
+    return max(runs, key=score)
+
+
+def listing(root: Path) -> str:
+    """Return a digest of the names, sizes and times of all files below ``root``."""
+    if not root.exists():
+        raise InputError(f"{root}: no such folder; name the folder of images in data.root")
+    files = sorted(p for p in ([root] if root.is_file() else root.rglob("*")) if p.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        stat = file.stat()
+        digest.update(f"{file.relative_to(root)}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
