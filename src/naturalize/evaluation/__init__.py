@@ -1,0 +1,1 @@
+"""Scores with intervals, paired comparisons, calibration and mistakes, from real images."""

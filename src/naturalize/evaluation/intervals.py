@@ -1,0 +1,201 @@
+"""How sure a score is: bootstrap intervals over images or groups, and Wilson's beside them.
+
+Scores depend on the confusion counts alone, so a resample of N images is one draw of counts from a
+multinomial distribution over the C² cells of the confusion matrix: the same distribution as drawing
+images with replacement, without touching an image. Groups (patients, duplicates) are drawn whole.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from naturalize.base.errors import InputError, SettingsError
+from naturalize.base.rng import rng
+from naturalize.evaluation import metrics
+
+#: Resamples by default: 95 % limits then wobble by a few per cent of the interval's width.
+RESAMPLES = 2000
+
+#: Resamples held in memory at a time; part of how draws are made, so a constant.
+_CHUNK = 250
+
+
+def bootstrap(
+    labels: Sequence[str],
+    y_true: Sequence[str],
+    y_pred: Sequence[str],
+    *,
+    groups: Sequence[str | None] | None = None,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Percentile bootstrap intervals of every score (Efron & Tibshirani 1993, ch. 13).
+
+    Parameters
+    ----------
+    labels
+        The classes in order; length C.
+    y_true, y_pred
+        Class names; length N.
+    groups
+        What belongs together (patient, slide, duplicate): length N; images of one group are drawn
+        together. None, or null for an image: that image is a group of its own.
+    resamples, level, seed
+        Number of resamples, coverage aimed at (0–1), seed of the draws.
+
+    Returns
+    -------
+    dict
+        JSON-able: ``intervals`` {score: [low, high]} for `metrics.SUMMARY`; ``per_class`` {label:
+        {precision, recall, f1: [low, high]}} for the labels that occur; ``accuracy_wilson``
+        [low, high]; ``method`` (one sentence); ``units`` (how many images or groups were drawn).
+
+    Raises
+    ------
+    InputError
+        If there is nothing to score, a name is no label, or lengths differ.
+    SettingsError
+        For fewer than 100 resamples, or a level outside (0, 1).
+
+    Examples
+    --------
+    >>> result = bootstrap(["EO", "LY"], ["EO", "LY"] * 50, ["EO", "LY"] * 45 + ["EO", "EO"] * 5)
+    >>> [round(v, 2) for v in result["intervals"]["accuracy"]]
+    [0.91, 0.99]
+    """
+    if resamples < 100:
+        raise SettingsError(f"resamples: expected 100 or more, got {resamples}")
+    if not 0 < level < 1:
+        raise SettingsError(f"level: expected a share between 0 and 1, got {level}")
+    true = metrics.label_indices(labels, y_true, what="y_true")
+    predicted = metrics.label_indices(labels, y_pred, what="y_pred")
+    counts = metrics.confusion_matrix(true, predicted, len(labels))
+    if not counts.sum():
+        raise InputError("bootstrap: expected at least one labelled prediction, got none")
+    units = group_numbers(groups, len(true))
+    by_image = units.max() + 1 == len(units)
+    cells = true * len(labels) + predicted
+    draw = rng(seed, "bootstrap")
+    if by_image:
+        drawn = draw_images(counts.ravel(), resamples, draw)
+    else:
+        drawn = draw_groups(cells, units, len(labels) ** 2, resamples, draw)
+    limits = _limits(drawn, len(labels), level)
+    what = f"{units.max() + 1:,} {'images' if by_image else 'groups of images'}"
+    return {
+        "intervals": {name: _pair(limits[name]) for name in metrics.SUMMARY},
+        "per_class": {
+            label: {name: _pair(limits[name][:, i]) for name in ("precision", "recall", "f1")}
+            for i, label in enumerate(labels)
+            if counts[i].sum()
+        },
+        "accuracy_wilson": list(wilson(int(np.trace(counts)), int(counts.sum()), level=level)),
+        "method": f"percentile bootstrap over {what}, {resamples:,} resamples, "
+        f"{100 * level:g} %, seed {seed}",
+        "units": int(units.max() + 1),
+    }
+
+
+def group_numbers(groups: Sequence[str | None] | None, n: int) -> np.ndarray:
+    """Number the groups 0, 1, … in order of appearance: int64 (n,); null is a group of its own."""
+    if groups is None:
+        return np.arange(n)
+    if len(groups) != n:
+        raise InputError(f"groups: expected one for each of {n} images, got {len(groups)}")
+    numbers: dict[object, int] = {}
+    keys = ((name,) if name is not None else i for i, name in enumerate(groups))
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def draw_images(
+    cell_counts: np.ndarray, resamples: int, draw: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yield resampled cell counts, int64 (≤ chunk, K), for images counted in K cells."""
+    n = int(cell_counts.sum())
+    share = cell_counts / n
+    for start in range(0, resamples, _CHUNK):
+        yield draw.multinomial(n, share, size=min(_CHUNK, resamples - start))
+
+
+def draw_groups(
+    cells: np.ndarray, units: np.ndarray, n_cells: int, resamples: int, draw: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yield resampled cell counts, int64 (≤ chunk, K), drawing whole groups with replacement.
+
+    Parameters
+    ----------
+    cells
+        int64 (N,): the cell (0 … K − 1) that each image falls into.
+    units
+        int64 (N,): the group (0 … G − 1) of each image.
+    n_cells
+        K.
+    """
+    from scipy.sparse import coo_array
+
+    n_groups = int(units.max()) + 1
+    ones = np.ones(len(cells), np.int64)
+    table = coo_array((ones, (units, cells)), shape=(n_groups, n_cells)).tocsr()
+    for start in range(0, resamples, _CHUNK):
+        size = min(_CHUNK, resamples - start)
+        times = draw.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=size)
+        yield times @ table
+
+
+def _limits(drawn: Iterator[np.ndarray], n_classes: int, level: float) -> dict[str, np.ndarray]:
+    """Percentile limits of every score: float64 (2,) or, for per-class scores, (2, C)."""
+    found: dict[str, list[np.ndarray]] = {}
+    for flat in drawn:
+        counts = flat.reshape(-1, n_classes, n_classes)
+        values = metrics.summary(counts)
+        drawn_at_all = counts.sum(axis=-1) > 0  # a resample without the class says nothing of it
+        for name in ("precision", "recall", "f1"):
+            values[name] = np.where(drawn_at_all, getattr(metrics, name)(counts), np.nan)
+        for name, value in values.items():
+            found.setdefault(name, []).append(value)
+    tail = (1 - level) / 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # classes that never occur: all NaN, unused
+        return {
+            name: np.nanquantile(np.concatenate(value), [tail, 1 - tail], axis=0)
+            for name, value in found.items()
+        }
+
+
+def wilson(right: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a share (Wilson, JASA 1927).
+
+    It is right also where the bootstrap fails: with no or only mistakes.
+
+    Parameters
+    ----------
+    right, n
+        ``right`` successes out of ``n`` ≥ 1.
+    level
+        Coverage aimed at, 0–1.
+
+    Raises
+    ------
+    InputError
+        If not 0 ≤ right ≤ n, n ≥ 1.
+
+    Examples
+    --------
+    >>> [round(limit, 4) for limit in wilson(10, 10)]
+    [0.7225, 1.0]
+    """
+    from scipy.stats import binomtest
+
+    if not (n >= 1 and 0 <= right <= n):
+        raise InputError(f"wilson: expected 0 ≤ right ≤ n and n ≥ 1, got {right} of {n}")
+    interval = binomtest(right, n).proportion_ci(confidence_level=level, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _pair(limits: np.ndarray) -> list[float]:
+    return [float(limits[0]), float(limits[1])]

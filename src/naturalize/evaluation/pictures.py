@@ -1,0 +1,116 @@
+"""The pictures of an evaluation, drawn from ``metrics.json`` alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from naturalize.base import plots
+
+
+def confusion_picture(result: dict[str, Any], path: str | Path) -> None:
+    """Draw the confusion matrix: colour is the share of the row (true class), numbers are counts."""
+    counts = np.array(result["confusion"])
+    labels = result["labels"]
+    support = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, support, out=np.zeros(counts.shape), where=support > 0)
+    side = 1.9 + 0.44 * len(labels)
+    fig, ax = plots.figure(side + 0.9, side)
+    image = ax.imshow(share, cmap=plots.SEQUENTIAL, vmin=0, vmax=1)
+    ax.grid(visible=False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    # white lines between the cells: a matrix is read by its cells, not as a surface
+    ax.set_xticks(np.arange(len(labels) + 1) - 0.5, minor=True)
+    ax.set_yticks(np.arange(len(labels) + 1) - 0.5, minor=True)
+    ax.grid(which="minor", color=plots.PAPER, linewidth=1.6)
+    ax.tick_params(which="both", length=0)
+    ax.set_xticks(range(len(labels)), labels, rotation=0 if _short(labels) else 45)
+    ax.set_yticks(range(len(labels)), _with_support(labels, support[:, 0]))
+    ax.set_xlabel("predicted", color=plots.INK)
+    ax.set_ylabel("true (images)", color=plots.INK)
+    _write_counts(ax, counts, share)
+    bar = fig.colorbar(
+        image, ax=ax, fraction=0.04, pad=0.02, format=lambda v, _: f"{100 * v:.0f} %"
+    )
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, labelsize=8, colors=plots.INK)
+    bar.set_label("share of the true class", color=plots.INK, fontsize=9)
+    ax.set_title(
+        f"macro-F1 {result['macro_f1']:.3f} · accuracy {result['accuracy']:.3f} · "
+        f"{result['n']:,} images",
+        fontsize=10, color=plots.INK, loc="left",
+    )  # fmt: skip
+    plots.save_figure(fig, path)
+
+
+def _write_counts(ax: Any, counts: np.ndarray, share: np.ndarray) -> None:
+    size = 9 if counts.max() < 1000 else 8
+    for (row, column), n in np.ndenumerate(counts):
+        if n:
+            ink = plots.PAPER if share[row, column] > 0.55 else plots.INK
+            weight = "bold" if row == column else "normal"
+            ax.text(column, row, str(n), ha="center", va="center", color=ink, fontsize=size,
+                    fontweight=weight)  # fmt: skip
+
+
+def _short(labels: list[str]) -> bool:
+    return max(map(len, labels)) <= 4
+
+
+def _with_support(labels: list[str], support: np.ndarray) -> list[str]:
+    return [f"{label}  ({n:,})" for label, n in zip(labels, support, strict=True)]
+
+
+def per_class_picture(result: dict[str, Any], path: str | Path) -> None:
+    """Draw each class's F1 with its interval, worst at the top, macro-F1 and its interval behind."""
+    rows = {name: row for name, row in result["per_class"].items() if row["support"]}
+    order = sorted(rows, key=lambda name: -rows[name]["f1"])
+    places = np.arange(len(order))
+    fig, ax = plots.figure(6.4, 1.3 + 0.3 * len(order))
+    low, high = result["intervals"]["macro_f1"]
+    ax.axvspan(low, high, color=plots.ACCENT, alpha=0.10, linewidth=0)
+    ax.axvline(result["macro_f1"], color=plots.ACCENT, linewidth=1.2)
+    values = np.array([rows[name]["f1"] for name in order])
+    limits = np.array([result["per_class_intervals"][name]["f1"] for name in order])
+    ax.hlines(places, limits[:, 0], limits[:, 1], color=plots.GREY, linewidth=2.2)
+    ax.plot(values, places, "o", color=plots.INK, markersize=5.5)
+    ax.set_yticks(places, _with_support(order, np.array([rows[n]["support"] for n in order])))
+    ax.set_ylim(-0.6, len(order) - 0.4)
+    ax.grid(axis="y", visible=False)
+    ax.grid(axis="x", color="#e5e7eb", linewidth=0.8)
+    floor = min(float(limits.min()), low)
+    ax.set_xlim(max(0.0, np.floor(10 * floor - 0.2) / 10), 1.005)
+    ax.set_xlabel("F1 with 95 % interval", color=plots.INK)
+    ax.set_title(
+        f"F1 by class (images) · line: macro-F1 {result['macro_f1']:.3f} "
+        f"[{low:.3f}, {high:.3f}]",
+        fontsize=10, color=plots.INK, loc="left",
+    )  # fmt: skip
+    plots.save_figure(fig, path)
+
+
+def reliability_picture(result: dict[str, Any], path: str | Path) -> None:
+    """Draw accuracy against confidence by bin; dot area is the bin's share of the images."""
+    found = result["calibration"]
+    rows = [row for row in found["bins"] if row["n"]]
+    confidence = [row["confidence"] for row in rows]
+    share = np.array([row["n"] for row in rows]) / result["n"]
+    fig, ax = plots.figure(4.6, 4.4)
+    ax.plot([0, 1], [0, 1], color=plots.GREY, linewidth=1, linestyle=(0, (4, 3)))
+    ax.text(0.30, 0.33, "as sure as right", color=plots.GREY, fontsize=8, rotation=45,
+            rotation_mode="anchor", ha="center")  # fmt: skip
+    ax.vlines(confidence, confidence, [row["accuracy"] for row in rows], color=plots.ALERT,
+              linewidth=1.4, alpha=0.7)  # fmt: skip
+    ax.scatter(confidence, [row["accuracy"] for row in rows], s=18 + 420 * share,
+               color=plots.ACCENT, alpha=0.85, linewidths=0, zorder=3)  # fmt: skip
+    ax.set_xlim(0, 1.03)
+    ax.set_ylim(0, 1.03)
+    ax.set_aspect("equal")
+    ax.grid(axis="x", color="#e5e7eb", linewidth=0.8)
+    ax.set_xlabel("confidence", color=plots.INK)
+    ax.set_ylabel("share that is right", color=plots.INK)
+    ax.set_title(f"calibration error {found['ece']:.3f}", fontsize=10, color=plots.INK, loc="left")
+    plots.save_figure(fig, path)
