@@ -1,0 +1,256 @@
+"""The catalog: one row an image, with what is known of the file and its place among the others."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from naturalize.base import engine
+from naturalize.base.artifacts import (
+    fingerprint,
+    read_json,
+    read_manifest,
+    read_table,
+    write_json,
+    write_table,
+    writing,
+)
+from naturalize.base.console import warn
+from naturalize.base.errors import ArtifactError, InputError
+from naturalize.base.images import read_image
+from naturalize.dataset.measure import SCHEMA, measure
+from naturalize.dataset.readers import Listing, read
+from naturalize.dataset.readers.listing import Item
+from naturalize.dataset.relations import relate
+
+
+@dataclass
+class Catalog:
+    """The images of a source.
+
+    Attributes
+    ----------
+    root
+        Folder that the paths are relative to.
+    scheme, reader
+        Names of the label scheme and of the reader.
+    labels
+        The classes, in the order of all tables and plots.
+    table
+        One row an image, sorted by path; columns as in ``docs/formats.md``.
+    skipped
+        ``{"path", "reason"}`` of each file that was passed over.
+    dropped
+        Prefix or folder → number of images that have no class in the scheme.
+    """
+
+    root: Path
+    scheme: str
+    reader: str
+    labels: tuple[str, ...]
+    table: pa.Table
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+    _unpacked: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
+
+    @classmethod
+    def build(
+        cls,
+        root: str | Path,
+        *,
+        scheme: str = "folders",
+        reader: str = "auto",
+        strict: bool = False,
+        backend: str = "serial",
+        workers: int | None = None,
+    ) -> Catalog:
+        """Read and measure all images of a source.
+
+        Parameters
+        ----------
+        root
+            A folder of images, a ``.csv`` or a MedMNIST ``.npz`` file.
+        scheme
+            ``"pbc11"``, ``"pbc8"`` or ``"folders"`` (a class for each folder or label found).
+        reader
+            ``"auto"``, ``"folders"``, ``"prefix"``, ``"csv"`` or ``"medmnist"``.
+        strict
+            Stop at the first image that cannot be read; without it, such images are kept as rows
+            with a ``problem`` and never used.
+        backend, workers
+            As for :func:`naturalize.base.engine.map`; they do not change the result.
+
+        Raises
+        ------
+        InputError
+            If there is no such source, no image in it, or none that can be read.
+        """
+        root = Path(root)
+        unpacked = None
+        if root.suffix.lower() == ".npz" and root.is_file():
+            unpacked = tempfile.TemporaryDirectory(prefix="naturalize-")
+        listing = read(root, scheme, reader, images=Path(unpacked.name) if unpacked else None)
+        rows = _measured(listing, strict=strict, backend=backend, workers=workers)
+        if all(row.get("problem") is not None for row in rows):
+            raise InputError(
+                f"{root}: none of {len(rows)} images can be read; "
+                f"the first is {rows[0]['path']} ({rows[0]['problem']})"
+            )
+        catalog = cls(
+            root=listing.root.resolve(),
+            scheme=scheme,
+            reader=listing.reader,
+            labels=listing.labels,
+            table=pa.Table.from_pylist(rows, schema=SCHEMA),
+            skipped=listing.skipped,
+            dropped=listing.dropped,
+            _unpacked=unpacked,
+        )
+        if len(present := [label for label, n in catalog.counts().items() if n]) == 1:
+            warn(f"{root}: one class only ({present[0]}); it cannot be split or learnt")
+        return catalog
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decided the content: scheme, reader and a hash over the images and their labels."""
+        lines = zip(
+            *(self.table[name].to_pylist() for name in ("path", "image_id", "label")),
+            *(self.table[name].to_pylist() for name in ("group", "source_part")),
+            strict=True,
+        )
+        digest = hashlib.sha256(repr(sorted(lines, key=repr)).encode()).hexdigest()[:16]
+        return {"scheme": self.scheme, "reader": self.reader, "images": digest}
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits naming the content; equal to the saved artifact's."""
+        return fingerprint("catalog", self.settings, {})
+
+    def usable(self) -> pa.Table:
+        """Return the rows to work with: readable, labelled, one a picture and label.
+
+        Of several files with the same pixels and label the one with the smallest ``image_id``
+        stays, so renaming files changes nothing. Pictures with two labels are still in (flag
+        ``label_conflict``).
+        """
+        columns = [self.table[name].to_pylist() for name in ("pixel_hash", "label", "image_id")]
+        best: dict[tuple[str, str], tuple[str, int]] = {}
+        for i, (pixels, label, image_id) in enumerate(zip(*columns, strict=True)):
+            if pixels is not None and label is not None:
+                found = (image_id, i)
+                best[pixels, label] = min(best.get((pixels, label), found), found)
+        return self.table.take(pa.array(sorted(i for _, i in best.values()), pa.int64()))
+
+    def counts(self) -> dict[str, int]:
+        """Return class → number of usable images, for every class of the scheme."""
+        found = Counter(self.usable()["label"].to_pylist())
+        return {label: found[label] for label in self.labels}
+
+    def path_of(self, image_id: str) -> Path:
+        """Return the (first) file with this id."""
+        if image_id not in self._path_of_id:
+            raise InputError(f"no image {image_id!r} in the catalog of {self.root}")
+        return self.root / self._path_of_id[image_id]
+
+    def read(self, image_id: str) -> np.ndarray:
+        """Return the image with this id: RGB uint8 (H, W, 3)."""
+        return read_image(self.path_of(image_id))
+
+    @cached_property
+    def _path_of_id(self) -> dict[str, str]:
+        ids, paths = self.table["image_id"].to_pylist(), self.table["path"].to_pylist()
+        return dict(zip(reversed(ids), reversed(paths), strict=True))
+
+    def unreadable(self) -> list[dict[str, str]]:
+        """Return ``{"path", "reason"}`` of each image that cannot be read."""
+        bad = self.table.filter(pc.is_valid(self.table["problem"]))
+        names = zip(bad["path"].to_pylist(), bad["problem"].to_pylist(), strict=True)
+        return [{"path": path, "reason": reason} for path, reason in names]
+
+    def save(self, path: str | Path, *, also: Callable[[Path], None] | None = None) -> None:
+        """Write the catalog artifact to ``path``.
+
+        Parameters
+        ----------
+        path
+            Folder to write. Images unpacked from an archive go with it, into ``images/``.
+        also
+            Called with the unfinished folder, to write more into it (the audit).
+        """
+        path = Path(path)
+        with writing(path, "catalog", settings=self.settings) as folder:
+            if self._unpacked:
+                shutil.copytree(self.root, folder / "images")
+            write_table(folder / "catalog.parquet", self.table)
+            about = {
+                "root": "images" if self._unpacked else str(self.root),
+                "scheme": self.scheme,
+                "reader": self.reader,
+                "labels": list(self.labels),
+                "skipped": self.skipped,
+                "dropped": self.dropped,
+            }
+            write_json(folder / "catalog.json", about)
+            if also:
+                also(folder)
+        if self._unpacked:
+            self.root = path.resolve() / "images"
+            self._unpacked.cleanup()
+            self._unpacked = None
+
+    @classmethod
+    def load(cls, path: str | Path, *, root: str | Path | None = None) -> Catalog:
+        """Open a catalog artifact; ``root`` says where its images are now, if they have moved."""
+        path = Path(path)
+        read_manifest(path, "catalog")
+        about = read_json(path / "catalog.json")
+        try:
+            saved = Path(about["root"])
+            return cls(
+                root=Path(root).resolve() if root else (path.resolve() / saved),
+                scheme=about["scheme"],
+                reader=about["reader"],
+                labels=tuple(about["labels"]),
+                table=read_table(path / "catalog.parquet", SCHEMA),
+                skipped=about["skipped"],
+                dropped=about["dropped"],
+            )
+        except KeyError as error:
+            raise ArtifactError(f"{path / 'catalog.json'}: lacks {error}") from error
+
+
+def _measured(
+    listing: Listing, *, strict: bool, backend: str, workers: int | None
+) -> list[dict[str, Any]]:
+    rows, smalls = [], []
+    results = engine.map(
+        partial(measure, root=listing.root),
+        listing.items,
+        backend=backend,
+        workers=workers,
+        chunk=32,
+        what="catalog",
+        name=_path_of,
+    )
+    for row, small in results:
+        if strict and row.get("problem") is not None:
+            raise InputError(f"{listing.root / row['path']}: {row['problem']} (strict)")
+        rows.append(row)
+        smalls.append(small)
+    relate(rows, smalls)
+    return rows
+
+
+def _path_of(item: Item) -> str:
+    return item.path

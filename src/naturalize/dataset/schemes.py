@@ -1,0 +1,112 @@
+"""Label schemes: which classes there are, and how a file or folder name becomes one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from naturalize.base.errors import unknown
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A set of classes and the names that stand for them.
+
+    Attributes
+    ----------
+    name
+        What the user calls it.
+    labels
+        The classes, in the order of all tables and plots; ``None`` takes them as they are found.
+    prefixes
+        File-name prefix (before the first ``_``) → class; ``None`` for a prefix that is known and
+        carries no class of this scheme, so that its images are dropped and counted.
+    names
+        Class or folder name in lower case → class, for sources without prefixes; ``None`` likewise.
+    """
+
+    name: str
+    labels: tuple[str, ...] | None = None
+    prefixes: Mapping[str, str | None] = field(default_factory=dict)
+    names: Mapping[str, str | None] = field(default_factory=dict)
+
+    def knows(self, name: str) -> bool:
+        """Return whether a class or folder name means anything here (a class, or "dropped")."""
+        return self.labels is None or name in self.labels or name.lower() in self._all_names()
+
+    def label_of(self, name: str) -> str | None:
+        """Return the class that a class or folder name stands for; ``None`` if it has none here."""
+        if self.labels is None or name in self.labels:
+            return name
+        return self._all_names().get(name.lower())
+
+    def _all_names(self) -> dict[str, str | None]:
+        return {**{label.lower(): label for label in self.labels or ()}, **self.names}
+
+
+#: Prefix → class of 11, class of 8 (the folder), after Acevedo et al., Data in Brief 30 (2020).
+_PBC = {
+    "BA": ("BA", "basophil"),
+    "BNE": ("BNE", "neutrophil"),
+    "EO": ("EO", "eosinophil"),
+    "ERB": ("ERB", "erythroblast"),
+    "IG": (None, "ig"),
+    "LY": ("LY", "lymphocyte"),
+    "MMY": ("MMY", "ig"),
+    "MO": ("MO", "monocyte"),
+    "MY": ("MY", "ig"),
+    "NEUTROPHIL": (None, "neutrophil"),
+    "PLATELET": ("PLT", "platelet"),
+    "PLT": ("PLT", "platelet"),
+    "PMY": ("PMY", "ig"),
+    "SNE": ("SNE", "neutrophil"),
+}
+
+#: Names other sources use → class of 11. ``ig`` and ``neutrophil`` do not say which subtype.
+_NAMES_11: dict[str, str | None] = {
+    "basophil": "BA",
+    "band_neutrophil": "BNE",
+    "eosinophil": "EO",
+    "erythroblast": "ERB",
+    "lymphocyte": "LY",
+    "metamyelocyte": "MMY",
+    "monocyte": "MO",
+    "myelocyte": "MY",
+    "platelet": "PLT",
+    "promyelocyte": "PMY",
+    "segmented_neutrophil": "SNE",
+    "ig": None,
+    "neutrophil": None,
+}
+
+SCHEMES: dict[str, Scheme] = {
+    "pbc11": Scheme(
+        "pbc11",
+        ("BA", "BNE", "EO", "ERB", "LY", "MMY", "MO", "MY", "PLT", "PMY", "SNE"),
+        {prefix: eleven for prefix, (eleven, _) in _PBC.items()},
+        _NAMES_11,
+    ),
+    "pbc8": Scheme(
+        "pbc8",
+        tuple(sorted({eight for _, eight in _PBC.values()})),
+        {prefix: eight for prefix, (_, eight) in _PBC.items()},
+        {
+            **{prefix.lower(): eight for prefix, (_, eight) in _PBC.items()},
+            **{
+                name: next(eight for one, eight in _PBC.values() if one == eleven)
+                for name, eleven in _NAMES_11.items()
+                if eleven is not None
+            },
+        },
+    ),
+    "folders": Scheme("folders"),
+}
+
+
+def scheme(name: str | Scheme) -> Scheme:
+    """Return the scheme called ``name``; ``SettingsError`` names the choices if there is none."""
+    if isinstance(name, Scheme):
+        return name
+    if name not in SCHEMES:
+        raise unknown("scheme", name, list(SCHEMES))
+    return SCHEMES[name]

@@ -1,0 +1,323 @@
+"""The split: every usable image in train, val or test; groups whole, classes in proportion."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from naturalize.base.artifacts import (
+    fingerprint,
+    read_json,
+    read_manifest,
+    read_table,
+    write_json,
+    write_table,
+    writing,
+)
+from naturalize.base.errors import ArtifactError, InputError, SettingsError, unknown
+from naturalize.dataset.assign import PARTS, assign_groups
+from naturalize.dataset.catalog import Catalog
+from naturalize.dataset.relations import connected
+
+#: Columns of ``split.parquet``.
+SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("label", pa.string()),
+        ("group", pa.string()),
+        ("part", pa.string()),
+    ]
+)
+
+
+@dataclass
+class Split:
+    """Which image is for what.
+
+    Attributes
+    ----------
+    table
+        One row a usable image, sorted by ``image_id``: ``image_id``, ``label``, ``group`` (the unit
+        that is never divided), ``part`` (``train``, ``val``, ``test``).
+    fractions
+        Share of train, val and test that was asked for.
+    seed, conflicts, use
+        The settings it was built with.
+    dropped
+        ``{"path", "reason"}`` of each usable image that was left out.
+    catalog
+        Fingerprint of the catalog it was built from.
+    """
+
+    table: pa.Table
+    fractions: tuple[float, float, float]
+    seed: int
+    conflicts: str = "refuse"
+    use: str = "random"
+    dropped: list[dict[str, str]] = field(default_factory=list)
+    catalog: str = ""
+
+    @classmethod
+    def build(
+        cls,
+        catalog: Catalog,
+        *,
+        fractions: Sequence[float] = (0.7, 0.1, 0.2),
+        seed: int = 0,
+        conflicts: str = "refuse",
+        use: str = "random",
+    ) -> Split:
+        """Divide the usable images of a catalog.
+
+        Images of one group (patient, slide), exact and near duplicates stay together. The result
+        depends on image contents, labels, groups and the seed; not on file names or their order.
+
+        Parameters
+        ----------
+        catalog
+            The images.
+        fractions
+            Shares of train, val and test; they add up to 1. A part with 0 stays empty.
+        seed
+            Another seed, another division.
+        conflicts
+            ``"refuse"`` raises if one picture has two labels; ``"drop"`` leaves out all its files.
+        use
+            ``"random"``, or ``"given"``: the parts that the source itself names. There, a group
+            that lies in several parts keeps only its images of the first of test, val, train.
+
+        Raises
+        ------
+        InputError
+            On label conflicts, one class only, or a class with fewer groups than parts.
+        SettingsError
+            On fractions that do not add up to 1, or unknown choices.
+        """
+        shares = _checked(fractions)
+        if conflicts not in ("refuse", "drop"):
+            raise unknown("choice for conflicts", conflicts, ["refuse", "drop"])
+        if use not in ("random", "given"):
+            raise unknown("choice for use", use, ["random", "given"])
+        rows, dropped = _without_conflicts(catalog, conflicts)
+        _check_classes(catalog, rows)
+        group_of = _groups(catalog, rows)
+        if use == "given":
+            rows, left_out = _given_parts(catalog, rows, group_of)
+            dropped += left_out
+            part_of = {row["image_id"]: row["source_part"] for row in rows}
+        else:
+            part_of = _random_parts(rows, group_of, shares, seed)
+        found = [
+            {
+                "image_id": row["image_id"],
+                "label": row["label"],
+                "group": group_of[row["image_id"]],
+                "part": part_of[row["image_id"]],
+            }
+            for row in sorted(rows, key=lambda row: row["image_id"])
+        ]
+        return cls(
+            table=pa.Table.from_pylist(found, schema=SCHEMA),
+            fractions=shares,
+            seed=seed,
+            conflicts=conflicts,
+            use=use,
+            dropped=dropped,
+            catalog=catalog.fingerprint,
+        )
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits of the SHA-256 over the sorted ``image_id part`` lines."""
+        lines = (f"{image_id} {part}\n" for image_id, part in sorted(self.part_of().items()))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decided the content."""
+        return {
+            "fractions": list(self.fractions),
+            "seed": self.seed,
+            "conflicts": self.conflicts,
+            "use": self.use,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits naming the content; equal to the saved artifact's."""
+        return fingerprint("split", self.settings, {"catalog": self.catalog})
+
+    def ids(self, part: str) -> list[str]:
+        """Return the sorted image ids of ``"train"``, ``"val"`` or ``"test"``."""
+        if part not in PARTS:
+            raise unknown("part", part, list(PARTS))
+        return sorted(image_id for image_id, its in self.part_of().items() if its == part)
+
+    def part_of(self) -> dict[str, str]:
+        """Return image id → part."""
+        ids, parts = self.table["image_id"].to_pylist(), self.table["part"].to_pylist()
+        return dict(zip(ids, parts, strict=True))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return part → class → number of images."""
+        labels, parts = self.table["label"].to_pylist(), self.table["part"].to_pylist()
+        n = Counter(zip(parts, labels, strict=True))
+        classes = sorted(set(labels))
+        return {part: {label: n[part, label] for label in classes} for part in PARTS}
+
+    def save(self, path: str | Path, *, inputs: Mapping[str, str] | None = None) -> None:
+        """Write the split artifact to ``path``; ``inputs``: by default the catalog."""
+        inputs = {"catalog": self.catalog} if inputs is None else inputs
+        with writing(path, "split", settings=self.settings, inputs=inputs) as folder:
+            write_table(folder / "split.parquet", self.table)
+            about = {
+                "fractions": list(self.fractions),
+                "seed": self.seed,
+                "conflicts": self.conflicts,
+                "use": self.use,
+                "catalog": self.catalog,
+                "dropped": self.dropped,
+                "counts": self.counts(),
+                "hash": self.hash,
+            }
+            write_json(folder / "split.json", about)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Split:
+        """Open a split artifact; ``ArtifactError`` if it was changed by hand (its hash differs)."""
+        path = Path(path)
+        read_manifest(path, "split")
+        about = read_json(path / "split.json")
+        try:
+            split = cls(
+                table=read_table(path / "split.parquet", SCHEMA),
+                fractions=tuple(about["fractions"]),
+                seed=about["seed"],
+                conflicts=about["conflicts"],
+                use=about["use"],
+                dropped=about["dropped"],
+                catalog=about["catalog"],
+            )
+            saved = about["hash"]
+        except KeyError as error:
+            raise ArtifactError(f"{path / 'split.json'}: lacks {error}") from error
+        if split.hash != saved:
+            raise ArtifactError(f"{path}: split.parquet does not fit the hash in split.json")
+        return split
+
+
+def _checked(fractions: Sequence[float]) -> tuple[float, float, float]:
+    values = [float(value) for value in fractions]
+    if len(values) != len(PARTS):
+        raise SettingsError(f"fractions: expected three (train, val, test), got {len(values)}")
+    if not (min(values) >= 0 and values[0] > 0 and abs(sum(values) - 1) < 1e-6):
+        raise SettingsError(
+            f"fractions: expected train > 0, none below 0 and a sum of 1, got {tuple(values)}"
+        )
+    return values[0], values[1], values[2]
+
+
+def _without_conflicts(
+    catalog: Catalog, conflicts: str
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Return the usable rows with one label a picture, and what was dropped for having two."""
+    columns = ["image_id", "path", "label", "group", "source_part", "pixel_hash"]
+    rows = catalog.usable().select([*columns, "near_duplicate_of", "flags"]).to_pylist()
+    sets: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if "label_conflict" in row["flags"]:
+            sets[row["pixel_hash"]].append(row)
+    if sets and conflicts == "refuse":
+        first = next(iter(sets.values()))
+        named = " and ".join(f"{row['path']} ({row['label']})" for row in first)
+        raise InputError(
+            f"{catalog.root}: one picture, two labels: {named}"
+            + (f", and {len(sets) - 1} more such pictures" if len(sets) > 1 else "")
+            + "; correct the labels, or leave them out with conflicts: drop"
+        )
+    dropped = [
+        {"path": row["path"], "reason": f"same pixels as {_others(members, row)}"}
+        for members in sets.values()
+        for row in members
+    ]
+    kept = [row for row in rows if "label_conflict" not in row["flags"]]
+    return kept, sorted(dropped, key=lambda entry: entry["path"])
+
+
+def _others(members: list[dict[str, Any]], row: dict[str, Any]) -> str:
+    return ", ".join(f"{m['path']} (labelled {m['label']})" for m in members if m is not row)
+
+
+def _check_classes(catalog: Catalog, rows: list[dict[str, Any]]) -> None:
+    present = {row["label"] for row in rows}
+    if len(present) < 2:
+        found = f"one class only ({present.pop()})" if present else "no labelled images"
+        raise InputError(f"{catalog.root}: {found}; a split needs two classes or more")
+
+
+def _groups(catalog: Catalog, rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Return image id → group: images tied by a given group, equal or nearly equal pixels.
+
+    All files of the catalog tie, not only usable ones: a patient whose two images are copies of
+    two other patients' images ties all three. A group is named by its smallest image id.
+    """
+    columns = ["image_id", "path", "group", "duplicate_of", "near_duplicate_of"]
+    everything = catalog.table.select(columns).to_pylist()
+    pairs = []
+    for row in everything:
+        here = ("path", row["path"])
+        pairs.append((here, ("id", row["image_id"])))
+        if row["group"] is not None:
+            pairs.append((here, ("group", row["group"])))
+        for link in ("duplicate_of", "near_duplicate_of"):
+            if row[link] is not None:
+                pairs.append((here, ("path", row[link])))
+    usable = {row["image_id"] for row in rows}
+    found: dict[str, str] = {}
+    for members in connected(pairs):
+        ids = sorted(name for kind, name in members if kind == "id" and name in usable)
+        found |= dict.fromkeys(ids, ids[0] if ids else "")
+    return found
+
+
+def _random_parts(
+    rows: list[dict[str, Any]],
+    group_of: dict[str, str],
+    shares: tuple[float, float, float],
+    seed: int,
+) -> dict[str, str]:
+    contents: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        contents[group_of[row["image_id"]]][row["label"]] += 1
+    part_of_group = assign_groups(contents, dict(zip(PARTS, shares, strict=True)), seed=seed)
+    return {row["image_id"]: part_of_group[group_of[row["image_id"]]] for row in rows}
+
+
+def _given_parts(
+    catalog: Catalog, rows: list[dict[str, Any]], group_of: dict[str, str]
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Return the rows in the parts that the source names, and those left out of divided groups."""
+    if nameless := [row["path"] for row in rows if row["source_part"] not in PARTS]:
+        raise InputError(
+            f"{catalog.root}: the source names no part for {len(nameless)} of {len(rows)} images, "
+            f"the first is {nameless[0]}; use the parts 'random'"
+        )
+    highest: dict[str, str] = {}
+    for row in rows:
+        group = group_of[row["image_id"]]
+        highest[group] = max(highest.get(group, "train"), row["source_part"], key=PARTS.index)
+    kept, dropped = [], []
+    for row in rows:
+        part = highest[group_of[row["image_id"]]]
+        if row["source_part"] == part:
+            kept.append(row)
+        else:
+            reason = f"in {row['source_part']}, but its group has images in {part}"
+            dropped.append({"path": row["path"], "reason": reason})
+    return kept, dropped
