@@ -1,0 +1,174 @@
+"""Write a phantom: images in a tree like PBC's, and the truth beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from naturalize.base import engine
+from naturalize.base.artifacts import write_table, writing
+from naturalize.base.errors import SettingsError
+from naturalize.base.images import write_image
+from naturalize.base.sheets import labelled_rows
+from naturalize.dataset.phantom.scene import (
+    CLASSES,
+    FIELD,
+    PhantomImage,
+    check_label,
+    check_size,
+    render_phantom,
+)
+
+#: Folder of each class, as in PBC.
+FOLDERS = {
+    "BA": "basophil",
+    "BNE": "neutrophil",
+    "EO": "eosinophil",
+    "ERB": "erythroblast",
+    "LY": "lymphocyte",
+    "MMY": "ig",
+    "MO": "monocyte",
+    "MY": "ig",
+    "PLT": "platelet",
+    "PMY": "ig",
+    "SNE": "neutrophil",
+}
+
+#: Columns of ``truth/boxes.parquet``; ``path`` is relative to ``images/``.
+BOXES_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("instance", pa.int32()),
+        ("kind", pa.string()),
+        ("label", pa.string()),
+        *((name, pa.int32()) for name in ("x0", "y0", "x1", "y1")),
+    ]
+)
+
+#: Largest number of images a class: file names have six digits.
+MOST = 999_999
+
+#: Images a class on the contact sheet.
+_SHOWN = 6
+
+
+def write_phantom(
+    out: str | Path,
+    *,
+    per_class: int | Mapping[str, int],
+    seed: int = 0,
+    size: tuple[int, int] = FIELD,
+    backend: str = "serial",
+    workers: int | None = None,
+) -> Path:
+    """Write a phantom data set as an artifact of kind ``phantom``.
+
+    Parameters
+    ----------
+    out
+        Folder to write; a phantom that is there already is replaced.
+    per_class
+        Images of every class, or class → images (classes that are not named get none).
+    seed
+        Names the data set. Image ``i`` of a class is the same whatever the others are.
+    size
+        Width and height of the images in pixels.
+    backend, workers
+        As in `naturalize.base.engine.map`; they do not change the result.
+
+    Returns
+    -------
+    pathlib.Path
+        ``out``, holding ``images/<folder>/<PREFIX>_<number>.jpg``, ``truth/masks``,
+        ``truth/instances``, ``truth/nuclei`` (PNG), ``truth/boxes.parquet`` and ``sheet.jpg``.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown class, a number below 1 or a size out of range.
+    """
+    counts = count_classes(per_class)
+    check_size(size)
+    items = [(label, index) for label, n in counts.items() for index in range(n)]
+    settings = {"per_class": counts, "seed": int(seed), "size": [int(n) for n in size]}
+    rows: list[dict[str, Any]] = []
+    shown: dict[str, list[np.ndarray]] = {label: [] for label in counts}
+    with writing(out, "phantom", settings=settings) as folder:
+        draw = partial(_write_one, folder=folder, seed=seed, size=size)
+        written = engine.map(
+            draw, items, backend=backend, workers=workers, what="phantom", name=_name
+        )
+        for (label, _), (boxes, thumbnail) in zip(items, written, strict=True):
+            rows.extend(boxes)
+            if thumbnail is not None:
+                shown[label].append(thumbnail)
+        write_table(
+            folder / "truth" / "boxes.parquet", pa.Table.from_pylist(rows, schema=BOXES_SCHEMA)
+        )
+        sheet = labelled_rows(shown, tile=144, title=f"phantom, seed {seed}")
+        write_image(folder / "sheet.jpg", sheet, quality=90)
+    return Path(out)
+
+
+def count_classes(per_class: int | Mapping[str, int]) -> dict[str, int]:
+    """Return class → images in the order of `CLASSES`.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown class, a number that is not from 1 to 999,999, or no class at all.
+    """
+    given = dict(per_class) if isinstance(per_class, Mapping) else dict.fromkeys(CLASSES, per_class)
+    if not given:
+        raise SettingsError("per_class: names no class; give at least one, such as SNE=20")
+    for label, n in given.items():
+        check_label(label)
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n <= MOST:
+            raise SettingsError(
+                f"per_class: expected a whole number from 1 to {MOST:,} for {label}, got {n!r}"
+            )
+    return {label: int(given[label]) for label in CLASSES if label in given}
+
+
+def image_path(label: str, index: int) -> str:
+    """Return the place of an image relative to ``images/``: folder, prefix and number as in PBC."""
+    prefix = "PLATELET" if label == "PLT" else label
+    return f"{FOLDERS[label]}/{prefix}_{index:06d}.jpg"
+
+
+def _name(item: tuple[str, int]) -> str:
+    return image_path(*item)
+
+
+def _write_one(
+    item: tuple[str, int], *, folder: Path, seed: int, size: tuple[int, int]
+) -> tuple[list[dict[str, Any]], np.ndarray | None]:
+    """Draw and write one image; return its rows of boxes, and the picture if it goes on the sheet."""
+    label, index = item
+    phantom = render_phantom(label, seed, index, size=size)
+    path = image_path(label, index)
+    stem = Path(path).stem
+    truth = folder / "truth"
+    write_image(folder / "images" / path, phantom.image)
+    write_image(truth / "masks" / f"{stem}.png", phantom.label_image())
+    write_image(truth / "instances" / f"{stem}.png", phantom.instances.astype(np.uint16))
+    write_image(truth / "nuclei" / f"{stem}.png", phantom.nucleus_image().astype(np.uint8))
+    return _box_rows(path, phantom), phantom.image if index < _SHOWN else None
+
+
+def _box_rows(path: str, phantom: PhantomImage) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": path,
+            "instance": cell.instance,
+            "kind": cell.kind,
+            "label": cell.label,
+            **dict(zip(("x0", "y0", "x1", "y1"), cell.box, strict=True)),
+        }
+        for cell in phantom.cells
+    ]
