@@ -1,4 +1,4 @@
-"""Does a confidence of 0.9 mean right nine times in ten? Expected calibration error and its table."""
+"""Is a confidence of 0.9 right nine times in ten? Expected calibration error and its table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BINS = 15
 
 
 def calibration(confidence: np.ndarray, right: np.ndarray, *, bins: int = BINS) -> dict[str, Any]:
-    r"""Expected calibration error over bins of equal width (Guo et al., ICML 2017, eq. 3).
+    r"""Return the expected calibration error and its bins (Guo et al., ICML 2017, eq. 3).
 
     :math:`ECE = \sum_b \frac{n_b}{N} |acc_b - conf_b|`, bins being half-open from the left,
     :math:`(b/B, (b+1)/B]`, and 0 falling into the first.

@@ -60,7 +60,11 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class Item:
-    """One labelled image; ``path`` is relative to the root, ``group`` what must be drawn together."""
+    """One labelled image.
+
+    ``path`` is relative to the root; images of one ``group`` (patient, slide, duplicates) are not
+    independent, and the bootstrap draws them together.
+    """
 
     image_id: str
     path: str
@@ -118,7 +122,7 @@ def evaluate(
     work
         Folder for finished pieces, removed at the end; ``.<name>.work`` beside ``out`` by default.
     inputs
-        Name → fingerprint of the artifacts behind this (``model``, ``catalog``, ``split``).
+        Name → fingerprint of the artifacts behind this (model, catalog, split).
 
     Returns
     -------
@@ -138,7 +142,7 @@ def evaluate(
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, list(PROTOCOLS))
     root, out = Path(root), Path(out)
-    inputs = {"model": model_hash(predictor), **(inputs or {})}
+    weights = model_hash(predictor)
     known, dropped = known_items(items, predictor.classes, unknown_labels=unknown_labels)
     settings = {
         "protocol": protocol,
@@ -146,10 +150,11 @@ def evaluate(
         "resamples": resamples,
         "seed": seed,
         "classes": list(predictor.classes),
+        "model": weights,
         "items": _items_hash(items),
     }
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
-    rows = _predict(predictor, known, root, work, inputs["model"], strict)
+    rows = _predict(predictor, known, root, work, weights, strict)
     table, skipped = _tables(rows, predictor.classes)
     if not table.num_rows:
         first = skipped[0]
@@ -159,7 +164,7 @@ def evaluate(
         )
     result = score_table(table, protocol=protocol, resamples=resamples, seed=seed)
     result["model"] = str(getattr(getattr(predictor, "config", None), "architecture", "custom"))
-    result["model_fingerprint"] = inputs["model"]
+    result["model_hash"] = weights
     result |= {"skipped": skipped, "n_skipped": len(skipped), "dropped_labels": dropped}
     _say_left_out(skipped, dropped)
     with artifacts.writing(out, "evaluation", settings=settings, inputs=inputs) as folder:
@@ -239,7 +244,7 @@ def classes_of(table: pa.Table) -> list[str]:
 
 
 def read_predictions(path: str | Path) -> pa.Table:
-    """Read ``predictions.parquet`` of the evaluation folder ``path``; ``ArtifactError`` if damaged."""
+    """Read ``predictions.parquet`` of the evaluation ``path``; ``ArtifactError`` if damaged."""
     artifacts.read_manifest(path, "evaluation")
     file = Path(path) / "predictions.parquet"
     table = artifacts.read_table(file)

@@ -102,7 +102,7 @@ def bootstrap(
 
 
 def group_numbers(groups: Sequence[str | None] | None, n: int) -> np.ndarray:
-    """Number the groups 0, 1, … in order of appearance: int64 (n,); null is a group of its own."""
+    """Return each image's group as a number 0, 1, …: int64 (n,); null is a group of its own."""
     if groups is None:
         return np.arange(n)
     if len(groups) != n:

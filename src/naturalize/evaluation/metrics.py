@@ -63,7 +63,8 @@ def label_indices(
     except KeyError as error:
         name = str(error.args[0])
         raise InputError(
-            f"{what}: expected one of {', '.join(labels)}, got {name!r}{closest(name, list(labels))}"
+            f"{what}: expected one of {', '.join(labels)}, "
+            f"got {name!r}{closest(name, list(labels))}"
         ) from error
 
 
@@ -102,7 +103,8 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> 
     for name, values in (("y_true", y_true), ("y_pred", y_pred)):
         if values.size and not (values.min() >= 0 and values.max() < n_classes):
             raise InputError(
-                f"{name}: expected classes 0 to {n_classes - 1}, got {values.min()} to {values.max()}"
+                f"{name}: expected classes 0 to {n_classes - 1}, "
+                f"got {values.min()} to {values.max()}"
             )
     flat = np.bincount(y_true.astype(np.int64) * n_classes + y_pred, minlength=n_classes**2)
     return flat.reshape(n_classes, n_classes)

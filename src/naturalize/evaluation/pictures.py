@@ -11,13 +11,15 @@ from naturalize.base import plots
 
 
 def confusion_picture(result: dict[str, Any], path: str | Path) -> None:
-    """Draw the confusion matrix: colour is the share of the row (true class), numbers are counts."""
+    """Draw the confusion matrix: colour is the share of the true class, numbers are counts."""
     counts = np.array(result["confusion"])
     labels = result["labels"]
     support = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, support, out=np.zeros(counts.shape), where=support > 0)
     side = 1.9 + 0.44 * len(labels)
-    fig, ax = plots.figure(side + 0.9, side)
+    margin = 0.0 if _short(labels) else 0.08 * max(map(len, labels))
+    fig, ax = plots.figure(side + 1.1 + margin, side + 0.7 * margin)
+    fig.set_layout_engine("compressed")  # the one that minds axes of a fixed aspect
     image = ax.imshow(share, cmap=plots.SEQUENTIAL, vmin=0, vmax=1)
     ax.grid(visible=False)
     for spine in ax.spines.values():
@@ -27,7 +29,8 @@ def confusion_picture(result: dict[str, Any], path: str | Path) -> None:
     ax.set_yticks(np.arange(len(labels) + 1) - 0.5, minor=True)
     ax.grid(which="minor", color=plots.PAPER, linewidth=1.6)
     ax.tick_params(which="both", length=0)
-    ax.set_xticks(range(len(labels)), labels, rotation=0 if _short(labels) else 45)
+    slanted = {} if _short(labels) else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(range(len(labels)), labels, **slanted)
     ax.set_yticks(range(len(labels)), _with_support(labels, support[:, 0]))
     ax.set_xlabel("predicted", color=plots.INK)
     ax.set_ylabel("true (images)", color=plots.INK)
@@ -38,11 +41,10 @@ def confusion_picture(result: dict[str, Any], path: str | Path) -> None:
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=8, colors=plots.INK)
     bar.set_label("share of the true class", color=plots.INK, fontsize=9)
-    ax.set_title(
-        f"macro-F1 {result['macro_f1']:.3f} · accuracy {result['accuracy']:.3f} · "
-        f"{result['n']:,} images",
-        fontsize=10, color=plots.INK, loc="left",
-    )  # fmt: skip
+    facts = [f"macro-F1 {result['macro_f1']:.3f}", f"accuracy {result['accuracy']:.3f}"]
+    facts.append(f"{result['n']:,} images")
+    title = (" · " if len(labels) > 7 else "\n").join(facts)
+    ax.set_title(title, fontsize=10, color=plots.INK, loc="left")
     plots.save_figure(fig, path)
 
 
@@ -65,7 +67,7 @@ def _with_support(labels: list[str], support: np.ndarray) -> list[str]:
 
 
 def per_class_picture(result: dict[str, Any], path: str | Path) -> None:
-    """Draw each class's F1 with its interval, worst at the top, macro-F1 and its interval behind."""
+    """Draw each class's F1 with its interval, worst at the top; macro-F1 behind."""
     rows = {name: row for name, row in result["per_class"].items() if row["support"]}
     order = sorted(rows, key=lambda name: -rows[name]["f1"])
     places = np.arange(len(order))
@@ -100,7 +102,7 @@ def reliability_picture(result: dict[str, Any], path: str | Path) -> None:
     share = np.array([row["n"] for row in rows]) / result["n"]
     fig, ax = plots.figure(4.6, 4.4)
     ax.plot([0, 1], [0, 1], color=plots.GREY, linewidth=1, linestyle=(0, (4, 3)))
-    ax.text(0.30, 0.33, "as sure as right", color=plots.GREY, fontsize=8, rotation=45,
+    ax.text(0.17, 0.19, "as sure as right", color=plots.GREY, fontsize=8, rotation=45,
             rotation_mode="anchor", ha="center")  # fmt: skip
     ax.vlines(confidence, confidence, [row["accuracy"] for row in rows], color=plots.ALERT,
               linewidth=1.4, alpha=0.7)  # fmt: skip
