@@ -1,0 +1,104 @@
+"""Labelled images to evaluate on: from a tree, a catalog, or a study's held-out part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from naturalize.base.artifacts import is_artifact
+from naturalize.base.errors import InputError
+from naturalize.dataset.catalog import Catalog
+from naturalize.dataset.split import Split
+from naturalize.evaluation.evaluate import Item
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """Images with labels, and the fingerprints of what named them.
+
+    ``items`` include files that cannot be read, so that an evaluation lists them; ``catalog`` keeps
+    images that were unpacked from an archive in place.
+    """
+
+    root: Path
+    items: list[Item]
+    inputs: dict[str, str]
+    catalog: Catalog = field(repr=False)
+
+
+def labelled_data(
+    source: str | Path,
+    *,
+    scheme: str = "folders",
+    part: str = "test",
+    root: str | Path | None = None,
+    backend: str = "serial",
+    workers: int | None = None,
+) -> LabelledData:
+    """Open what a user calls DATA.
+
+    Parameters
+    ----------
+    source
+        A study folder or a folder with a catalog and a split in it (its ``part`` is taken), a
+        catalog artifact (all of it), or any labelled source that
+        :meth:`naturalize.dataset.catalog.Catalog.build` reads (all of it, under ``scheme``).
+    scheme
+        Naming scheme, for a labelled source; a catalog has its own.
+    part
+        Part of a study's split: ``train``, ``val`` or ``test``.
+    root
+        Where the images are now, if they have moved since the catalog was written.
+    backend, workers
+        As for :func:`naturalize.base.engine.map`.
+
+    Raises
+    ------
+    InputError
+        If there is nothing at ``source``, or no labelled image.
+    """
+    source = Path(source)
+    split: Split | None = None
+    if is_artifact(source / "catalog", "catalog") and is_artifact(source / "split", "split"):
+        catalog, split = (
+            Catalog.load(source / "catalog", root=root),
+            Split.load(source / "split"),
+        )
+    elif is_artifact(source, "catalog"):
+        catalog = Catalog.load(source, root=root)
+    else:
+        catalog = Catalog.build(source, scheme=scheme, backend=backend, workers=workers)
+    items = _part(catalog, split, part) if split else _all(catalog)
+    if not items:
+        what = f"the {part} part of {source}" if split else str(source)
+        raise InputError(f"{what}: no labelled image to evaluate on; check --scheme")
+    if not catalog.root.is_dir():
+        raise InputError(
+            f"{catalog.root}: the images of {source} are not there any more; say where with --root"
+        )
+    inputs = {"catalog": catalog.fingerprint} | ({"split": split.fingerprint} if split else {})
+    return LabelledData(catalog.root, items, inputs, catalog)
+
+
+def _part(catalog: Catalog, split: Split, part: str) -> list[Item]:
+    wanted = set(split.ids(part))
+    groups = dict(
+        zip(split.table["image_id"].to_pylist(), split.table["group"].to_pylist(), strict=True)
+    )
+    rows = _rows(catalog.usable())
+    return [Item(i, path, label, groups[i]) for i, path, label, _ in rows if i in wanted]
+
+
+def _all(catalog: Catalog) -> list[Item]:
+    bad = pc.and_(pc.is_valid(catalog.table["problem"]), pc.is_valid(catalog.table["label"]))
+    unreadable = catalog.table.filter(bad)
+    items = [Item(*row) for row in [*_rows(catalog.usable()), *_rows(unreadable)]]
+    return sorted(items, key=lambda item: item.path)
+
+
+def _rows(table: pa.Table) -> list[tuple[str, str, str, str | None]]:
+    columns = [table[name].to_pylist() for name in ("image_id", "path", "label", "group")]
+    return list(zip(*columns, strict=True))
