@@ -1,3 +1,83 @@
-"""naturalize: from a few, imbalanced images of cells to a classifier that can be trusted."""
+"""naturalize: from a few, imbalanced images of cells to a classifier that can be trusted.
+
+The names below do from Python what the commands of the same names do; they are imported when first
+used, so that ``import naturalize`` is quick and composing works without PyTorch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from naturalize.base.errors import NaturalizeError
+    from naturalize.cells.bank import CellBank
+    from naturalize.cells.segment import segment_images
+    from naturalize.cells.segmenters import segmenter
+    from naturalize.compose.plan import plan
+    from naturalize.compose.render import render
+    from naturalize.dataset.audit import audit
+    from naturalize.dataset.catalog import Catalog
+    from naturalize.dataset.phantom import write_phantom
+    from naturalize.dataset.split import Split
+    from naturalize.evaluation.evaluate import evaluate
+    from naturalize.explain.methods import explain
+    from naturalize.models.predictor import Predictor
+    from naturalize.report import write_report
+    from naturalize.study.run import run_study
+    from naturalize.study.settings import load_study
+    from naturalize.training.fit import train
+
+_HOMES = {
+    "Catalog": "dataset.catalog",
+    "CellBank": "cells.bank",
+    "NaturalizeError": "base.errors",
+    "Predictor": "models.predictor",
+    "Split": "dataset.split",
+    "audit": "dataset.audit",
+    "evaluate": "evaluation.evaluate",
+    "explain": "explain.methods",
+    "load_study": "study.settings",
+    "plan": "compose.plan",
+    "render": "compose.render",
+    "run_study": "study.run",
+    "segment_images": "cells.segment",
+    "segmenter": "cells.segmenters",
+    "train": "training.fit",
+    "write_phantom": "dataset.phantom",
+    "write_report": "report",
+}
+
+__all__ = [
+    "Catalog",
+    "CellBank",
+    "NaturalizeError",
+    "Predictor",
+    "Split",
+    "audit",
+    "evaluate",
+    "explain",
+    "load_study",
+    "plan",
+    "render",
+    "run_study",
+    "segment_images",
+    "segmenter",
+    "train",
+    "write_phantom",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'naturalize' has no attribute {name!r}")
+    value = getattr(import_module(f"naturalize.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

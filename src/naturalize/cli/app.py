@@ -42,17 +42,23 @@ def build_app() -> typer.Typer:
     return app
 
 
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no talk.")] = False,
-) -> None:
-    from naturalize.base.console import console
-
-    if version:
+def _tell_version(wanted: bool) -> None:
+    if wanted:
         import naturalize
 
         typer.echo(f"naturalize {naturalize.__version__}")
         raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no talk.")] = False,
+) -> None:
+    from naturalize.base.console import console
+
     console.quiet = quiet
 
 
