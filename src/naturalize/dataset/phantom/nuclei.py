@@ -1,8 +1,8 @@
 """The nucleus of each class as a signed distance, in units of the cell's radius.
 
-Shapes follow the usual criteria (Palmer et al., ICSH recommendations, Int J Lab Hematol 2015): a band
-nucleus is a ribbon of even width, a segmented one has lobes joined by threads, a metamyelocyte's
-is indented by less than half, a myelocyte's is round or oval.
+Shapes follow the usual criteria (Palmer et al., ICSH recommendations, Int J Lab Hematol 2015): a
+band nucleus is a ribbon of even width, a segmented one has lobes joined by threads, a
+metamyelocyte's is indented by less than half, a myelocyte's is round or oval.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ def draw_nucleus(draw: np.random.Generator, label: str) -> Shape:
 
 def _segmented(draw: np.random.Generator) -> Shape:
     count = int(draw.choice([3, 4, 5], p=[0.5, 0.38, 0.12]))
-    size = {3: 0.245, 4: 0.215, 5: 0.185}[count]
-    return _lobes(draw, count, size, thread=(0.028, 0.055), gap=(0.05, 0.13), reach=0.84)
+    size = {3: 0.275, 4: 0.24, 5: 0.21}[count]
+    return _lobes(draw, count, size, thread=(0.028, 0.055), gap=(0.05, 0.13), reach=0.88)
 
 
 def _eosinophil(draw: np.random.Generator) -> Shape:
-    count = int(draw.choice([2, 3], p=[0.82, 0.18]))
-    size = {2: 0.34, 3: 0.27}[count]
+    count = int(draw.choice([2, 3], p=[0.86, 0.14]))
+    size = {2: 0.40, 3: 0.31}[count]
     aside = draw.uniform(0.08, 0.26)
-    shape = _lobes(draw, count, size, thread=(0.04, 0.09), gap=(-0.02, 0.14), reach=0.9)
+    shape = _lobes(draw, count, size, thread=(0.04, 0.09), gap=(-0.06, 0.14), reach=0.94)
     return _moved(shape, draw.uniform(0, 2 * np.pi), aside)
 
 
@@ -50,7 +50,7 @@ def _lobes(
         radii = size * draw.lognormal(0, 0.10, count)
         points, headings = _curl(draw, radii, gap)
         far = np.hypot(*points.T) + radii
-        if far.max() <= reach and _apart(points, radii, 0.10):
+        if far.max() <= reach and _apart(points, radii, 0.07):
             break
     else:
         points *= reach / far.max()
@@ -62,12 +62,12 @@ def _lobes(
     threads = draw.uniform(*thread, count)
 
     def shape(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        whole = None
+        whole = np.full(x.shape, shapes.FAR)
         for i in range(count):
             ends = np.stack([points[i] - axis[i], points[i] + axis[i]])
             body = radii[i] * 0.9
             lobe = shapes.chain(x, y, ends, np.array([body, body * swell[i]]), 0.05)
-            whole = lobe if whole is None else np.minimum(whole, lobe)
+            whole = np.minimum(whole, lobe)
         for i in range(count - 1):
             width = np.array([threads[i], threads[i]])
             bridge = shapes.chain(x, y, points[i : i + 2], width, 0.02)
@@ -104,33 +104,32 @@ def _apart(points: np.ndarray, radii: np.ndarray, gap: float) -> bool:
 
 def _band(draw: np.random.Generator) -> Shape:
     """Return a ribbon of even width bent to a C, a U or (one in seven) an S."""
-    width = draw.uniform(0.165, 0.215)
-    span = np.radians(draw.uniform(165, 265))
-    bend = draw.uniform(0.42, 0.50)
+    width = draw.uniform(0.18, 0.235)
+    span = np.radians(draw.uniform(180, 275))
+    bend = draw.uniform(0.43, 0.52)
     steps = 11
     t = np.linspace(-0.5, 0.5, steps)
-    if draw.random() < 0.14:
-        angles = np.where(t < 0, 1, -1) * np.abs(t) * 2.6
-        path = np.stack([t * 1.25, 0.34 * np.sin(2 * np.pi * t)], 1) + 0 * angles[:, None]
+    if draw.random() < 0.12:
+        path = np.stack([t * 1.3, draw.uniform(0.26, 0.36) * np.sin(2 * np.pi * t)], 1)
     else:
         stretch = draw.uniform(0.95, 1.3)
         path = np.stack([np.cos(t * span) * bend, np.sin(t * span) * bend * stretch], 1)
-    path += 0.018 * _wander(draw, steps)
-    radii = width * (1 + 0.05 * _wander(draw, steps)[:, 0])
+    path += 0.03 * _wander(draw, steps)
+    radii = width * (1 + 0.06 * _wander(draw, steps)[:, 0])
     radii *= 1 + 0.10 * (np.abs(t) * 2) ** 2
     return _ribbon(draw, path, radii, 0.03, reach=0.86)
 
 
 def _kidney(draw: np.random.Generator) -> Shape:
     """Return a bean: a short thick bow whose dent is less than half of its width."""
-    thick = draw.uniform(0.315, 0.375)
+    thick = draw.uniform(0.35, 0.42)
     span = np.radians(draw.uniform(95, 140))
-    bend = draw.uniform(0.36, 0.44)
+    bend = draw.uniform(0.40, 0.50)
     t = np.linspace(-0.5, 0.5, 6)
     path = np.stack([np.cos(t * span) * bend, np.sin(t * span) * bend], 1)
     radii = thick * (1 - 0.10 * np.cos(t * np.pi)) * (1 + 0.10 * draw.uniform(-1, 1) * t * 2)
-    shape = _ribbon(draw, path, radii, 0.08, reach=0.88)
-    return _moved(shape, draw.uniform(0, 2 * np.pi), draw.uniform(0.04, 0.16))
+    shape = _ribbon(draw, path, radii, 0.08, reach=0.92)
+    return _moved(shape, draw.uniform(0, 2 * np.pi), draw.uniform(0.03, 0.14))
 
 
 def _ribbon(
@@ -147,7 +146,7 @@ def _ribbon(
 def _monocyte(draw: np.random.Generator) -> Shape:
     """Return a large folded nucleus: a deep bow, or three broad lobes grown together."""
     if draw.random() < 0.6:
-        thick = draw.uniform(0.27, 0.34)
+        thick = draw.uniform(0.30, 0.37)
         span = np.radians(draw.uniform(150, 235))
         bend = draw.uniform(0.36, 0.44)
         t = np.linspace(-0.5, 0.5, 8)
@@ -162,7 +161,7 @@ def _monocyte(draw: np.random.Generator) -> Shape:
     angles = draw.uniform(0, 2 * np.pi) + np.array([0, 2.1, 4.2]) + draw.normal(0, 0.25, 3)
     far = draw.uniform(0.24, 0.36, 3)
     centres = np.stack([np.cos(angles) * far, np.sin(angles) * far], 1)
-    radii = draw.uniform(0.34, 0.44, 3)
+    radii = draw.uniform(0.38, 0.48, 3)
 
     def shape(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         whole = np.hypot(x, y) - np.float32(0.28)
@@ -211,10 +210,10 @@ def _basophil(draw: np.random.Generator) -> Shape:
     radii = draw.uniform(0.34, 0.42, count)
 
     def shape(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        whole = None
+        whole = np.full(x.shape, shapes.FAR)
         for angle, radius in zip(angles, radii, strict=True):
             lobe = np.hypot(x - far * np.cos(angle), y - far * np.sin(angle)) - np.float32(radius)
-            whole = lobe if whole is None else shapes.union(whole, lobe, 0.12)
+            whole = shapes.union(whole, lobe, 0.12)
         return whole
 
     return _moved(shape, draw.uniform(0, 2 * np.pi), draw.uniform(0, 0.15))
@@ -244,7 +243,7 @@ _SHAPES: dict[str, Callable[[np.random.Generator], Shape]] = {
     "LY": _oval((0.74, 0.86), (0.84, 1.0), (0.06, 0.16), dent=0.35),
     "MMY": _kidney,
     "MO": _monocyte,
-    "MY": _oval((0.54, 0.64), (0.76, 0.96), (0.20, 0.34)),
-    "PMY": _oval((0.66, 0.76), (0.86, 1.0), (0.10, 0.22)),
+    "MY": _oval((0.62, 0.72), (0.76, 0.96), (0.16, 0.28)),
+    "PMY": _oval((0.72, 0.82), (0.84, 1.0), (0.08, 0.18)),
     "SNE": _segmented,
 }

@@ -34,7 +34,7 @@ def draw_platelet(
         (int(draw.integers(5, 8)), 0.05 * ragged, phases[2]),
         (int(draw.integers(9, 14)), 0.05 * ragged, phases[3]),
     )
-    return Platelet(centre, radius, harmonics, draw.uniform(0.6, 1.25))
+    return Platelet(centre, radius, harmonics, draw.uniform(0.55, 1.1))
 
 
 def paint_platelet(
@@ -51,7 +51,7 @@ def paint_platelet(
     strength = np.float32(platelet.density)
     blue = cover * veil * (0.35 + 0.35 * strength)
     purple = core * (0.18 + 0.85 * grains) * strength
-    knot = core * grains * np.clip(depth * 2 - 0.5, 0, 1) * np.float32(0.30 * strength)
+    knot = core * grains * np.clip(depth * 2 - 0.5, 0, 1) * np.float32(0.22) * strength
     return (
         blue[..., None] * stain["rna"]
         + purple[..., None] * stain["azure"]

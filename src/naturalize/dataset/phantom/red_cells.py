@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from naturalize.dataset.phantom import shapes
@@ -39,7 +40,7 @@ def draw_red_cells(
     depart from the disc is drawn once a field, as on a real slide.
     """
     width, height = extent
-    density = draw.uniform(9, 25) / (360 * 363) * width * height
+    density = draw.uniform(10, 26) / (360 * 363) * width * height
     overlap = draw.uniform(0, 0.4) ** 1.5
     mean = MEAN_RADIUS * draw.lognormal(0, 0.08)
     style = _draw_style(draw)
@@ -69,9 +70,9 @@ def _draw_style(draw: np.random.Generator) -> _Style:
     return _Style(
         unevenness=draw.uniform(0.03, 0.11),
         wobble=draw.uniform(0.02, 0.075),
-        crenated=draw.choice([0.0, 0.35], p=[0.9, 0.1]),
-        pallor=float(np.clip(draw.normal(0.55, 0.28), 0.04, 0.95)),
-        pallor_size=draw.uniform(0.36, 0.56),
+        crenated=draw.choice([0.0, 0.35], p=[0.94, 0.06]),
+        pallor=float(np.clip(draw.normal(0.62, 0.28), 0.06, 0.97)),
+        pallor_size=draw.uniform(0.38, 0.62),
     )
 
 
@@ -131,7 +132,8 @@ def thickness(cell: RedCell, at: Window, inside: np.ndarray) -> np.ndarray:
     dx, dy = (np.float32(v) for v in cell.pallor_shift)
     middle = np.sqrt((at.x - dx) ** 2 + (at.y - dy) ** 2) / np.float32(cell.radius)
     middle = np.maximum(middle, relative * np.float32(0.8))
-    pale = np.exp(-((middle / np.float32(cell.pallor_size)) ** 4))
-    rim = np.exp(-((inside / np.float32(0.09 * cell.radius)) ** 2))
-    body = 0.96 + 0.10 * rim - np.float32(cell.pallor) * pale
+    squared = (middle / np.float32(cell.pallor_size)) ** 2
+    pale = cv2.exp(-squared * squared)
+    rim = cv2.exp(-((inside / np.float32(0.09 * cell.radius)) ** 2))
+    body = np.float32(0.96) + np.float32(0.10) * rim - np.float32(cell.pallor) * pale
     return shapes.coverage(inside, at.scale, 1.4) * np.float32(cell.amount) * body

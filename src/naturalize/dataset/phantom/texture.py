@@ -13,7 +13,7 @@ def smooth_noise(draw: np.random.Generator, shape: tuple[int, int], grain: float
     """
     step = max(1.0, grain / 2)
     rows, columns = (int(np.ceil(n / step)) + 3 for n in shape)
-    coarse = draw.standard_normal((rows, columns), dtype=np.float32)
+    coarse: np.ndarray = draw.standard_normal((rows, columns), dtype=np.float32)
     sigma = grain / (2 * step)
     coarse = cv2.GaussianBlur(coarse, (0, 0), max(sigma, 0.3), borderType=cv2.BORDER_REFLECT)
     # white noise under a Gaussian of sigma s keeps 1 / (2 s sqrt(pi)) of its spread

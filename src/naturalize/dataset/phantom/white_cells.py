@@ -37,6 +37,8 @@ class Kind:
         Fine (azure) granules, and coarse ones (``coarse_dye``): grains per 1,000 square pixels.
     over_nucleus
         Share of granules that also lie over the nucleus.
+    rough
+        Fine unevenness of the cell's edge in field pixels.
     vacuoles, nucleoli
         Largest number.
     """
@@ -55,49 +57,50 @@ class Kind:
     coarse_dye: str = "eosin"
     coarse_size: float = 4.0
     over_nucleus: float = 0.0
+    rough: float = 0.5
     vacuoles: int = 0
     nucleoli: int = 0
 
 
 KINDS: dict[str, Kind] = {
     "BA": Kind(
-        (57, 70), 0.02, (0.72, 0.92), (0.15, 0.3), 3.6, (0.1, 0.5), (0.05, 0.2), (0.6, 1.2),
-        coarse=(34, 52), coarse_dye="basophilic", coarse_size=5.6, over_nucleus=0.75,
+        (57, 70), 0.02, (0.66, 0.84), (0.2, 0.35), 3.6, (0.1, 0.4), (0.0, 0.15), (0.7, 1.4),
+        coarse=(40, 66), coarse_dye="basophilic", coarse_size=4.8, over_nucleus=1.0,
     ),
     "BNE": Kind(
-        (63, 79), 0.03, (0.95, 1.1), (0.22, 0.4), 4.2, (0.0, 0.3), (0.05, 0.25), (0.8, 1.7),
-        fine=(9, 34),
+        (63, 79), 0.03, (0.95, 1.08), (0.28, 0.46), 4.4, (0.0, 0.22), (0.02, 0.18), (0.7, 1.5),
+        fine=(4, 18),
     ),
     "EO": Kind(
-        (63, 78), 0.025, (0.9, 1.05), (0.25, 0.42), 4.0, (0.15, 0.5), (0.15, 0.35), (0.6, 1.2),
-        coarse=(46, 60), coarse_dye="eosin", coarse_size=5.0,
+        (63, 78), 0.025, (0.92, 1.05), (0.3, 0.46), 4.2, (0.05, 0.35), (0.2, 0.45), (0.5, 1.0),
+        coarse=(60, 90), coarse_dye="eosin", coarse_size=4.2,
     ),
     "ERB": Kind(
-        (41, 56), 0.045, (1.05, 1.3), (0.04, 0.16), 4.6, (0.45, 1.3), (0.05, 0.5), (0.5, 1.2),
+        (41, 56), 0.045, (1.05, 1.25), (0.05, 0.25), 4.6, (0.35, 0.95), (0.0, 0.2), (1.0, 2.2),
     ),
     "LY": Kind(
-        (46, 61), 0.045, (0.95, 1.15), (0.12, 0.24), 4.8, (0.6, 1.2), (0.0, 0.1), (0.3, 0.9),
-        deep_rim=0.5, fine=(0, 5),
+        (46, 61), 0.045, (0.95, 1.12), (0.18, 0.32), 4.6, (0.5, 1.0), (0.0, 0.08), (0.5, 1.2),
+        deep_rim=0.4, fine=(0, 4), rough=0.9,
     ),
     "MMY": Kind(
-        (62, 77), 0.025, (0.85, 1.05), (0.22, 0.42), 4.2, (0.1, 0.55), (0.05, 0.25), (0.7, 1.5),
-        fine=(10, 40), over_nucleus=0.05,
+        (62, 77), 0.025, (0.88, 1.04), (0.3, 0.5), 4.4, (0.05, 0.45), (0.02, 0.2), (0.7, 1.5),
+        fine=(5, 24), over_nucleus=0.05,
     ),
     "MO": Kind(
-        (68, 90), 0.055, (0.72, 0.98), (0.22, 0.36), 4.4, (0.45, 1.05), (0.0, 0.12), (0.8, 1.4),
-        deep_rim=0.15, fine=(4, 18), vacuoles=5,
+        (68, 90), 0.055, (0.78, 0.98), (0.3, 0.46), 4.2, (0.4, 0.95), (0.0, 0.1), (0.9, 1.6),
+        deep_rim=0.15, fine=(3, 14), vacuoles=6, rough=1.0,
     ),
     "MY": Kind(
-        (62, 80), 0.03, (0.78, 1.0), (0.24, 0.42), 3.6, (0.2, 0.75), (0.03, 0.2), (0.7, 1.4),
-        fine=(14, 48), over_nucleus=0.15,
+        (62, 80), 0.03, (0.82, 1.0), (0.32, 0.5), 3.8, (0.15, 0.6), (0.02, 0.18), (0.7, 1.5),
+        fine=(6, 34), over_nucleus=0.2,
     ),
     "PMY": Kind(
-        (68, 88), 0.035, (0.62, 0.85), (0.24, 0.4), 3.0, (0.7, 1.3), (0.0, 0.12), (0.6, 1.2),
-        deep_rim=0.3, fine=(26, 62), over_nucleus=0.45, nucleoli=3,
+        (68, 88), 0.035, (0.7, 0.92), (0.32, 0.48), 3.2, (0.55, 1.1), (0.0, 0.1), (0.7, 1.3),
+        deep_rim=0.3, fine=(30, 70), over_nucleus=0.6, nucleoli=3,
     ),
     "SNE": Kind(
-        (64, 82), 0.03, (1.0, 1.15), (0.18, 0.36), 4.2, (0.0, 0.28), (0.05, 0.28), (0.8, 1.7),
-        fine=(9, 36),
+        (64, 82), 0.03, (0.98, 1.1), (0.26, 0.44), 4.4, (0.0, 0.2), (0.02, 0.2), (0.7, 1.5),
+        fine=(4, 20),
     ),
 }  # fmt: skip
 
@@ -123,7 +126,7 @@ def paint_white_cell(
     """Draw one white cell of class ``label`` and ``radius`` (field pixels) over the window."""
     kind = KINDS[label]
     cell = _outline(draw, kind, radius, at)
-    x, y = _warped(draw, at, radius, 0.035 + 0.4 * kind.wobble)
+    x, y = _warped(draw, at, radius, 0.03 + 0.3 * kind.wobble)
     nucleus = draw_nucleus(draw, label)(x / radius, y / radius) * np.float32(radius)
     nucleus = shapes.within(nucleus, cell + np.float32(draw.uniform(1.0, 3.5)), 2.0)
     inside = shapes.coverage(cell, at.scale, 1.5)
@@ -137,17 +140,18 @@ def paint_white_cell(
 
 
 def _outline(draw: np.random.Generator, kind: Kind, radius: float, at: Window) -> np.ndarray:
-    amplitudes = np.abs(draw.normal(0, kind.wobble, 5)) * (1.0, 0.8, 0.6, 0.4, 0.3)
+    amplitudes = np.abs(draw.normal(0, kind.wobble, 5)) * (1.2, 0.7, 0.35, 0.3, 0.25)
     phases = draw.uniform(0, 2 * np.pi, 5)
     harmonics = [(k + 2, float(amplitudes[k]), float(phases[k])) for k in range(5)]
-    return shapes.outline(at.x, at.y, radius, harmonics)
+    smooth = shapes.outline(at.x, at.y, radius, harmonics)
+    return smooth + np.float32(kind.rough) * smooth_noise(draw, at.shape, 8 * at.scale)
 
 
 def _warped(
     draw: np.random.Generator, at: Window, radius: float, amount: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the window's coordinates, shaken by smooth noise: no nucleus is drawn with compasses."""
-    grain = 0.42 * radius * at.scale
+    """Return the window's coordinates shaken by smooth noise: no nucleus is a perfect figure."""
+    grain = 0.55 * radius * at.scale
     by = np.float32(amount * radius)
     return (
         at.x + by * smooth_noise(draw, at.shape, grain),
@@ -168,11 +172,12 @@ def _cytoplasm(
     cloud += 0.10 * mesh(draw, at.shape, 4.5 * at.scale)
     rna, pink, body = (np.float32(draw.uniform(*r)) for r in (kind.rna, kind.pink, kind.body))
     edge = np.exp(cell / np.float32(0.16 * radius))
-    blue = rna * cloud * (1 + np.float32(kind.deep_rim) * (np.minimum(edge, 1) - 0.4))
+    blue: np.ndarray = rna * cloud * (1 + np.float32(kind.deep_rim) * (np.minimum(edge, 1) - 0.4))
     membrane = np.float32(0.35) * np.exp(-((cell / 1.6) ** 2))
-    for _ in range(draw.integers(0, kind.vacuoles + 1)):
-        blue, body = _vacuole(draw, radius, at, blue, body)
     neutral = body * cloud + membrane
+    for _ in range(draw.integers(0, kind.vacuoles + 1)):
+        keep = _vacuole(draw, radius, at)
+        blue, neutral = blue * keep, neutral * keep
     return (
         blue[..., None] * stain["rna"]
         + (pink * cloud)[..., None] * stain["eosin"]
@@ -180,18 +185,12 @@ def _cytoplasm(
     )
 
 
-def _vacuole(
-    draw: np.random.Generator,
-    radius: float,
-    at: Window,
-    blue: np.ndarray,
-    body: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+def _vacuole(draw: np.random.Generator, radius: float, at: Window) -> np.ndarray:
+    """Return what one vacuole leaves of the cytoplasm, 0-1, over the window."""
     far, angle = radius * np.sqrt(draw.uniform(0.05, 0.8)), draw.uniform(0, 2 * np.pi)
     size = draw.uniform(2.2, 4.5)
     hole = np.hypot(at.x - far * np.cos(angle), at.y - far * np.sin(angle)) - np.float32(size)
-    keep = 1 - 0.85 * shapes.coverage(hole, at.scale, 2.0 * max(1.0, at.scale))
-    return blue * keep, body * keep
+    return 1 - np.float32(0.85) * shapes.coverage(hole, at.scale, 2.0 * max(1.0, at.scale))
 
 
 def _chromatin(
@@ -199,12 +198,12 @@ def _chromatin(
 ) -> np.ndarray:
     amount = np.float32(draw.uniform(*kind.chromatin))
     openness = np.float32(draw.uniform(*kind.openness))
-    net = mesh(draw, at.shape, kind.grain * at.scale)
+    net = 0.8 * mesh(draw, at.shape, 0.75 * kind.grain * at.scale)
+    net += 0.6 * mesh(draw, at.shape, 1.5 * kind.grain * at.scale)
     slow = smooth_noise(draw, at.shape, 0.35 * radius * at.scale)
-    # clumps saturate, gaps do not: the light spots are what the eye reads as texture
-    gaps = np.clip(-net - 0.25 + 0.35 * slow, 0, 2.2)
-    rim = np.exp(-((nucleus / 2.6) ** 2))
-    amount_here = amount * (1 - openness * gaps * (1 - 0.8 * rim)) * (1 + 0.12 * rim + 0.03 * slow)
+    gaps = 1 / (1 + np.exp(np.float32(3.2) * (net + np.float32(0.25) - np.float32(0.4) * slow)))
+    rim = np.exp(-((nucleus / np.float32(2.2)) ** 2))
+    amount_here = amount * (1.05 - 1.35 * openness * gaps * (1 - 0.75 * rim))
     for _ in range(draw.integers(min(1, kind.nucleoli), kind.nucleoli + 1)):
         far, angle = 0.42 * radius * np.sqrt(draw.random()), draw.uniform(0, 2 * np.pi)
         size = draw.uniform(0.09, 0.14) * radius
@@ -229,8 +228,8 @@ def _granules(
     total = np.zeros((*at.shape, 3), np.float32)
     if kind.fine[1]:
         count = int(area * draw.uniform(*kind.fine))
-        size = draw.uniform(2.0, 3.0)
-        amount = draw.uniform(0.25, 0.6)
+        size = draw.uniform(1.6, 2.6)
+        amount = draw.uniform(0.45, 0.9)
         grains = granules(draw, where, count=count, diameter=max(0.9, size * at.scale))
         total += (np.float32(amount) * (1 - np.exp(-grains)))[..., None] * stain["azure"]
     if kind.coarse[1]:
@@ -245,4 +244,4 @@ def _coarse(
     count = int(area * draw.uniform(*kind.coarse))
     size = max(1.0, kind.coarse_size * draw.uniform(0.85, 1.15) * at.scale)
     grains = granules(draw, where, count=count, diameter=size, spread=0.2)
-    return np.float32(draw.uniform(0.75, 1.05)) * (1 - np.exp(-0.9 * grains))
+    return np.float32(draw.uniform(0.7, 1.0)) * (1 - np.exp(-0.8 * grains))

@@ -18,11 +18,11 @@ from naturalize.base.sheets import labelled_rows
 from naturalize.dataset.phantom.scene import (
     CLASSES,
     FIELD,
-    PhantomImage,
     check_label,
     check_size,
     render_phantom,
 )
+from naturalize.dataset.phantom.truth import PhantomImage
 
 #: Folder of each class, as in PBC.
 FOLDERS = {
@@ -148,7 +148,7 @@ def _name(item: tuple[str, int]) -> str:
 def _write_one(
     item: tuple[str, int], *, folder: Path, seed: int, size: tuple[int, int]
 ) -> tuple[list[dict[str, Any]], np.ndarray | None]:
-    """Draw and write one image; return its rows of boxes, and the picture if it goes on the sheet."""
+    """Draw and write one image; return its boxes, and the picture if it goes on the sheet."""
     label, index = item
     phantom = render_phantom(label, seed, index, size=size)
     path = image_path(label, index)
