@@ -1,0 +1,55 @@
+"""``naturalize catalog``: read images, audit them, write the catalog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def catalog(
+    root: Annotated[
+        Path, typer.Argument(help="Folder of images, CSV table or MedMNIST .npz file.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the catalog to.")],
+    scheme: Annotated[
+        str, typer.Option(help="Classes: pbc11, pbc8, or folders (as they are found).")
+    ] = "folders",
+    reader: Annotated[str, typer.Option(help="auto, folders, prefix, csv or medmnist.")] = "auto",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")
+    ] = False,
+    workers: Annotated[
+        Optional[int], typer.Option(help="Workers; all processors by default.")  # noqa: UP045
+    ] = None,
+    engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+) -> None:
+    """List and measure images, and audit them: duplicates, conflicts, bad files, confounders.
+
+    \b
+    Examples
+      naturalize catalog PBC_dataset_normal_DIB --scheme pbc11 -o runs/catalog
+      naturalize catalog cells.csv -o runs/catalog
+      naturalize catalog bloodmnist.npz --scheme pbc8 -o runs/catalog
+    """
+    from naturalize.base.console import say
+    from naturalize.dataset.audit import audit, write_audit
+    from naturalize.dataset.catalog import Catalog
+
+    found = Catalog.build(
+        root, scheme=scheme, reader=reader, strict=strict, backend=engine, workers=workers
+    )
+    audited = audit(found)
+    found.save(out, also=lambda folder: write_audit(found, audited, folder))
+    counts = ", ".join(f"{label} {n:,}" for label, n in audited["counts"].items())
+    say(
+        f"[bold]{audited['n_images']:,}[/bold] images, {audited['n_usable']:,} usable, "
+        f"{len(audited['unreadable'])} unreadable, {len(audited['skipped'])} skipped, "
+        f"{sum(audited['dropped'].values())} dropped"
+    )
+    say(f"classes: {counts}")
+    for finding in audited["findings"]:
+        mark = "[red]![/red]" if finding["level"] == "alert" else "[yellow]·[/yellow]"
+        say(f"  {mark} {finding['text'].replace('[', chr(92) + '[')}")
+    say(f"catalog and audit: {out}")

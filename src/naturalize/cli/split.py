@@ -1,0 +1,50 @@
+"""``naturalize split``: divide a catalog into train, val and test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def split(
+    catalog: Annotated[Path, typer.Argument(help="Catalog folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the split to.")],
+    fractions: Annotated[str, typer.Option(help="Shares of train, val and test.")] = "0.7,0.1,0.2",
+    seed: Annotated[int, typer.Option(help="Another seed, another division.")] = 0,
+    conflicts: Annotated[
+        str, typer.Option(help="One picture with two labels: refuse, or drop both.")
+    ] = "refuse",
+    use: Annotated[
+        str, typer.Option(help="random, or given: the parts that the source names.")
+    ] = "random",
+) -> None:
+    """Divide the images: classes in proportion, groups and duplicates whole, the same every time.
+
+    \b
+    Examples
+      naturalize split runs/catalog -o runs/split
+      naturalize split runs/catalog -o runs/split --fractions 0.8,0,0.2 --conflicts drop
+    """
+    from naturalize.base.console import say
+    from naturalize.base.errors import SettingsError
+    from naturalize.dataset.catalog import Catalog
+    from naturalize.dataset.split import Split
+
+    try:
+        shares = [float(text) for text in fractions.split(",")]
+    except ValueError as error:
+        raise SettingsError(
+            f"--fractions: expected three numbers such as 0.7,0.1,0.2, got {fractions!r}"
+        ) from error
+    found = Split.build(
+        Catalog.load(catalog), fractions=shares, seed=seed, conflicts=conflicts, use=use
+    )
+    found.save(out)
+    for part, counts in found.counts().items():
+        named = ", ".join(f"{label} {n:,}" for label, n in counts.items())
+        say(f"[bold]{part}[/bold] {sum(counts.values()):,}: {named}")
+    if found.dropped:
+        say(f"dropped {len(found.dropped)}, listed in {out / 'split.json'}")
+    say(f"split {found.hash}: {out}")
