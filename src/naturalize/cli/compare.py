@@ -28,7 +28,7 @@ def compare(
     """Test whether one model is better than another on the same images.
 
     McNemar's exact test on who is right, and paired bootstrap intervals of the differences
-    (second minus first).
+    (first minus second).
 
     **Examples**
 
@@ -60,7 +60,7 @@ def compare(
             f"{row['a']:.3f}",
             f"{row['b']:.3f}",
             f"{row['difference']:+.3f}",
-            f"{low:+.3f} – {high:+.3f}",
+            f"{low:+.3f} to {high:+.3f}",
         )
     Console(highlight=False).print(table)
     test = result["mcnemar"]

@@ -50,7 +50,7 @@ def paired(
     dict
         JSON-able: ``n``; ``n_only_a``, ``n_only_b`` (images left out); ``mcnemar`` {only_a_right,
         only_b_right, both_right, both_wrong, p_value}; ``scores`` {score: {a, b, difference,
-        interval}} with difference = b − a, for `COMPARED`; ``method``.
+        interval}} with difference = a − b, for `COMPARED`; ``method``.
 
     Raises
     ------
@@ -123,11 +123,8 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> dict[str, Any]:
 
 def write_comparisons(
     evaluations: Mapping[str, str | Path], out: str | Path, *, seed: int = 0
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
     """Compare every two of the named evaluation folders and write a JSON file.
-
-    With several pairs, ``p_adjusted`` holds the McNemar p-values after Holm's correction (Holm,
-    Scand. J. Stat. 1979), so that one of many comparisons is not found good by luck.
 
     Parameters
     ----------
@@ -140,21 +137,31 @@ def write_comparisons(
 
     Returns
     -------
-    dict
-        What was written: ``names``, ``pairs`` (what `paired` returns, with ``a``, ``b`` and
-        ``p_adjusted``).
+    list of dict
+        What was written, one a pair: what `paired` returns, and ``a``, ``b`` (names),
+        ``macro_f1_difference`` (a − b) with its ``interval``, and ``p_value``: McNemar's after
+        Holm's correction over all pairs (Holm, Scand. J. Stat. 1979), so that one of many
+        comparisons is not found good by luck.
     """
     tables = {name: read_predictions(path) for name, path in evaluations.items()}
-    pairs = [
-        {"a": a, "b": b, **paired(tables[a], tables[b], seed=seed, common_only=True)}
+    found = [
+        (a, b, paired(tables[a], tables[b], seed=seed, common_only=True))
         for a, b in itertools.combinations(tables, 2)
     ]
-    adjusted = holm([pair["mcnemar"]["p_value"] for pair in pairs])
-    for pair, p in zip(pairs, adjusted, strict=True):
-        pair["p_adjusted"] = p
-    result = {"names": list(tables), "correction": "Holm over all pairs", "pairs": pairs}
-    write_json(Path(out), result)
-    return result
+    corrected = holm([result["mcnemar"]["p_value"] for *_, result in found])
+    pairs = [
+        {
+            "a": a,
+            "b": b,
+            "macro_f1_difference": result["scores"]["macro_f1"]["difference"],
+            "interval": result["scores"]["macro_f1"]["interval"],
+            "p_value": p,
+            **result,
+        }
+        for (a, b, result), p in zip(found, corrected, strict=True)
+    ]
+    write_json(Path(out), pairs)
+    return pairs
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -252,14 +259,14 @@ def _differences(
     for flat in drawn:
         one, other = both(flat)
         for name in COMPARED:
-            found[name].append(other[name] - one[name])
+            found[name].append(one[name] - other[name])
     tail = (1 - level) / 2
     one, other = both(counts)
     return {
         name: {
             "a": float(one[name]),
             "b": float(other[name]),
-            "difference": float(other[name] - one[name]),
+            "difference": float(one[name] - other[name]),
             "interval": np.quantile(np.concatenate(found[name]), [tail, 1 - tail]).tolist(),
         }
         for name in COMPARED

@@ -26,6 +26,7 @@ from naturalize.base.images import read_image
 from naturalize.base.shards import resumable_rows
 from naturalize.evaluation import intervals, metrics
 from naturalize.evaluation.calibration import calibration
+from naturalize.models.identity import weights_hash
 
 #: Protocols of DESIGN §6: real held-out images, or the published pool-augment-split.
 PROTOCOLS = ("honest", "paper")
@@ -258,14 +259,10 @@ def read_metrics(path: str | Path) -> dict[str, Any]:
 
 
 def model_hash(predictor: Any) -> str:
-    """Return 16 hex digits naming the classes and weights of ``predictor``."""
-    digest = hashlib.sha256(repr(list(predictor.classes)).encode())
+    """Return 16 hex digits naming a predictor: its classes, and the weights of its ``module``."""
     module = getattr(predictor, "module", None)
-    if module is not None:
-        for name, tensor in sorted(module.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    weights = weights_hash(module) if module is not None else ""
+    return hashlib.sha256(f"{list(predictor.classes)} {weights}".encode()).hexdigest()[:16]
 
 
 def _items_hash(items: Sequence[Item]) -> str:

@@ -1,0 +1,106 @@
+"""Heat over the cell: the cell stays visible, what the network did not look at stays bare."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from naturalize.base.errors import InputError
+
+#: Green to yellow: hues that a stained smear does not have, in order of lightness.
+_COLOURS = "viridis"
+_FROM, _TO = 0.50, 1.0
+
+#: Heat below which nothing is painted, and opacity of the hottest place.
+_CLEAR, _OPACITY = 0.25, 0.55
+
+
+def overlay(image: np.ndarray, heat: np.ndarray, *, contour: bool = True) -> np.ndarray:
+    """Paint a heat map over an image.
+
+    Colour and opacity both grow with heat, from nothing below 0.25 to 55 % at 1; a fine line
+    encloses what is hotter than half.
+
+    Parameters
+    ----------
+    image
+        RGB uint8 (H, W, 3).
+    heat
+        float (h, w) in 0–1; it covers the whole image and is enlarged to it.
+    contour
+        Draw the line at half of the greatest heat.
+
+    Returns
+    -------
+    numpy.ndarray
+        RGB uint8 (H, W, 3).
+
+    Raises
+    ------
+    InputError
+        If the heat map is not a matrix of numbers within 0–1.
+    """
+    heat = fitted(heat, image.shape[:2])
+    place = np.clip((heat - _CLEAR) / (1 - _CLEAR), 0, 1)
+    paint = _table()[np.rint(255 * place).astype(np.uint8)]
+    opacity = (_OPACITY * np.sqrt(place))[:, :, None]
+    mixed = np.rint((1 - opacity) * image + opacity * paint).astype(np.uint8)
+    if contour and heat.max() > 0.5:
+        _draw_line(mixed, heat)
+    return mixed
+
+
+def fitted(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return ``heat`` (h, w) enlarged to ``shape`` (H, W): float32 in 0–1."""
+    heat = np.asarray(heat, np.float32)
+    if heat.ndim != 2 or not heat.size or not (heat.min() >= 0 and heat.max() <= 1):
+        raise InputError(f"heat: expected a matrix within 0–1, got shape {heat.shape}")
+    height, width = shape
+    return np.clip(cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+
+
+def heat_inside(heat: np.ndarray, mask: np.ndarray) -> float | None:
+    """Return the share of the heat that lies inside a cell.
+
+    Parameters
+    ----------
+    heat
+        float (h, w) in 0–1; it covers the whole image.
+    mask
+        bool (H, W): the cell, on the image.
+
+    Returns
+    -------
+    float or None
+        0–1; compare it with the share of the image that the cell covers. None where there is no
+        heat at all.
+
+    Examples
+    --------
+    >>> mask = np.zeros((4, 4), bool)
+    >>> mask[:, :2] = True
+    >>> heat_inside(np.ones((4, 4)), mask)
+    0.5
+    """
+    heat = fitted(heat, (mask.shape[0], mask.shape[1])).astype(np.float64)
+    total = heat.sum()
+    return float(heat[mask].sum() / total) if total else None
+
+
+@lru_cache(maxsize=1)
+def _table() -> np.ndarray:
+    """Colours of heat, coldest first: float32 (256, 3), 0–255."""
+    from matplotlib import colormaps
+
+    colours = colormaps[_COLOURS](np.linspace(_FROM, _TO, 256))[:, :3]
+    return np.asarray(255 * colours, np.float32)
+
+
+def _draw_line(image: np.ndarray, heat: np.ndarray) -> None:
+    inside = (heat >= 0.5).astype(np.uint8)
+    lines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    thickness = max(1, round(min(image.shape[:2]) / 250))
+    cv2.drawContours(image, lines, -1, (255, 255, 255), thickness + 2, cv2.LINE_AA)
+    cv2.drawContours(image, lines, -1, (31, 36, 48), thickness, cv2.LINE_AA)

@@ -1,0 +1,311 @@
+"""Explain images and write the `explanation` artifact: maps, overlays, a sheet."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from naturalize.base import artifacts
+from naturalize.base.console import warn
+from naturalize.base.errors import ImageReadError, InputError, SettingsError, unknown
+from naturalize.base.images import read_image, write_image
+from naturalize.base.shards import resumable_rows
+from naturalize.base.sheets import labelled_rows
+from naturalize.explain.methods import EXPLAINERS, default_methods, explain
+from naturalize.explain.overlay import heat_inside, overlay
+from naturalize.explain.picks import pick_for_explanation
+from naturalize.models.identity import weights_hash
+
+#: Masks that Score-CAM uses an image at most; more of them change its maps little (see the docs).
+CHANNELS = 64
+
+#: Images shown on the sheet.
+_ON_SHEET = 24
+
+_SHARD = pa.schema(
+    [
+        ("predicted", pa.string()),
+        ("confidence", pa.float32()),
+        ("problem", pa.string()),
+        ("size", pa.int32()),
+        ("map", pa.binary()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One image to explain; what is not known is None, and the model says what it predicts."""
+
+    image_id: str
+    path: str
+    label: str | None = None
+    predicted: str | None = None
+    confidence: float | None = None
+    reason: str | None = None
+
+
+def explain_images(
+    predictor: Any,
+    items: Sequence[Pick],
+    root: str | Path,
+    out: str | Path,
+    *,
+    methods: Sequence[str] | None = None,
+    layer: str | None = None,
+    channels: int | None = CHANNELS,
+    masks: Mapping[str, np.ndarray] | None = None,
+    work: str | Path | None = None,
+    inputs: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Path:
+    """Explain each image's predicted class by each method, and write an `explanation` artifact.
+
+    Parameters
+    ----------
+    predictor
+        A `naturalize.models.predictor.Predictor`.
+    items
+        The images; unreadable ones are named in a warning and left out, as is a second one with the
+        same ``image_id``.
+    root
+        Folder that the items' paths start from.
+    out
+        Where the artifact shall be.
+    methods
+        Keys of `EXPLAINERS`; those that fit the network by default.
+    layer, channels
+        As for `naturalize.explain.methods.explain`.
+    masks
+        ``image_id`` → bool (H, W), the cell that the label speaks of. Where given, each entry says
+        how much of the heat lies inside (``heat_inside``) and what share of the image the cell is
+        (``cell_share``).
+    work
+        Folder for finished pieces, removed at the end; ``.<name>.work`` beside ``out`` by default.
+    inputs
+        Name → fingerprint of the artifacts behind this.
+    settings
+        More that decided which images these are, for the manifest.
+
+    Returns
+    -------
+    Path
+        ``out``.
+
+    Raises
+    ------
+    InputError
+        If there is no image to explain, or none can be read.
+    SettingsError
+        For an unknown method, layer or class, or a method that does not fit the network.
+    """
+    root, out = Path(root), Path(out)
+    if not items:
+        raise InputError("nothing to explain: no image was given")
+    items = list({item.image_id: item for item in reversed(items)}.values())[::-1]
+    methods = tuple(dict.fromkeys(methods or default_methods(predictor.module)))
+    for method in methods:
+        if method not in EXPLAINERS:
+            raise unknown("method", method, list(EXPLAINERS))
+    decided = {
+        "methods": list(methods),
+        "layer": layer,
+        "channels": channels,
+        "items": _hash([repr(item) for item in items]),
+        "model": weights_hash(predictor.module),
+        "classes": list(predictor.classes),
+        **(settings or {}),
+    }
+    work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
+    jobs = [(item, method) for item in items for method in methods]
+    rows = _explained(predictor, jobs, root, work, layer, channels, _hash([repr(decided)]))
+    _warn_of_problems(root, jobs, rows)
+    with artifacts.writing(out, "explanation", settings=decided, inputs=inputs) as folder:
+        _write(folder, root, jobs, rows, masks or {})
+    shutil.rmtree(work, ignore_errors=True)
+    return out
+
+
+def explain_evaluation(
+    model: str | Path,
+    evaluation: str | Path,
+    root: str | Path,
+    out: str | Path,
+    *,
+    methods: Sequence[str] | None = None,
+    per_class: int = 1,
+    mistakes: int = 8,
+    seed: int = 0,
+    work: str | Path | None = None,
+    inputs: Mapping[str, str] | None = None,
+    masks: Mapping[str, np.ndarray] | None = None,
+) -> Path:
+    """Explain a right prediction of each class and the worst mistakes of an evaluation.
+
+    Parameters
+    ----------
+    model, evaluation
+        Folders of the model and of its evaluation.
+    root
+        Folder that the evaluated images' paths start from.
+    per_class, mistakes, seed
+        As for `naturalize.explain.picks.pick_for_explanation`.
+    out, methods, work, inputs, masks
+        As for `explain_images`.
+
+    Raises
+    ------
+    InputError
+        If nothing is to be explained.
+    """
+    from naturalize.models.predictor import Predictor
+
+    if per_class < 0 or mistakes < 0:
+        raise SettingsError("per_class and mistakes: expected 0 or more")
+    artifacts.read_manifest(evaluation, "evaluation")
+    predictions = artifacts.read_table(Path(evaluation) / "predictions.parquet")
+    rows = pick_for_explanation(predictions, per_class, mistakes, seed)
+    names = list(Pick.__dataclass_fields__)
+    return explain_images(
+        Predictor.load(model),
+        [Pick(**row) for row in rows.select(names).to_pylist()],
+        root,
+        out,
+        methods=methods,
+        work=work,
+        inputs=inputs,
+        masks=masks,
+        settings={"per_class": per_class, "mistakes": mistakes, "seed": seed},
+    )
+
+
+def _explained(
+    predictor: Any,
+    jobs: Sequence[tuple[Pick, str]],
+    root: Path,
+    work: Path,
+    layer: str | None,
+    channels: int | None,
+    key: str,
+) -> list[dict[str, Any]]:
+    """Rows of `_SHARD`, one a job; each finished job is kept."""
+
+    def rows(piece: Sequence[tuple[Pick, str]]) -> Iterator[dict[str, Any]]:
+        for item, method in piece:
+            try:
+                image = read_image(root / item.path)
+            except ImageReadError as error:
+                yield {"problem": error.reason}
+                continue
+            predicted, confidence = item.predicted, item.confidence
+            if predicted is None:
+                (shares,) = predictor.probabilities([image])
+                predicted, confidence = predictor.classes[shares.argmax()], float(shares.max())
+            (heat,) = explain(
+                predictor, [image], method, [predicted], layer=layer, channels=channels
+            )
+            yield {
+                "predicted": predicted,
+                "confidence": confidence,
+                "size": len(heat),
+                "map": heat.astype("<f4").tobytes(),
+            }
+
+    table = resumable_rows(work, key, jobs, rows, _SHARD, piece=1, what="explain")
+    return table.to_pylist()
+
+
+def _warn_of_problems(
+    root: Path, jobs: Sequence[tuple[Pick, str]], rows: list[dict[str, Any]]
+) -> None:
+    problems = {
+        item.path: row["problem"]
+        for (item, _), row in zip(jobs, rows, strict=True)
+        if row["problem"] is not None
+    }
+    for path, reason in problems.items():
+        warn(f"{path}: {reason}; not explained")
+    if all(row["problem"] is not None for row in rows):
+        raise InputError(f"{root}: none of the {len(problems)} images to explain can be read")
+
+
+def _write(
+    folder: Path,
+    root: Path,
+    jobs: Sequence[tuple[Pick, str]],
+    rows: list[dict[str, Any]],
+    masks: Mapping[str, np.ndarray],
+) -> None:
+    entries: list[dict[str, Any]] = []
+    maps: dict[str, np.ndarray] = {}
+    sheet: dict[str, list[np.ndarray]] = {}
+    for (item, method), row in zip(jobs, rows, strict=True):
+        if row["problem"] is not None:
+            continue
+        image = read_image(root / item.path)
+        heat = np.frombuffer(row["map"], "<f4").reshape(row["size"], row["size"])
+        name = f"{item.image_id}-{method}"
+        painted = overlay(image, heat)
+        write_image(folder / "overlays" / f"{name}.jpg", painted, quality=92)
+        original = f"images/{item.image_id}.jpg"
+        if not (folder / original).exists():
+            write_image(folder / original, image, quality=92)
+        maps[name] = heat
+        entries.append(_entry(item, method, row, f"{name}.jpg", original))
+        if item.image_id in masks:
+            mask = np.asarray(masks[item.image_id], bool)
+            entries[-1]["heat_inside"] = heat_inside(heat, mask)
+            entries[-1]["cell_share"] = float(mask.mean())
+        if len(sheet) < _ON_SHEET or item.path in sheet:
+            sheet.setdefault(item.path, [image]).append(painted)
+    artifacts.write_json(folder / "explanations.json", entries)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **maps)
+    artifacts.write_bytes(folder / "maps.npz", buffer.getvalue())
+    write_image(folder / "sheet.jpg", _sheet(entries, sheet), quality=90)
+
+
+def _entry(
+    item: Pick, method: str, row: dict[str, Any], file: str, original: str
+) -> dict[str, Any]:
+    return {
+        "image_id": item.image_id,
+        "path": item.path,
+        "label": item.label,
+        "predicted": row["predicted"],
+        "confidence": row["confidence"],
+        "reason": item.reason,
+        "method": method,
+        "overlay": file,
+        "image": original,
+    }
+
+
+def _sheet(entries: list[dict[str, Any]], rows: dict[str, list[np.ndarray]]) -> np.ndarray:
+    """One row an image: the image, then its overlays in the order of the methods."""
+    methods = list(dict.fromkeys(entry["method"] for entry in entries))
+    said = {}
+    for entry in entries:
+        true = f"{entry['label']}, called " if entry["label"] else ""
+        share = f" {entry['confidence']:.2f}" if entry["confidence"] is not None else ""
+        said[entry["path"]] = f"{true}{entry['predicted']}{share}"
+    # two images may have the same words; a row needs its own
+    named: dict[str, list[np.ndarray]] = {}
+    for path, tiles in rows.items():
+        caption = said[path]
+        while caption in named:
+            caption += " "
+        named[caption] = tiles
+    return labelled_rows(named, tile=160, title="image · " + " · ".join(methods))
+
+
+def _hash(parts: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
