@@ -91,5 +91,5 @@ def expose(
     grain: np.ndarray = draw.standard_normal((height, width, 3), dtype=np.float32)
     # the camera interpolates its colour mosaic, so neighbouring pixels share some noise
     grain = cv2.GaussianBlur(grain, (0, 0), 0.6)
-    picture += grain * np.float32(1.6 * light.noise)
+    picture = picture + grain * np.float32(1.6 * light.noise)
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)

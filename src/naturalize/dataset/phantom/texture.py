@@ -17,7 +17,7 @@ def smooth_noise(draw: np.random.Generator, shape: tuple[int, int], grain: float
     sigma = grain / (2 * step)
     coarse = cv2.GaussianBlur(coarse, (0, 0), max(sigma, 0.3), borderType=cv2.BORDER_REFLECT)
     # white noise under a Gaussian of sigma s keeps 1 / (2 s sqrt(pi)) of its spread
-    coarse *= np.float32(max(1.0, 2 * sigma * np.sqrt(np.pi)))
+    coarse = coarse * np.float32(max(1.0, 2 * sigma * np.sqrt(np.pi)))
     if step == 1.0:
         return np.ascontiguousarray(coarse[: shape[0], : shape[1]])
     size = (round(columns * step), round(rows * step))

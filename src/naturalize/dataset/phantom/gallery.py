@@ -1,0 +1,51 @@
+"""A picture of all classes with their names, and one of the truth, for the documentation."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from naturalize.base.plots import KIND_COLOURS
+from naturalize.base.sheets import contact_sheet
+from naturalize.dataset.phantom.scene import CLASSES, render_phantom
+from naturalize.dataset.phantom.truth import PhantomImage
+
+#: What the classes are called.
+NAMES = {
+    "BA": "basophil",
+    "BNE": "band neutrophil",
+    "EO": "eosinophil",
+    "ERB": "erythroblast",
+    "LY": "lymphocyte",
+    "MMY": "metamyelocyte",
+    "MO": "monocyte",
+    "MY": "myelocyte",
+    "PLT": "platelet",
+    "PMY": "promyelocyte",
+    "SNE": "segmented neutrophil",
+}
+
+
+def gallery(seed: int = 0, index: int = 0, *, tile: int = 190) -> np.ndarray:
+    """Return one image a class with its name, and the truth of the last: RGB uint8 (H, W, 3)."""
+    images = [render_phantom(label, seed, index) for label in CLASSES]
+    tiles = [phantom.image for phantom in images] + [truth_overlay(images[-1])]
+    captions = [f"{label}  {NAMES[label]}" for label in CLASSES] + ["the truth of the last one"]
+    return contact_sheet(tiles, captions=captions, columns=6, tile=tile)
+
+
+def truth_overlay(phantom: PhantomImage) -> np.ndarray:
+    """Return the image with outlines of the true masks by kind, the nucleus filled: RGB uint8."""
+    out = phantom.image.copy()
+    nucleus = phantom.nucleus_image()
+    purple = np.array(KIND_COLOURS["wbc"])
+    out[nucleus] = (0.35 * out[nucleus] + 0.65 * purple).astype(np.uint8)
+    for cell in phantom.cells:
+        contours, _ = cv2.findContours(
+            cell.mask.astype(np.uint8),
+            cv2.RETR_EXTERNAL,
+            cv2.CHAIN_APPROX_NONE,
+            offset=cell.box[:2],
+        )
+        cv2.drawContours(out, contours, -1, KIND_COLOURS[cell.kind], 2)
+    return out
