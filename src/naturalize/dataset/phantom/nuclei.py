@@ -110,7 +110,7 @@ def _band(draw: np.random.Generator) -> Shape:
     steps = 11
     t = np.linspace(-0.5, 0.5, steps)
     if draw.random() < 0.12:
-        path = np.stack([t * 1.3, draw.uniform(0.26, 0.36) * np.sin(2 * np.pi * t)], 1)
+        path = np.stack([t * 1.3, draw.uniform(0.20, 0.28) * np.sin(2 * np.pi * t)], 1)
     else:
         stretch = draw.uniform(0.95, 1.3)
         path = np.stack([np.cos(t * span) * bend, np.sin(t * span) * bend * stretch], 1)
@@ -146,7 +146,7 @@ def _ribbon(
 def _monocyte(draw: np.random.Generator) -> Shape:
     """Return a large folded nucleus: a deep bow, or three broad lobes grown together."""
     if draw.random() < 0.6:
-        thick = draw.uniform(0.30, 0.37)
+        thick = draw.uniform(0.33, 0.40)
         span = np.radians(draw.uniform(150, 235))
         bend = draw.uniform(0.36, 0.44)
         t = np.linspace(-0.5, 0.5, 8)
