@@ -1,0 +1,34 @@
+"""``naturalize report``: a study folder to one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    study_folder: Annotated[
+        Path, typer.Argument(help="Folder that 'naturalize run' wrote.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File to write.  [default: STUDY_FOLDER/report.html]"),
+    ] = None,
+) -> None:
+    """Write the report of a study: one HTML file with everything inside.
+
+    It says what went in, what the audit found, shows cells and composites, the scores with their
+    intervals, and the worst mistakes. What has not been made yet is left out, and it says so.
+
+    **Examples**
+
+    \b
+        naturalize report runs/demo
+        naturalize report runs/pbc11 -o pbc11.html
+    """
+    from naturalize.base.console import say
+    from naturalize.report import write_report
+
+    say(f"report: {write_report(study_folder, out)}")

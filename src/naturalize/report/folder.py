@@ -1,0 +1,241 @@
+"""A study folder as the report reads it: which artifacts are there, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from naturalize.base.artifacts import is_artifact, read_json, read_manifest, read_table
+from naturalize.base.errors import ArtifactError, InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Folder of a study → kind of the one artifact in it.
+SINGLE = {
+    "data": "phantom",
+    "catalog": "catalog",
+    "audit": "audit",
+    "split": "split",
+    "cells": "cells",
+    "bank": "bank",
+    "plan": "plan",
+    "explanations": "explanation",
+}
+
+#: Folder of a study → kind of the artifacts in it, one a run.
+PER_RUN = {"models": "model", "evaluations": "evaluation"}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One artifact folder: its place in the study, its kind and its fingerprint."""
+
+    path: Path
+    kind: str
+    fingerprint: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    def json(self, name: str) -> Any:
+        """Return the JSON file ``name`` of the artifact; ``{}`` where there is none."""
+        file = self.path / name
+        return read_json(file) if file.is_file() else {}
+
+    def table(self, name: str) -> pa.Table | None:
+        """Return the Parquet file ``name`` of the artifact; ``None`` where there is none."""
+        file = self.path / name
+        return read_table(file) if file.is_file() else None
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One trained model of the study, with what became of it; each part may be absent."""
+
+    name: str
+    model: Artifact | None
+    evaluation: Artifact | None
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """``metrics.json`` of the evaluation, or ``{}``."""
+        return self.evaluation.json("metrics.json") if self.evaluation else {}
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """``model.json`` of the model, or ``{}``."""
+        return self.model.json("model.json") if self.model else {}
+
+    @property
+    def validation_f1(self) -> float | None:
+        """Macro-F1 on the validation images, where the model tells it."""
+        found = dict(self.card.get("metrics") or {}).get("macro_f1")
+        return None if found is None else float(found)
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """All that a study folder holds; open it with :func:`open_study`."""
+
+    path: Path
+    log: dict[str, Any]
+    settings: dict[str, Any]
+    settings_text: str
+    artifacts: dict[str, Artifact]
+    runs: tuple[Run, ...]
+    comparisons: tuple[dict[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        """The study's name, or its folder's where no settings name it."""
+        return str(self.log.get("name") or self.settings.get("name") or self.path.resolve().name)
+
+    @cached_property
+    def protocol(self) -> str:
+        """``"paper"`` if any score or the settings say so, else ``"honest"``, else ``""``."""
+        said = {str(run.metrics.get("protocol", "")) for run in self.runs}
+        said.add(str(self.settings.get("protocol", "")))
+        return next((p for p in ("paper", "honest") if p in said), "")
+
+    @cached_property
+    def catalog(self) -> dict[str, Any]:
+        """``catalog.json``, or ``{}``."""
+        return self.artifacts["catalog"].json("catalog.json") if "catalog" in self.artifacts else {}
+
+    @cached_property
+    def is_phantom(self) -> bool:
+        """Whether the images are procedural smears, not photographs of cells."""
+        if "data" in self.artifacts or dict(self.settings.get("data") or {}).get("phantom"):
+            return True
+        root = Path(str(self.catalog.get("root") or self.path))
+        # a root may name the phantom's folder or its images/ subfolder
+        return any(is_artifact(folder, "phantom") for folder in (root, root.parent))
+
+    @property
+    def is_pbc(self) -> bool:
+        """Whether the images are the public PBC data set, which must be cited."""
+        scheme = str(self.catalog.get("scheme", ""))
+        return scheme.startswith("pbc") and not self.is_phantom
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The classes in their order."""
+        for told in (self.catalog, *(run.metrics for run in self.runs)):
+            if told.get("labels"):
+                return tuple(str(label) for label in told["labels"])
+        return ()
+
+    @cached_property
+    def scored(self) -> tuple[Run, ...]:
+        """The runs that were evaluated, in the study's order."""
+        return tuple(run for run in self.runs if "macro_f1" in run.metrics)
+
+    @cached_property
+    def chosen_by_validation(self) -> bool:
+        """Whether every scored run tells a validation score, so that test images decide nothing."""
+        return all(run.validation_f1 is not None for run in self.scored)
+
+    @cached_property
+    def chosen(self) -> Run | None:
+        """The run that the report speaks of: best on validation, or on test where none is known."""
+
+        def merit(run: Run) -> float:
+            f1 = run.validation_f1 if self.chosen_by_validation else run.metrics["macro_f1"]
+            return float(f1 or 0.0)
+
+        return max(self.scored, key=merit, default=None)
+
+    def number(self, run: Run) -> int:
+        """Return the number that gives a run its colour and marker: 0 for the chosen one."""
+        order = sorted(self.runs, key=lambda other: other is not self.chosen)
+        return order.index(run)
+
+
+def open_study(path: str | Path) -> StudyFolder:
+    """Open the folder of a study.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or no study in it.
+    ArtifactError
+        If an artifact in it is damaged or of another format version.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "no such folder"
+        raise InputError(f"{path}: {what}; name the folder that 'naturalize run' wrote")
+    settings, text = _settings(path / "study.yaml")
+    artifacts = {
+        name: artifact
+        for name, kind in SINGLE.items()
+        if (artifact := _artifact(path / name, kind)) is not None
+    }
+    study = StudyFolder(
+        path=path,
+        log=_object(path / "study.json"),
+        settings=settings,
+        settings_text=text,
+        artifacts=artifacts,
+        runs=_runs(path, list(dict(settings.get("runs") or {}))),
+        comparisons=_comparisons(path / "comparisons.json"),
+    )
+    if not (study.log or study.settings or study.artifacts or study.runs):
+        raise InputError(f"{path}: no study in it; name the folder that 'naturalize run' wrote")
+    return study
+
+
+def _artifact(path: Path, kind: str) -> Artifact | None:
+    if not path.is_dir():
+        return None
+    manifest = read_manifest(path, kind)
+    return Artifact(path, kind, manifest.fingerprint, manifest.inputs)
+
+
+def _runs(path: Path, order: list[str]) -> tuple[Run, ...]:
+    """Return the runs, those that the settings name first and in their order."""
+    found = {
+        folder.name
+        for name in PER_RUN
+        if (path / name).is_dir()
+        for folder in (path / name).iterdir()
+        if folder.is_dir() and not folder.name.startswith(".")
+    }
+    names = [name for name in order if name in found] + sorted(found - set(order))
+    return tuple(
+        Run(name, *(_artifact(path / part / name, kind) for part, kind in PER_RUN.items()))
+        for name in names
+    )
+
+
+def _settings(file: Path) -> tuple[dict[str, Any], str]:
+    import yaml
+
+    if not file.is_file():
+        return {}, ""
+    try:
+        text = file.read_text(encoding="utf-8")
+        read = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{file}: not YAML; run the study again to write it anew") from error
+    if not isinstance(read, dict):
+        raise ArtifactError(f"{file}: expected keys such as name and data, found none")
+    return read, text
+
+
+def _object(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    read = read_json(file)
+    if not isinstance(read, dict):
+        raise ArtifactError(f"{file}: expected a JSON object; run the study again")
+    return read
+
+
+def _comparisons(file: Path) -> tuple[dict[str, Any], ...]:
+    read = read_json(file) if file.is_file() else []
+    if not isinstance(read, list) or not all(isinstance(pair, dict) for pair in read):
+        raise ArtifactError(f"{file}: expected a list of comparisons; run the study again")
+    return tuple(read)

@@ -1,0 +1,263 @@
+"""What the audit found, the serious first, with the names of the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from naturalize.report import charts, words
+from naturalize.report.folder import Artifact, StudyFolder
+from naturalize.report.pictures import Picture, Pictures
+from naturalize.report.section import Section
+
+TITLE, ID = "What the audit found", "audit"
+
+#: How serious a finding is; the order of the list.
+SERIOUS, NOTABLE, MINOR = "serious", "notable", "minor"
+
+#: From which lift a property is linked to the class, and from which it predicts it.
+LINKED, PREDICTS = 0.05, 0.2
+
+_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the audit found: how serious, what, what it means, and where."""
+
+    level: str
+    title: str
+    meaning: str
+    items: tuple[str, ...]
+    more: str
+
+
+@dataclass(frozen=True)
+class Confounder:
+    """How well a property of the file alone predicts the class."""
+
+    name: str
+    bar: Markup
+    score: str
+    interval: str
+    chance: str
+    verdict: str
+    suspicious: bool
+
+
+def audit_of(study: StudyFolder) -> tuple[Artifact | None, dict[str, Any]]:
+    """Return the artifact with ``audit.json``, and what that says; ``(None, {})`` if none has."""
+    for name in ("audit", "catalog"):
+        artifact = study.artifacts.get(name)
+        if artifact is not None and (audit := artifact.json("audit.json")):
+            return artifact, audit
+    return None, {}
+
+
+def picture_files(artifact: Artifact, audit: dict[str, Any]) -> list[tuple[str, Path]]:
+    """Return name and file of the audit's pictures, in the audit's order."""
+    return [(str(k), artifact.path / str(v)) for k, v in dict(audit.get("pictures") or {}).items()]
+
+
+def view(study: StudyFolder, pictures: Pictures) -> Section:
+    """Return the section on the audit."""
+    artifact, audit = audit_of(study)
+    if artifact is None:
+        return Section(ID, TITLE, "The images of this study have not been audited.")
+    found = findings(audit)
+    confounders = [_confounder(entry) for entry in audit.get("confounders") or []]
+    sheets = _sheets(artifact, audit, pictures)
+    return Section(
+        ID,
+        TITLE,
+        _takeaway(audit, found, confounders),
+        "audit.html.j2",
+        {"findings": found, "confounders": confounders, "sheets": sheets},
+    )
+
+
+def findings(audit: dict[str, Any]) -> list[Finding]:
+    """Return the findings of an audit, most serious first."""
+    told = _giving_away(audit)
+    found = [
+        _finding(
+            SERIOUS, audit.get("label_conflicts"), _conflict,
+            "picture with two labels", "pictures with two labels",
+            "The same pixels are filed under different classes: one of the labels is wrong.",
+        ),
+        _finding(
+            SERIOUS, audit.get("near_label_conflicts"), _conflict,
+            "nearly equal picture with two labels", "nearly equal pictures with two labels",
+            "Nearly the same picture under different classes: look at them.",
+        ),
+        _finding(
+            SERIOUS, audit.get("unreadable"), _reason, "unreadable file", "unreadable files",
+            "Listed, counted and never used.",
+        ),
+        _finding(
+            SERIOUS, [entry for strong, entry in told if strong], str,
+            "property of the file predicts the class", "properties of the file predict the class",
+            "A model can learn the file instead of the cell; the table below shows how far.",
+        ),
+        _finding(
+            NOTABLE, [entry for strong, entry in told if not strong], str,
+            "property of the file is linked to the class",
+            "properties of the file are linked to the class",
+            "A model can gain a little from it without looking at the cell.",
+        ),
+        _finding(
+            NOTABLE, audit.get("exact_duplicates"), _paths,
+            "picture in several files", "pictures in several files",
+            "One file of each is used; copies would count the same cell twice.",
+        ),
+        _finding(
+            NOTABLE, audit.get("near_duplicates"), _paths,
+            "set of near duplicates", "sets of near duplicates",
+            "Kept together in one part of the split, so that none is tested on its twin.",
+        ),
+        _finding(
+            NOTABLE, audit.get("tiny_classes"), _tiny, "tiny class", "tiny classes",
+            "Few images to learn from, and a wide interval around every score.",
+        ),
+        _finding(
+            MINOR, audit.get("odd_sizes"), _size, "odd size", "odd sizes",
+            "Images that are not of the usual size: often another camera or another export.",
+        ),
+    ]  # fmt: skip
+    for flag, paths in dict(audit.get("flagged") or {}).items():
+        one = f"file {_ENCODED.get(flag, flag)}"
+        many = f"files {_ENCODED.get(flag, flag)}"
+        found.append(_finding(MINOR, paths, str, one, many, "Converted on reading."))
+    return [finding for finding in found if finding is not None]
+
+
+#: What the audit's flags of single files mean.
+_ENCODED = {
+    "alpha": "with transparency",
+    "cmyk": "in CMYK",
+    "deep": "with more than 8 bits a channel",
+    "exif_rotated": "turned by an EXIF tag",
+    "grey": "without colour",
+    "palette": "with a palette",
+}
+
+
+def _finding(
+    level: str,
+    entries: Sequence[Any] | None,
+    line: Callable[[Any], str],
+    one: str,
+    many: str,
+    meaning: str,
+) -> Finding | None:
+    if not entries:
+        return None
+    left = len(entries) - _SHOWN
+    return Finding(
+        level,
+        words.count(len(entries), one, many),
+        meaning,
+        tuple(line(entry) for entry in entries[:_SHOWN]),
+        f"and {words.number(left)} more" if left > 0 else "",
+    )
+
+
+def _paths(paths: Sequence[str]) -> str:
+    return " = ".join(paths)
+
+
+def _conflict(entry: dict[str, Any]) -> str:
+    pairs = zip(entry["paths"], entry["labels"], strict=True)
+    return " = ".join(f"{path} ({label or 'no label'})" for path, label in pairs)
+
+
+def _reason(entry: dict[str, Any]) -> str:
+    return f"{entry['path']}: {entry['reason']}"
+
+
+def _size(entry: dict[str, Any]) -> str:
+    labels = [f"{label} {words.number(n)}" for label, n in entry["labels"].items()]
+    n = words.count(entry["n"], "image")
+    return f"{entry['width']} × {entry['height']}: {n} ({', '.join(labels)})"
+
+
+def _tiny(entry: dict[str, Any]) -> str:
+    return f"{entry['label']}: {words.count(entry['n'], 'image')}"
+
+
+def _giving_away(audit: dict[str, Any]) -> list[tuple[bool, str]]:
+    """Return the properties that tell the class: whether strongly, and a line on each."""
+    found = []
+    for entry in audit.get("confounders") or []:
+        gain = lift(entry)
+        if gain >= LINKED:
+            score, chance = words.score(entry["balanced_accuracy"]), words.score(entry["chance"])
+            line = f"{entry['property']}: balanced accuracy {score}, chance {chance}"
+            found.append((gain >= PREDICTS, line))
+    return found
+
+
+def lift(entry: dict[str, Any]) -> float:
+    """Return the share of the way from chance (0) to certainty (1) that a property goes alone.
+
+    0 where the interval leaves room for chance, or the property was not tested.
+    """
+    score, chance, interval = entry["balanced_accuracy"], entry["chance"], entry["interval"]
+    if score is None or interval is None or interval[0] <= chance or chance >= 1:
+        return 0.0
+    return float((score - chance) / (1 - chance))
+
+
+def _confounder(entry: dict[str, Any]) -> Confounder:
+    score, chance = entry["balanced_accuracy"], entry["chance"]
+    suspicious = lift(entry) >= LINKED
+    style = "warned" if suspicious else "plain"
+    what = f"balanced accuracy {words.score(score)}, chance {words.score(chance)}"
+    return Confounder(
+        str(entry["property"]),
+        charts.bar([(score or 0.0, style, what)], mark=chance),
+        words.score(score),
+        words.span(entry["interval"]),
+        words.score(chance),
+        str(entry["verdict"]),
+        suspicious,
+    )
+
+
+def _takeaway(
+    audit: dict[str, Any], found: Sequence[Finding], confounders: Sequence[Confounder]
+) -> str:
+    looked = words.count(int(audit["n_images"]), "image")
+    text = f"Of {looked}, {words.number(int(audit['n_usable']))} can be used"
+    serious = [f.title for f in found if f.level == SERIOUS]
+    notable = [f.title for f in found if f.level == NOTABLE]
+    if serious:
+        return f"{text}. Serious: {words.listed(serious)}."
+    if notable:
+        return f"{text}. Nothing serious, but {words.listed(notable)}."
+    if any(c.score != words.ABSENT for c in confounders):
+        text += ", and no property of the files tells the class"
+    return text + "."
+
+
+def _sheets(artifact: Artifact, audit: dict[str, Any], pictures: Pictures) -> list[Picture]:
+    """Return the pictures that a table does not tell: duplicates side by side, tints and sizes."""
+    files = dict(picture_files(artifact, audit))
+    wanted = {
+        "duplicates": ("Duplicates in pairs", "Conflicting, near and exact duplicates, in pairs"),
+        "background tints": (
+            "Background colour of the images, class by class",
+            "Background colour of every class, from yellowish to lilac",
+        ),
+        "sizes": ("How many images have which size", "Sizes of the images"),
+    }
+    found = [
+        pictures.sheet(files[name], alt, caption)
+        for name, (alt, caption) in wanted.items()
+        if name in files
+    ]
+    return [sheet for sheet in found if sheet is not None]
