@@ -186,6 +186,7 @@ def _confounded(audit: dict[str, Any], verb: str) -> list[str]:
         f"{entry['property']} alone {entry['verdict']} (balanced accuracy "
         f"{entry['balanced_accuracy']:.2f} [{entry['interval'][0]:.2f}, "
         f"{entry['interval'][1]:.2f}], chance {entry['chance']:.2f})"
+        + ("; bytes also follow from what is pictured" if entry["property"] == "bytes" else "")
         for entry in audit["confounders"]
         if entry["verdict"].startswith(verb)
     ]

@@ -60,7 +60,7 @@ def near_duplicates(smalls: np.ndarray) -> list[tuple[int, int]]:
     -----
     Time is N² multiply-adds of 64 numbers in BLAS; memory is flat (blocks of 2,048 rows).
     """
-    lively = np.flatnonzero(smalls.reshape(len(smalls), -1).std(axis=1) >= _FLAT)
+    lively = np.array([i for i, small in enumerate(smalls) if small.std() >= _FLAT], np.int64)
     described = _descriptions(smalls[lively])
     pairs: list[tuple[int, int]] = []
     for i, j in _candidates(described, _threshold(described)):

@@ -82,8 +82,8 @@ def _sizes(catalog: Catalog, path: Path) -> None:
     ax.invert_yaxis()
     ax.grid(visible=False)
     ax.tick_params(left=False)
-    ax.set_xlabel("images (logarithmic)")
-    ax.set_ylabel("width × height (pixels)")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.set_xlabel("images of each width × height in pixels (logarithmic)")
     save_figure(fig, path)
 
 

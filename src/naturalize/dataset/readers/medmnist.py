@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def read_medmnist(file: Path, scheme: Scheme, images: Path) -> Listing:
             items = [
                 item for part in parts for item in _unpack(file, archive, part, scheme, images)
             ]
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"{file}: not a readable .npz archive ({error})") from error
     return listing(images, "medmnist", scheme, items)
 

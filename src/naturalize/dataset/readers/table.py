@@ -75,6 +75,8 @@ def _path(root: Path, value: str | None, where: str) -> str:
         if not path.is_relative_to(root.resolve()):
             raise InputError(f"{where}: column 'path': {text} is not below {root.resolve()}")
         path = path.relative_to(root.resolve())
+    if ".." in path.parts:
+        raise InputError(f"{where}: column 'path': {text} leaves the folder of the table")
     return path.as_posix()
 
 
