@@ -1,4 +1,4 @@
-"""The small convolutional network that the paper trains from scratch beside the pre-trained ones."""
+"""The small convolutional network of the paper, trained from scratch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 class CustomCNN(nn.Module):
-    """Blocks of convolution, batch normalisation, ReLU and pooling; then global average and a dense layer.
+    """Blocks of convolution, batch norm, ReLU and pooling; global average; a dense layer.
 
     It has timm's interface (``forward_features``, ``forward_head``, ``get_classifier``,
     ``num_features``), so that training, prediction and explanation treat all networks alike.
@@ -66,7 +66,8 @@ class CustomCNN(nn.Module):
 def _block(width: int, out: int, *, pool: bool) -> nn.Sequential:
     layers: list[nn.Module] = [
         nn.Conv2d(width, out, 3, padding=1, bias=False),
-        nn.BatchNorm2d(out),
+        # short trainings: running statistics must follow within a few dozen steps
+        nn.BatchNorm2d(out, momentum=0.3),
         nn.ReLU(inplace=True),
     ]
     return nn.Sequential(*layers, *([nn.MaxPool2d(2)] if pool else []))

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from naturalize.base.artifacts import file_hash, read_json, read_manifest, write_json, writing
-from naturalize.base.errors import ArtifactError, NaturalizeError, os_errors_named
+from naturalize.base.artifacts import (
+    file_hash,
+    read_json,
+    read_manifest,
+    write_bytes,
+    write_json,
+    writing,
+)
+from naturalize.base.errors import ArtifactError, NaturalizeError
 from naturalize.models.zoo import Network, NetworkConfig, build
 
 if TYPE_CHECKING:
@@ -48,14 +55,14 @@ def save_model(
     also
         Writes more files into the folder (history, plots) before it is moved to its place.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path = Path(path)
     described = {"network": asdict(config), **dict(settings or {})}
     with writing(path, "model", settings=described, inputs=inputs) as folder:
         state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
-        with os_errors_named(path):
-            save_file(state, folder / WEIGHTS, metadata={"architecture": config.architecture})
+        data = save(state, metadata={"architecture": config.architecture})
+        write_bytes(folder / WEIGHTS, data)
         write_json(
             folder / MODEL,
             {
@@ -110,11 +117,17 @@ def describe(path: str | Path) -> dict[str, Any]:
 def _config(file: Path) -> NetworkConfig:
     raw = read_json(file)
     try:
-        fields = {name: raw[name] for name in NetworkConfig.__dataclass_fields__}
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(f"{file}: damaged description (missing {error})") from error
-    tuples = {name: tuple(fields[name]) for name in ("classes", "mean", "std")}
-    return replace(NetworkConfig(**fields), **tuples)
+        return NetworkConfig(
+            architecture=raw["architecture"],
+            classes=tuple(raw["classes"]),
+            input_size=int(raw["input_size"]),
+            mean=tuple(raw["mean"]),
+            std=tuple(raw["std"]),
+            weights_source=raw["weights_source"],
+            temperature=float(raw["temperature"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{file}: damaged description ({error})") from error
 
 
 def _empty(config: NetworkConfig, path: Path) -> Network:

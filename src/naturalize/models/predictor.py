@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from naturalize.base.console import track
 from naturalize.models import preprocess
-from naturalize.models.zoo import NetworkConfig
+from naturalize.models.zoo import NetworkConfig, channels_last
 
 if TYPE_CHECKING:
     import torch
@@ -32,9 +32,7 @@ class Predictor:
     """
 
     def __init__(self, module: nn.Module, config: NetworkConfig, *, device: str = "cpu") -> None:
-        import torch
-
-        self.module = module.to(device, memory_format=torch.channels_last).eval()
+        self.module: Any = channels_last(module).to(device).eval()
         self.config, self.device = config, device
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Where pre-trained weights come from: a pip package, timm's cache, a file; never a hidden download."""
+"""Where pre-trained weights come from: a pip package, timm's cache, a file; no hidden download."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _from_cache(name: str) -> Weights | None:
         return None
     files: list[Path] = []
     if config.url:
-        files.append(Path(torch.hub.get_dir()) / "checkpoints" / Path(config.url).name)
+        files.append(Path(torch.hub.get_dir()) / "checkpoints" / Path(str(config.url)).name)
     if config.hf_hub_id and importlib.util.find_spec("huggingface_hub"):
         from huggingface_hub import try_to_load_from_cache
 

@@ -1,0 +1,1 @@
+"""Fitting a network: settings, the data path, augmentation, imbalance, the loop, its speed."""

@@ -1,0 +1,108 @@
+"""Conventional augmentation: one step draws all randomness, a pure step applies it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from naturalize.training.settings import AugmentSettings
+
+#: Intensities 1 to 256 on a 0–1 scale: the light that came through.
+_LIGHT = (np.arange(256, dtype=np.float64) + 1) / 256
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to one image.
+
+    Attributes
+    ----------
+    flip
+        Left–right, before all else.
+    turns
+        Right angles, counter-clockwise.
+    angle, zoom, shift
+        Then: degrees counter-clockwise about the centre, factor, (x, y) in shares of the side.
+    gain
+        Factor on the optical density of each channel (R, G, B).
+    offset
+        Added to all optical densities; negative is brighter.
+    """
+
+    flip: bool = False
+    turns: int = 0
+    angle: float = 0.0
+    zoom: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    offset: float = 0.0
+
+
+def draw(settings: AugmentSettings, generator: np.random.Generator) -> Augmentation:
+    """Draw an augmentation; the same number of draws whatever is turned off."""
+    u = generator.uniform(-1, 1, 10)
+    bits = generator.integers(0, 4, 2)
+    gain = 1 + settings.stain * (0.5 * u[4] + 0.5 * u[5:8])
+    return Augmentation(
+        flip=bool(settings.flips and bits[0] % 2),
+        turns=int(bits[1]) if settings.right_angles else 0,
+        angle=float(settings.rotate * u[0]),
+        zoom=float(1 + settings.zoom * u[1]),
+        shift=(float(settings.shift * u[2]), float(settings.shift * u[3])),
+        gain=(float(gain[0]), float(gain[1]), float(gain[2])),
+        offset=float(settings.brightness * u[8]),
+    )
+
+
+def apply(image: np.ndarray, change: Augmentation) -> np.ndarray:
+    """Apply an augmentation.
+
+    Flips and right angles move pixels exactly; the free part is one bilinear warp, mirrored at the
+    border. Colour is changed in optical density, −log(light), where stain adds up: there, each
+    channel is scaled and all are shifted (a table of 256 values a channel).
+
+    Parameters
+    ----------
+    image
+        RGB uint8 (S, S, 3).
+
+    Returns
+    -------
+    numpy.ndarray
+        RGB uint8 (S, S, 3), contiguous.
+    """
+    if change.flip:
+        image = image[:, ::-1]
+    if change.turns:
+        image = np.rot90(image, change.turns)
+    image = np.ascontiguousarray(image)
+    if change.angle or change.zoom != 1 or change.shift != (0.0, 0.0):
+        image = _warp(image, change)
+    if change.gain != (1.0, 1.0, 1.0) or change.offset:
+        image = cv2.LUT(image, colour_table(change.gain, change.offset))
+    return image
+
+
+def _warp(image: np.ndarray, change: Augmentation) -> np.ndarray:
+    height, width = image.shape[:2]
+    cos = change.zoom * math.cos(math.radians(change.angle))
+    sin = change.zoom * math.sin(math.radians(change.angle))
+    x, y = (width - 1) / 2, (height - 1) / 2
+    matrix = np.array(
+        [
+            [cos, sin, x - cos * x - sin * y + change.shift[0] * width],
+            [-sin, cos, y + sin * x - cos * y + change.shift[1] * height],
+        ]
+    )
+    return cv2.warpAffine(
+        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+
+
+def colour_table(gain: tuple[float, float, float], offset: float) -> np.ndarray:
+    """Return the table (1, 256, 3), uint8, that changes optical density d to gain · d + offset."""
+    density = -np.log(_LIGHT)[:, None] * np.asarray(gain) + offset
+    return np.clip(np.rint(np.exp(-density) * 256 - 1), 0, 255).astype(np.uint8)[None]

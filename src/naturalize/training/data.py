@@ -1,0 +1,213 @@
+"""The one data module: real images and composites from catalog, split and plan to batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from naturalize.base import engine
+from naturalize.base.console import warn
+from naturalize.base.errors import InputError, SettingsError
+from naturalize.dataset.catalog import Catalog
+from naturalize.dataset.split import Split
+from naturalize.training.dataset import (
+    Composites,
+    EpochSampler,
+    RealImages,
+    Rows,
+    Samples,
+    Source,
+    as_is,
+    calm_worker,
+)
+from naturalize.training.imbalance import steps_per_epoch
+from naturalize.training.pixels import PixelStore, fill_record
+from naturalize.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+    from naturalize.compose.plan import Plan
+
+#: Fewer images than this are decoded here; starting processes would take longer.
+_FEW = 400
+
+
+def classes_of(catalog: Catalog, split: Split) -> tuple[str, ...]:
+    """Return the classes to learn, in the catalog's order.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two, if train or val is empty, or if a class of val or test has no
+        image in train.
+    """
+    there = {part: Counter(labels) for part, labels in _labels_by_part(split).items()}
+    for part in ("train", "val"):
+        if not there[part]:
+            raise InputError(
+                f"the {part} part of the split is empty; split again with fractions that give it "
+                "images, e.g. 0.7,0.1,0.2"
+            )
+    elsewhere = set(there["val"]) | set(there["test"])
+    missing = sorted(elsewhere - set(there["train"]))
+    if missing:
+        raise InputError(
+            f"class {', '.join(missing)} has no image in the train part of the split; split again, "
+            "or add images of it"
+        )
+    classes = tuple(label for label in catalog.labels if label in there["train"])
+    if len(classes) < 2:
+        raise InputError("training needs two classes or more; found: " + ", ".join(classes))
+    absent = [label for label in catalog.labels if label not in classes]
+    if absent:
+        warn(f"no image of {', '.join(absent)}: the model will not know of such cells")
+    return classes
+
+
+def _labels_by_part(split: Split) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    columns = (split.table["label"].to_pylist(), split.table["part"].to_pylist())
+    for label, part in zip(*columns, strict=True):
+        found[part].append(label)
+    return found
+
+
+class CellImages(pl.LightningDataModule):
+    """Training rows (real, then composites) and validation rows (real only).
+
+    Parameters
+    ----------
+    settings, catalog, split, plan, bank
+        As for :func:`naturalize.training.fit.train`.
+    classes
+        The class names in the order of the targets.
+    size
+        Side of the network's input in pixels.
+    work
+        Folder for decoded pixels and crops.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        catalog: Catalog,
+        split: Split,
+        *,
+        classes: Sequence[str],
+        size: int,
+        work: Path,
+        plan: Plan | None = None,
+        bank: CellBank | None = None,
+    ) -> None:
+        super().__init__()
+        self.settings, self.classes, self.size, self.work = settings, tuple(classes), size, work
+        label_of = dict(
+            zip(split.table["image_id"].to_pylist(), split.table["label"].to_pylist(), strict=True)
+        )
+        self.val = self._real(catalog, split.ids("val"), label_of)
+        self.train = self._real(catalog, split.ids("train"), label_of)
+        self.n_real, self.n_composites = len(self.train), 0
+        if plan is not None and bank is not None:
+            self.train = self._with_composites(self.train, plan, bank)
+            self.n_composites = len(self.train) - self.n_real
+        self.steps = steps_per_epoch(
+            len(self.train), settings.batch_size, settings.samples_per_epoch
+        )
+
+    def _real(self, catalog: Catalog, ids: list[str], label_of: dict[str, str]) -> Rows:
+        paths = tuple(str(catalog.path_of(image_id)) for image_id in ids)
+        labels = [label_of[image_id] for image_id in ids]
+        return self._rows(RealImages(paths), labels, tuple(ids))
+
+    def _with_composites(self, real: Rows, plan: Plan, bank: CellBank) -> Rows:
+        from naturalize.compose.crops import CropStore
+
+        labels = plan.table["label"].to_pylist()
+        unknown = sorted(set(labels) - set(self.classes))
+        if unknown:
+            raise InputError(
+                f"the plan has composites of {', '.join(unknown)}, which the train part does not "
+                f"have; it has {', '.join(self.classes)}"
+            )
+        ids = tuple(plan.table["recipe_id"].to_pylist())
+        crops = CropStore.build(plan, bank, self.work / "crops")
+        made = self._rows(Composites(plan, crops), labels, ids)
+        return Rows(
+            sources=real.sources + made.sources,
+            stores=real.stores + made.stores,
+            targets=np.concatenate([real.targets, made.targets]),
+            names=real.names + made.names,
+            size=self.size,
+        )
+
+    def _rows(self, source: Source, labels: list[str], ids: tuple[str, ...]) -> Rows:
+        index = {label: i for i, label in enumerate(self.classes)}
+        key = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+        store = PixelStore(self.work / f"pixels-{self.size}-{key}", len(ids), self.size)
+        targets = np.array([index[label] for label in labels], np.int64)
+        return Rows((source,), (store,), targets, ids, self.size)
+
+    def decode(self) -> None:
+        """Decode and resize every real image that is not there yet, with a progress bar."""
+        for rows, part in ((self.train, "train"), (self.val, "val")):
+            todo = rows.stores[0].missing().tolist()
+            if not todo:
+                continue
+            fill = partial(fill_record, rows.sources[0], rows.stores[0], rows.size)
+            backend = "processes" if len(todo) >= _FEW else "serial"
+            for _ in engine.map(fill, todo, backend=backend, chunk=32, what=f"decode {part}"):
+                pass
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of augmented training batches, all of the same size."""
+        settings = self.settings
+        sampler = EpochSampler(
+            self.train.targets,
+            self.steps * settings.batch_size,
+            seed=settings.seed,
+            balanced=settings.sampler == "balanced",
+        )
+        workers = settings.workers
+        if workers is None:
+            workers = max(1, min(8, engine.available_cpus() - 1)) if _on_gpu(settings) else 0
+        more: dict[str, Any] = {}
+        if workers:
+            # forkserver: a fork of a process that holds threads (torch, the bar) can deadlock
+            more = {"multiprocessing_context": "forkserver", "persistent_workers": True}
+        return DataLoader(
+            Samples(self.train, settings.augment, seed=settings.seed),
+            batch_size=settings.batch_size,
+            sampler=sampler,
+            collate_fn=as_is,
+            num_workers=workers,
+            worker_init_fn=calm_worker,
+            pin_memory=_on_gpu(settings),
+            **more,
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of validation batches, as they are and in order."""
+        return DataLoader(
+            Samples(self.val, None), batch_size=max(32, self.settings.batch_size), collate_fn=as_is
+        )
+
+
+def _on_gpu(settings: TrainSettings) -> bool:
+    return settings.device in ("auto", "cuda") and torch.cuda.is_available()
+
+
+def check_composites(settings: TrainSettings, plan: object | None, bank: object | None) -> None:
+    """Raise ``SettingsError`` if composites are asked for without a plan and its bank."""
+    if settings.composites and (plan is None or bank is None):
+        raise SettingsError("composites: training on composites needs a plan and its cell bank")
+    if plan is not None and not settings.composites:
+        warn("a plan was given, but composites is off: only real images are trained on")

@@ -1,0 +1,185 @@
+"""Rows to train on, real and composed, and the samples drawn from them: pure functions of keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from naturalize.base.images import read_image
+from naturalize.base.rng import rng
+from naturalize.models.preprocess import resize
+from naturalize.training import augment
+from naturalize.training.imbalance import epoch_rows
+from naturalize.training.pixels import PixelStore
+from naturalize.training.settings import AugmentSettings
+
+if TYPE_CHECKING:
+    from naturalize.compose.crops import CropStore
+    from naturalize.compose.plan import Plan
+
+
+class Source(Protocol):
+    """Where the pixels of rows come from."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    def read(self, row: int) -> np.ndarray:
+        """Return the image of a row, RGB uint8 (H, W, 3): always the same bytes."""
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """Files on disk."""
+
+    paths: Sequence[str]
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+        return len(self.paths)
+
+    def read(self, row: int) -> np.ndarray:
+        """Decode a file."""
+        return read_image(self.paths[row])
+
+
+@dataclass(frozen=True)
+class Composites:
+    """Recipes, rendered when they are asked for."""
+
+    plan: Plan
+    crops: CropStore
+
+    def __len__(self) -> int:
+        """Return the number of recipes."""
+        return len(self.plan)
+
+    def read(self, row: int) -> np.ndarray:
+        """Render a recipe."""
+        from naturalize.compose.render import render
+
+        return render(self.plan.recipe(row), self.crops)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of several sources, one after the other, each with its store of finished pixels.
+
+    Attributes
+    ----------
+    sources, stores
+        The pixels and where they are kept once decoded (or rendered) and resized.
+    targets
+        int64 (N,): index of the class.
+    names
+        Image id or recipe id, for messages.
+    size
+        Side of the network's input.
+    """
+
+    sources: tuple[Source, ...]
+    stores: tuple[PixelStore, ...]
+    targets: np.ndarray
+    names: tuple[str, ...]
+    size: int
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.targets)
+
+    def pixels(self, row: int) -> np.ndarray:
+        """Return the image of a row at input size, RGB uint8 (S, S, 3)."""
+        for source, store in zip(self.sources, self.stores, strict=True):
+            if row < len(source):
+                found = store.get(row)
+                if found is None:
+                    found = resize(source.read(row), self.size)
+                    store.put(row, found)
+                return found
+            row -= len(source)
+        raise IndexError(row)
+
+
+class Draw(NamedTuple):
+    """One sample of an epoch: its place there and its row."""
+
+    epoch: int
+    place: int
+    row: int
+
+
+class EpochSampler(Sampler[Draw]):
+    """Gives the draws of one epoch after the other; which, depends on seed and epoch alone."""
+
+    def __init__(self, targets: np.ndarray, draws: int, *, seed: int, balanced: bool) -> None:
+        self.targets, self.draws, self.seed, self.balanced = targets, draws, seed, balanced
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; Lightning calls it before each."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Return the number of draws an epoch."""
+        return self.draws
+
+    def __iter__(self) -> Iterator[Draw]:
+        """Yield the draws of the chosen epoch."""
+        epoch = self.epoch
+        rows = epoch_rows(self.targets, epoch, self.draws, seed=self.seed, balanced=self.balanced)
+        return (Draw(epoch, place, int(row)) for place, row in enumerate(rows))
+
+
+class Samples(Dataset[dict[str, torch.Tensor]]):
+    """Batches: ``pixels`` uint8 (N, S, S, 3), ``target`` int64 (N,), ``row`` int64 (N,).
+
+    Indexed by :class:`Draw` for training (augmented by a key of seed, epoch and place, so any
+    worker gives the same pixels) or by row number for validation (as they are).
+    """
+
+    def __init__(self, rows: Rows, augment: AugmentSettings | None, *, seed: int = 0) -> None:
+        self.rows, self.augment, self.seed = rows, augment, seed
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def __getitems__(self, draws: Sequence[Draw | int]) -> dict[str, torch.Tensor]:
+        """Return a batch; torch's loader calls this once a batch where it exists."""
+        size = self.rows.size
+        pixels = np.empty((len(draws), size, size, 3), np.uint8)
+        for i, drawn in enumerate(draws):
+            pixels[i] = self._one(drawn)
+        rows = np.array([d.row if isinstance(d, Draw) else d for d in draws], np.int64)
+        return {
+            "pixels": torch.from_numpy(pixels),
+            "target": torch.from_numpy(self.rows.targets[rows]),
+            "row": torch.from_numpy(rows),
+        }
+
+    def _one(self, drawn: Draw | int) -> np.ndarray:
+        if not isinstance(drawn, Draw):
+            return self.rows.pixels(drawn)
+        pixels = self.rows.pixels(drawn.row)
+        if self.augment is None:
+            return pixels
+        generator = rng(self.seed, "augment", drawn.epoch, drawn.place)
+        return augment.apply(pixels, augment.draw(self.augment, generator))
+
+
+def as_is(batch: Any) -> Any:
+    """Collate nothing: :class:`Samples` gives whole batches."""
+    return batch
+
+
+def calm_worker(_worker: int) -> None:
+    """Keep a loader's process to one thread."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

@@ -1,0 +1,111 @@
+"""What decides a training run: one schema for study files, the command line and Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from naturalize.base.errors import SettingsError, closest
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class AugmentSettings(BaseModel):
+    """Conventional augmentation, drawn by a key a sample; 0 or false turns a part off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    flips: bool = True
+    right_angles: bool = True
+    #: Free rotation, uniform within ± this many degrees.
+    rotate: Annotated[float, Field(ge=0, le=180)] = 15.0
+    #: Zoom, uniform within 1 ± this share.
+    zoom: Annotated[float, Field(ge=0, lt=0.9)] = 0.1
+    #: Shift in x and y, uniform within ± this share of the side.
+    shift: Annotated[float, Field(ge=0, lt=0.5)] = 0.03
+    #: Factor on each channel's optical density, uniform within 1 ± this share.
+    stain: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    #: Offset of all optical densities, uniform within ± this (0.05: about 5 % of brightness).
+    brightness: Annotated[float, Field(ge=0, lt=1)] = 0.05
+
+
+class TrainSettings(BaseModel):
+    """One training run. Everything here decides the result, but ``workers`` and ``device``.
+
+    ``workers`` (processes that load data; null: 0 on a processor, some beside a GPU) and
+    ``device`` are not part of ``model_dump()``, hence of no fingerprint.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: A name that `naturalize.models.zoo` knows, or any timm name.
+    model: str = "tf_efficientnet_lite0"
+    #: ``auto``, ``imagenet``, ``download``, ``none``, or a path.
+    weights: str = "auto"
+    #: ``scratch``: no weights; ``transfer``: only the classifier trained; ``finetune``: all.
+    mode: Literal["scratch", "transfer", "finetune"] = "finetune"
+    #: Side in pixels; the architecture's own by default.
+    input_size: Annotated[int, Field(ge=16, le=2048)] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+    epochs: Annotated[int, Field(ge=1)] = 8
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    #: Images drawn an epoch, rounded to whole batches; all training images by default. With equal
+    #: values, runs with and without composites have an equal budget.
+    samples_per_epoch: Annotated[int, Field(ge=1)] | None = None
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
+    #: Decay of the exponential moving average of the weights; null: none.
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    #: ``auto``: bfloat16 where the GPU has it, else full.
+    precision: Literal["auto", "full", "bf16"] = "auto"
+
+    #: Train on the plan's composites too.
+    composites: bool = False
+    class_weights: Literal["none", "balanced"] = "none"
+    sampler: Literal["natural", "balanced"] = "natural"
+    augment: AugmentSettings = AugmentSettings()
+
+    seed: int = 0
+    workers: Annotated[int, Field(ge=0)] | None = Field(default=None, exclude=True)
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", exclude=True)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainSettings:
+        if self.mode == "scratch" and self.weights not in ("auto", "none"):
+            raise ValueError("mode scratch takes no weights: leave weights out, or set it to none")
+        if self.mode == "transfer" and self.weights == "none":
+            raise ValueError("mode transfer needs weights: nothing but the classifier is trained")
+        if self.class_weights == "balanced" and self.sampler == "balanced":
+            raise ValueError("class_weights and sampler are both balanced: choose one of them")
+        return self
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> TrainSettings:
+        """Check a mapping of settings.
+
+        Raises
+        ------
+        SettingsError
+            Naming the key, what came, and for a misspelt key the nearest one.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                known = [*cls.model_fields, *(f"augment.{k}" for k in AugmentSettings.model_fields)]
+                raise SettingsError(
+                    f"training: unknown setting {key!r}{closest(key, known)}; "
+                    f"choose from: {', '.join(known)}"
+                ) from error
+            where = f"training: {key}: " if key else "training: "
+            came = f", got {first['input']!r}" if key else ""
+            message = first["msg"].removeprefix("Value error, ")
+            raise SettingsError(f"{where}{message}{came}") from error
