@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from naturalize.base.console import say
+from naturalize.base.errors import InputError
+from naturalize.base.images import IMAGE_SUFFIXES, content_hash
 from naturalize.base.rng import rng
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One image to explain; what is not known is None, and the model says what it predicts."""
+
+    image_id: str
+    path: str
+    label: str | None = None
+    predicted: str | None = None
+    confidence: float | None = None
+    reason: str | None = None
 
 
 def worst_mistakes(predictions: pa.Table, n: int) -> pa.Table:
@@ -67,3 +87,41 @@ def pick_for_explanation(
 
 def _with_reason(rows: pa.Table, reason: str) -> pa.Table:
     return rows.append_column("reason", pa.array([reason] * rows.num_rows, pa.string()))
+
+
+def picks_of_files(paths: Sequence[str | Path], *, limit: int = 100) -> tuple[Path, list[Pick]]:
+    """Return image files, and those in folders, as picks without labels.
+
+    Parameters
+    ----------
+    paths
+        Files, or folders that are searched through.
+    limit
+        Most images to take, in order of path; what is left out is said.
+
+    Returns
+    -------
+    tuple
+        The folder that all paths start from, and the picks.
+
+    Raises
+    ------
+    InputError
+        If a path does not exist, or there is no image.
+    """
+    files: dict[Path, None] = {}
+    for path in map(Path, paths):
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+        found = sorted(path.rglob("*")) if path.is_dir() else [path]
+        images = [f for f in found if f.is_file() and f.suffix.lower() in IMAGE_SUFFIXES]
+        if not images:
+            raise InputError(f"{path}: no image found ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        files |= dict.fromkeys(f.resolve() for f in images)
+    kept = list(files)[:limit]
+    if len(kept) < len(files):
+        say(f"explaining the first {len(kept)} of {len(files):,} images (--limit)")
+    root = Path(os.path.commonpath([file.parent for file in kept]))
+    return root, [
+        Pick(content_hash(file.read_bytes()), file.relative_to(root).as_posix()) for file in kept
+    ]

@@ -6,7 +6,6 @@ import hashlib
 import io
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,12 @@ from naturalize.base.shards import resumable_rows
 from naturalize.base.sheets import labelled_rows
 from naturalize.explain.methods import EXPLAINERS, default_methods, explain
 from naturalize.explain.overlay import heat_inside, overlay
-from naturalize.explain.picks import pick_for_explanation
+from naturalize.explain.picks import Pick, pick_for_explanation
 from naturalize.models.identity import weights_hash
 
-#: Masks that Score-CAM uses an image at most; more of them change its maps little (see the docs).
-CHANNELS = 64
+#: Masks that Score-CAM uses an image at most. On EfficientNet-Lite0 (1,280 maps) 32 groups give
+#: maps that correlate with the full ones at 0.99 on average, for a fortieth of the passes.
+CHANNELS = 32
 
 #: Images shown on the sheet.
 _ON_SHEET = 24
@@ -39,18 +39,6 @@ _SHARD = pa.schema(
         ("map", pa.binary()),
     ]
 )
-
-
-@dataclass(frozen=True)
-class Pick:
-    """One image to explain; what is not known is None, and the model says what it predicts."""
-
-    image_id: str
-    path: str
-    label: str | None = None
-    predicted: str | None = None
-    confidence: float | None = None
-    reason: str | None = None
 
 
 def explain_images(
@@ -304,7 +292,9 @@ def _sheet(entries: list[dict[str, Any]], rows: dict[str, list[np.ndarray]]) -> 
         while caption in named:
             caption += " "
         named[caption] = tiles
-    return labelled_rows(named, tile=160, title="image · " + " · ".join(methods))
+    return labelled_rows(
+        named, tile=160, title=f"image · {' · '.join(methods)}   (line: half of the heat)"
+    )
 
 
 def _hash(parts: Sequence[str]) -> str:

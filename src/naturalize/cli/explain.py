@@ -1,0 +1,59 @@
+"""``naturalize explain``: where a model looked, as overlays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def explain(
+    model: Annotated[Path, typer.Argument(help="A model folder.", show_default=False)],
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files or folders of images.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the explanation.", show_default=False)
+    ],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            "-m",
+            help="score-cam, grad-cam or attention-rollout; may be given again.  "
+            "[default: those that fit the model]",
+            show_default=False,
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Layer of the CAMs.  [default: the last with maps]")
+    ] = None,
+    channels: Annotated[
+        int, typer.Option(min=0, help="Masks Score-CAM uses an image; 0: one a channel.")
+    ] = 32,
+    limit: Annotated[int, typer.Option(min=1, help="Most images of a folder to explain.")] = 100,
+) -> None:
+    """Show where a model looked.
+
+    Writes an overlay for each image and method, the heat maps as numbers (maps.npz), a sheet and
+    explanations.json. A killed run goes on where it stopped.
+
+    **Examples**
+
+    \b
+        naturalize explain runs/pbc11/models/plain cell.jpg -o why
+        naturalize explain MODEL images --method score-cam --method grad-cam -o why
+        naturalize explain MODEL images -m score-cam --channels 0 -o why-exactly
+    """
+    from naturalize.base.console import say
+    from naturalize.explain.picks import picks_of_files
+    from naturalize.explain.write import explain_images
+    from naturalize.models.predictor import Predictor
+
+    predictor = Predictor.load(model)
+    root, picks = picks_of_files(images, limit=limit)
+    explain_images(
+        predictor, picks, root, out, methods=method, layer=layer, channels=channels or None
+    )
+    say(f"explanation: {out} (look at {out / 'sheet.jpg'})")
