@@ -1,0 +1,1 @@
+"""Cells out of images: segmenters, masks, stain, and the bank of cells that may be composed."""

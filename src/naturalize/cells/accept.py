@@ -1,0 +1,158 @@
+"""Which cell an image's label speaks of, and which cells are good enough to be composed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from naturalize.cells.runlength import decode
+from naturalize.cells.tables import BANK
+from naturalize.dataset.catalog import Catalog
+
+#: Labels of images that show a platelet, lower case; all others show a nucleated cell.
+PLATELET_LABELS = frozenset({"plt", "platelet", "platelets", "thrombocyte", "thrombocytes"})
+
+#: Why a cell may not be composed, in the order they are looked for.
+BORDER = "touches the image border"
+CROWDED = "several nucleated cells in the image"
+NOT_TARGET = "not the cell its image is labelled for"
+UNCERTAIN = "low score"
+SMALL, LARGE = "too small for its kind", "too large for its kind"
+RAGGED = "ragged outline"
+BLURRED = "out of focus"
+PALE = "mostly background"
+
+#: A share of the central cell's area from which another white cell makes the label ambiguous.
+_RIVAL = 0.35
+
+
+def judge(cells: pa.Table, catalog: Catalog, labels: Mapping[str, str]) -> pa.Table:
+    """Return the ``BANK`` table of ``CELLS`` rows: targets labelled, each cell accepted or not.
+
+    Parameters
+    ----------
+    cells
+        Cells of the images that may give any.
+    catalog
+        Gives the images' sizes.
+    labels
+        Image id → class.
+    """
+    sizes = _sizes(catalog)
+    facts = {
+        name: np.asarray(cells[name].to_pylist())
+        for name in ("image_id", "kind", "x0", "y0", "x1", "y1", "area", "touches_border",
+                     "focus", "od_g", "score")
+    }  # fmt: skip
+    target, crowded = _targets(facts, sizes, labels)
+    reasons = _reasons(facts, _solidity(cells), target, crowded)
+    named = [
+        labels[i] if is_it else None for i, is_it in zip(facts["image_id"], target, strict=True)
+    ]
+    added = {
+        "label": pa.array(named, pa.string()),
+        "target": pa.array(target),
+        "accepted": pa.array([reason is None for reason in reasons]),
+        "reason": pa.array(reasons, pa.string()),
+    }
+    table = cells
+    for name, column in added.items():
+        table = table.append_column(name, column)
+    return table.cast(BANK)
+
+
+def _sizes(catalog: Catalog) -> dict[str, tuple[int, int]]:
+    columns = (catalog.table[name].to_pylist() for name in ("image_id", "width", "height"))
+    return {i: (w, h) for i, w, h in zip(*columns, strict=True) if w is not None}
+
+
+def _targets(
+    facts: Mapping[str, np.ndarray],
+    sizes: Mapping[str, tuple[int, int]],
+    labels: Mapping[str, str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which cells are their images' targets, and which of these have a rival.
+
+    The target is the cell of the label's kind that is nearest to the centre, large ones preferred:
+    the least distance (in half widths of the image) minus the share of the largest such cell.
+    """
+    of_image: dict[str, list[int]] = defaultdict(list)
+    for i, image_id in enumerate(facts["image_id"]):
+        of_image[str(image_id)].append(i)
+    target, crowded = np.zeros((2, len(facts["image_id"])), bool)
+    for image_id, rows in of_image.items():
+        platelet = labels[image_id].lower() in PLATELET_LABELS
+        kind = "platelet" if platelet else "wbc"
+        index = np.array([i for i in rows if facts["kind"][i] == kind], int)
+        if not len(index) or image_id not in sizes:
+            continue
+        width, height = sizes[image_id]
+        dx = (facts["x0"][index] + facts["x1"][index]) / width - 1
+        dy = (facts["y0"][index] + facts["y1"][index]) / height - 1
+        area = facts["area"][index]
+        order = np.hypot(dx, dy) - 0.5 * area / area.max()
+        best = index[int(order.argmin())]
+        target[best] = True
+        rivals = (area >= _RIVAL * facts["area"][best]) & ~facts["touches_border"][index]
+        crowded[best] = not platelet and np.count_nonzero(rivals | (index == best)) > 1
+    return target, crowded
+
+
+def _solidity(cells: pa.Table) -> np.ndarray:
+    """Return for each cell the share of its convex hull that it fills."""
+    import cv2
+
+    boxes = np.stack([cells[name].to_numpy() for name in ("x0", "y0", "x1", "y1")], axis=1)
+    solidity = np.zeros(len(boxes))
+    for i, runs in enumerate(cells["mask"].to_pylist()):
+        x0, y0, x1, y1 = boxes[i]
+        mask = decode(np.asarray(runs), (int(y1 - y0), int(x1 - x0)))
+        points = cv2.findNonZero(mask.astype(np.uint8))
+        # the hull of pixel centres misses about half a pixel all round
+        hull = cv2.convexHull(points)
+        area = cv2.contourArea(hull) + cv2.arcLength(hull, True) / 2 + 1
+        solidity[i] = len(points) / area
+    return solidity
+
+
+def _reasons(
+    facts: Mapping[str, np.ndarray],
+    solidity: np.ndarray,
+    target: np.ndarray,
+    crowded: np.ndarray,
+) -> list[str | None]:
+    reasons = np.full(len(target), None, object)
+    for kind in ("wbc", "rbc", "platelet"):
+        of_kind = facts["kind"] == kind
+        whole = of_kind & ~facts["touches_border"].astype(bool)
+        if not whole.any():
+            reasons[of_kind] = BORDER
+            continue
+        low, high = _robust_range(facts["area"][whole])
+        sharp = np.median(facts["focus"][whole])
+        density = np.median(facts["od_g"][whole])
+        checks = [
+            (facts["touches_border"].astype(bool), BORDER),
+            (target & crowded, CROWDED),
+            ((kind == "wbc") & ~target, NOT_TARGET),
+            (facts["score"] < 0.5, UNCERTAIN),
+            (facts["area"] < low, SMALL),
+            (facts["area"] > high, LARGE),
+            (solidity < {"wbc": 0.88, "rbc": 0.9, "platelet": 0.75}[kind], RAGGED),
+            (facts["od_g"] < 0.35 * density, PALE),
+            (facts["focus"] < 0.15 * sharp, BLURRED),
+        ]
+        for failed, reason in reversed(checks):
+            reasons[of_kind & failed] = reason
+    return reasons.tolist()
+
+
+def _robust_range(area: np.ndarray) -> tuple[float, float]:
+    """Return areas beyond which a cell is an outlier: three robust deviations of the log area."""
+    logs = np.log(area)
+    middle = float(np.median(logs))
+    spread = max(1.4826 * float(np.median(np.abs(logs - middle))), 0.15)
+    return float(np.exp(middle - 3 * spread)), float(np.exp(middle + 3 * spread))

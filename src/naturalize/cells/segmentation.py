@@ -1,0 +1,143 @@
+"""What a segmenter gives: cells with masks, and what became of the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from naturalize.base.errors import SettingsError, unknown
+
+#: Kinds of cells; ``wbc`` is any nucleated cell, erythroblasts included.
+KINDS = ("wbc", "rbc", "platelet")
+
+#: Grey level of each kind in a label image; 0 is background.
+LEVELS = {"wbc": 1, "rbc": 2, "platelet": 3}
+
+#: Outcomes of an image that could be read.
+OK, NO_CELL = "ok", "no cell found"
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One cell of an image.
+
+    Attributes
+    ----------
+    kind
+        ``"wbc"``, ``"rbc"`` or ``"platelet"``.
+    box
+        ``x0, y0, x1, y1``, half-open, in pixels of the image.
+    mask
+        Bool (y1 − y0, x1 − x0): the cell inside its box.
+    score
+        The segmenter's own confidence, 0–1.
+    nucleus
+        Bool like ``mask``: the nucleus, a part of the cell; ``None`` where there is none.
+    """
+
+    kind: str
+    box: tuple[int, int, int, int]
+    mask: np.ndarray
+    score: float = 1.0
+    nucleus: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in LEVELS:
+            raise unknown("kind of cell", self.kind, list(KINDS))
+        x0, y0, x1, y1 = self.box
+        for name, mask in (("mask", self.mask), ("nucleus", self.nucleus)):
+            if mask is not None and (mask.shape != (y1 - y0, x1 - x0) or mask.dtype != bool):
+                raise SettingsError(
+                    f"{name}: expected bool {(y1 - y0, x1 - x0)} for box {self.box}, "
+                    f"got {mask.dtype} {mask.shape}"
+                )
+
+    @property
+    def area(self) -> int:
+        """Pixels of the mask."""
+        return int(np.count_nonzero(self.mask))
+
+    @classmethod
+    def from_mask(
+        cls,
+        kind: str,
+        mask: np.ndarray,
+        *,
+        score: float = 1.0,
+        nucleus: np.ndarray | None = None,
+        offset: tuple[int, int] = (0, 0),
+    ) -> Cell:
+        """Return the cell of a bool (H, W) mask, cut to its box.
+
+        Parameters
+        ----------
+        kind, score
+            As above.
+        mask
+            The cell; at least one pixel.
+        nucleus
+            Bool (H, W), or ``None``; what lies outside the cell is left out.
+        offset
+            Column and row of the mask's first pixel in the image.
+        """
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if not len(rows):
+            raise SettingsError("mask: expected at least one pixel, got none")
+        y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+        inside = np.ascontiguousarray(mask[y0:y1, x0:x1])
+        kernel = None if nucleus is None else nucleus[y0:y1, x0:x1] & inside
+        dx, dy = offset
+        box = (int(x0 + dx), int(y0 + dy), int(x1 + dx), int(y1 + dy))
+        return cls(kind, box, inside, float(score), kernel)
+
+    def touches(self, shape: tuple[int, int]) -> bool:
+        """Return whether the edge of an image of ``shape`` (height, width) cuts the cell.
+
+        The box reaching the first or last row or column is what counts; what lies beyond the edge
+        cannot be known.
+        """
+        x0, y0, x1, y1 = self.box
+        return x0 <= 0 or y0 <= 0 or x1 >= shape[1] or y1 >= shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """All cells of one image.
+
+    Attributes
+    ----------
+    shape
+        Height and width of the image.
+    cells
+        In the segmenter's order: white cells, red cells, platelets; each from the top.
+    background
+        Red, green and blue of the bare slide, 0–255.
+    outcome
+        ``"ok"``, or ``"no cell found"``.
+    """
+
+    shape: tuple[int, int]
+    cells: tuple[Cell, ...]
+    background: tuple[float, float, float]
+
+    @property
+    def outcome(self) -> str:
+        """``"ok"``, or ``"no cell found"``."""
+        return OK if self.cells else NO_CELL
+
+    def of(self, kind: str) -> tuple[Cell, ...]:
+        """Return the cells of one kind."""
+        return tuple(cell for cell in self.cells if cell.kind == kind)
+
+    def label_image(self) -> np.ndarray:
+        """Return uint8 (H, W): 0 background, 1 white cells, 2 red cells, 3 platelets.
+
+        Where masks overlap, a platelet lies over a white cell and a white cell over a red one.
+        """
+        image = np.zeros(self.shape, np.uint8)
+        for kind in ("rbc", "wbc", "platelet"):
+            for cell in self.of(kind):
+                x0, y0, x1, y1 = cell.box
+                image[y0:y1, x0:x1][cell.mask] = LEVELS[kind]
+        return image

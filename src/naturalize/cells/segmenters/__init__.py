@@ -1,0 +1,37 @@
+"""Segmenters by name. A new one is one file and one line here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from naturalize.base.errors import SettingsError, closest, unknown
+from naturalize.cells.segmenters.classical import Classical
+from naturalize.cells.segmenters.protocol import Segmenter
+
+__all__ = ["SEGMENTERS", "Segmenter", "segmenter"]
+
+#: Name → class or function that takes the settings by keyword and gives a segmenter.
+SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
+    "classical": Classical,
+}
+
+
+def segmenter(name: str, **settings: Any) -> Segmenter:
+    """Return the segmenter ``name`` with its ``settings``.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown name or an unknown setting; the message lists those there are.
+    """
+    if name not in SEGMENTERS:
+        raise unknown("segmenter", name, list(SEGMENTERS))
+    known = list(inspect.signature(SEGMENTERS[name]).parameters)
+    if wrong := [key for key in settings if key not in known]:
+        raise SettingsError(
+            f"segmenter {name!r} has no setting {wrong[0]!r}{closest(wrong[0], known)}; "
+            f"it has: {', '.join(known) or 'none'}"
+        )
+    return SEGMENTERS[name](**settings)

@@ -1,0 +1,140 @@
+"""Columns of the cells, outcomes and bank tables, and a cell's row; see ``docs/formats.md``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from naturalize.cells.runlength import encode
+from naturalize.cells.segmentation import KINDS, Cell, Segmentation
+from naturalize.cells.stain import focus, mean_density
+
+_CELL = [
+    ("cell_id", pa.string()),
+    ("image_id", pa.string()),
+    ("path", pa.string()),
+    ("kind", pa.string()),
+    ("x0", pa.int32()),
+    ("y0", pa.int32()),
+    ("x1", pa.int32()),
+    ("y1", pa.int32()),
+    ("area", pa.int32()),
+    ("mask", pa.list_(pa.uint32())),
+    ("nucleus", pa.list_(pa.uint32())),
+    ("touches_border", pa.bool_()),
+    ("focus", pa.float32()),
+    ("od_r", pa.float32()),
+    ("od_g", pa.float32()),
+    ("od_b", pa.float32()),
+    ("nc_ratio", pa.float32()),
+    ("score", pa.float32()),
+]
+
+#: Columns of ``cells.parquet`` of a ``cells`` artifact.
+CELLS = pa.schema(_CELL)
+
+#: Columns of ``outcomes.parquet``.
+OUTCOMES = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("path", pa.string()),
+        ("outcome", pa.string()),
+        *((f"n_{kind}", pa.int32()) for kind in KINDS),
+        ("background_r", pa.float32()),
+        ("background_g", pa.float32()),
+        ("background_b", pa.float32()),
+        ("background_share", pa.float32()),
+    ]
+)
+
+#: One row an image, its cells inside: what is kept while segmentation is under way.
+IMAGES = pa.schema([*OUTCOMES, ("cells", pa.list_(pa.struct(_CELL)))])
+
+#: Columns of ``cells.parquet`` of a ``bank`` artifact.
+BANK = pa.schema(
+    [
+        *_CELL,
+        ("label", pa.string()),
+        ("target", pa.bool_()),
+        ("accepted", pa.bool_()),
+        ("reason", pa.string()),
+    ]
+)
+
+#: Columns of ``backgrounds.parquet``.
+BACKGROUNDS = pa.schema(
+    [
+        ("background_id", pa.string()),
+        ("image_id", pa.string()),
+        ("path", pa.string()),
+        ("r", pa.float32()),
+        ("g", pa.float32()),
+        ("b", pa.float32()),
+        ("quality", pa.float32()),
+    ]
+)
+
+
+def image_row(
+    image_id: str, path: str, image: np.ndarray, segmentation: Segmentation
+) -> dict[str, Any]:
+    """Return the ``IMAGES`` row of a segmented image, RGB uint8 (H, W, 3)."""
+    covered = segmentation.label_image() > 0
+    red, green, blue = segmentation.background
+    return {
+        "image_id": image_id,
+        "path": path,
+        "outcome": segmentation.outcome,
+        **{f"n_{kind}": len(segmentation.of(kind)) for kind in KINDS},
+        "background_r": red,
+        "background_g": green,
+        "background_b": blue,
+        "background_share": float(1 - covered.mean()),
+        "cells": [
+            cell_row(f"{image_id}-{number}", image_id, path, image, cell, segmentation.background)
+            for number, cell in enumerate(segmentation.cells)
+        ],
+    }
+
+
+def failed_row(image_id: str, path: str, reason: str) -> dict[str, Any]:
+    """Return the ``IMAGES`` row of an image that cannot be read."""
+    counts = {f"n_{kind}": 0 for kind in KINDS}
+    return {"image_id": image_id, "path": path, "outcome": reason, **counts, "cells": []}
+
+
+def cell_row(
+    cell_id: str,
+    image_id: str,
+    path: str,
+    image: np.ndarray,
+    cell: Cell,
+    background: tuple[float, float, float],
+) -> dict[str, Any]:
+    """Return the ``CELLS`` row of a cell of RGB uint8 (H, W, 3), with its measures."""
+    x0, y0, x1, y1 = cell.box
+    part = image[y0:y1, x0:x1]
+    red, green, blue = mean_density(part, cell.mask, background)
+    nucleus = cell.nucleus
+    return {
+        "cell_id": cell_id,
+        "image_id": image_id,
+        "path": path,
+        "kind": cell.kind,
+        "x0": x0,
+        "y0": y0,
+        "x1": x1,
+        "y1": y1,
+        "area": cell.area,
+        "mask": encode(cell.mask),
+        "nucleus": None if nucleus is None else encode(nucleus),
+        "touches_border": cell.touches(image.shape[:2]),
+        "focus": focus(part, cell.mask),
+        "od_r": red,
+        "od_g": green,
+        "od_b": blue,
+        "nc_ratio": None if nucleus is None else np.count_nonzero(nucleus) / cell.area,
+        "score": cell.score,
+    }
