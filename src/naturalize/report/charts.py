@@ -148,7 +148,7 @@ def confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]], label: str
     side, right, n = 46, 62, len(labels)
     names = [_shortened(text) for text in labels]
     longest = max((len(text) for text in names), default=0)
-    left = 30 + 8.2 * longest
+    left = 36 + 8.6 * longest
     upright = longest > 5
     top = 32 + (8.2 * longest if upright else 20)
     width, height = left + side * n + right, top + side * n + 8
@@ -243,8 +243,8 @@ def lines(
 
 def nice_ticks(low: float, high: float, about: int = 4) -> list[float]:
     """Return round numbers that enclose ``low`` … ``high``, about ``about`` steps apart."""
-    if high <= low:
-        low, high = low - 0.5, low + 0.5
+    if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):
+        low, high = low - 0.5, high + 0.5
     raw = (high - low) / about
     size = 10 ** math.floor(math.log10(raw))
     step = next(size * m for m in (1, 2, 2.5, 5, 10) if size * m >= raw * 0.999)

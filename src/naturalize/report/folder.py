@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from naturalize.base.artifacts import is_artifact, read_json, read_manifest, read_table
+from naturalize.base.artifacts import is_artifact, read_json, read_manifest
 from naturalize.base.errors import ArtifactError, InputError
 
 if TYPE_CHECKING:
@@ -44,10 +44,28 @@ class Artifact:
         file = self.path / name
         return read_json(file) if file.is_file() else {}
 
-    def table(self, name: str) -> pa.Table | None:
-        """Return the Parquet file ``name`` of the artifact; ``None`` where there is none."""
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """Return (``columns`` of) the Parquet file ``name``; ``None`` where there is none.
+
+        Raises
+        ------
+        ArtifactError
+            If the file is damaged or lacks one of ``columns``.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         file = self.path / name
-        return read_table(file) if file.is_file() else None
+        if not file.is_file():
+            return None
+        try:
+            table = pq.ParquetFile(file).read(columns=None if columns is None else list(columns))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ArtifactError(f"{file}: not a readable Parquet table ({error})") from error
+        missing = [column for column in columns or () if column not in table.column_names]
+        if missing:
+            raise ArtifactError(f"{file}: lacks the column(s) {', '.join(missing)}")
+        return table
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,13 +123,22 @@ class StudyFolder:
         return self.artifacts["catalog"].json("catalog.json") if "catalog" in self.artifacts else {}
 
     @cached_property
+    def root(self) -> Path | None:
+        """The folder of the source images, if it is still in place."""
+        named = self.catalog.get("root")
+        root = self.artifacts["catalog"].path / str(named) if named else None
+        return root if root is not None and root.is_dir() else None
+
+    @cached_property
     def is_phantom(self) -> bool:
         """Whether the images are procedural smears, not photographs of cells."""
         if "data" in self.artifacts or dict(self.settings.get("data") or {}).get("phantom"):
             return True
-        root = Path(str(self.catalog.get("root") or self.path))
         # a root may name the phantom's folder or its images/ subfolder
-        return any(is_artifact(folder, "phantom") for folder in (root, root.parent))
+        root = self.root
+        return root is not None and any(
+            is_artifact(folder, "phantom") for folder in (root, root.parent)
+        )
 
     @property
     def is_pbc(self) -> bool:

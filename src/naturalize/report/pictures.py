@@ -50,6 +50,10 @@ class Pictures:
         """Embed the picture of one cell; ``None`` where it is absent."""
         return self._embed(file, alt, caption, *TILE)
 
+    def tile_of(self, image: np.ndarray, alt: str, caption: str = "") -> Picture | None:
+        """Embed RGB uint8 (H, W, 3) as the picture of one cell; ``None`` without room for it."""
+        return self._fitted(image, alt, caption, *TILE)
+
     def array(self, image: np.ndarray, alt: str, caption: str = "") -> Picture | None:
         """Embed RGB uint8 (H, W, 3) across the page; ``None`` where there is no room for it."""
         return self._fitted(image, alt, caption, *SHEET)

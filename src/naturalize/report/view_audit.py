@@ -80,90 +80,45 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
     )
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of finding: how serious, its key in ``audit.json``, its words, a line for an entry."""
+
+    level: str
+    key: str
+    one: str
+    many: str
+    meaning: str
+    line: Callable[[Any], str]
+
+
 def findings(audit: dict[str, Any]) -> list[Finding]:
     """Return the findings of an audit, most serious first."""
-    told = _giving_away(audit)
-    found = [
-        _finding(
-            SERIOUS, audit.get("label_conflicts"), _conflict,
-            "picture with two labels", "pictures with two labels",
-            "The same pixels are filed under different classes: one of the labels is wrong.",
-        ),
-        _finding(
-            SERIOUS, audit.get("near_label_conflicts"), _conflict,
-            "nearly equal picture with two labels", "nearly equal pictures with two labels",
-            "Nearly the same picture under different classes: look at them.",
-        ),
-        _finding(
-            SERIOUS, audit.get("unreadable"), _reason, "unreadable file", "unreadable files",
-            "Listed, counted and never used.",
-        ),
-        _finding(
-            SERIOUS, [entry for strong, entry in told if strong], str,
-            "property of the file predicts the class", "properties of the file predict the class",
-            "A model can learn the file instead of the cell; the table below shows how far.",
-        ),
-        _finding(
-            NOTABLE, [entry for strong, entry in told if not strong], str,
-            "property of the file is linked to the class",
-            "properties of the file are linked to the class",
-            "A model can gain a little from it without looking at the cell.",
-        ),
-        _finding(
-            NOTABLE, audit.get("exact_duplicates"), _paths,
-            "picture in several files", "pictures in several files",
-            "One file of each is used; copies would count the same cell twice.",
-        ),
-        _finding(
-            NOTABLE, audit.get("near_duplicates"), _paths,
-            "set of near duplicates", "sets of near duplicates",
-            "Kept together in one part of the split, so that none is tested on its twin.",
-        ),
-        _finding(
-            NOTABLE, audit.get("tiny_classes"), _tiny, "tiny class", "tiny classes",
-            "Few images to learn from, and a wide interval around every score.",
-        ),
-        _finding(
-            MINOR, audit.get("odd_sizes"), _size, "odd size", "odd sizes",
-            "Images that are not of the usual size: often another camera or another export.",
-        ),
-    ]  # fmt: skip
+    entries = {**audit, **_giving_away(audit), **_duplicates(audit)}
+    found = [_finding(kind, entries.get(kind.key) or []) for kind in _KINDS]
     for flag, paths in dict(audit.get("flagged") or {}).items():
-        one = f"file {_ENCODED.get(flag, flag)}"
-        many = f"files {_ENCODED.get(flag, flag)}"
-        found.append(_finding(MINOR, paths, str, one, many, "Converted on reading."))
-    return [finding for finding in found if finding is not None]
+        what = _ENCODED.get(flag, flag)
+        kind = _Kind(MINOR, flag, f"file {what}", f"files {what}", "Converted on reading.", str)
+        found.append(_finding(kind, paths))
+    return [finding for finding in found if finding.items]
 
 
-#: What the audit's flags of single files mean.
-_ENCODED = {
-    "alpha": "with transparency",
-    "cmyk": "in CMYK",
-    "deep": "with more than 8 bits a channel",
-    "exif_rotated": "turned by an EXIF tag",
-    "grey": "without colour",
-    "palette": "with a palette",
-}
+def _finding(kind: _Kind, entries: Sequence[Any]) -> Finding:
+    lines = tuple(kind.line(entry) for entry in entries[:_SHOWN])
+    left = len(entries) - len(lines)
+    title = words.count(len(entries), kind.one, kind.many)
+    more = f"and {words.number(left)} more" if left else ""
+    return Finding(kind.level, title, kind.meaning, lines, more)
 
 
-def _finding(
-    level: str,
-    entries: Sequence[Any] | None,
-    line: Callable[[Any], str],
-    one: str,
-    many: str,
-    meaning: str,
-) -> Finding | None:
-    if not entries:
-        return None
-    left = len(entries) - _SHOWN
-    return Finding(
-        level,
-        words.count(len(entries), one, many),
-        meaning,
-        tuple(line(entry) for entry in entries[:_SHOWN]),
-        f"and {words.number(left)} more" if left > 0 else "",
-    )
+def _duplicates(audit: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return the duplicates that are not listed as label conflicts already."""
+    conflicts = [*(audit.get("label_conflicts") or []), *(audit.get("near_label_conflicts") or [])]
+    listed = [entry["paths"] for entry in conflicts]
+    return {
+        key: [paths for paths in audit.get(key) or [] if paths not in listed]
+        for key in ("exact_duplicates", "near_duplicates")
+    }
 
 
 def _paths(paths: Sequence[str]) -> str:
@@ -189,15 +144,69 @@ def _tiny(entry: dict[str, Any]) -> str:
     return f"{entry['label']}: {words.count(entry['n'], 'image')}"
 
 
-def _giving_away(audit: dict[str, Any]) -> list[tuple[bool, str]]:
-    """Return the properties that tell the class: whether strongly, and a line on each."""
-    found = []
+#: The kinds of findings, most serious first.
+_KINDS = (
+    _Kind(
+        SERIOUS, "label_conflicts", "picture with two labels", "pictures with two labels",
+        "The same pixels are filed under different classes: one of the labels is wrong.", _conflict,
+    ),
+    _Kind(
+        SERIOUS, "near_label_conflicts",
+        "nearly equal picture with two labels", "nearly equal pictures with two labels",
+        "Nearly the same picture under different classes: look at them.", _conflict,
+    ),
+    _Kind(
+        SERIOUS, "unreadable", "unreadable file", "unreadable files",
+        "Listed, counted and never used.", _reason,
+    ),
+    _Kind(
+        SERIOUS, "predicting",
+        "property of the file predicts the class", "properties of the file predict the class",
+        "A model can learn the file instead of the cell; the table below shows how far.", str,
+    ),
+    _Kind(
+        NOTABLE, "linked", "property of the file is linked to the class",
+        "properties of the file are linked to the class",
+        "A model can gain a little from it without looking at the cell.", str,
+    ),
+    _Kind(
+        NOTABLE, "exact_duplicates", "picture in several files", "pictures in several files",
+        "One file of each is used; copies would count the same cell twice.", _paths,
+    ),
+    _Kind(
+        NOTABLE, "near_duplicates", "set of near duplicates", "sets of near duplicates",
+        "Kept together in one part of the split, so that none is tested on its twin.", _paths,
+    ),
+    _Kind(
+        NOTABLE, "tiny_classes", "tiny class", "tiny classes",
+        "Few images to learn from, and a wide interval around every score.", _tiny,
+    ),
+    _Kind(
+        MINOR, "odd_sizes", "odd size", "odd sizes",
+        "Images that are not of the usual size: often another camera or another export.", _size,
+    ),
+)  # fmt: skip
+
+#: What the audit's flags of single files mean.
+_ENCODED = {
+    "alpha": "with transparency",
+    "cmyk": "in CMYK",
+    "deep": "with more than 8 bits a channel",
+    "exif_rotated": "turned by an EXIF tag",
+    "grey": "without colour",
+    "palette": "with a palette",
+}
+
+
+def _giving_away(audit: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the properties that tell the class, a line each: ``predicting`` and ``linked``."""
+    found: dict[str, list[str]] = {"predicting": [], "linked": []}
     for entry in audit.get("confounders") or []:
         gain = lift(entry)
         if gain >= LINKED:
             score, chance = words.score(entry["balanced_accuracy"]), words.score(entry["chance"])
             line = f"{entry['property']}: balanced accuracy {score}, chance {chance}"
-            found.append((gain >= PREDICTS, line))
+            found["predicting" if gain >= PREDICTS else "linked"].append(line)
     return found
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 from markupsafe import Markup
 
 from naturalize.report import charts, words
-from naturalize.report.folder import StudyFolder
+from naturalize.report.folder import Artifact, StudyFolder
+from naturalize.report.outlines import outlined
 from naturalize.report.pictures import Picture, Pictures
 from naturalize.report.section import Section
 
@@ -21,6 +21,7 @@ _KINDS = {
     "rbc": ("red cell", "red cells"),
     "platelet": ("platelet", "platelets"),
 }
+_BANKED = ["kind", "label", "target", "accepted", "reason"]
 _OVERLAYS = 8
 
 
@@ -40,7 +41,7 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
     if cells is None and bank is None:
         return Section(ID, TITLE, "No cell was cut out: this study makes no composites.")
     outcomes = cells.table("outcomes.parquet") if cells else None
-    banked = bank.table("cells.parquet") if bank else None
+    banked = bank.table("cells.parquet", _BANKED) if bank else None
     sheet = bank and pictures.sheet(
         bank.path / "sheet.jpg", "Cut-out cells of the bank, by kind and class"
     )
@@ -56,7 +57,7 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
             "reasons": _reasons(banked),
             "part": bank.json("bank.json").get("part") if bank else None,
             "sheet": sheet,
-            "overlays": _overlays(cells.path, pictures) if cells else [],
+            "overlays": _overlays(study, cells, pictures) if cells else [],
         },
     )
 
@@ -79,7 +80,7 @@ def _takeaway(outcomes: pa.Table | None, banked: pa.Table | None) -> str:
 
 
 def _flags(banked: pa.Table) -> list[dict[str, object]]:
-    return banked.select(["kind", "label", "target", "accepted", "reason"]).to_pylist()
+    return banked.to_pylist()
 
 
 def _shares(counts: dict[str, int], *, style: str) -> list[Share]:
@@ -117,7 +118,7 @@ def _targets(banked: pa.Table | None, labels: tuple[str, ...]) -> list[Share]:
     every = Counter(str(row["label"]) for row in rows)
     kept = Counter(str(row["label"]) for row in rows if row["accepted"])
     widest = max(every.values(), default=0) or 1
-    order = [*labels, *sorted(set(every) - set(labels))]
+    order = [label for label in [*labels, *sorted(set(every) - set(labels))] if every[label]]
     shares = []
     for label in order:
         left = every[label] - kept[label]
@@ -147,12 +148,18 @@ def _most_first(item: tuple[str, int]) -> tuple[int, str]:
     return -item[1], item[0]
 
 
-def _overlays(folder: Path, pictures: Pictures) -> list[Picture]:
-    """Return a few overlays, evenly chosen, so that most classes are seen."""
-    files = sorted((folder / "overlays").glob("*.jpg"))
+def _overlays(study: StudyFolder, cells: Artifact, pictures: Pictures) -> list[Picture]:
+    """Return outlines over a few images: those that segmentation kept, or drawn anew."""
+    files = sorted((cells.path / "overlays").rglob("*.jpg"))
     step = max(1, len(files) // _OVERLAYS)
-    found = [
-        pictures.tile(file, f"Outlines of the cells found in {file.stem}", file.stem)
-        for file in files[::step][:_OVERLAYS]
-    ]
+    found = [pictures.tile(file, _alt(file.stem), file.stem) for file in files[::step][:_OVERLAYS]]
+    if not files:
+        drawn = outlined(study, cells, _OVERLAYS)
+        found = [pictures.tile_of(image, _alt(path), path) for path, image in drawn]
     return [picture for picture in found if picture is not None]
+
+
+def _alt(name: str) -> str:
+    return (
+        f"Outlines of the cells found in {name}: target cell violet, red cells red, platelets green"
+    )

@@ -15,6 +15,8 @@ from naturalize.report.section import Section
 
 TITLE, ID = "Real beside composite", "composites"
 
+_COLUMNS = ["label", "width", "height", "placements", "finish"]
+
 
 @dataclass(frozen=True)
 class Lineage:
@@ -34,7 +36,7 @@ class Lineage:
 def view(study: StudyFolder, pictures: Pictures) -> Section:
     """Return the section on the composites."""
     plan = study.artifacts.get("plan")
-    table = plan.table("plan.parquet") if plan else None
+    table = plan.table("plan.parquet", _COLUMNS) if plan else None
     if plan is None or table is None:
         return Section(ID, TITLE, "No composites: the models of this study saw real images only.")
     told = plan.json("plan.json")
@@ -49,7 +51,6 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
         {
             "sheet": sheet,
             "facts": _facts(told, table),
-            "classes": sorted(Counter(table["label"].to_pylist()).items()),
             "lineage": lineage(study, plan, table),
         },
     )
@@ -108,7 +109,7 @@ def lineage(study: StudyFolder, plan: Artifact, table: pa.Table) -> Lineage | No
 
 def _recount(study: StudyFolder, table: pa.Table) -> int | None:
     split = study.artifacts.get("split")
-    parts = split.table("split.parquet") if split else None
+    parts = split.table("split.parquet", ["image_id", "part"]) if split else None
     if parts is None:
         return None
     ids, part = parts["image_id"].to_pylist(), parts["part"].to_pylist()

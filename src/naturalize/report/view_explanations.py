@@ -84,10 +84,11 @@ def _run_of(study: StudyFolder, artifact: Artifact | None) -> Run | None:
 
 
 def _predictions(run: Run | None) -> list[dict[str, Any]]:
-    table = run.evaluation.table("predictions.parquet") if run and run.evaluation else None
-    if table is None:
+    if run is None or run.evaluation is None:
         return []
-    return table.select(["image_id", "path", "label", "predicted", "confidence"]).to_pylist()
+    columns = ["path", "label", "predicted", "confidence"]
+    table = run.evaluation.table("predictions.parquet", columns)
+    return [] if table is None else table.to_pylist()
 
 
 def _groups(artifact: Artifact | None) -> list[list[dict[str, Any]]]:

@@ -139,7 +139,7 @@ def _composites(study: StudyFolder) -> Card:
     if "outside" in lineage:
         note = f"{words.number(lineage['outside'])} with a parent outside train"
         return Card("Composites", words.number(lineage["n_composites"]), note)
-    table = plan.table("plan.parquet")
+    table = plan.table("plan.parquet", ["label"])
     return Card("Composites", words.number(table.num_rows if table is not None else 0), "planned")
 
 

@@ -100,17 +100,16 @@ def _totals(study: StudyFolder, counts: dict[str, dict[str, int]]) -> dict[str, 
         return {
             label: sum(part.get(label, 0) for part in counts.values()) for label in study.labels
         }
-    table = study.artifacts["catalog"].table("catalog.parquet")
+    table = study.artifacts["catalog"].table("catalog.parquet", ["label", "problem"])
     if table is None:
         return dict.fromkeys(study.labels, 0)
-    columns = table.select(["label", "problem"]).to_pylist()
-    found = Counter(row["label"] for row in columns if row["problem"] is None)
+    found = Counter(row["label"] for row in table.to_pylist() if row["problem"] is None)
     return {label: found[label] for label in study.labels}
 
 
 def _composites(study: StudyFolder) -> dict[str, int]:
     plan = study.artifacts.get("plan")
-    table = plan.table("plan.parquet") if plan else None
+    table = plan.table("plan.parquet", ["label"]) if plan else None
     return dict(sorted(Counter(table["label"].to_pylist()).items())) if table is not None else {}
 
 
@@ -198,13 +197,13 @@ def more(things: Sequence[object], shown: int) -> str:
 
 def _examples(study: StudyFolder, pictures: Pictures) -> Picture | None:
     """Return a sheet of a few images a class; ``None`` where the images are no longer in place."""
-    artifact = study.artifacts["catalog"]
-    table = artifact.table("catalog.parquet")
-    root = artifact.path / str(study.catalog.get("root", ""))
-    if table is None or not root.is_dir():
+    root = study.root
+    columns = ["path", "label", "problem", "duplicate_of"]
+    table = study.artifacts["catalog"].table("catalog.parquet", columns)
+    if table is None or root is None:
         return None
     by_label: dict[str, list[str]] = {label: [] for label in study.labels}
-    for row in table.select(["path", "label", "problem", "duplicate_of"]).to_pylist():
+    for row in table.to_pylist():
         if row["problem"] is None and row["duplicate_of"] is None and row["label"] in by_label:
             by_label[row["label"]].append(row["path"])
     rows = {

@@ -87,7 +87,9 @@ def view(study: StudyFolder, _pictures: Pictures) -> Section:
             "columns": [heading for _, heading in COLUMNS],
             "runs": [_run(run, i, run is chosen) for i, run in numbered],
             "interval": interval_name(chosen.metrics),
-            "method": str(chosen.metrics.get("interval_method", "")),
+            "method": str(chosen.metrics.get("interval_method", "")).replace(
+                " %", f"{words.NBSP}%"
+            ),
             "choice": _choice(study),
             "classes": _classes(numbered, low),
             "axis": charts.dots_axis(low),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from naturalize.base.artifacts import write_bytes
-from naturalize.base.errors import InputError
+from naturalize.base.errors import ArtifactError, InputError
 from naturalize.report import (
     view_audit,
     view_cells,
@@ -21,6 +23,9 @@ from naturalize.report import (
 from naturalize.report.folder import StudyFolder, open_study
 from naturalize.report.pictures import Pictures
 from naturalize.report.section import Section, View
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 #: The sections, in the order of the page.
 VIEWS: tuple[View, ...] = (
@@ -76,12 +81,29 @@ def write_report(study_folder: str | Path, out: str | Path | None = None) -> Pat
 
 def render(study: StudyFolder) -> str:
     """Return the report of a study as HTML."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     pictures = Pictures()
     # explanations are embedded first: if pictures must be left out, not the mistakes
     order = sorted(VIEWS, key=lambda view: view is not view_explanations.view)
-    made: dict[View, Section] = {view: view(study, pictures) for view in order}
+    made: dict[View, Section] = {}
+    try:
+        over = view_head.head(study)
+        for view in order:
+            made[view] = view(study, pictures)
+    except KeyError as error:
+        raise ArtifactError(
+            f"{study.path}: an artifact lacks {error}, which the report needs; run the study again"
+        ) from error
+    return _template().render(
+        head=over,
+        sections=[made[view] for view in VIEWS],
+        left_out=words.count(pictures.left_out, "picture") if pictures.left_out else "",
+    )
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("naturalize.report"),
         autoescape=True,
@@ -90,8 +112,4 @@ def render(study: StudyFolder) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("report.html.j2").render(
-        head=view_head.head(study),
-        sections=[made[view] for view in VIEWS],
-        left_out=words.count(pictures.left_out, "picture") if pictures.left_out else "",
-    )
+    return environment.get_template("report.html.j2")

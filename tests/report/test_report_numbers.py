@@ -1,0 +1,248 @@
+"""Every number on the page is that of the artifact, worked out here by another way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from report_study import page_of
+
+from naturalize.base.artifacts import read_json, read_table, write_table
+from naturalize.report import view_audit, view_composites, view_scores, write_report
+from naturalize.report.folder import open_study
+from naturalize.report.pictures import Pictures
+from naturalize.report.view_head import head, verdict
+from naturalize.report.write import render
+
+
+def text_of(study: Path) -> str:
+    return page_of(study).text
+
+
+def metrics(study: Path, run: str = "naturalize") -> dict:
+    return read_json(study / "evaluations" / run / "metrics.json")
+
+
+def test_the_verdict_names_the_run_chosen_on_validation(built_study: Path) -> None:
+    m = metrics(built_study)
+    low, high = m["intervals"]["macro_f1"]
+    assert verdict(open_study(built_study)).replace("\u00a0", " ") == (
+        f"Of 2 runs, “naturalize”, chosen on the validation images, reaches a macro-F1 of "
+        f"{m['macro_f1']:.3f} (95 % interval {low:.3f}–{high:.3f}) on {m['n']} test images "
+        "under the honest protocol."
+    )
+
+
+def test_validation_chooses_even_against_the_test_score(study: Path, edit_json) -> None:
+    edit_json(study / "models/real-only/model.json", metrics={"macro_f1": 0.99})
+    opened = open_study(study)
+    assert opened.chosen is not None
+    assert opened.chosen.name == "real-only"
+    assert metrics(study, "real-only")["macro_f1"] < metrics(study)["macro_f1"]
+
+
+def test_without_validation_scores_the_page_admits_that_test_images_chose(
+    study: Path, edit_json
+) -> None:
+    edit_json(study / "models/real-only/model.json", metrics={})
+    assert "“naturalize”, best on the test images," in verdict(open_study(study))
+    assert "so its score is a little too kind" in text_of(study)
+
+
+def test_the_cards_hold_the_key_figures(built_study: Path) -> None:
+    m = metrics(built_study)
+    cards = {card.label: card for card in head(open_study(built_study)).cards}
+    assert cards["Macro-F1"].value == f"{m['macro_f1']:.3f}"
+    assert cards["Accuracy"].value == f"{m['accuracy']:.3f}"
+    f1 = {label: row["f1"] for label, row in m["per_class"].items()}
+    assert f1[cards["Weakest class"].value] == min(f1.values())
+    assert cards["Test images"].value == str(sum(map(sum, m["confusion"])))
+    parts = read_table(built_study / "split/split.parquet")["part"].to_pylist()
+    assert cards["Training images"].value == str(parts.count("train"))
+    assert cards["Composites"].value == "30"
+    assert cards["Composites"].note == "0 with a parent outside train"
+
+
+def test_the_table_of_classes_counts_the_split(built_study: Path) -> None:
+    rows = read_table(built_study / "split/split.parquet").to_pylist()
+    text = text_of(built_study)
+    composed = Counter(read_table(built_study / "plan/plan.parquet")["label"].to_pylist())
+    for label, name in (("BNE", "band neutrophil"), ("SNE", "segmented neutrophil")):
+        its = Counter(row["part"] for row in rows if row["label"] == label)
+        figures = [its["train"], its["val"], its["test"], its.total(), composed[label]]
+        assert f"{label} {name} {' '.join(map(str, figures))}" in text
+
+
+def test_what_was_left_aside_is_named(built_study: Path) -> None:
+    text = text_of(built_study)
+    assert "IG (1 image)" in text
+    assert "ba/.DS_169665.jpg" in text
+    assert "2 files: left out of the split" in text
+    assert "bne/BNE_1.jpg: same pixels as sne/SNE_901.jpg (labelled SNE)" in text
+
+
+def test_findings_come_with_the_serious_first_and_name_files(built_study: Path) -> None:
+    audit = read_json(built_study / "audit/audit.json")
+    found = view_audit.findings(audit)
+    levels = [finding.level for finding in found]
+    assert levels == sorted(levels, key=["serious", "notable", "minor"].index)
+    titled = {finding.title.replace("\u00a0", " "): finding for finding in found}
+    conflict = titled["1 picture with two labels"]
+    assert conflict.items == ("bne/BNE_1.jpg (BNE) = sne/SNE_901.jpg (SNE)",)
+    assert titled["1 unreadable file"].items[0].startswith("ba/BA_902.jpg: ")
+    # the conflict's copy is not listed a second time
+    assert titled["1 picture in several files"].items == ("eo/EO_0.jpg = eo/EO_900.jpg",)
+    sentence = view_audit.view(open_study(built_study), Pictures()).takeaway
+    assert sentence.startswith(
+        f"Of {audit['n_images']}\u00a0images, {audit['n_usable']} can be used"
+    )
+
+
+@pytest.mark.parametrize(
+    ("score", "low", "level"),
+    [(0.5, 0.45, "serious"), (0.20, 0.15, "notable"), (0.13, 0.11, None), (0.5, 0.1, None)],
+    ids=["predicts", "linked", "hardly", "may be chance"],
+)
+def test_a_confounder_is_judged_by_its_way_from_chance_to_certainty(
+    score: float, low: float, level: str | None
+) -> None:
+    entry = {
+        "property": "encoder", "balanced_accuracy": score, "chance": 0.1,
+        "interval": [low, score + 0.05], "verdict": "…",
+    }  # fmt: skip
+    found = view_audit.findings({"confounders": [entry]})
+    assert [finding.level for finding in found] == ([level] if level else [])
+
+
+def test_cells_are_counted_by_kind_and_rejections_by_reason(built_study: Path) -> None:
+    outcomes = read_table(built_study / "cells/outcomes.parquet").to_pylist()
+    bank = read_table(built_study / "bank/cells.parquet").to_pylist()
+    text = text_of(built_study)
+    red = sum(row["n_rbc"] for row in outcomes)
+    assert f"red cells {red}" in text
+    rejected = sum(not row["accepted"] for row in bank)
+    assert f"touches the border {rejected}" in text
+    assert f"{len(bank) - rejected} of {len(bank)} target cells may be composed" in text
+    assert "no cell found (2)" in text
+
+
+def test_the_lineage_is_told_and_counted_again(built_study: Path) -> None:
+    assert "0 of 30 training composites have a parent outside train." in text_of(built_study)
+    opened = open_study(built_study)
+    plan = opened.artifacts["plan"]
+    told = view_composites.lineage(opened, plan, plan.table("plan.parquet"))
+    assert (told.clean, told.recounted, told.agrees) == (True, 0, True)
+
+
+def test_a_lineage_that_does_not_fit_the_plan_is_denounced(study: Path) -> None:
+    file = study / "split/split.parquet"
+    parts = read_table(file)
+    parent = read_table(study / "plan/plan.parquet")["placements"][0].as_py()[0]["image_id"]
+    moved = [
+        "test" if image_id == parent else part
+        for image_id, part in zip(
+            parts["image_id"].to_pylist(), parts["part"].to_pylist(), strict=True
+        )
+    ]
+    write_table(file, parts.set_column(parts.column_names.index("part"), "part", [moved]))
+    html = write_report(study).read_text(encoding="utf-8")
+    assert 'class="lineage stained"' in html
+    assert "do not fit together" in html
+
+
+def test_composites_with_parents_outside_are_not_called_clean(study: Path, edit_json) -> None:
+    edit_json(study / "plan/lineage.json", outside=4)
+    html = write_report(study).read_text(encoding="utf-8")
+    assert "4 of 30\u00a0training composites have a parent outside train." in html
+    assert 'class="lineage stained"' in html
+
+
+def pair(**changes: object) -> dict:
+    base = {
+        "a": "plain", "b": "ours", "n": 200, "macro_f1_difference": -0.04,
+        "interval": [-0.07, -0.01], "p_value": 0.004,
+        "mcnemar": {"only_a_right": 5, "only_b_right": 19},
+    }  # fmt: skip
+    return {**base, **changes}
+
+
+def test_a_comparison_names_the_better_run_first() -> None:
+    told = view_scores.comparison(pair())
+    assert told.said == "“ours” is better than “plain”:"
+    assert (told.difference, told.interval) == ("+0.040", "+0.010 to +0.070")
+    assert "19 are right with “ours” only and 5 with “plain” only" in told.counts
+    assert told.p == "p\u00a0=\u00a00.004"
+    assert told.clear
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"interval": [-0.09, 0.01], "p_value": 0.3}, "may be chance"),
+        ({"interval": [-0.09, 0.01]}, "do not agree"),
+        ({"p_value": 0.3}, "do not agree"),
+        ({"macro_f1_difference": 0.0, "interval": [-0.1, 0.1], "p_value": 1.0}, "have the same"),
+    ],
+)
+def test_a_comparison_claims_no_more_than_both_tests_do(changes: dict, said: str) -> None:
+    told = view_scores.comparison(pair(**changes))
+    assert said in told.said
+    assert not told.clear
+
+
+def test_mistakes_are_counted_from_the_predictions(built_study: Path) -> None:
+    rows = read_table(built_study / "evaluations/naturalize/predictions.parquet").to_pylist()
+    wrong = Counter((r["label"], r["predicted"]) for r in rows if r["label"] != r["predicted"])
+    support = Counter(r["label"] for r in rows)
+    found = view_scores.mistakes(metrics(built_study))
+    assert {(t, c): (n, of) for n, of, t, c in found} == {
+        (t, c): (n, support[t]) for (t, c), n in wrong.items()
+    }
+    assert [f[0] for f in found] == sorted(wrong.values(), reverse=True)
+    text = text_of(built_study)
+    assert f"is wrong on {wrong.total()} of {len(rows)} test images" in text
+    n, of, true, called = found[0]
+    assert f"most frequent mistake is {true} taken for {called} ({n} of {of})" in text
+
+
+def test_every_run_stands_in_the_table_with_its_intervals(built_study: Path) -> None:
+    text = text_of(built_study)
+    for run in ("real-only", "naturalize"):
+        m = metrics(built_study, run)
+        for score in ("macro_f1", "macro_precision", "macro_recall", "accuracy"):
+            low, high = m["intervals"][score]
+            assert f"{m[score]:.3f} {low:.3f}–{high:.3f}" in text
+
+
+def test_the_explained_mistakes_are_shown_surest_first(built_study: Path) -> None:
+    from naturalize.report.view_explanations import view
+
+    section = view(open_study(built_study), Pictures())
+    rows = read_table(built_study / "evaluations/naturalize/predictions.parquet").to_pylist()
+    wrong = {r["path"] for r in rows if r["label"] != r["predicted"]}
+    shown = section.data["wrong"]
+    assert {example.path for example in shown} <= wrong
+    assert all(len(example.pictures) == 3 for example in shown)
+    sure = [int(example.confidence.split("\u00a0")[0]) for example in shown]
+    assert sure == sorted(sure, reverse=True)
+    assert {e.path for e in section.data["right"]}.isdisjoint(wrong)
+
+
+def test_stages_versions_settings_and_fingerprints_are_told(built_study: Path) -> None:
+    text = text_of(built_study)
+    assert "5 min 12 s" in text
+    assert "1.4 GB" in text
+    assert "python 3.11.9" in text
+    assert "model: custom_cnn" in text
+    for part in ("catalog", "split", "bank", "plan", "models/naturalize", "explanations"):
+        mark = read_json(built_study / part / "artifact.json")["fingerprint"]
+        assert f"{part}/" in text
+        assert mark in text
+
+
+def test_the_history_is_charted_with_the_best_epoch(built_study: Path) -> None:
+    html = render(open_study(built_study))
+    assert html.count('class="lines"') == 4
+    assert html.count('class="best"') == 4
+    assert "Loss of naturalize over the epochs" in html
