@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from naturalize.base.artifacts import writing
 from naturalize.base.errors import InputError
 from naturalize.study.runner import Stage, fingerprint_of
 from naturalize.study.settings import StudySettings
@@ -120,9 +121,10 @@ class Stages:
 
     def _audit(self) -> Stage:
         def make(output: Path, _work: Path) -> None:
-            from naturalize.dataset.audit import write_audit
+            from naturalize.dataset.audit import audit, write_audit
 
-            write_audit(self.catalog, output, inputs=self._inputs("catalog"))
+            with writing(output, "audit", inputs=self._inputs("catalog")) as folder:
+                write_audit(self.catalog, audit(self.catalog), folder)
 
         return Stage("audit", "audit", ("catalog",), {}, make)
 
