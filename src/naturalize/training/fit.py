@@ -181,6 +181,7 @@ def _fit(settings: TrainSettings, network: Network, data: CellImages, work: Path
     module = Classifier(
         network, settings, steps=data.steps, names=data.train.names, class_weights=weights
     )
+    module.train()  # Lightning keeps the modes it finds; ours leaves a frozen backbone alone
     with _quiet():
         trainer = pl.Trainer(
             accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}[

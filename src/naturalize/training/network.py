@@ -42,6 +42,9 @@ class Classifier(pl.LightningModule):
         Mean over the last epoch's steps, and the rate of its last one.
     """
 
+    network: Any
+    class_weights: torch.Tensor | None
+
     def __init__(
         self,
         network: Network,
@@ -52,8 +55,7 @@ class Classifier(pl.LightningModule):
         class_weights: np.ndarray | None = None,
     ) -> None:
         super().__init__()
-        self.network: Any = network.module
-        self.class_weights: torch.Tensor | None
+        self.network = network.module
         self.config, self.settings, self.steps, self.names = network.config, settings, steps, names
         weights = None if class_weights is None else torch.from_numpy(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)

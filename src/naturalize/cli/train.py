@@ -1,0 +1,130 @@
+"""``naturalize train``: catalog, split and perhaps a plan to a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def train(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the model.", show_default=False)
+    ],
+    source: Annotated[
+        Path | None,
+        typer.Argument(help="A study folder, or a catalog.", show_default=False),
+    ] = None,
+    catalog: Annotated[Path | None, typer.Option(help="The catalog.", show_default=False)] = None,
+    split: Annotated[Path | None, typer.Option(help="The split.", show_default=False)] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="Composites to train on too.", show_default=False)
+    ] = None,
+    bank: Annotated[
+        Path | None, typer.Option(help="The cells they are made of.", show_default=False)
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Where the images are now.", show_default=False)
+    ] = None,
+    composites: Annotated[
+        bool, typer.Option("--composites", help="Train on a study folder's plan too.")
+    ] = False,
+    model: Annotated[
+        str, typer.Option(help="custom_cnn, or any timm name.")
+    ] = "tf_efficientnet_lite0",
+    weights: Annotated[
+        str, typer.Option(help="auto, imagenet, download, none, or a path.")
+    ] = "auto",
+    mode: Annotated[str, typer.Option(help="finetune, transfer or scratch.")] = "finetune",
+    epochs: Annotated[int, typer.Option(help="Epochs.")] = 8,
+    input_size: Annotated[
+        int | None, typer.Option(help="Side in pixels.  [default: the architecture's]")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. lr=0.0005."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
+    protocol: Annotated[str, typer.Option(help="honest or paper.")] = "honest",
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that load data.  [default: by device]")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Train a network and write its model folder.
+
+    The weights with the best validation macro-F1 are kept. Killed and started again with the same
+    options, it goes on after the last whole epoch and ends with the same weights.
+
+    **Examples**
+
+    \b
+        naturalize train runs/pbc11 --epochs 8 --input-size 192 -o model
+        naturalize train --catalog C --split S --plan P --bank B -o model
+        naturalize train runs/pbc11 --model custom_cnn --set lr=0.002 --set augment.rotate=0 -o m
+    """
+    from naturalize.base.console import say
+    from naturalize.base.errors import SettingsError
+    from naturalize.training.artifacts import open_data
+    from naturalize.training.fit import train as run
+    from naturalize.training.settings import TrainSettings
+
+    values: dict[str, Any] = {
+        "model": model,
+        "weights": weights,
+        "mode": mode,
+        "epochs": epochs,
+        "input_size": input_size,
+        "composites": composites or plan is not None,
+        "seed": seed,
+        "workers": workers,
+        "device": device,
+    }
+    chosen = TrainSettings.parse(with_overrides(values, settings or []))
+    if protocol not in ("honest", "paper"):
+        raise SettingsError(f"protocol: expected honest or paper, got {protocol!r}")
+    data = open_data(
+        source,
+        catalog=catalog,
+        split=split,
+        plan=plan,
+        bank=bank,
+        root=root,
+        composites=chosen.composites,
+    )
+    run(
+        chosen,
+        data.catalog,
+        data.split,
+        plan=data.plan,
+        bank=data.bank,
+        out=out,
+        protocol=protocol,
+        inputs=data.inputs,
+    )
+    say(f"model: {out}")
+
+
+def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Return ``values`` with ``key=value`` or ``augment.key=value`` texts laid over them."""
+    import yaml
+
+    from naturalize.base.errors import SettingsError
+
+    result = dict(values)
+    for text in overrides:
+        key, sign, raw = text.partition("=")
+        if not sign or not key:
+            raise SettingsError(f"--set {text}: expected KEY=VALUE, e.g. lr=0.0005")
+        try:
+            value = yaml.safe_load(raw)
+        except yaml.YAMLError as error:
+            raise SettingsError(f"--set {text}: the value cannot be read") from error
+        first, dot, rest = key.partition(".")
+        if dot:
+            inner = result.get(first, {})
+            result[first] = {**(inner if isinstance(inner, dict) else {}), rest: value}
+        else:
+            result[key] = value
+    return result

@@ -1,0 +1,105 @@
+"""Augmentation: exact where it can be, by the formula where it cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from naturalize.base.rng import rng
+from naturalize.training.augment import Augmentation, apply, colour_table, draw
+from naturalize.training.settings import AugmentSettings
+
+OFF = AugmentSettings(
+    flips=False, right_angles=False, rotate=0, zoom=0, shift=0, stain=0, brightness=0
+)
+
+
+def picture(side: int = 16, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+@given(seed=st.integers(0, 50))
+def test_everything_off_draws_nothing_and_changes_nothing(seed):
+    change = draw(OFF, rng(seed, "x"))
+    assert change == Augmentation()
+    np.testing.assert_array_equal(apply(picture(), change), picture())
+
+
+@given(seed=st.integers(0, 200))
+def test_draws_stay_within_the_settings(seed):
+    settings = AugmentSettings(rotate=30, zoom=0.2, shift=0.1, stain=0.3, brightness=0.2)
+    change = draw(settings, rng(seed, "x"))
+    assert abs(change.angle) <= 30
+    assert 0.8 <= change.zoom <= 1.2
+    assert max(map(abs, change.shift)) <= 0.1
+    assert all(0.7 <= gain <= 1.3 for gain in change.gain)
+    assert abs(change.offset) <= 0.2
+    assert change.turns in range(4)
+
+
+def test_turning_one_part_off_leaves_the_other_draws_as_they_are():
+    full = draw(AugmentSettings(), rng(3, "x"))
+    part = draw(AugmentSettings(flips=False, stain=0.0), rng(3, "x"))
+    assert (part.angle, part.zoom, part.offset) == (full.angle, full.zoom, full.offset)
+    assert part.gain == (1.0, 1.0, 1.0)
+
+
+def test_all_eight_symmetries_are_drawn_equally_often():
+    found = [draw(AugmentSettings(), rng(0, i)) for i in range(4000)]
+    counts = np.zeros((2, 4))
+    for change in found:
+        counts[int(change.flip), change.turns] += 1
+    assert counts.min() > 400
+
+
+@given(turns=st.integers(0, 3), flip=st.booleans(), seed=st.integers(0, 9))
+def test_flips_and_turns_only_move_pixels_and_can_be_undone(turns, flip, seed):
+    image = picture(seed=seed)
+    moved = apply(image, Augmentation(flip=flip, turns=turns))
+    back = np.rot90(moved, -turns)
+    np.testing.assert_array_equal(back[:, ::-1] if flip else back, image)
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_free_rotation_by_right_angles_is_the_exact_rotation(quarter):
+    image = picture(15)
+    rotated = apply(image, Augmentation(angle=90.0 * quarter))
+    np.testing.assert_array_equal(rotated, np.rot90(image, quarter))
+
+
+def test_a_shift_moves_the_picture_by_that_share_of_the_side():
+    image = picture(20)
+    moved = apply(image, Augmentation(shift=(0.1, -0.05)))
+    np.testing.assert_array_equal(moved[:-1, 2:], image[1:, :-2])
+
+
+def test_zoom_enlarges_about_the_centre():
+    image = np.zeros((41, 41, 3), np.uint8)
+    image[16:25, 16:25] = 255
+    grown = apply(image, Augmentation(zoom=2.0))[..., 0] > 127
+    rows, columns = np.nonzero(grown)
+    assert (rows.min() + rows.max(), columns.min() + columns.max()) == (40, 40)
+    assert rows.max() - rows.min() + 1 == pytest.approx(18, abs=1)
+
+
+@given(
+    gain=st.tuples(*[st.floats(0.5, 1.5)] * 3),
+    offset=st.floats(-0.2, 0.2),
+    value=st.integers(0, 255),
+)
+def test_colour_follows_beer_lambert(gain, offset, value):
+    changed = apply(np.full((2, 2, 3), value, np.uint8), Augmentation(gain=gain, offset=offset))
+    density = -np.log((value + 1) / 256) * np.array(gain) + offset
+    expected = np.clip(256 * np.exp(-density) - 1, 0, 255)
+    assert np.abs(changed[0, 0] - expected).max() <= 0.5 + 1e-6
+
+
+def test_stain_leaves_clear_glass_clear():
+    table = colour_table((1.3, 0.7, 1.1), 0.0)
+    assert table.shape == (1, 256, 3)
+    assert (table[0, 255] == 255).all()
+    np.testing.assert_array_equal(
+        colour_table((1.0, 1.0, 1.0), 0.0)[0], np.repeat(np.arange(256)[:, None], 3, 1)
+    )

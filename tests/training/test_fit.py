@@ -1,0 +1,270 @@
+"""Training from end to end on toy images: it learns, resumes, repeats, and refuses nonsense."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from naturalize.base.artifacts import read_manifest
+from naturalize.base.errors import ArtifactError, InputError, NaturalizeError, SettingsError
+from naturalize.base.images import read_image
+from naturalize.models.folder import describe
+from naturalize.models.predictor import Predictor
+from naturalize.training.settings import AugmentSettings, TrainSettings
+
+torch = pytest.importorskip("torch")
+
+TINY = TrainSettings(
+    model="custom_cnn",
+    input_size=16,
+    epochs=3,
+    batch_size=12,
+    samples_per_epoch=72,
+    lr=3e-3,
+    device="cpu",
+)
+
+
+def fit(toys, out: Path, settings: TrainSettings = TINY, **options) -> Path:
+    from naturalize.training.fit import train
+
+    catalog, split, _ = toys
+    return train(settings, catalog, split, out=out, **options)
+
+
+def weights(path: Path) -> bytes:
+    return (path / "weights.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def trained(toys, tmp_path_factory):
+    return fit(toys, tmp_path_factory.mktemp("trained") / "model")
+
+
+def test_it_learns_and_predicts_unseen_images(toys, trained):
+    catalog, split, _ = toys
+    predictor = Predictor.load(trained)
+    rows = split.table.filter(np.array(split.table["part"].to_pylist()) == "test").to_pylist()
+    said = predictor.probabilities(catalog.read(row["image_id"]) for row in rows).argmax(1)
+    right = [predictor.classes[i] == row["label"] for i, row in zip(said, rows, strict=True)]
+    assert len(right) == 12
+    assert np.mean(right) >= 0.75  # chance is 1/3
+
+
+def test_the_model_folder_tells_how_it_was_trained(toys, trained):
+    catalog, split, _ = toys
+    about = describe(trained)
+    assert about["classes"] == ["blue", "green", "red"]
+    assert about["training"]["n_real"] == 36
+    assert about["training"]["n_composites"] == 0
+    assert about["training"]["counts"] == {"blue": 12, "green": 12, "red": 12}
+    assert about["training"]["samples_per_epoch"] == 72
+    assert about["metrics"]["n"] == 12
+    manifest = read_manifest(trained, "model")
+    assert manifest.inputs == {"catalog": catalog.fingerprint, "split": split.fingerprint}
+    assert manifest.settings["lr"] == 3e-3
+    history = (trained / "history.csv").read_text().splitlines()
+    assert history[0] == "epoch,lr,train_loss,val_loss,val_accuracy,val_macro_f1"
+    assert len(history) == 4
+    best = history[about["training"]["best_epoch"]].split(",")
+    assert float(best[-1]) == about["metrics"]["macro_f1"]
+    assert float(best[-1]) == max(float(line.split(",")[-1]) for line in history[1:])
+    assert (trained / "history.svg").read_text().lstrip().startswith("<?xml")
+
+
+def test_nothing_but_the_model_is_left(trained):
+    assert [p.name for p in trained.parent.iterdir()] == ["model"]
+
+
+def test_validation_scores_are_the_predictors(toys, trained):
+    from sklearn.metrics import f1_score
+
+    catalog, split, _ = toys
+    predictor = Predictor.load(trained)
+    label_of = dict(
+        zip(split.table["image_id"].to_pylist(), split.table["label"].to_pylist(), strict=True)
+    )
+    ids = split.ids("val")
+    said = predictor.probabilities(catalog.read(i) for i in ids).argmax(1)
+    true = [predictor.classes.index(label_of[i]) for i in ids]
+    expected = f1_score(true, said, average="macro", labels=[0, 1, 2], zero_division=0)
+    assert describe(trained)["metrics"]["macro_f1"] == pytest.approx(expected)
+
+
+def test_two_loader_processes_change_no_bit(toys, trained, tmp_path):
+    again = fit(toys, tmp_path / "model", TINY.model_copy(update={"workers": 2}))
+    assert weights(again) == weights(trained)
+    assert (again / "history.csv").read_bytes() == (trained / "history.csv").read_bytes()
+    assert (again / "artifact.json").read_bytes() == (trained / "artifact.json").read_bytes()
+
+
+def test_another_seed_gives_another_model(toys, trained, tmp_path):
+    short = TINY.model_copy(update={"seed": 1, "epochs": 1})
+    assert weights(fit(toys, tmp_path / "model", short)) != weights(trained)
+
+
+KILLED = """
+import sys
+from naturalize.training.artifacts import open_data
+from naturalize.training.fit import train
+from naturalize.training.settings import TrainSettings
+from pathlib import Path
+data = open_data(catalog=Path(sys.argv[1]) / "catalog", split=Path(sys.argv[1]) / "split")
+settings = TrainSettings.model_validate_json(sys.argv[2])
+train(settings, data.catalog, data.split, out=sys.argv[3], work=sys.argv[4])
+"""
+
+
+def test_killed_at_any_time_it_ends_with_the_same_weights(toys, tmp_path):
+    # more epochs than the others and a moving average, so that there is more state to lose
+    settings = TINY.model_copy(update={"epochs": 6, "ema": 0.9, "dropout": 0.5})
+    out, work = tmp_path / "model", tmp_path / "work"
+    code = [sys.executable, "-c", KILLED, str(toys[2]), settings.model_dump_json()]
+    process = subprocess.Popen([*code, str(out), str(work)], stderr=subprocess.PIPE)
+    limit = time.monotonic() + 200
+    while not (work / "state.ckpt").is_file():
+        assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    time.sleep(0.05)  # into the next epoch
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert not out.exists()
+
+    fit(toys, out, settings, work=work)
+    whole = fit(toys, tmp_path / "whole", settings)
+    assert weights(out) == weights(whole)
+    assert (out / "history.csv").read_bytes() == (whole / "history.csv").read_bytes()
+    assert describe(out) == describe(whole)
+    assert not work.exists()
+
+
+def test_the_state_of_other_settings_is_not_taken_up(toys, tmp_path, monkeypatch):
+    from naturalize.training import fit as room
+
+    def stop(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    work = tmp_path / "work"
+    short = TINY.model_copy(update={"epochs": 1})
+    monkeypatch.setattr(room, "_write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit(toys, tmp_path / "model", short, work=work)
+    assert (work / "state.ckpt").is_file()
+    room._claim(work, "another key")
+    assert not (work / "state.ckpt").exists()
+    assert list(work.glob("pixels-*")), "decoded pixels serve any settings"
+
+
+def test_a_loss_that_is_no_number_stops_with_step_and_images(toys, tmp_path):
+    mad = TINY.model_copy(update={"lr": 1e30, "warmup_epochs": 0.0, "clip_norm": None})
+    with pytest.raises(NaturalizeError, match=r"step \d+: the loss is (nan|inf)") as caught:
+        fit(toys, tmp_path / "model", mad)
+    named = str(caught.value).rsplit(": ", 1)[1].split(", ")
+    assert len(named) == TINY.batch_size
+    assert set(named) <= set(toys[1].ids("train"))
+    assert not (tmp_path / "model").exists()
+
+
+def test_transfer_trains_the_classifier_alone(toys, trained, tmp_path):
+    from safetensors.torch import load_file
+
+    settings = TINY.model_copy(
+        update={"mode": "transfer", "weights": str(trained), "epochs": 1, "lr": 0.1}
+    )
+    moved = load_file(fit(toys, tmp_path / "model", settings) / "weights.safetensors")
+    start = load_file(trained / "weights.safetensors")
+    changed = {k for k in start if not torch.equal(start[k], moved[k])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+
+
+def test_class_weights_and_the_balanced_sampler_train(toys, tmp_path):
+    for i, change in enumerate(({"class_weights": "balanced"}, {"sampler": "balanced"})):
+        path = fit(toys, tmp_path / str(i), TINY.model_copy(update={"epochs": 1, **change}))
+        assert describe(path)["metrics"]["n"] == 12
+
+
+@pytest.mark.parametrize(
+    ("part", "label", "message"),
+    [
+        ("train", "green", "class green has no image in the train part"),
+        ("train", "*", "the train part of the split is empty"),
+        ("val", "*", "the val part of the split is empty"),
+    ],
+)
+def test_a_split_that_cannot_be_trained_on_is_refused(toys, part, label, message, tmp_path):
+    catalog, split, _ = toys
+    rows = split.table.to_pylist()
+    keep = [row["part"] != part or label not in (row["label"], "*") for row in rows]
+    from dataclasses import replace
+
+    broken = replace(split, table=split.table.filter(np.array(keep)))
+    with pytest.raises(InputError, match=message):
+        fit((catalog, broken, None), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_composites_without_a_plan_are_refused(toys, tmp_path):
+    with pytest.raises(SettingsError, match="needs a plan and its cell bank"):
+        fit(toys, tmp_path / "m", TINY.model_copy(update={"composites": True}))
+
+
+def test_a_folder_of_other_files_is_not_overwritten(toys, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "thesis.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match="did not write"):
+        fit(toys, tmp_path / "model", TINY.model_copy(update={"epochs": 1}))
+    assert (tmp_path / "model" / "thesis.txt").read_text() == "mine"
+
+
+def test_the_command_trains_from_artifacts(toys, tmp_path):
+    from naturalize.cli.train import train
+
+    settings = ["batch_size=12", "augment.rotate=0"]
+    train(
+        out=tmp_path / "model",
+        catalog=toys[2] / "catalog",
+        split=toys[2] / "split",
+        model="custom_cnn",
+        epochs=1,
+        input_size=16,
+        settings=settings,
+    )
+    saved = json.loads((tmp_path / "model" / "model.json").read_text())["training"]
+    assert saved["settings"]["augment"] == AugmentSettings(rotate=0).model_dump()
+    assert saved["data"]["split"] == toys[1].fingerprint
+
+
+def test_the_command_names_what_is_missing(toys, tmp_path):
+    from naturalize.cli.train import train
+
+    with pytest.raises(SettingsError, match="no split; name it with --split FOLDER"):
+        train(source=toys[2] / "catalog", out=tmp_path / "m")
+    with pytest.raises(SettingsError, match="holds no plan and bank"):
+        train(source=toys[2], out=tmp_path / "m", composites=True)
+    with pytest.raises(ArtifactError, match="no such folder"):
+        train(source=toys[2] / "nothing", out=tmp_path / "m")
+
+
+def test_training_pixels_are_the_resized_files(toys, tmp_path):
+    from naturalize.models.preprocess import resize
+    from naturalize.training.data import CellImages, classes_of
+
+    catalog, split, _ = toys
+    classes = classes_of(catalog, split)
+    data = CellImages(TINY, catalog, split, classes=classes, size=16, work=tmp_path)
+    data.decode()
+    batch = next(iter(data.val_dataloader()))
+    ids = split.ids("val")
+    assert batch["pixels"].shape == (12, 16, 16, 3)
+    for pixels, image_id in zip(batch["pixels"].numpy(), ids, strict=True):
+        expected = resize(read_image(catalog.path_of(image_id)), 16)
+        np.testing.assert_array_equal(pixels, expected)

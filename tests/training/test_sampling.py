@@ -1,0 +1,105 @@
+"""Which rows an epoch draws, class weights, and the store of decoded pixels."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_class_weight
+
+from naturalize.base.errors import NaturalizeError
+from naturalize.training.imbalance import class_weights, epoch_rows, steps_per_epoch
+from naturalize.training.pixels import PixelStore
+
+sizes = st.lists(st.integers(1, 12), min_size=1, max_size=5)
+
+
+def targets_of(counts: list[int]) -> np.ndarray:
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+@given(counts=sizes, draws=st.integers(1, 40), epochs=st.integers(1, 6), seed=st.integers(0, 9))
+def test_no_row_comes_again_before_all_others(counts, draws, epochs, seed):
+    targets = targets_of(counts)
+    rows = np.concatenate([epoch_rows(targets, epoch, draws, seed=seed) for epoch in range(epochs)])
+    assert len(rows) == draws * epochs
+    for start in range(0, len(rows), len(targets)):
+        piece = rows[start : start + len(targets)]
+        assert len(set(piece.tolist())) == len(piece)
+
+
+@given(counts=sizes, draws=st.integers(1, 40), epochs=st.integers(1, 6), seed=st.integers(0, 9))
+def test_balanced_epochs_draw_classes_equally_and_waste_no_row(counts, draws, epochs, seed):
+    targets = targets_of(counts)
+    drawn = [epoch_rows(targets, epoch, draws, seed=seed, balanced=True) for epoch in range(epochs)]
+    for rows in drawn:
+        assert len(rows) == draws
+        per_class = np.bincount(targets[rows], minlength=len(counts))
+        assert per_class.max() - per_class.min() <= 1
+    uses = np.bincount(np.concatenate(drawn), minlength=len(targets))
+    for label in range(len(counts)):
+        its = uses[targets == label]
+        assert its.max() - its.min() <= 1
+
+
+def test_an_epoch_depends_on_seed_and_number_alone():
+    targets = targets_of([5, 9])
+    first = epoch_rows(targets, 3, 14, seed=1)
+    np.testing.assert_array_equal(first, epoch_rows(targets, 3, 14, seed=1))
+    assert not np.array_equal(first, epoch_rows(targets, 4, 14, seed=1))
+    assert not np.array_equal(first, epoch_rows(targets, 3, 14, seed=2))
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "samples", "steps"),
+    [(100, 32, None, 3), (7, 32, None, 1), (100, 32, 64, 2), (64, 32, 1000, 31)],
+)
+def test_an_epoch_is_whole_batches(rows, batch, samples, steps):
+    assert steps_per_epoch(rows, batch, samples) == steps
+
+
+@given(counts=sizes)
+def test_class_weights_are_scikit_learns(counts):
+    targets = targets_of(counts)
+    expected = compute_class_weight("balanced", classes=np.arange(len(counts)), y=targets)
+    np.testing.assert_allclose(class_weights(targets, len(counts)), expected, rtol=1e-6)
+
+
+def picture(seed: int, size: int = 6) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+def test_what_was_put_is_got_by_any_process(tmp_path):
+    store = PixelStore(tmp_path / "p", 5, 6)
+    assert store.get(3) is None
+    assert store.missing().tolist() == [0, 1, 2, 3, 4]
+    store.put(3, picture(3))
+    store.put(0, picture(0))
+    for seen in (store, PixelStore(tmp_path / "p", 5, 6), pickle.loads(pickle.dumps(store))):
+        np.testing.assert_array_equal(seen.get(3), picture(3))
+        np.testing.assert_array_equal(seen.get(0), picture(0))
+        assert seen.get(1) is None
+        assert seen.missing().tolist() == [1, 2, 4]
+
+
+def test_a_record_cut_by_a_kill_does_not_count(tmp_path):
+    store = PixelStore(tmp_path / "p", 2, 6)
+    (tmp_path / "p").write_bytes(b"half of a record")
+    assert store.get(0) is None
+    assert store.missing().tolist() == [0, 1]
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
+    store = PixelStore(tmp_path / "p", 2, 6)
+
+    def full(*args: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(NaturalizeError, match=r"no space left.*free some space"):
+        store.put(0, picture(0))
