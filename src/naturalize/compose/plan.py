@@ -1,0 +1,354 @@
+"""The plan: which recipes reach the target counts. All that is random is drawn here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from naturalize.base.artifacts import (
+    fingerprint,
+    read_json,
+    read_manifest,
+    read_table,
+    write_json,
+    write_table,
+    writing,
+)
+from naturalize.base.errors import ArtifactError, SettingsError
+from naturalize.base.rng import rng
+from naturalize.compose.columns import Columns
+from naturalize.compose.materials import Materials
+from naturalize.compose.modes import Mode
+from naturalize.compose.modes import mode as mode_of
+from naturalize.compose.recipe import SCHEMA, Recipe
+from naturalize.compose.targets import (
+    check_supply,
+    chosen_classes,
+    deal,
+    named,
+    real_counts,
+    target_counts,
+)
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+    from naturalize.dataset.catalog import Catalog
+    from naturalize.dataset.split import Split
+
+#: Recipes that share a generator: they are always drawn together, so a part of a plan is the part.
+_BLOCK = 256
+
+#: How often a recipe that is equal to an earlier one is drawn anew.
+_REDRAWS = 20
+
+
+@dataclass(eq=False)
+class Plan:
+    """Recipes, and how they came about.
+
+    Attributes
+    ----------
+    columns
+        The recipes.
+    mode, settings, seed
+        What drew them.
+    targets
+        Class → number of composites.
+    rejections
+        Reason → count of what was drawn and given up.
+    reuse
+        Class → ``{"cells", "most"}``: how many target cells it has, and composites of one of them.
+    bank
+        Fingerprint of the bank.
+    """
+
+    columns: Columns
+    mode: str
+    settings: dict[str, Any]
+    seed: int
+    targets: dict[str, int]
+    rejections: dict[str, int] = field(default_factory=dict)
+    reuse: dict[str, dict[str, int]] = field(default_factory=dict)
+    bank: str = ""
+
+    @classmethod
+    def of(cls, recipes: Sequence[Recipe], *, bank: str = "") -> Plan:
+        """Return the plan of recipes made by hand."""
+        table = pa.Table.from_pylist([recipe.to_row() for recipe in recipes], schema=SCHEMA)
+        modes = sorted({recipe.mode for recipe in recipes})
+        targets = dict(sorted(Counter(recipe.label for recipe in recipes).items()))
+        return cls(Columns.from_table(table), "+".join(modes), {}, 0, targets, bank=bank)
+
+    def __len__(self) -> int:
+        """Return the number of recipes."""
+        return len(self.columns)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The recipe ids, in order."""
+        return self.columns.ids()
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """The rows of ``plan.parquet``, as in ``docs/formats.md``."""
+        return self.columns.to_table(self.ids)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits naming the content."""
+        return fingerprint("plan", self._decides(), {"bank": self.bank})
+
+    def _decides(self) -> dict[str, Any]:
+        digest = hashlib.sha256("\n".join(self.ids).encode()).hexdigest()[:16]
+        return {
+            "mode": self.mode,
+            "settings": self.settings,
+            "seed": self.seed,
+            "targets": self.targets,
+            "recipes": digest,
+        }
+
+    def recipe(self, i: int) -> Recipe:
+        """Return recipe ``i``; ``IndexError`` beyond the last."""
+        return self.columns.recipe(i)
+
+    def rows_of(self, label: str) -> np.ndarray:
+        """Return the positions of a class's recipes, int64."""
+        labels = self.columns.words.labels
+        return (
+            np.flatnonzero(self.columns.label == labels.index(label))
+            if label in labels
+            else (np.zeros(0, np.int64))
+        )
+
+    def cells(self) -> list[tuple[str, str, str]]:
+        """Return ``(cell_id, image_id, kind)`` of every cell that is used, sorted."""
+        words = self.columns.words
+        return sorted({words.cells[code] for code in np.unique(self.columns.cell).tolist()})
+
+    def background_images(self) -> set[str]:
+        """Return the ids of the images that lend their background."""
+        codes = np.unique(self.columns.background).tolist()
+        found = {self.columns.words.backgrounds[code][1] for code in codes}
+        return {image_id for image_id in found if image_id is not None}
+
+    def parents(self) -> set[str]:
+        """Return the ids of all images that lend any recipe a pixel."""
+        return {image_id for _, image_id, _ in self.cells()} | self.background_images()
+
+    def save(
+        self,
+        path: str | Path,
+        inputs: Mapping[str, str] | None = None,
+        *,
+        more: Callable[[Path], None] | None = None,
+    ) -> None:
+        """Write the plan artifact to ``path``.
+
+        ``inputs``: name → fingerprint of what was read, by default the bank's; ``more`` may add
+        files to the folder before it is moved to its place.
+        """
+        inputs = {"bank": self.bank} if inputs is None else inputs
+        with writing(path, "plan", settings=self._decides(), inputs=inputs) as folder:
+            write_table(folder / "plan.parquet", self.table)
+            write_json(
+                folder / "plan.json",
+                {
+                    "mode": self.mode,
+                    "settings": self.settings,
+                    "targets": self.targets,
+                    "seed": self.seed,
+                    "rejections": self.rejections,
+                    "reuse": self.reuse,
+                    "bank": self.bank,
+                },
+            )
+            if more:
+                more(folder)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """Open a plan artifact; ``ArtifactError`` if it is none, or was changed by hand."""
+        path = Path(path)
+        read_manifest(path, "plan")
+        about = read_json(path / "plan.json")
+        table = read_table(path / "plan.parquet", SCHEMA)
+        names = ("mode", "settings", "seed", "targets", "rejections", "reuse", "bank")
+        try:
+            plan_ = cls(Columns.from_table(table), **{name: about[name] for name in names})
+        except (KeyError, TypeError, SettingsError) as error:
+            raise ArtifactError(f"{path}: damaged plan ({error})") from error
+        if plan_.ids != table["recipe_id"].to_pylist():
+            raise ArtifactError(
+                f"{path / 'plan.parquet'}: recipes were changed after planning (their ids do not "
+                "fit their content); compose again"
+            )
+        return plan_
+
+
+def plan(
+    bank: CellBank,
+    *,
+    mode: str = "paper",
+    name: str | None = None,
+    add: int | None = None,
+    per_class: int | None = None,
+    balance: bool = False,
+    classes: Sequence[str] | None = None,
+    seed: int = 0,
+    max_reuse: int | None = None,
+    real: Mapping[str, int] | None = None,
+    **mode_settings: Any,
+) -> Plan:
+    """Draw the recipes that reach the target counts.
+
+    Every recipe is decided by the seed, the mode and its settings, the bank's cells, its class and
+    its number in the class; not by the other classes, the counts, or the order of the bank. So the
+    first 1,000 recipes of a class are the same in 1K-, 2K- and 3K-PBC.
+
+    Parameters
+    ----------
+    bank
+        The cells.
+    mode
+        ``"paper"``, …: see :data:`naturalize.compose.modes.MODES`.
+    name, add, per_class, balance
+        One target: a data set of the paper (``"2K-PBC"`` adds 2,000 to each class), composites for
+        each class, images of each class when real and composite are counted together, or as many
+        for each as the largest class has.
+    classes
+        Which classes to compose; by default the mode's choice: ``paper`` takes the five weak ones
+        (BNE, MMY, MY, PMY, SNE) where they are present, else all.
+    seed
+        Another seed, other recipes.
+    max_reuse
+        How many composites may be made of one target cell; by default any number.
+    real
+        Class → number of real training images, for ``per_class`` and ``balance``; by default
+        counted from the bank.
+    **mode_settings
+        Settings of the mode.
+
+    Raises
+    ------
+    SettingsError
+        For unknown names, values out of range, or not exactly one target.
+    InputError
+        If a class has no cells, or too few for ``max_reuse``.
+    """
+    drawer = mode_of(mode, **mode_settings)
+    if max_reuse is not None and max_reuse < 1:
+        raise SettingsError(f"max_reuse: expected at least 1, got {max_reuse}")
+    if name is not None:
+        if add is not None:
+            raise SettingsError("name one target: name or add, not both")
+        add = named(name)
+    materials = Materials.of(bank)
+    present = [label for label in materials.labels if len(materials.targets(label))]
+    labels = chosen_classes(classes, materials.labels, drawer.default_classes(present))
+    counted = dict(real) if real is not None else real_counts(bank)
+    targets = target_counts(labels, counted, add=add, per_class=per_class, balance=balance)
+    parts, rejections, reuse = [], Counter[str](), {}
+    for label, n in targets.items():
+        pool = drawer.targets(materials, label)
+        accepted = len(materials.targets(label))
+        check_supply(label, n, len(pool), accepted=accepted, max_reuse=max_reuse, mode=mode)
+        if n:
+            columns, given_up = _class_recipes(drawer, materials, label, pool, n, seed)
+            parts.append(columns)
+            rejections.update(given_up)
+            reuse[label] = {"cells": len(pool), "most": -(-n // len(pool))}
+    if not parts:
+        raise SettingsError("no class to compose: the bank has no accepted target cell")
+    return Plan(
+        columns=Columns.concat(parts),
+        mode=mode,
+        settings={**drawer.settings, "max_reuse": max_reuse},
+        seed=seed,
+        targets=targets,
+        rejections={reason: n for reason, n in sorted(rejections.items()) if n},
+        reuse=reuse,
+        bank=bank.fingerprint,
+    )
+
+
+def _class_recipes(
+    drawer: Mode, materials: Materials, label: str, pool: np.ndarray, n: int, seed: int
+) -> tuple[Columns, Counter[str]]:
+    """Draw ``n`` different recipes of a class, block by block."""
+    blocks = -(-n // _BLOCK)
+    targets = deal(pool, blocks * _BLOCK, seed, "cells", drawer.name, label)
+    parts, given_up = [], Counter[str]()
+    for block in range(blocks):
+        first = block * _BLOCK
+        part, reasons = drawer.draw(
+            materials,
+            label,
+            targets[first : first + _BLOCK],
+            rng(seed, "recipes", drawer.name, label, block),
+        )
+        keep = min(_BLOCK, n - first)
+        parts.append(part if keep == _BLOCK else part.take(np.arange(keep)))
+        given_up.update({reason: int(counts[:keep].sum()) for reason, counts in reasons.items()})
+    columns = Columns.concat(parts)
+    for redraw in range(_REDRAWS):
+        again = _repeated(columns.ids())
+        if not len(again):
+            return columns, given_up
+        given_up["equal to an earlier one"] += len(again)
+        fresh = []
+        for row in again.tolist():
+            generator = rng(seed, "again", drawer.name, label, redraw, row)
+            fresh.append(drawer.draw(materials, label, targets[row : row + 1], generator)[0])
+        order = np.arange(n)
+        order[again] = n + np.arange(len(again))
+        columns = Columns.concat([columns, *fresh]).take(order)
+    raise SettingsError(
+        f"class {label}: mode {drawer.name} cannot draw {n:,} different composites from "
+        f"{len(pool):,} cells; ask for fewer, or give it more to vary"
+    )
+
+
+def _repeated(ids: list[str]) -> np.ndarray:
+    """Return the positions of ids that stood there before, int64."""
+    first = np.unique(np.array(ids), return_index=True)[1]
+    return np.setdiff1d(np.arange(len(ids)), first)
+
+
+def plan_composites(
+    bank: CellBank,
+    split: Split,
+    catalog: Catalog,
+    out: str | Path,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str] | None = None,
+) -> Plan:
+    """Plan as a study says, and write the plan with its lineage and a sheet to look at.
+
+    Parameters
+    ----------
+    bank, split, catalog
+        What was made before. The real images of each class are those of the split's train part.
+    out
+        Where the plan artifact shall be.
+    settings
+        ``mode``, one of ``name``, ``add``, ``per_class``, ``balance``; ``classes``, ``seed``, and
+        ``settings`` of the mode (``max_reuse`` may stand among them).
+    inputs
+        Name → fingerprint of what was read.
+    """
+    from naturalize.compose.lineage import check
+    from naturalize.compose.write import save_plan
+
+    chosen = {key: value for key, value in settings.items() if key != "settings"}
+    made = plan(bank, **chosen, **settings.get("settings", {}), real=split.counts()["train"])
+    save_plan(made, out, bank, check(made, split), inputs=inputs)
+    return made

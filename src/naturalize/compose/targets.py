@@ -1,0 +1,135 @@
+"""How many composites each class gets, and which of its cells they are made from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from naturalize.base.errors import InputError, SettingsError, unknown
+from naturalize.base.rng import rng
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+
+#: Cells are dealt out in decks of about this many, so that small classes need few generators.
+_DECK = 4096
+
+
+def named(name: str) -> int:
+    """Return how many composites a class of a data set such as ``"2K-PBC"`` gets.
+
+    Examples
+    --------
+    >>> named("2K-PBC"), named("1k")
+    (2000, 1000)
+    """
+    found = re.fullmatch(r"([1-9]\d?)K(-PBC)?", name.strip(), flags=re.IGNORECASE)
+    if not found:
+        raise SettingsError(f"name: expected 1K-PBC, 2K-PBC or 3K-PBC, got {name!r}")
+    return int(found[1]) * 1000
+
+
+def real_counts(bank: CellBank) -> dict[str, int]:
+    """Return class → number of images in which the bank's segmenter found the labelled cell."""
+    table = bank.cells(target=True, accepted=None)
+    pairs = set(zip(table["label"].to_pylist(), table["image_id"].to_pylist(), strict=True))
+    return {label: sum(1 for its, _ in pairs if its == label) for label in bank.labels}
+
+
+def chosen_classes(
+    classes: Sequence[str] | None, labels: Sequence[str], default: Sequence[str]
+) -> list[str]:
+    """Return the classes to compose, in the order of ``labels``; an unknown one is an error."""
+    if classes is None:
+        return list(default)
+    for label in classes:
+        if label not in labels:
+            raise unknown("class", label, list(labels))
+    if not classes:
+        raise SettingsError("classes: name at least one, or leave it out for the mode's own choice")
+    return [label for label in labels if label in set(classes)]
+
+
+def target_counts(
+    classes: Sequence[str],
+    real: Mapping[str, int],
+    *,
+    add: int | None = None,
+    per_class: int | None = None,
+    balance: bool = False,
+) -> dict[str, int]:
+    """Return class → number of composites.
+
+    Parameters
+    ----------
+    classes
+        The classes to compose.
+    real
+        Class → number of real images, of all classes.
+    add
+        So many for each class.
+    per_class
+        As many as bring each class, real and composite together, to this number.
+    balance
+        As many as bring each class to the size of the largest of all classes.
+
+    Raises
+    ------
+    SettingsError
+        Unless exactly one target is given, of at least 1.
+    InputError
+        If no class needs a composite.
+    """
+    given = {"add": add is not None, "per_class": per_class is not None, "balance": balance}
+    if sum(given.values()) != 1:
+        found = " and ".join(name for name, there in given.items() if there) or "none"
+        raise SettingsError(f"name one target: add, per_class or balance (found: {found})")
+    number = add if add is not None else per_class
+    if number is not None and number < 1:
+        name = "add" if add is not None else "per_class"
+        raise SettingsError(f"{name}: expected at least 1, got {number}")
+    if add is not None:
+        return dict.fromkeys(classes, add)
+    goal = max(real.values(), default=0) if per_class is None else per_class
+    counts = {label: max(0, goal - real.get(label, 0)) for label in classes}
+    if not any(counts.values()):
+        have = ", ".join(f"{label} {real.get(label, 0):,}" for label in classes)
+        raise InputError(
+            f"no composite is needed: each class has {goal:,} real images or more ({have}); "
+            "ask for more, or use add"
+        )
+    return counts
+
+
+def deal(pool: np.ndarray, n: int, seed: int, *keys: str | int) -> np.ndarray:
+    """Return ``n`` members of ``pool``, each as often as any other or once more, in random order.
+
+    Every cell is dealt once before any is dealt again; the first ``k`` of ``n`` do not depend on
+    ``n``.
+    """
+    rounds = max(1, _DECK // len(pool))
+    decks = -(-n // (rounds * len(pool)))
+    tiled = np.tile(pool, (rounds, 1))
+    dealt = [rng(seed, *keys, deck).permuted(tiled, axis=1).ravel() for deck in range(decks)]
+    return np.concatenate(dealt)[:n] if dealt else pool[:0]
+
+
+def check_supply(
+    label: str, n: int, n_cells: int, *, accepted: int, max_reuse: int | None, mode: str
+) -> None:
+    """Raise ``InputError`` if a class has no cells for ``n`` composites, or too few to reuse."""
+    if not n:
+        return
+    if not n_cells:
+        raise InputError(
+            f"class {label}: {n:,} composites asked, but the bank has no cell of it that mode "
+            f"{mode} can use ({accepted:,} accepted); add images of {label}, or leave it out"
+        )
+    if max_reuse is not None and n > n_cells * max_reuse:
+        raise InputError(
+            f"class {label}: {n:,} composites asked, but {n_cells:,} cells with max_reuse "
+            f"{max_reuse} make {n_cells * max_reuse:,}; raise max_reuse or ask for fewer"
+        )
