@@ -94,6 +94,7 @@ def write_audit_artifact(out: Path, catalog: object) -> None:
 
     with writing(out, "audit") as folder:
         pictures = {"duplicates": "audit/duplicates.jpg", "sizes": "audit/sizes.svg"}
+        pictures["background tints"] = "audit/sizes.svg"
         write_json(folder / "audit.json", {**audit(catalog), "pictures": pictures})
         write_image(folder / "audit/duplicates.jpg", np.full((60, 1700, 3), 230, np.uint8))
         svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 300 90"><rect width="9"/></svg>'

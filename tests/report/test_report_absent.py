@@ -16,7 +16,7 @@ from naturalize.report import write_report
 SAYS = {
     "catalog": "The study has no catalog yet",
     "audit": "have not been audited",
-    "plan": "No composites: the models of this study saw real images only",
+    "plan": "No composites: the models of this study saw no composed image",
     "models": "No model has been trained",
     "evaluations": "No model of this study has been evaluated yet",
 }
@@ -76,6 +76,8 @@ SPOILT = {
     "yaml list": ("study.yaml", "- 1\n"),
     "json": ("evaluations/naturalize/metrics.json", "{"),
     "log": ("study.json", "[]"),
+    "list": ("models/naturalize/model.json", "[1]"),
+    "object": ("explanations/explanations.json", "{}"),
     "comparisons": ("comparisons.json", "{}"),
     "key": ("evaluations/naturalize/metrics.json", '{"macro_f1": 0.9}'),
     "history": ("models/naturalize/history.csv", "epoch,val_loss\n1,many\n"),
@@ -112,6 +114,8 @@ def spoil(study: Path, what: str) -> Path:
         ("yaml list", ArtifactError, "study.yaml: expected keys"),
         ("json", ArtifactError, "metrics.json: not JSON"),
         ("log", ArtifactError, "study.json: expected a JSON object"),
+        ("list", ArtifactError, "model.json: expected a JSON object"),
+        ("object", ArtifactError, "explanations.json: expected a list"),
         ("comparisons", ArtifactError, "comparisons.json: expected a list"),
         ("key", ArtifactError, "lacks"),
         ("version", ArtifactError, "format version 9"),

@@ -39,10 +39,13 @@ class Artifact:
     fingerprint: str
     inputs: Mapping[str, str] = field(default_factory=dict)
 
-    def json(self, name: str) -> Any:
-        """Return the JSON file ``name`` of the artifact; ``{}`` where there is none."""
-        file = self.path / name
-        return read_json(file) if file.is_file() else {}
+    def json(self, name: str) -> dict[str, Any]:
+        """Return the JSON object in the file ``name`` of the artifact; ``{}`` without the file."""
+        return _object(self.path / name)
+
+    def entries(self, name: str) -> list[dict[str, Any]]:
+        """Return the list of JSON objects in the file ``name``; empty without the file."""
+        return _list(self.path / name)
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table | None:
         """Return (``columns`` of) the Parquet file ``name``; ``None`` where there is none.
@@ -207,7 +210,7 @@ def open_study(path: str | Path) -> StudyFolder:
         settings_text=text,
         artifacts=artifacts,
         runs=_runs(path, list(dict(settings.get("runs") or {}))),
-        comparisons=_comparisons(path / "comparisons.json"),
+        comparisons=tuple(_list(path / "comparisons.json")),
     )
     if not (study.log or study.settings or study.artifacts or study.runs):
         raise InputError(f"{path}: no study in it; name the folder that 'naturalize run' wrote")
@@ -261,8 +264,8 @@ def _object(file: Path) -> dict[str, Any]:
     return read
 
 
-def _comparisons(file: Path) -> tuple[dict[str, Any], ...]:
+def _list(file: Path) -> list[dict[str, Any]]:
     read = read_json(file) if file.is_file() else []
-    if not isinstance(read, list) or not all(isinstance(pair, dict) for pair in read):
-        raise ArtifactError(f"{file}: expected a list of comparisons; run the study again")
-    return tuple(read)
+    if not isinstance(read, list) or not all(isinstance(entry, dict) for entry in read):
+        raise ArtifactError(f"{file}: expected a list of JSON objects; run the study again")
+    return read

@@ -267,6 +267,6 @@ def _sheets(artifact: Artifact, audit: dict[str, Any], pictures: Pictures) -> li
     found = [
         pictures.sheet(files[name], alt, caption)
         for name, (alt, caption) in wanted.items()
-        if name in files
+        if name in files and (name != "sizes" or audit.get("odd_sizes"))
     ]
     return [sheet for sheet in found if sheet is not None]

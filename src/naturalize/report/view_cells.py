@@ -17,7 +17,7 @@ from naturalize.report.section import Section
 TITLE, ID = "Cells", "cells"
 
 _KINDS = {
-    "wbc": ("target cell", "target cells"),
+    "wbc": ("nucleated cell", "nucleated cells"),
     "rbc": ("red cell", "red cells"),
     "platelet": ("platelet", "platelets"),
 }
@@ -67,9 +67,8 @@ def _takeaway(outcomes: pa.Table | None, banked: pa.Table | None) -> str:
     if outcomes is not None:
         ok = outcomes["outcome"].to_pylist().count("ok")
         n = outcomes.num_rows
-        share = f" ({words.percent(ok / n)})" if n else ""
-        images = words.count(n, "image")
-        sentences.append(f"In {words.number(ok)} of {images}{share} cells were found")
+        share = f"{words.number(ok)} of" if ok < n else "all"
+        sentences.append(f"Cells were found in {share} {words.count(n, 'image')}")
     if banked is not None:
         targets = [row for row in _flags(banked) if row["target"]]
         kept = sum(1 for row in targets if row["accepted"])

@@ -38,7 +38,7 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
     plan = study.artifacts.get("plan")
     table = plan.table("plan.parquet", _COLUMNS) if plan else None
     if plan is None or table is None:
-        return Section(ID, TITLE, "No composites: the models of this study saw real images only.")
+        return Section(ID, TITLE, "No composites: the models of this study saw no composed image.")
     told = plan.json("plan.json")
     sheet = pictures.sheet(
         plan.path / "sheet.jpg", "Real images beside composite images, class by class"

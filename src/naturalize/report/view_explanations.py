@@ -94,7 +94,7 @@ def _predictions(run: Run | None) -> list[dict[str, Any]]:
 def _groups(artifact: Artifact | None) -> list[list[dict[str, Any]]]:
     """Return the explanations, those of one image together, in the artifact's order."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for entry in (artifact.json("explanations.json") or []) if artifact else []:
+    for entry in artifact.entries("explanations.json") if artifact else []:
         found.setdefault(str(entry["path"]), []).append(entry)
     return list(found.values())
 
@@ -179,5 +179,6 @@ def _takeaway(
     text = f"“{run.name}” is wrong on {words.number(len(wrong))} of {images}"
     if wrong:
         sure = sum(1 for row in wrong if row["confidence"] >= 0.9)
-        text += f", {words.number(sure)} of them with a confidence of 90{words.NBSP}% or more"
+        many = words.number(sure) if sure else "none"
+        text += f", {many} of them with a confidence of 90{words.NBSP}% or more"
     return f"{text}; {explained}."

@@ -105,7 +105,7 @@ def _cards(study: StudyFolder) -> list[Card]:
     counts = split_counts(study)
     if "train" in counts:
         n = sum(counts["train"].values())
-        cards.append(Card("Training images", words.number(n), "real, after the split"))
+        cards.append(Card("Training images", words.number(n), "without composites"))
     if "plan" in study.artifacts:
         cards.append(_composites(study))
     return cards
