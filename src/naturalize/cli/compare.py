@@ -32,9 +32,10 @@ def compare(
 
     **Examples**
 
-    \b
-        naturalize compare runs/pbc11/evaluations/plain runs/pbc11/evaluations/naturalize
-        naturalize compare eval/a eval/b --common -o difference.json
+    ```
+    naturalize compare runs/pbc11/evaluations/plain runs/pbc11/evaluations/naturalize
+    naturalize compare eval/a eval/b --common -o difference.json
+    ```
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console

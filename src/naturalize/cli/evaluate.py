@@ -46,10 +46,11 @@ def evaluate(
 
     **Examples**
 
-    \b
-        naturalize evaluate runs/pbc11/models/plain runs/pbc11 -o eval/plain
-        naturalize evaluate MODEL images --scheme pbc11 -o eval/other-lab
-        naturalize evaluate MODEL bccd_crops --drop-unknown -o eval/bccd
+    ```
+    naturalize evaluate runs/pbc11/models/plain runs/pbc11 -o eval/plain
+    naturalize evaluate MODEL images --scheme pbc11 -o eval/other-lab
+    naturalize evaluate MODEL bccd_crops --drop-unknown -o eval/bccd
+    ```
     """
     from rich.console import Console
 

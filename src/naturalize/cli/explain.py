@@ -41,10 +41,11 @@ def explain(
 
     **Examples**
 
-    \b
-        naturalize explain runs/pbc11/models/plain cell.jpg -o why
-        naturalize explain MODEL images --method score-cam --method grad-cam -o why
-        naturalize explain MODEL images -m score-cam --channels 0 -o why-exactly
+    ```
+    naturalize explain runs/pbc11/models/plain cell.jpg -o why
+    naturalize explain MODEL images --method score-cam --method grad-cam -o why
+    naturalize explain MODEL images -m score-cam --channels 0 -o why-exactly
+    ```
     """
     from naturalize.base.console import say
     from naturalize.explain.picks import picks_of_files
