@@ -162,7 +162,14 @@ def write_plan(folder: Path, parents: list[dict], n: int = 30) -> None:
 
     with writing(folder, "plan") as out:
         write_table(out / "plan.parquet", pa.Table.from_pylist([row(i) for i in range(n)]))
-        told = {"mode": "paper", "targets": {"BNE": n}, "seed": 3, "rejections": {"overlap": 12}}
+        told = {
+            "mode": "paper",
+            "settings": {"width": 360, "background": [253.0, 229.5], "max_reuse": None},
+            "targets": {"BNE": n},
+            "seed": 3,
+            "rejections": {"red cell without room": 12},
+            "reuse": {"BNE": {"cells": 9, "most": 4}},
+        }
         write_json(out / "plan.json", told)
         lineage = {"n_composites": n, "n_parents": len(parents), "outside": 0, "outside_ids": []}
         write_json(out / "lineage.json", {**lineage, "statement": f"0 of {n} …"})

@@ -135,6 +135,13 @@ def test_the_lineage_is_told_and_counted_again(built_study: Path) -> None:
     assert (told.clean, told.recounted, told.agrees) == (True, 0, True)
 
 
+def test_the_settings_of_the_composition_are_told(built_study: Path) -> None:
+    text = text_of(built_study)
+    assert "each with 6.0 red cells on average" in text
+    told = "mode paper width 360 background 253, 229.5 seed 3 blend hard"
+    assert f"{told} most used target cell 4 times red cell without room 12 times" in text
+
+
 def test_a_lineage_that_does_not_fit_the_plan_is_denounced(study: Path) -> None:
     file = study / "split/split.parquet"
     parts = read_table(file)

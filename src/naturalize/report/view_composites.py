@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from naturalize.report.section import Section
 
 TITLE, ID = "Real beside composite", "composites"
 
-_COLUMNS = ["label", "width", "height", "placements", "finish"]
+_COLUMNS = ["label", "placements"]
 
 
 @dataclass(frozen=True)
@@ -69,22 +68,25 @@ def _takeaway(table: pa.Table) -> str:
 
 
 def _facts(told: dict[str, Any], table: pa.Table) -> list[tuple[str, str]]:
-    """Return the settings of the composition as pairs of name and value."""
-    first = table.slice(0, 1).to_pylist()
-    facts = [("mode", str(told.get("mode", "")))]
-    if first:
-        facts.append(("canvas", f"{first[0]['width']} × {first[0]['height']} pixels"))
-        finish = first[0].get("finish") or {}
-        quality = f", quality {finish['quality']}" if finish.get("quality") else ""
-        facts.append(("finish", f"{finish.get('codec', 'none')}{quality}"))
-    blends = Counter(p["blend"] for row in table["placements"].to_pylist() for p in row)
-    facts.append(("blend", words.listed([str(name) for name in sorted(blends)])))
-    facts.append(("seed", str(told.get("seed", ""))))
-    rejections = dict(told.get("rejections") or {})
-    if rejections:
-        text = words.listed([f"{name} {words.number(n)}" for name, n in rejections.items()])
-        facts.append(("tries given up", text))
-    return [(name, value) for name, value in facts if value]
+    """Return what decided the composites, and what came of it, as pairs of name and value."""
+    facts = {"mode": told.get("mode"), **dict(told.get("settings") or {}), "seed": told.get("seed")}
+    blends = {str(p["blend"]) for row in table["placements"].to_pylist() for p in row}
+    facts["blend"] = ", ".join(sorted(blends))
+    used = [int(entry["most"]) for entry in dict(told.get("reuse") or {}).values()]
+    if used:
+        facts["most used target cell"] = words.count(max(used), "time")
+    for name, n in dict(told.get("rejections") or {}).items():
+        facts[str(name)] = words.count(int(n), "time")
+    return [(k.replace("_", " "), _plain(v)) for k, v in facts.items() if v not in (None, "", [])]
+
+
+def _plain(value: object) -> str:
+    """Return a setting as a person writes it: ``[253.0, 229.0]`` → ``"253, 229"``."""
+    if isinstance(value, list):
+        return ", ".join(_plain(v) for v in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def lineage(study: StudyFolder, plan: Artifact, table: pa.Table) -> Lineage | None:
