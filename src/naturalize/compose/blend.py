@@ -8,21 +8,20 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from naturalize.compose.patch import EDGE, LEVELS
+from naturalize.compose.patch import EDGE, LEVELS, Patch
 
 
-def hard(window: np.ndarray, pixels: np.ndarray, feather: float, scale: float) -> None:
+def hard(window: np.ndarray, patch: Patch, feather: float, scale: float) -> None:
     """Take the cell's pixels where their centre is inside, else leave what is there."""
-    inside = (pixels[..., 3] > EDGE).view(np.uint8)
-    cv2.copyTo(np.ascontiguousarray(pixels[..., :3]), inside, window)
+    inside = cv2.threshold(patch.edge, EDGE, 1, cv2.THRESH_BINARY)[1]
+    cv2.copyTo(patch.colours, inside, window)
 
 
-def feathered(window: np.ndarray, pixels: np.ndarray, feather: float, scale: float) -> None:
+def feathered(window: np.ndarray, patch: Patch, feather: float, scale: float) -> None:
     """Fade over ``feather`` pixels across the edge, half of them outside, linear in distance."""
-    edge = np.ascontiguousarray(pixels[..., 3])
-    share, rest = _ramps(feather, scale)
-    colours = np.ascontiguousarray(pixels[..., :3])
-    window[:] = cv2.blendLinear(colours, window, cv2.LUT(edge, share), cv2.LUT(edge, rest))
+    ramp, rest = _ramps(feather, scale)
+    share, left = cv2.LUT(patch.edge, ramp), cv2.LUT(patch.edge, rest)
+    window[:] = cv2.blendLinear(patch.colours, window, share, left)
 
 
 @lru_cache(maxsize=64)
@@ -33,9 +32,9 @@ def _ramps(feather: float, scale: float) -> tuple[np.ndarray, np.ndarray]:
     return share, (1 - share).astype(np.float32)
 
 
-#: Name → ``blend(window, pixels, feather, scale)``: paints uint8 (h, w, 4) pixels (colour and
-#: distance to the edge, see ``patch``) into uint8 (h, w, 3), a part of the canvas, in place.
-BLENDS: dict[str, Callable[[np.ndarray, np.ndarray, float, float], None]] = {
+#: Name → ``blend(window, patch, feather, scale)``: paints a patch, in place, into ``window``, the
+#: part of the canvas under it, RGB uint8 (h, w, 3).
+BLENDS: dict[str, Callable[[np.ndarray, Patch, float, float], None]] = {
     "hard": hard,
     "feather": feathered,
 }

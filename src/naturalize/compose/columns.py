@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from naturalize.base.errors import SettingsError
 from naturalize.compose.recipe import (
+    MAX_FEATHER,
     SCHEMA,
     Background,
     Finish,
@@ -80,6 +82,16 @@ class Columns:
     numbers: np.ndarray
     flip: np.ndarray
 
+    def __post_init__(self) -> None:
+        x = self.numbers + np.float32(0)  # no −0: equal recipes have equal bytes
+        if not np.isfinite(x).all() or not np.isfinite(self.colour).all():
+            raise SettingsError("a recipe's numbers must be finite")
+        if (x[:, SCALE] <= 0).any():
+            raise SettingsError("scale: expected more than 0")
+        if not ((x[:, FEATHER] >= 0) & (x[:, FEATHER] <= MAX_FEATHER)).all():
+            raise SettingsError(f"feather: expected 0 to {MAX_FEATHER:g}")
+        object.__setattr__(self, "numbers", x)
+
     def __len__(self) -> int:
         """Return the number of recipes."""
         return len(self.label)
@@ -108,7 +120,7 @@ class Columns:
     def ids(self) -> list[str]:
         """Return the recipe id of each recipe, as :attr:`Recipe.recipe_id` would."""
         words, key_of = self.words, self._cell_keys
-        numbers = np.ascontiguousarray(self.numbers + np.float32(0), "<f4").tobytes()
+        numbers = np.ascontiguousarray(self.numbers, "<f4").tobytes()
         flips = self.flip.astype(np.uint8).tobytes()
         cells, blends = self.cell.tolist(), self.blend.tolist()
         keys = [key_of[blend][cell] for cell, blend in zip(cells, blends, strict=True)]
@@ -169,7 +181,7 @@ class Columns:
 
     def _placement(self, cell: int, blend: int, x: list[float], flip: bool) -> Placement:
         cell_id, image_id, kind = self.words.cells[cell]
-        return Placement(
+        return Placement.trusted(
             cell_id=cell_id,
             image_id=image_id,
             kind=kind,

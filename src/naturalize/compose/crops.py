@@ -1,14 +1,17 @@
 """The crop store: a plan's cells, decoded, in one mapped file, so that rendering decodes nothing.
 
-An artifact-like folder: ``patches.npy`` (uint8 (P, 4): red, green, blue and distance to the cell's
-edge of every pixel, cell after cell, see ``patch``), ``index.parquet`` (``cell_id``, ``image_id``,
-``offset``, ``width``, ``height`` of each patch) and ``images/<image_id>.png`` for backgrounds. It
+An artifact-like folder: ``colours.npy`` (uint8 (P, 3)) and ``edges.npy`` (uint8 (P,)), the pixels
+of all patches one after the other (see ``patch``), ``index.parquet`` (``cell_id``, ``image_id``,
+``offset``, ``width``, ``height`` of each patch), and ``images/<image_id>.png`` for backgrounds. It
 is opened read-only, so that all workers share its pages.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
@@ -60,14 +63,13 @@ class CropStore:
         self.folder = Path(folder).resolve()
         read_manifest(self.folder, _KIND)
         index = read_table(self.folder / "index.parquet", INDEX)
-        mapped = np.load(self.folder / "patches.npy", mmap_mode="r")
-        # a plain view: slicing a memmap runs Python code each time
-        self._pixels = np.asarray(mapped).view(np.ndarray)
+        self._colours = _mapped(self.folder / "colours.npy")
+        self._edges = _mapped(self.folder / "edges.npy")
         columns = (index[name].to_pylist() for name in ("cell_id", "offset", "width", "height"))
         self._where = {cell: (at, w, h) for cell, at, w, h in zip(*columns, strict=True)}
         end = max((at + w * h for at, w, h in self._where.values()), default=0)
-        if self._pixels.ndim != 2 or self._pixels.shape[1] != 4 or len(self._pixels) < end:
-            raise ArtifactError(f"{self.folder}: patches.npy does not fit its index; make it again")
+        if self._colours.shape != (end, 3) or self._edges.shape != (end,):
+            raise ArtifactError(f"{self.folder}: pixels do not fit the index; make it again")
 
     def __len__(self) -> int:
         """Return the number of cells."""
@@ -137,14 +139,18 @@ class CropStore:
                 f"{self.folder}: no cell {cell_id!r} in this store of {len(self):,} cells; "
                 "build it for the plan that is rendered"
             ) from None
-        return Patch(self._pixels[at : at + width * height].reshape(height, width, 4))
+        end = at + width * height
+        return Patch(
+            self._colours[at:end].reshape(height, width, 3),
+            self._edges[at:end].reshape(height, width),
+        )
 
     def cutout(self, cell_id: str) -> Cutout:
         """Return a cell as the bank does; outside the mask, the cell's own colours go on."""
         from naturalize.cells.bank import Cutout
 
         patch = self.patch(cell_id)
-        return Cutout(patch.pixels[PAD:-PAD, PAD:-PAD, :3].copy(), cell_mask(patch))
+        return Cutout(patch.colours[PAD:-PAD, PAD:-PAD].copy(), cell_mask(patch))
 
     def image(self, image_id: str) -> np.ndarray:
         """Return the image of a background, RGB uint8 (H, W, 3), not to be written to."""
@@ -159,48 +165,63 @@ def _image_name(item: tuple[str, list[str]]) -> str:
     return f"image {item[0]}"
 
 
-def _patches_of_image(bank: CellBank, item: tuple[str, list[str]]) -> list[np.ndarray]:
+def _mapped(file: Path) -> np.ndarray:
+    """Map an array; a plain view, since slicing a memmap runs Python code each time."""
+    try:
+        return np.asarray(np.load(file, mmap_mode="r")).view(np.ndarray)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{file}: cannot be mapped ({error}); make the store again") from error
+
+
+def _patches_of_image(bank: CellBank, item: tuple[str, list[str]]) -> list[Patch]:
     cutouts = (bank.cutout(cell_id) for cell_id in item[1])
-    return [make_patch(cutout.rgb, cutout.mask).pixels for cutout in cutouts]
+    return [make_patch(cutout.rgb, cutout.mask) for cutout in cutouts]
 
 
 def _write(
     folder: Path,
     of_image: Sequence[tuple[str, list[str]]],
-    patches: Iterable[list[np.ndarray]],
+    patches: Iterable[list[Patch]],
 ) -> None:
-    """Write the blob piece by piece; its header, whose length is fixed, when the size is known."""
     rows: list[dict[str, Any]] = []
     at = 0
-    # written, not mapped: a full disk is then an error and not a crash
-    with (folder / "patches.npy").open("wb") as file:
-        start = _write_header(file, 0)
+    with _growing(folder / "colours.npy", 3) as colours, _growing(folder / "edges.npy") as edges:
         for (image_id, cell_ids), pieces in zip(of_image, patches, strict=True):
-            for cell_id, piece in zip(cell_ids, pieces, strict=True):
-                height, width = piece.shape[:2]
-                file.write(piece.tobytes())
-                rows.append(
-                    {
-                        "cell_id": cell_id,
-                        "image_id": image_id,
-                        "offset": at,
-                        "width": width,
-                        "height": height,
-                    }
-                )
+            for cell_id, patch in zip(cell_ids, pieces, strict=True):
+                height, width = patch.edge.shape
+                colours(patch.colours)
+                edges(patch.edge)
+                row = (cell_id, image_id, at, width, height)
+                rows.append(dict(zip(INDEX.names, row, strict=True)))
                 at += width * height
-        file.seek(0)
-        if _write_header(file, at) != start:
-            raise ArtifactError(f"{folder}: the store is too large for one file")
     write_table(folder / "index.parquet", pa.Table.from_pylist(rows, schema=INDEX))
 
 
-def _write_header(file: Any, n: int) -> int:
-    """Write the ``.npy`` header for (n, 4) uint8; numpy leaves room for the first axis to grow."""
-    np.lib.format.write_array_header_1_0(
-        file, {"descr": "|u1", "fortran_order": False, "shape": (n, 4)}
-    )
-    return file.tell()
+@contextmanager
+def _growing(file: Path, *axes: int) -> Iterator[Callable[[np.ndarray], None]]:
+    """Give a function that appends uint8 pixels to a ``.npy`` file of shape (P, *axes).
+
+    Written piece by piece, not mapped: memory stays flat, and a full disk is an error, not a crash.
+    The header is written again when P is known; numpy leaves room in it for P to grow.
+    """
+
+    def header(n: int) -> int:
+        about = {"descr": "|u1", "fortran_order": False, "shape": (n, *axes)}
+        np.lib.format.write_array_header_1_0(opened, about)
+        return opened.tell()
+
+    written = 0
+
+    def append(pixels: np.ndarray) -> None:
+        nonlocal written
+        written += opened.write(pixels.tobytes())
+
+    with file.open("wb") as opened:
+        start = header(0)
+        yield append
+        opened.seek(0)
+        if header(written // math.prod(axes)) != start:
+            raise ArtifactError(f"{file}: too many pixels for one file")
 
 
 @lru_cache(maxsize=4)

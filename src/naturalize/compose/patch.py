@@ -42,17 +42,20 @@ class Patch:
 
     Attributes
     ----------
-    pixels
-        Uint8 (h + 2 PAD, w + 2 PAD, 4): red, green, blue, and the distance to the edge, 128 at it,
-        16 levels a pixel, more inside.
+    colours
+        RGB uint8 (h + 2 PAD, w + 2 PAD, 3).
+    edge
+        Uint8 (h + 2 PAD, w + 2 PAD): distance to the edge, 128 at it, 16 levels a pixel, more
+        inside.
     """
 
-    pixels: np.ndarray
+    colours: np.ndarray
+    edge: np.ndarray
 
     @property
     def size(self) -> tuple[int, int]:
         """Width, height of the cell's box."""
-        height, width = self.pixels.shape[:2]
+        height, width = self.edge.shape
         return width - 2 * PAD, height - 2 * PAD
 
 
@@ -76,24 +79,21 @@ def make_patch(rgb: np.ndarray, mask: np.ndarray) -> Patch:
     away, nearest = cv2.distanceTransformWithLabels(
         outside, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    colours = cv2.copyMakeBorder(rgb, PAD, PAD, PAD, PAD, cv2.BORDER_CONSTANT)
     known = inside.astype(bool)
     table = np.zeros((int(nearest.max()) + 1, 3), np.uint8)
-    table[nearest[known]] = colours[known]
+    table[nearest[known]] = rgb[mask]
     # a pixel's centre lies half a pixel from the border between it and the next
     distance = np.where(known, depth - 0.5, 0.5 - away)
-    pixels = np.empty((*inside.shape, 4), np.uint8)
-    pixels[..., :3] = table[nearest]
-    pixels[..., 3] = np.clip(np.rint(EDGE + LEVELS * distance), 0, 255)
+    edge = np.clip(np.rint(EDGE + LEVELS * distance), 0, 255).astype(np.uint8)
     # the rim is as far away as can be said: past it, warping repeats the rim
-    pixels[[0, -1], :, 3] = 0
-    pixels[:, [0, -1], 3] = 0
-    return Patch(pixels)
+    edge[[0, -1]] = 0
+    edge[:, [0, -1]] = 0
+    return Patch(table[nearest], edge)
 
 
 def cell_mask(patch: Patch) -> np.ndarray:
     """Return the mask that a patch was made of, bool (h, w)."""
-    return patch.pixels[PAD:-PAD, PAD:-PAD, 3] > EDGE
+    return patch.edge[PAD:-PAD, PAD:-PAD] > EDGE
 
 
 def patch_of(source: CellSource, cell_id: str) -> Patch:

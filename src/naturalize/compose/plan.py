@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from naturalize.dataset.split import Split
 
 #: Recipes that share a generator: they are always drawn together, so a part of a plan is the part.
-_BLOCK = 256
+_BLOCK = 512
 
 #: How often a recipe that is equal to an earlier one is drawn anew.
 _REDRAWS = 20

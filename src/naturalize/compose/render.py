@@ -83,51 +83,57 @@ def paste(canvas: np.ndarray, patch: Patch, placement: Placement) -> None:
     """
     if placement.blend not in BLENDS:
         raise unknown("blend", placement.blend, sorted(BLENDS))
-    pixels = patch.pixels
     if any(placement.stain):
-        pixels = cv2.LUT(pixels, _stain_table(placement.stain))
-    placed = _upright(pixels, placement) or _warped(pixels, placement, canvas.shape)
+        patch = Patch(cv2.LUT(patch.colours, _stain_table(placement.stain)), patch.edge)
+    placed = _upright(patch, placement) or _warped(patch, placement, canvas.shape)
     if placed is None:
         return
-    left, top, pixels = placed
+    left, top, patch = placed
+    height, width = patch.edge.shape
     x0, y0 = max(left, 0), max(top, 0)
-    x1 = min(left + pixels.shape[1], canvas.shape[1])
-    y1 = min(top + pixels.shape[0], canvas.shape[0])
+    x1, y1 = min(left + width, canvas.shape[1]), min(top + height, canvas.shape[0])
     if x0 < x1 and y0 < y1:
-        BLENDS[placement.blend](
-            canvas[y0:y1, x0:x1],
-            pixels[y0 - top : y1 - top, x0 - left : x1 - left],
-            placement.feather,
-            placement.scale,
-        )
+        seen = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+        part = Patch(patch.colours[seen], patch.edge[seen])
+        blend = BLENDS[placement.blend]
+        blend(canvas[y0:y1, x0:x1], part, placement.feather, placement.scale)
 
 
-def _upright(pixels: np.ndarray, placement: Placement) -> tuple[int, int, np.ndarray] | None:
-    """Return left, top and pixels where nothing needs resampling; else ``None``."""
+def _upright(patch: Patch, placement: Placement) -> tuple[int, int, Patch] | None:
+    """Return left, top and the cell where nothing needs resampling; else ``None``."""
     quarters = placement.angle / 90
     if placement.scale != 1 or quarters != round(quarters):
         return None
-    height, width = pixels.shape[:2]
+    height, width = patch.edge.shape
     if round(quarters) % 2:
         height, width = width, height
     left, top = placement.cx - width / 2, placement.cy - height / 2
     if abs(left - round(left)) > _EXACT or abs(top - round(top)) > _EXACT:
         return None
-    if placement.flip:
-        pixels = pixels[:, ::-1]
-    return round(left), round(top), np.rot90(pixels, round(quarters) % 4)
+    if placement.flip or quarters % 4:
+        patch = Patch(
+            *(_turned(plane, placement.flip, round(quarters) % 4) for plane in _planes(patch))
+        )
+    return round(left), round(top), patch
+
+
+def _planes(patch: Patch) -> tuple[np.ndarray, np.ndarray]:
+    return patch.colours, patch.edge
+
+
+def _turned(plane: np.ndarray, flip: bool, quarters: int) -> np.ndarray:
+    return np.ascontiguousarray(np.rot90(plane[:, ::-1] if flip else plane, quarters))
 
 
 def _warped(
-    pixels: np.ndarray, placement: Placement, canvas: tuple[int, ...]
-) -> tuple[int, int, np.ndarray] | None:
-    """Return left, top and pixels of the cell after flip, scale, turn and shift."""
+    patch: Patch, placement: Placement, canvas: tuple[int, ...]
+) -> tuple[int, int, Patch] | None:
+    """Return left, top and the cell after flip, scale, turn and shift, cut to the canvas."""
     angle, scale = math.radians(placement.angle), placement.scale
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
-    height, width = pixels.shape[:2]
+    height, width = patch.edge.shape
     half_x = (abs(cos) * width + abs(sin) * height) / 2
     half_y = (abs(sin) * width + abs(cos) * height) / 2
-    # windows are cut to the canvas before any pixel is computed
     left = max(math.floor(placement.cx - half_x), 0)
     top = max(math.floor(placement.cy - half_y), 0)
     right = min(math.ceil(placement.cx + half_x), canvas[1])
@@ -141,22 +147,21 @@ def _warped(
     middle = np.array([width - 1, height - 1]) / 2
     goal = np.array([placement.cx - left - 0.5, placement.cy - top - 0.5])
     matrix = np.column_stack([turn, goal - turn @ middle])
-    warped = cv2.warpAffine(
-        pixels,
-        matrix,
-        (right - left, bottom - top),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
+    size = (right - left, bottom - top)
+    return left, top, Patch(*(_resampled(plane, matrix, size) for plane in _planes(patch)))
+
+
+def _resampled(plane: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return cv2.warpAffine(
+        plane, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    return left, top, warped
 
 
 @lru_cache(maxsize=1024)
 def _stain_table(stain: tuple[float, float, float]) -> np.ndarray:
-    """Return the table that adds ``stain`` to the optical density; the edge stays as it is.
+    """Return the table, uint8 (1, 256, 3), that adds ``stain`` to the optical density.
 
     ``I' = I · 10^(−s)``: more density, less light, whatever the background was (Beer–Lambert).
     """
     levels = np.arange(256, dtype=np.float64)[:, None] * 10.0 ** -np.array(stain)
-    colours = np.clip(np.rint(levels), 0, 255)
-    return np.column_stack([colours, np.arange(256)]).astype(np.uint8)[None]
+    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)[None]
