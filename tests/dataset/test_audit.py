@@ -90,7 +90,7 @@ def test_a_planted_confounder_is_named_and_no_other(tmp_path, by, guilty, innoce
     found = by_property(confounders(confounded_tree(tmp_path, by=by)))
     assert found[guilty]["balanced_accuracy"] > 0.85
     assert found[guilty]["verdict"].startswith("predicts the class")
-    assert found["size, encoder and tint"]["balanced_accuracy"] > 0.85
+    assert found["look (size, encoder and tint)"]["balanced_accuracy"] > 0.85
     assert found[guilty]["chance"] == 0.5
     low, high = found[guilty]["interval"]
     assert 0.5 < low <= found[guilty]["balanced_accuracy"] <= high <= 1

@@ -258,3 +258,23 @@ def test_real_conflict_and_near_duplicate(real_data, tmp_path):
         "eosinophil/EO_246684.jpg", "eosinophil/EO_409717.jpg",
         "monocyte/MO_231316.jpg", "monocyte/MO_415531.jpg",
     ]  # fmt: skip
+
+
+@pytest.mark.real
+def test_tight_crops_of_another_laboratory(real_data):
+    root = real_data / "external" / "bccd_crops"
+    if not root.is_dir():
+        pytest.skip(f"{root} is absent")
+    catalog = Catalog.build(root)
+    tied = [row for row in catalog.table.to_pylist() if row["near_duplicate_of"] is not None]
+    # looked at one by one: the same cells, photographed twice; no two labels among them
+    assert 10 <= len(tied) <= 14
+    assert not any("near_label_conflict" in row["flags"] for row in tied)
+
+
+def test_the_phantom_is_read_like_pbc(phantom_root):
+    catalog = Catalog.build(phantom_root, scheme="pbc11")
+    assert catalog.root == phantom_root / "images"
+    assert catalog.counts() == dict.fromkeys(catalog.labels, 6)
+    flags = {flag for row in catalog.table["flags"].to_pylist() for flag in row}
+    assert not flags & {"exact_duplicate", "near_duplicate", "label_conflict"}

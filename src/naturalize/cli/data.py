@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-data = typer.Typer(help="Get public data sets.", no_args_is_help=True)
+app = typer.Typer(help="Get public data sets.", no_args_is_help=True)
 
 
-@data.callback()
+@app.callback()
 def _data() -> None:
     """Get public data sets."""
 
 
-@data.command()
+@app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help="Data set: pbc.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],

@@ -183,10 +183,14 @@ def _two_labels(conflict: dict[str, Any]) -> str:
 def _confounded(audit: dict[str, Any], verb: str) -> list[str]:
     """Return a line for each file property whose verdict starts with ``verb``."""
     return [
-        f"{entry['property']} alone {entry['verdict']} (balanced accuracy "
+        f"the file's {entry['property']} alone {entry['verdict']} (balanced accuracy "
         f"{entry['balanced_accuracy']:.2f} [{entry['interval'][0]:.2f}, "
         f"{entry['interval'][1]:.2f}], chance {entry['chance']:.2f})"
-        + ("; bytes also follow from what is pictured" if entry["property"] == "bytes" else "")
+        + (
+            "; bytes also follow from what is pictured"
+            if entry["property"] == "number of bytes"
+            else ""
+        )
         for entry in audit["confounders"]
         if entry["verdict"].startswith(verb)
     ]

@@ -16,8 +16,8 @@ PROPERTIES: dict[str, tuple[str, ...]] = {
     "size": ("width", "height"),
     "encoder": ("encoder",),
     "background tint": ("background_r", "background_g", "background_b"),
-    "bytes": ("n_bytes",),
-    "size, encoder and tint": (
+    "number of bytes": ("n_bytes",),
+    "look (size, encoder and tint)": (
         "width",
         "height",
         "encoder",
