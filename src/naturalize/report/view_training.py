@@ -94,7 +94,7 @@ def _facts(run: Run) -> dict[str, str]:
         "mode": settings.get("mode"),
         "input": f"{side} × {side} pixels" if side else None,
         "parameters": _count(card.get("parameters")),
-        "real images": _count(training.get("n_real")),
+        "source images": _count(training.get("n_real")),
         "composites": _count(training.get("n_composites")),
         "images an epoch": _count(training.get("samples_per_epoch")),
         "class weights": settings.get("class_weights"),
