@@ -73,9 +73,6 @@ def test_freed_memory_is_kept_and_not_given_back():
 
 
 def test_a_frozen_backbone_stays_in_evaluation_mode():
-    from naturalize.models.torchvision_compat import ensure
-
-    ensure()
     from naturalize.models.zoo import build
     from naturalize.training.network import Classifier
     from naturalize.training.settings import TrainSettings

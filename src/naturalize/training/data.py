@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
@@ -29,6 +28,7 @@ from naturalize.training.dataset import (
     as_is,
     calm_worker,
 )
+from naturalize.training.framework import pl
 from naturalize.training.imbalance import steps_per_epoch
 from naturalize.training.pixels import PixelStore, fill_record
 from naturalize.training.settings import TrainSettings
@@ -36,6 +36,7 @@ from naturalize.training.settings import TrainSettings
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.compose.plan import Plan
+    from naturalize.compose.recipe import Finish
 
 #: Fewer images than this are decoded here; starting processes would take longer.
 _FEW = 400
@@ -114,7 +115,7 @@ class CellImages(pl.LightningDataModule):
             zip(split.table["image_id"].to_pylist(), split.table["label"].to_pylist(), strict=True)
         )
         self.val = self._real(catalog, split.ids("val"), label_of)
-        self.train = self._real(catalog, split.ids("train"), label_of)
+        self.train = self._real(catalog, split.ids("train"), label_of, plan)
         self.n_real, self.n_composites = len(self.train), 0
         if plan is not None and bank is not None:
             self.train = self._with_composites(self.train, plan, bank)
@@ -123,10 +124,18 @@ class CellImages(pl.LightningDataModule):
             len(self.train), settings.batch_size, settings.samples_per_epoch
         )
 
-    def _real(self, catalog: Catalog, ids: list[str], label_of: dict[str, str]) -> Rows:
+    def _real(
+        self,
+        catalog: Catalog,
+        ids: list[str],
+        label_of: dict[str, str],
+        plan: Plan | None = None,
+    ) -> Rows:
         paths = tuple(str(catalog.path_of(image_id)) for image_id in ids)
         labels = [label_of[image_id] for image_id in ids]
-        return self._rows(RealImages(paths), labels, tuple(ids))
+        finishes = () if plan is None else _finishes(plan)
+        source = RealImages(paths, finishes)
+        return self._rows(source, labels, tuple(ids), repr(finishes) if finishes else "")
 
     def _with_composites(self, real: Rows, plan: Plan, bank: CellBank) -> Rows:
         from naturalize.compose.crops import CropStore
@@ -139,7 +148,10 @@ class CellImages(pl.LightningDataModule):
                 f"have; it has {', '.join(self.classes)}"
             )
         ids = tuple(plan.table["recipe_id"].to_pylist())
-        crops = CropStore.build(plan, bank, self.work / "crops")
+        many = len(plan.parents()) >= _FEW
+        crops = CropStore.build(
+            plan, bank, self.work / "crops", backend="processes" if many else "serial"
+        )
         made = self._rows(Composites(plan, crops), labels, ids)
         return Rows(
             sources=real.sources + made.sources,
@@ -149,9 +161,9 @@ class CellImages(pl.LightningDataModule):
             size=self.size,
         )
 
-    def _rows(self, source: Source, labels: list[str], ids: tuple[str, ...]) -> Rows:
+    def _rows(self, source: Source, labels: list[str], ids: tuple[str, ...], how: str = "") -> Rows:
         index = {label: i for i, label in enumerate(self.classes)}
-        key = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+        key = hashlib.sha256("\n".join([*ids, how]).encode()).hexdigest()[:16]
         store = PixelStore(self.work / f"pixels-{self.size}-{key}", len(ids), self.size)
         targets = np.array([index[label] for label in labels], np.int64)
         return Rows((source,), (store,), targets, ids, self.size)
@@ -211,3 +223,12 @@ def check_composites(settings: TrainSettings, plan: object | None, bank: object 
         raise SettingsError("composites: training on composites needs a plan and its cell bank")
     if plan is not None and not settings.composites:
         warn("a plan was given, but composites is off: only real images are trained on")
+
+
+def _finishes(plan: Plan) -> tuple[Finish, ...]:
+    """Return the finishes of a plan's recipes in order, or nothing if none changes a pixel."""
+    columns = plan.columns
+    used = [columns.words.finishes[code] for code in columns.finish.tolist()]
+    if len(set(used)) == 1:
+        used = used[:1]
+    return tuple(used) if any(finish.codec == "jpeg" for finish in used) else ()

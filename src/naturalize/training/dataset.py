@@ -21,6 +21,7 @@ from naturalize.training.settings import AugmentSettings
 if TYPE_CHECKING:
     from naturalize.compose.crops import CropStore
     from naturalize.compose.plan import Plan
+    from naturalize.compose.recipe import Finish
 
 
 class Source(Protocol):
@@ -35,17 +36,32 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class RealImages:
-    """Files on disk."""
+    """Files on disk.
+
+    Attributes
+    ----------
+    paths
+        The files.
+    finishes
+        What composites beside them are finished with, dealt to the files in turn: else one pass of
+        a codec more or less would tell composed from real.
+    """
 
     paths: Sequence[str]
+    finishes: Sequence[Finish] = ()
 
     def __len__(self) -> int:
         """Return the number of files."""
         return len(self.paths)
 
     def read(self, row: int) -> np.ndarray:
-        """Decode a file."""
-        return read_image(self.paths[row])
+        """Decode a file and finish it."""
+        image = read_image(self.paths[row])
+        if not self.finishes:
+            return image
+        from naturalize.compose.render import finished
+
+        return finished(image, self.finishes[row % len(self.finishes)])
 
 
 @dataclass(frozen=True)

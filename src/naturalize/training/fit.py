@@ -73,12 +73,10 @@ def train(
     NaturalizeError
         If the loss is no number any more, with the step and the images of the batch.
     """
-    from naturalize.models.torchvision_compat import ensure
     from naturalize.training import speed
 
     speed.keep_memory()
     speed.wait_calmly()
-    ensure()  # Lightning imports torchvision too
     speed.use_threads()
     from naturalize.models.zoo import build
     from naturalize.training.data import CellImages, check_composites, classes_of
@@ -89,8 +87,7 @@ def train(
     if not settings.composites:
         plan = bank = None
     classes = classes_of(catalog, split)
-    if plan is not None and protocol == "honest":
-        _check_lineage(plan, split)
+    lineage = None if plan is None else _lineage(plan, split, protocol)
     if inputs is None:
         inputs = _inputs(catalog, split, plan)
     _claim(work, fingerprint("model", settings.model_dump(mode="json"), inputs))
@@ -114,7 +111,7 @@ def train(
     )
     data.decode()
     keeper = _fit(settings, network, data, work)
-    path = _write(out, settings, network, data, keeper, work, protocol, inputs)
+    path = _write(out, settings, network, data, keeper, work, protocol, inputs, lineage)
     shutil.rmtree(work, ignore_errors=True)
     return path
 
@@ -126,15 +123,17 @@ def _inputs(catalog: Catalog, split: Split, plan: Plan | None) -> dict[str, str]
     return found
 
 
-def _check_lineage(plan: Plan, split: Split) -> None:
+def _lineage(plan: Plan, split: Split, protocol: str) -> str:
+    """Return the statement on the composites' parents; an honest run has them all in train."""
     from naturalize.compose.lineage import check
 
     found = check(plan, split)
-    if found["outside"]:
+    if found["outside"] and protocol == "honest":
         raise InputError(
             f"the plan is not honest for this split: {found['statement']}; compose again from a "
             "bank of the train part, or train with protocol 'paper' to measure the leak"
         )
+    return found["statement"]
 
 
 def _claim(work: Path, key: str) -> None:
@@ -160,9 +159,8 @@ def _seed(settings: TrainSettings) -> None:
 
 
 def _fit(settings: TrainSettings, network: Network, data: CellImages, work: Path) -> Keeper:
-    import lightning.pytorch as pl
-
     from naturalize.models.zoo import channels_last
+    from naturalize.training.framework import pl
     from naturalize.training.imbalance import class_weights
     from naturalize.training.keeper import STATE, Bar, Keeper, kept
     from naturalize.training.network import Classifier
@@ -242,6 +240,7 @@ def _write(
     work: Path,
     protocol: str,
     inputs: Mapping[str, str],
+    lineage: str | None,
 ) -> Path:
     from collections import Counter
 
@@ -263,6 +262,7 @@ def _write(
         "samples_per_epoch": data.steps * settings.batch_size,
         "epochs_run": len(keeper.history),
         "best_epoch": best["epoch"],
+        **({} if lineage is None else {"lineage": lineage}),
     }
     metrics = {"n": len(data.val), **best["scores"]}
     assert all(math.isfinite(value) for value in metrics.values())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from rich.progress import Progress
 from safetensors.torch import save_file
@@ -13,6 +12,7 @@ from safetensors.torch import save_file
 from naturalize.base.artifacts import write_bytes
 from naturalize.base.console import progress_bar, say
 from naturalize.base.errors import os_errors_named
+from naturalize.training.framework import pl
 from naturalize.training.network import Classifier
 
 STATE = "state.ckpt"

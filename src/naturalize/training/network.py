@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import nn
@@ -15,6 +14,7 @@ from naturalize.base.errors import NaturalizeError
 from naturalize.base.rng import seed_of
 from naturalize.models.preprocess import normalise
 from naturalize.models.zoo import Network
+from naturalize.training.framework import pl
 from naturalize.training.settings import TrainSettings
 
 
