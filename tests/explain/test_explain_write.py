@@ -324,3 +324,19 @@ def test_bad_input_leaves_nothing_behind(
     with pytest.raises(NaturalizeError, match=said):
         explain_images(predictor, items, images, tmp_path / "out", **more)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_long_sheet_stands_in_two_columns(
+    predictor: Predictor, images: Path, tmp_path: Path
+) -> None:
+    names = [f"{i}.png" for i in range(3)]
+    for i in range(3, 8):
+        write_image(images / f"{i}.png", read_image(images / "1.png") // i)
+        names.append(f"{i}.png")
+    sizes = {}
+    for n in (2, 8):
+        picks = [Pick(f"{i:016x}", name, "EO", "BA", 0.7) for i, name in enumerate(names[:n])]
+        out = explain_images(predictor, picks, images, tmp_path / str(n), methods=["grad-cam"])
+        sizes[n] = read_image(out / "sheet.jpg").shape
+    assert sizes[8][1] == 2 * sizes[2][1]
+    assert sizes[8][0] < 2.2 * sizes[2][0]  # four rows beside four, not eight

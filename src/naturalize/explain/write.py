@@ -27,8 +27,8 @@ from naturalize.models.identity import weights_hash
 #: maps that correlate with the full ones at 0.99 on average, for a fortieth of the passes.
 CHANNELS = 32
 
-#: Images shown on the sheet.
-_ON_SHEET = 24
+#: Images shown on the sheet, and from how many on they stand in two columns.
+_ON_SHEET, _IN_A_COLUMN = 24, 6
 
 _SHARD = pa.schema(
     [
@@ -278,13 +278,10 @@ def _entry(
 
 
 def _sheet(entries: list[dict[str, Any]], rows: dict[str, list[np.ndarray]]) -> np.ndarray:
-    """One row an image: the image, then its overlays in the order of the methods."""
+    """One row an image: the image, then its overlays in the order of the methods; two columns."""
     methods = list(dict.fromkeys(entry["method"] for entry in entries))
-    said = {}
-    for entry in entries:
-        true = f"{entry['label']}, called " if entry["label"] else ""
-        share = f" {entry['confidence']:.2f}" if entry["confidence"] is not None else ""
-        said[entry["path"]] = f"{true}{entry['predicted']}{share}"
+    title = f"image · {' · '.join(methods)}   (line: half of the heat)"
+    said = {entry["path"]: _caption(entry) for entry in entries}
     # two images may have the same words; a row needs its own
     named: dict[str, list[np.ndarray]] = {}
     for path, tiles in rows.items():
@@ -292,9 +289,19 @@ def _sheet(entries: list[dict[str, Any]], rows: dict[str, list[np.ndarray]]) -> 
         while caption in named:
             caption += " "
         named[caption] = tiles
-    return labelled_rows(
-        named, tile=160, title=f"image · {' · '.join(methods)}   (line: half of the heat)"
+    half = len(named) if len(named) <= _IN_A_COLUMN else -(-len(named) // 2)
+    columns = [dict(list(named.items())[i : i + half]) for i in range(0, len(named), half)]
+    sheets = [labelled_rows(part, tile=160, title=title) for part in columns]
+    height = max(len(sheet) for sheet in sheets)
+    return np.hstack(
+        [np.pad(s, ((0, height - len(s)), (0, 0), (0, 0)), constant_values=255) for s in sheets]
     )
+
+
+def _caption(entry: dict[str, Any]) -> str:
+    known = entry["label"] is not None and entry["label"] != entry["predicted"]
+    called = f"{entry['label']}, called {entry['predicted']}" if known else entry["predicted"]
+    return called if entry["confidence"] is None else f"{called} {entry['confidence']:.2f}"
 
 
 def _hash(parts: Sequence[str]) -> str:
