@@ -338,5 +338,5 @@ def test_a_long_sheet_stands_in_two_columns(
         picks = [Pick(f"{i:016x}", name, "EO", "BA", 0.7) for i, name in enumerate(names[:n])]
         out = explain_images(predictor, picks, images, tmp_path / str(n), methods=["grad-cam"])
         sizes[n] = read_image(out / "sheet.jpg").shape
-    assert sizes[8][1] == 2 * sizes[2][1]
+    assert sizes[8][1] > 1.8 * sizes[2][1]
     assert sizes[8][0] < 2.2 * sizes[2][0]  # four rows beside four, not eight
