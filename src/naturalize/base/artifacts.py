@@ -71,12 +71,7 @@ def writing(
         Name → fingerprint of each artifact that was read.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise ArtifactError(f"{path}: is a file; name a folder to write to")
-    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
-        raise ArtifactError(
-            f"{path}: holds files that naturalize did not write; name an empty or a new folder"
-        )
+    check_place(path)
     partial = path.with_name(f".{path.name}.partial")
     settings, inputs = dict(settings or {}), dict(inputs or {})
     with os_errors_named(path):
@@ -89,6 +84,16 @@ def writing(
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def check_place(path: Path) -> None:
+    """Raise ``ArtifactError`` if ``path`` is a file, or a folder with files of somebody else."""
+    if path.exists() and not path.is_dir():
+        raise ArtifactError(f"{path}: is a file; name a folder to write to")
+    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
+        raise ArtifactError(
+            f"{path}: holds files that naturalize did not write; name an empty or a new folder"
+        )
 
 
 def _write_manifest(

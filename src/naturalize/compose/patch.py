@@ -85,7 +85,7 @@ def make_patch(rgb: np.ndarray, mask: np.ndarray) -> Patch:
     # a pixel's centre lies half a pixel from the border between it and the next
     distance = np.where(known, depth - 0.5, 0.5 - away)
     edge = np.clip(np.rint(EDGE + LEVELS * distance), 0, 255).astype(np.uint8)
-    # the rim is as far away as can be said: past it, warping repeats the rim
+    # the rim is as far away as can be said: what warping brings from past it is never seen
     edge[[0, -1]] = 0
     edge[:, [0, -1]] = 0
     return Patch(table[nearest], edge)

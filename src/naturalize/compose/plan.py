@@ -33,7 +33,7 @@ from naturalize.compose.targets import (
     check_supply,
     chosen_classes,
     deal,
-    named,
+    one_target,
     real_counts,
     target_counts,
 )
@@ -245,17 +245,14 @@ def plan(
         If a class has no cells, or too few for ``max_reuse``.
     """
     drawer = mode_of(mode, **mode_settings)
+    target = one_target(name=name, add=add, per_class=per_class, balance=balance)
     if max_reuse is not None and max_reuse < 1:
         raise SettingsError(f"max_reuse: expected at least 1, got {max_reuse}")
-    if name is not None:
-        if add is not None:
-            raise SettingsError("name one target: name or add, not both")
-        add = named(name)
     materials = Materials.of(bank)
     present = [label for label in materials.labels if len(materials.targets(label))]
     labels = chosen_classes(classes, materials.labels, drawer.default_classes(present))
     counted = dict(real) if real is not None else real_counts(bank)
-    targets = target_counts(labels, counted, add=add, per_class=per_class, balance=balance)
+    targets = target_counts(labels, counted, *target)
     parts, rejections, reuse = [], Counter[str](), {}
     for label, n in targets.items():
         pool = drawer.targets(materials, label)

@@ -152,8 +152,9 @@ def _warped(
 
 
 def _resampled(plane: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    # past the rim comes 0; the rim itself is already as far outside, so no colour is mixed with it
     return cv2.warpAffine(
-        plane, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        plane, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
     )
 
 

@@ -53,13 +53,39 @@ def chosen_classes(
     return [label for label in labels if label in set(classes)]
 
 
-def target_counts(
-    classes: Sequence[str],
-    real: Mapping[str, int],
+def one_target(
     *,
+    name: str | None = None,
     add: int | None = None,
     per_class: int | None = None,
     balance: bool = False,
+) -> tuple[str, int | None]:
+    """Return the one target that was given: ``("add" | "per_class", n)`` or ``("balance", None)``.
+
+    Raises
+    ------
+    SettingsError
+        Unless exactly one is given, of at least 1; ``name`` is one of :func:`named`.
+    """
+    numbers = {"name": name, "add": add, "per_class": per_class, "balance": balance or None}
+    given = [key for key, value in numbers.items() if value is not None]
+    if len(given) != 1:
+        raise SettingsError(
+            "name one target: name, add, per_class or balance "
+            f"(found: {' and '.join(given) or 'none'})"
+        )
+    if name is not None:
+        return "add", named(name)
+    if balance:
+        return "balance", None
+    number = add if add is not None else per_class
+    if number is None or number < 1:
+        raise SettingsError(f"{given[0]}: expected at least 1, got {number}")
+    return given[0], number
+
+
+def target_counts(
+    classes: Sequence[str], real: Mapping[str, int], target: str, number: int | None
 ) -> dict[str, int]:
     """Return class → number of composites.
 
@@ -69,31 +95,18 @@ def target_counts(
         The classes to compose.
     real
         Class → number of real images, of all classes.
-    add
-        So many for each class.
-    per_class
-        As many as bring each class, real and composite together, to this number.
-    balance
-        As many as bring each class to the size of the largest of all classes.
+    target, number
+        ``"add"``: ``number`` for each class. ``"per_class"``: as many as bring each class, real and
+        composite together, to ``number``. ``"balance"``: to the size of the largest of all classes.
 
     Raises
     ------
-    SettingsError
-        Unless exactly one target is given, of at least 1.
     InputError
         If no class needs a composite.
     """
-    given = {"add": add is not None, "per_class": per_class is not None, "balance": balance}
-    if sum(given.values()) != 1:
-        found = " and ".join(name for name, there in given.items() if there) or "none"
-        raise SettingsError(f"name one target: add, per_class or balance (found: {found})")
-    number = add if add is not None else per_class
-    if number is not None and number < 1:
-        name = "add" if add is not None else "per_class"
-        raise SettingsError(f"{name}: expected at least 1, got {number}")
-    if add is not None:
-        return dict.fromkeys(classes, add)
-    goal = max(real.values(), default=0) if per_class is None else per_class
+    if target == "add":
+        return dict.fromkeys(classes, number or 0)
+    goal = max(real.values(), default=0) if number is None else number
     counts = {label: max(0, goal - real.get(label, 0)) for label in classes}
     if not any(counts.values()):
         have = ", ".join(f"{label} {real.get(label, 0):,}" for label in classes)

@@ -86,10 +86,7 @@ def write_imagefolder(
     SettingsError
         For an unknown format or a quality out of range.
     """
-    if format not in FORMATS:
-        raise unknown("format", format, list(FORMATS))
-    if not 1 <= quality <= 100:
-        raise SettingsError(f"quality: expected 1–100, got {quality}")
+    check_format(format, quality)
     out = Path(out)
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
     settings = {"format": format, "quality": quality if format == "jpeg" else None}
@@ -114,6 +111,18 @@ def write_imagefolder(
         _move_images(work / "images", folder / "images", plan, FORMATS[format])
     shutil.rmtree(work, ignore_errors=True)
     return out
+
+
+#: Name → what renders a plan to disk.
+WRITERS = {"imagefolder": write_imagefolder}
+
+
+def check_format(format: str, quality: int) -> None:
+    """Raise ``SettingsError`` for an unknown format or a quality out of range."""
+    if format not in FORMATS:
+        raise unknown("format", format, list(FORMATS))
+    if not 1 <= quality <= 100:
+        raise SettingsError(f"quality: expected 1–100, got {quality}")
 
 
 def _claim(work: Path, key: Mapping[str, Any]) -> None:
