@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naturalize.base.errors import InputError
+from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import write_image
 from naturalize.models import preprocess
 from naturalize.models.files import find_images, predict_files, to_csv
@@ -88,6 +88,14 @@ def test_features_are_what_the_classifier_reads(predictor):
     with torch.no_grad():
         expected = predictor.module(predictor.tensor(images))
         torch.testing.assert_close(predictor.module.get_classifier()(features), expected)
+
+
+def test_a_device_that_is_not_there_is_named(predictor):
+    with pytest.raises(SettingsError, match="unknown device 'gpu'"):
+        Predictor(predictor.module, predictor.config, device="gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(SettingsError, match="device cuda: this machine"):
+            Predictor(predictor.module, predictor.config, device="cuda")
 
 
 def test_no_images_give_no_rows(predictor):

@@ -69,6 +69,15 @@ def test_free_rotation_by_right_angles_is_the_exact_rotation(quarter):
     np.testing.assert_array_equal(rotated, np.rot90(image, quarter))
 
 
+@given(turns=st.integers(0, 3), flip=st.booleans(), seed=st.integers(0, 9))
+def test_with_a_free_part_flips_and_turns_are_the_same(turns, flip, seed):
+    image = picture(15, seed)
+    exact = apply(image, Augmentation(flip=flip, turns=turns))
+    # a quarter forth and, by the free part, back: the warp must find every pixel again
+    warped = apply(image, Augmentation(flip=flip, turns=(turns + 1) % 4, angle=-90.0))
+    np.testing.assert_array_equal(warped, exact)
+
+
 def test_a_shift_moves_the_picture_by_that_share_of_the_side():
     image = picture(20)
     moved = apply(image, Augmentation(shift=(0.1, -0.05)))

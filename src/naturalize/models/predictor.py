@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from naturalize.base.console import track
+from naturalize.base.errors import SettingsError, unknown
 from naturalize.models import preprocess
 from naturalize.models.zoo import NetworkConfig, channels_last
 
@@ -32,6 +33,7 @@ class Predictor:
     """
 
     def __init__(self, module: nn.Module, config: NetworkConfig, *, device: str = "cpu") -> None:
+        check_device(device)
         self.module: Any = channels_last(module).to(device).eval()
         self.config, self.device = config, device
 
@@ -111,6 +113,23 @@ class Predictor:
             with torch.inference_mode():
                 rows.append(run(self.tensor(piece)).cpu().numpy())
         return np.concatenate(rows) if rows else np.empty((0, width), np.float32)
+
+
+def check_device(device: str) -> None:
+    """Raise ``SettingsError`` if this machine has no such device (``auto`` always fits)."""
+    import torch
+
+    kind = device.partition(":")[0]
+    there = {
+        "auto": True,
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if kind not in there:
+        raise unknown("device", device, list(there))
+    if not there[kind]:
+        raise SettingsError(f"device {device}: this machine, or its PyTorch, has none; try cpu")
 
 
 def _batches(images: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:

@@ -60,9 +60,9 @@ def draw(settings: AugmentSettings, generator: np.random.Generator) -> Augmentat
 def apply(image: np.ndarray, change: Augmentation) -> np.ndarray:
     """Apply an augmentation.
 
-    Flips and right angles move pixels exactly; the free part is one bilinear warp, mirrored at the
-    border. Colour is changed in optical density, −log(light), where stain adds up: there, each
-    channel is scaled and all are shifted (a table of 256 values a channel).
+    Without a free part, flips and right angles move pixels exactly; with one, all of it is one
+    bilinear warp, mirrored at the border. Colour is changed in optical density, −log(light), where
+    stain adds up: there, each channel is scaled and all are shifted (a table of 256 values each).
 
     Parameters
     ----------
@@ -74,13 +74,11 @@ def apply(image: np.ndarray, change: Augmentation) -> np.ndarray:
     numpy.ndarray
         RGB uint8 (S, S, 3), contiguous.
     """
-    if change.flip:
-        image = image[:, ::-1]
-    if change.turns:
-        image = np.rot90(image, change.turns)
-    image = np.ascontiguousarray(image)
     if change.angle or change.zoom != 1 or change.shift != (0.0, 0.0):
         image = _warp(image, change)
+    else:
+        image = image[:, ::-1] if change.flip else image
+        image = np.ascontiguousarray(np.rot90(image, change.turns))
     if change.gain != (1.0, 1.0, 1.0) or change.offset:
         image = cv2.LUT(image, colour_table(change.gain, change.offset))
     return image
@@ -88,15 +86,14 @@ def apply(image: np.ndarray, change: Augmentation) -> np.ndarray:
 
 def _warp(image: np.ndarray, change: Augmentation) -> np.ndarray:
     height, width = image.shape[:2]
-    cos = change.zoom * math.cos(math.radians(change.angle))
-    sin = change.zoom * math.sin(math.radians(change.angle))
-    x, y = (width - 1) / 2, (height - 1) / 2
-    matrix = np.array(
-        [
-            [cos, sin, x - cos * x - sin * y + change.shift[0] * width],
-            [-sin, cos, y + sin * x - cos * y + change.shift[1] * height],
-        ]
-    )
+    turn = math.radians(change.angle + 90 * change.turns)
+    cos, sin = change.zoom * math.cos(turn), change.zoom * math.sin(turn)
+    linear = np.array([[cos, sin], [-sin, cos]])  # y points down: counter-clockwise to the eye
+    if change.flip:
+        linear[:, 0] = -linear[:, 0]
+    centre = np.array([width - 1, height - 1]) / 2
+    goal = centre + np.array(change.shift) * (width, height)
+    matrix = np.column_stack([linear, goal - linear @ centre])
     return cv2.warpAffine(
         image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )

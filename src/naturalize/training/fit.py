@@ -78,11 +78,13 @@ def train(
     speed.keep_memory()
     speed.wait_calmly()
     speed.use_threads()
+    from naturalize.models.predictor import check_device
     from naturalize.models.zoo import build
     from naturalize.training.data import CellImages, check_composites, classes_of
 
     out = Path(out)
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
+    check_device(settings.device)
     check_composites(settings, plan, bank)
     if not settings.composites:
         plan = bank = None
@@ -180,7 +182,7 @@ def _fit(settings: TrainSettings, network: Network, data: CellImages, work: Path
         network, settings, steps=data.steps, names=data.train.names, class_weights=weights
     )
     module.train()  # Lightning keeps the modes it finds; ours leaves a frozen backbone alone
-    with _quiet():
+    with _guarded():
         trainer = pl.Trainer(
             accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}[
                 settings.device
@@ -190,7 +192,7 @@ def _fit(settings: TrainSettings, network: Network, data: CellImages, work: Path
             max_epochs=settings.epochs,
             gradient_clip_val=settings.clip_norm,
             callbacks=[Bar(f"train {settings.model}", settings.epochs, data.steps), keeper],
-            deterministic="warn",
+            deterministic="warn" if _on_gpu(settings) else None,  # a processor is, unasked
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -209,15 +211,24 @@ def _precision(settings: TrainSettings) -> Any:
 
     if settings.precision == "bf16":
         return "bf16-mixed"
-    gpu = settings.device in ("auto", "cuda") and torch.cuda.is_available()
-    if settings.precision == "auto" and gpu and torch.cuda.is_bf16_supported():
+    if settings.precision == "auto" and _on_gpu(settings) and torch.cuda.is_bf16_supported():
         return "bf16-mixed"
     return "32-true"
 
 
+def _on_gpu(settings: TrainSettings) -> bool:
+    import torch
+
+    return settings.device in ("auto", "cuda") and torch.cuda.is_available()
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's tips to itself; errors still come through."""
+def _guarded() -> Iterator[None]:
+    """Keep Lightning's tips to itself, and leave torch's modes as they were."""
+    import torch
+
+    strict = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -229,6 +240,7 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+        torch.use_deterministic_algorithms(strict, warn_only=warned)
 
 
 def _write(

@@ -170,13 +170,13 @@ def write_history(folder: Path, history: list[dict[str, float]], best_epoch: int
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
     for name, text, colour in (
-        ("train_loss", "train", plots.GREY),
+        ("train_loss", "train (augmented)", plots.GREY),
         ("val_loss", "validation", plots.ACCENT),
     ):
         values = [row[name] for row in history]
         left.plot(epochs, values, color=colour, label=text, linewidth=1.6, marker=marker)
     left.set_title("loss", loc="left", fontsize=10)
-    left.legend(frameon=False, fontsize=9)
+    left.legend(frameon=False, fontsize=9, loc="upper right")
     f1 = [row["val_macro_f1"] for row in history]
     right.plot(epochs, f1, color=plots.ACCENT, linewidth=1.6)
     top = next(row["val_macro_f1"] for row in history if row["epoch"] == best_epoch)
@@ -189,6 +189,7 @@ def write_history(folder: Path, history: list[dict[str, float]], best_epoch: int
         ha="center",
         fontsize=9,
         color=plots.ALERT,
+        bbox={"facecolor": plots.PAPER, "edgecolor": "none", "pad": 1},
     )
     right.set_title("validation macro-F1", loc="left", fontsize=10)
     right.margins(y=0.15)

@@ -136,6 +136,11 @@ class Classifier(pl.LightningModule):
         logits = torch.cat([seen[0] for seen in self._seen])
         target = torch.cat([seen[1] for seen in self._seen])
         self._seen = []
+        if not bool(torch.isfinite(logits).all()):
+            raise NaturalizeError(
+                f"after step {self.global_step}: the network's outputs on the validation images "
+                f"are no numbers; lower lr (now {self.settings.lr:g})"
+            )
         said, true = logits.argmax(1).numpy(), target.numpy()
         self.scores = {
             "loss": float(functional.cross_entropy(logits, target)),
