@@ -36,15 +36,12 @@ def real_beside_composite(
     numpy.ndarray
         RGB uint8.
     """
-    most = max((len(real.get(label, ())) for label in composite), default=0)
-    empty = np.full((tile, tile, 3), 255, np.uint8)
-    divider = np.full((tile, tile // 8, 3), 255, np.uint8)
-    divider[:, tile // 16] = (148, 153, 163)
-    rows = {}
-    for label, made in composite.items():
-        shown = list(real.get(label, ()))
-        rows[label] = [*shown, *[empty] * (most - len(shown)), divider, *made]
-    return labelled_rows(rows, tile=tile, title="real images   |   composites of the same cells")
+    shown = {label: list(real.get(label, ())) for label in composite}
+    left = labelled_rows(shown, tile=tile, title="real images")
+    right = labelled_rows(composite, tile=tile, title="composites of the same cells")
+    gap = np.full((len(left), 24, 3), 255, np.uint8)
+    gap[:, 12] = (200, 203, 210)
+    return np.concatenate([left, gap, right], axis=1)
 
 
 def plan_sheet(plan: Plan, bank: CellBank, *, per_class: int = _PER_CLASS) -> np.ndarray:

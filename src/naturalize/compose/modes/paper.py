@@ -13,7 +13,7 @@ a white cell of the published size; six, as published, remain when each may try 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -62,7 +62,6 @@ class Paper:
     turn: str = "none"
     finish: str = "none"
     quality: int = 95
-    _finish: Finish = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, low in (("width", 1), ("height", 1), ("red_cells", 0), ("tries", 1)):
@@ -74,15 +73,16 @@ class Paper:
         if len(self.background) != 3 or not all(0 <= c <= 255 for c in self.background):
             raise SettingsError("paper: background must be three numbers of 0–255")
         object.__setattr__(self, "background", tuple(float(c) for c in self.background))
-        quality = self.quality if self.finish == "jpeg" else None
-        object.__setattr__(self, "_finish", Finish(self.finish, quality))
+        Finish(self.finish, self._quality)
+
+    @property
+    def _quality(self) -> int | None:
+        return self.quality if self.finish == "jpeg" else None
 
     @property
     def settings(self) -> dict[str, Any]:
         """What decides its recipes."""
-        found = asdict(self)
-        del found["_finish"]
-        return {**found, "background": list(self.background)}
+        return {**asdict(self), "background": list(self.background), "quality": self._quality}
 
     def default_classes(self, available: Sequence[str]) -> tuple[str, ...]:
         """Return the paper's five weak classes, as far as they are there; else all."""
@@ -153,7 +153,9 @@ class Paper:
         numbers[:, ANGLE] = angle[placed]
         numbers[:, SCALE] = 1.0
         return Columns(
-            words=Vocabulary(materials.cells, materials.labels, finishes=(self._finish,)),
+            words=Vocabulary(
+                materials.cells, materials.labels, finishes=(Finish(self.finish, self._quality),)
+            ),
             label=np.full(n, materials.labels.index(label), np.int32),
             mode=np.zeros(n, np.int32),
             background=np.zeros(n, np.int32),
