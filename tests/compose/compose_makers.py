@@ -1,0 +1,100 @@
+"""Small banks of drawn cells whose every pixel is known; no segmenter, no phantom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from naturalize.base.images import content_hash, encode_image
+from naturalize.base.rng import rng
+from naturalize.cells.bank import CellBank
+from naturalize.cells.segmentation import Cell
+from naturalize.cells.tables import BACKGROUNDS, BANK, cell_row
+from naturalize.compose.recipe import Background, Placement, Recipe
+
+LABELS = ("BNE", "LY", "MMY", "SNE")
+SLIDE = (250.0, 228.0, 205.0)
+SIDE = 160
+
+_COLOURS = {"wbc": (110, 60, 150), "rbc": (215, 165, 170)}
+#: Kind, centre and half axes of what is drawn in every image; the first is the target.
+_CELLS = [
+    ("wbc", (80, 80), (30, 24)),
+    ("rbc", (26, 26), (17, 15)),
+    ("rbc", (132, 28), (14, 16)),
+    ("rbc", (28, 130), (16, 16)),
+]
+
+
+def make_bank(
+    folder: Path, per_class: int = 3, labels: tuple[str, ...] = LABELS, *, seed: int = 0
+) -> CellBank:
+    """Return a bank of ``per_class`` images a class, each with a white and three red cells."""
+    rows, grounds = [], []
+    for label in labels:
+        for number in range(per_class):
+            path = f"{label}/{number}.png"
+            image, cells = _draw(seed, label, number)
+            data = encode_image(image, "png")
+            (folder / label).mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(data)
+            image_id = content_hash(data)
+            for i, cell in enumerate(cells):
+                row = cell_row(f"{image_id}-{i}", image_id, path, image, cell, SLIDE)
+                target = i == 0
+                more = {"label": label if target else None, "target": target}
+                rows.append({**row, **more, "accepted": True, "reason": None})
+            red, green, blue = SLIDE
+            ground = (image_id, image_id, path, red, green, blue, 0.7)
+            grounds.append(dict(zip(BACKGROUNDS.names, ground, strict=True)))
+    return CellBank(
+        pa.Table.from_pylist(rows, schema=BANK),
+        pa.Table.from_pylist(grounds, schema=BACKGROUNDS),
+        root=folder,
+        labels=labels,
+        inputs={"drawn": f"{seed}-{per_class}-{'-'.join(labels)}"},
+    )
+
+
+def _draw(seed: int, label: str, number: int) -> tuple[np.ndarray, list[Cell]]:
+    generator = rng(seed, "cells", label, number)
+    image = np.full((SIDE, SIDE, 3), SLIDE, np.uint8)
+    cells = []
+    for kind, centre, axes in _CELLS:
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        tilt = float(generator.uniform(0, 180))
+        cv2.ellipse(mask, centre, axes, tilt, 0, 360, 1, cv2.FILLED)
+        grain = generator.integers(-30, 31, size=(SIDE, SIDE, 3))
+        painted = np.clip(np.array(_COLOURS[kind]) + grain, 0, 255).astype(np.uint8)
+        image[mask > 0] = painted[mask > 0]
+        x0, y0, width, height = cv2.boundingRect(mask)
+        box = (x0, y0, x0 + width, y0 + height)
+        cells.append(Cell(kind, box, mask[y0 : y0 + height, x0 : x0 + width].astype(bool)))
+    return image, cells
+
+
+class OneCell:
+    """A source with one cell, for pixels that are to be followed by hand."""
+
+    def __init__(self, rgb: np.ndarray, mask: np.ndarray) -> None:
+        self.rgb, self.mask = rgb, mask
+
+    def cutout(self, cell_id: str) -> OneCell:
+        """Return itself."""
+        return self
+
+    def image(self, image_id: str) -> np.ndarray:
+        """Return a black image."""
+        return np.zeros((64, 64, 3), np.uint8)
+
+
+def one_cell_recipe(
+    size: tuple[int, int], colour: tuple[float, float, float] = (0, 0, 0), **placement: object
+) -> Recipe:
+    """Return a recipe with one cell on a flat canvas of ``size`` (width, height)."""
+    values = {"cx": size[0] / 2, "cy": size[1] / 2, **placement}
+    placed = Placement("c", "i", "wbc", **values)
+    return Recipe("SNE", "paper", *size, Background(colour), (placed,))
