@@ -164,6 +164,13 @@ def test_the_state_of_other_settings_is_not_taken_up(toys, tmp_path, monkeypatch
     assert list(work.glob("pixels-*")), "decoded pixels serve any settings"
 
 
+def test_a_users_files_in_the_work_folder_stay(toys, tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis.txt").write_text("mine")
+    fit(toys, tmp_path / "model", TINY.model_copy(update={"epochs": 1}), work=tmp_path / "work")
+    assert [p.name for p in (tmp_path / "work").iterdir()] == ["thesis.txt"]
+
+
 def test_a_loss_that_is_no_number_stops_with_step_and_images(toys, tmp_path):
     mad = TINY.model_copy(update={"lr": 1e30, "warmup_epochs": 0.0, "clip_norm": None})
     with pytest.raises(NaturalizeError, match=r"step \d+: the loss is (nan|inf)") as caught:

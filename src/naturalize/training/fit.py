@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from naturalize.training.data import CellImages
     from naturalize.training.keeper import Keeper
 
+#: What a run writes into its work folder.
+_OURS = ("key.json", "pixels-*", "crops", ".crops.*", "state.ckpt", "best-*", ".*.partial")
+
 
 def train(
     settings: TrainSettings,
@@ -114,7 +117,7 @@ def train(
     data.decode()
     keeper = _fit(settings, network, data, work)
     path = _write(out, settings, network, data, keeper, work, protocol, inputs, lineage)
-    shutil.rmtree(work, ignore_errors=True)
+    _clear(work)
     return path
 
 
@@ -144,12 +147,20 @@ def _claim(work: Path, key: str) -> None:
     wanted = json.dumps({"key": key})
     if stamp.is_file() and stamp.read_text() == wanted:
         return
-    for old in ("state.ckpt", "crops"):
-        if (work / old).is_dir():
-            shutil.rmtree(work / old)
-        else:
-            (work / old).unlink(missing_ok=True)
+    _clear(work, keep="pixels-*")
     write_bytes(stamp, wanted.encode())
+
+
+def _clear(work: Path, keep: str | None = None) -> None:
+    """Remove what a run leaves in ``work`` (but what ``keep`` matches); a user's files stay."""
+    for pattern in _OURS:
+        for path in work.glob(pattern) if pattern != keep else ():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    if work.is_dir() and not any(work.iterdir()):
+        work.rmdir()
 
 
 def _seed(settings: TrainSettings) -> None:
