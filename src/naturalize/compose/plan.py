@@ -22,7 +22,7 @@ from naturalize.base.artifacts import (
     write_table,
     writing,
 )
-from naturalize.base.errors import ArtifactError, SettingsError
+from naturalize.base.errors import ArtifactError, InputError, SettingsError
 from naturalize.base.rng import rng
 from naturalize.compose.columns import Columns
 from naturalize.compose.materials import Materials
@@ -225,8 +225,8 @@ def plan(
         each class, images of each class when real and composite are counted together, or as many
         for each as the largest class has.
     classes
-        Which classes to compose; by default the mode's choice: ``paper`` takes the five weak ones
-        (BNE, MMY, MY, PMY, SNE) where they are present, else all.
+        Which classes to compose; by default the mode's choice of those with real images: ``paper``
+        takes the five weak ones (BNE, MMY, MY, PMY, SNE), or all where none of them is there.
     seed
         Another seed, other recipes.
     max_reuse
@@ -249,9 +249,9 @@ def plan(
     if max_reuse is not None and max_reuse < 1:
         raise SettingsError(f"max_reuse: expected at least 1, got {max_reuse}")
     materials = Materials.of(bank)
-    present = [label for label in materials.labels if len(materials.targets(label))]
-    labels = chosen_classes(classes, materials.labels, drawer.default_classes(present))
     counted = dict(real) if real is not None else real_counts(bank)
+    present = [label for label in materials.labels if counted.get(label)]
+    labels = chosen_classes(classes, materials.labels, drawer.default_classes(present))
     targets = target_counts(labels, counted, *target)
     parts, rejections, reuse = [], Counter[str](), {}
     for label, n in targets.items():
@@ -264,7 +264,7 @@ def plan(
             rejections.update(given_up)
             reuse[label] = {"cells": len(pool), "most": -(-n // len(pool))}
     if not parts:
-        raise SettingsError("no class to compose: the bank has no accepted target cell")
+        raise InputError("no class to compose: the bank has no target cell of any class")
     return Plan(
         columns=Columns.concat(parts),
         mode=mode,

@@ -25,7 +25,7 @@ class Mode(Protocol):
         """What decides its recipes: JSON values."""
 
     def default_classes(self, available: Sequence[str]) -> tuple[str, ...]:
-        """Return the classes it composes if none are named, out of those that have cells."""
+        """Return the classes it composes if none are named, out of those with real images."""
 
     def targets(self, materials: Materials, label: str) -> np.ndarray:
         """Return the target cells (int32 positions) of a class that it can use."""

@@ -1,0 +1,192 @@
+"""What a user calls SOURCE: a study folder, a bank, a catalog, or a tree segmented on the way."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from naturalize.base.artifacts import is_artifact, read_manifest
+from naturalize.base.console import warn
+from naturalize.base.errors import ArtifactError, InputError, NaturalizeError
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+    from naturalize.compose.plan import Plan
+    from naturalize.dataset.catalog import Catalog
+    from naturalize.dataset.split import Split
+
+#: Artifacts that hold a tree of labelled images under ``images/``.
+_TREES = ("images", "phantom")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Cells to compose from, and what is known of their images.
+
+    Attributes
+    ----------
+    bank
+        The cells.
+    split
+        The split that says which images may lend pixels, if there is one.
+    real
+        Class → number of real images that may; ``None`` lets the plan count them in the bank.
+    catalog
+        Of a source that was catalogued on the way; it keeps unpacked images in place.
+    """
+
+    bank: CellBank
+    split: Split | None = None
+    real: Mapping[str, int] | None = None
+    catalog: Catalog | None = field(default=None, repr=False)
+
+    def lineage(self, plan: Plan) -> dict[str, Any]:
+        """Return what ``lineage.json`` says of a plan; without a split: not checked."""
+        from naturalize.compose.lineage import check
+
+        if self.split is not None:
+            return check(plan, self.split)
+        cut = f"the bank was cut from part {self.bank.part!r}" if self.bank.part else "all images"
+        return {
+            "n_composites": len(plan),
+            "n_parents": len(plan.parents()),
+            "statement": f"not checked, no split was given ({cut} lent cells)",
+        }
+
+
+@contextmanager
+def open_source(
+    source: str | Path,
+    *,
+    work: str | Path,
+    scheme: str = "folders",
+    split: str | Path | None = None,
+    root: str | Path | None = None,
+    segmenter: str = "classical",
+    segmenter_settings: Mapping[str, Any] | None = None,
+    backend: str = "serial",
+    workers: int | None = None,
+) -> Iterator[Source]:
+    """Open what composites shall be made from, as a context manager.
+
+    Parameters
+    ----------
+    source
+        A study folder (its ``bank/`` and ``split/``), a bank or a catalog artifact, or any labelled
+        source that :meth:`naturalize.dataset.catalog.Catalog.build` reads. The last two are
+        segmented on the way.
+    work
+        Folder for what is made on the way; removed at the end and after a user's mistake, kept by a
+        kill, so that the same call goes on from there.
+    scheme
+        Naming scheme of a labelled source.
+    split
+        A split artifact: only images of its train part lend cells, and lineage is checked against
+        it. A study has its own. Without one, every image of the source may lend cells.
+    root
+        Where the images are now, if they have moved.
+    segmenter, segmenter_settings
+        For a source that is segmented on the way.
+    backend, workers
+        As for :func:`naturalize.base.engine.map`; they do not change the result.
+
+    Raises
+    ------
+    InputError
+        If there is nothing at ``source``, or nothing to compose from.
+    ArtifactError
+        If it is an artifact of a kind that has no cells.
+    """
+    source, work = Path(source), Path(work)
+    if not source.exists():
+        raise InputError(
+            f"{source}: no such folder; name a study folder, a bank or a folder of labelled images"
+        )
+    try:
+        bank = next((p for p in (source / "bank", source) if is_artifact(p, "bank")), None)
+        if bank is not None:
+            yield _of_bank(source, bank, split, root)
+        else:
+            catalog = _catalog(source, scheme, root, backend, workers)
+            segmented = {"name": segmenter, **(segmenter_settings or {})}
+            engine = {"backend": backend, "workers": workers}
+            yield _of_catalog(catalog, _split(source, split), work, segmented, engine)
+    except NaturalizeError:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _of_bank(source: Path, path: Path, split: str | Path | None, root: str | Path | None) -> Source:
+    from naturalize.cells.bank import CellBank
+
+    bank, found = CellBank.load(path, root=root), _split(source, split)
+    return Source(bank, found, found.counts()["train"] if found else None)
+
+
+def _split(source: Path, named: str | Path | None) -> Split | None:
+    from naturalize.dataset.split import Split
+
+    if named is not None:
+        return Split.load(named)
+    return Split.load(source / "split") if is_artifact(source / "split", "split") else None
+
+
+def _catalog(
+    source: Path, scheme: str, root: str | Path | None, backend: str, workers: int | None
+) -> Catalog:
+    from naturalize.dataset.catalog import Catalog
+
+    for path in (source / "catalog", source):
+        if is_artifact(path, "catalog"):
+            return Catalog.load(path, root=root)
+    if is_artifact(source) and (kind := read_manifest(source).kind) not in _TREES:
+        raise ArtifactError(
+            f"{source}: a {kind} has no cells to compose; name a study folder, a bank, a catalog "
+            "or a folder of labelled images"
+        )
+    return Catalog.build(source, scheme=scheme, backend=backend, workers=workers)
+
+
+def _of_catalog(
+    catalog: Catalog,
+    split: Split | None,
+    work: Path,
+    segmented: Mapping[str, Any],
+    engine: Mapping[str, Any],
+) -> Source:
+    from naturalize.cells.bank import CellBank
+    from naturalize.cells.segment import segment_images
+    from naturalize.cells.segmenters import segmenter
+
+    usable = catalog.usable().select(["image_id", "path"]).to_pylist()
+    items = [(row["image_id"], row["path"]) for row in usable]
+    if split is None:
+        warn(
+            f"{catalog.root}: no split given, so every image may lend cells; keep the images you "
+            "test on out of it, or name a split"
+        )
+    else:
+        train = set(split.ids("train"))
+        items = [item for item in items if item[0] in train]
+        if not items:
+            raise InputError(
+                f"{catalog.root}: none of its images is in the train part of the split; it was "
+                "made from other images"
+            )
+    cells = segment_images(
+        items,
+        catalog.root,
+        segmenter(**segmented),
+        work / "cells",
+        work=work / "pieces",
+        inputs={"catalog": catalog.fingerprint},
+        **engine,
+    )
+    bank = CellBank.build(cells, catalog, split)
+    real = split.counts()["train"] if split else catalog.counts()
+    return Source(bank, split, real, catalog)
