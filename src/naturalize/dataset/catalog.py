@@ -30,7 +30,7 @@ from naturalize.base.console import warn
 from naturalize.base.errors import ArtifactError, InputError
 from naturalize.base.images import read_image
 from naturalize.dataset.measure import SCHEMA, measure
-from naturalize.dataset.readers import Listing, read
+from naturalize.dataset.readers import Listing, images_folder, read
 from naturalize.dataset.readers.listing import Item
 from naturalize.dataset.relations import relate
 
@@ -218,7 +218,7 @@ class Catalog:
         try:
             saved = Path(about["root"])
             return cls(
-                root=Path(root).resolve() if root else (path.resolve() / saved),
+                root=_moved(Path(root)) if root else (path.resolve() / saved),
                 scheme=about["scheme"],
                 reader=about["reader"],
                 labels=tuple(about["labels"]),
@@ -228,6 +228,11 @@ class Catalog:
             )
         except KeyError as error:
             raise ArtifactError(f"{path / 'catalog.json'}: lacks {error}") from error
+
+
+def _moved(root: Path) -> Path:
+    """Return the folder that paths count from, for a root as :meth:`Catalog.build` takes it."""
+    return (root.parent if root.is_file() else images_folder(root)).resolve()
 
 
 def _measured(

@@ -71,7 +71,7 @@ def labelled_data(
         catalog = Catalog.load(source, root=root)
     else:
         catalog = Catalog.build(source, scheme=scheme, backend=backend, workers=workers)
-    items = _part(catalog, split, part) if split else _all(catalog)
+    items = part_items(catalog, split, part) if split else _all(catalog)
     if not items:
         what = f"the {part} part of {source}" if split else str(source)
         raise InputError(f"{what}: no labelled image to evaluate on; check --scheme")
@@ -83,7 +83,8 @@ def labelled_data(
     return LabelledData(catalog.root, items, inputs, catalog)
 
 
-def _part(catalog: Catalog, split: Split, part: str) -> list[Item]:
+def part_items(catalog: Catalog, split: Split, part: str) -> list[Item]:
+    """Return the images of one part of a split, with their groups, in the catalog's order."""
     wanted = set(split.ids(part))
     groups = dict(
         zip(split.table["image_id"].to_pylist(), split.table["group"].to_pylist(), strict=True)

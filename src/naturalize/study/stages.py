@@ -208,12 +208,13 @@ class Stages:
         settings = {"part": "test", "seed": self.study.seed, "protocol": self.study.protocol}
 
         def make(output: Path, work: Path) -> None:
+            from naturalize.evaluation.data import part_items
             from naturalize.evaluation.evaluate import evaluate
             from naturalize.models.predictor import Predictor
 
             evaluate(
                 Predictor.load(self.folder / "models" / run),
-                self.items("test"),
+                part_items(self.catalog, self.split, "test"),
                 self.catalog.root,
                 output,
                 protocol=self.study.protocol,
@@ -262,14 +263,6 @@ class Stages:
         needs = tuple(f"evaluate-{run}" for run in self.study.runs)
         decides = {**settings.model_dump(), "seed": self.study.seed}
         return Stage("explain", "explanations", needs, decides, make)
-
-    def items(self, part: str) -> list[Any]:
-        """Return the evaluation items of one part of the split, in the catalog's order."""
-        from naturalize.evaluation.evaluate import Item
-
-        wanted = set(self.split.ids(part))
-        usable = self.catalog.usable().select(["image_id", "path", "label"]).to_pylist()
-        return [Item(**row) for row in usable if row["image_id"] in wanted]
 
 
 def best_run(folder: Path, runs: list[str]) -> str:

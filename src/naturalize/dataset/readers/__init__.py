@@ -15,7 +15,7 @@ from naturalize.dataset.readers.walk import walk_images
 from naturalize.dataset.schemes import Scheme
 from naturalize.dataset.schemes import scheme as scheme_named
 
-__all__ = ["READERS", "Item", "Listing", "read"]
+__all__ = ["READERS", "Item", "Listing", "images_folder", "read"]
 
 #: Name → reader. Folder readers take (folder, scheme), file readers (file, scheme); ``medmnist``
 #: also takes the folder to which it writes its images.
@@ -74,12 +74,12 @@ def read(
 def _read_folder(root: Path, scheme: Scheme, reader: str) -> Listing:
     if reader in _OF_SUFFIX.values():
         raise SettingsError(f"{root}: reader {reader!r} wants a file, this is a folder")
-    walk = walk_images(_images_of(root))
+    walk = walk_images(images_folder(root))
     if reader == "auto":
         known = sum(prefix_of(path) in scheme.prefixes for path in walk.images)
         reader = "prefix" if known * 2 > len(walk.images) else "folders"
     read_tree = read_prefix if reader == "prefix" else read_folders
-    return read_tree(_images_of(root), scheme, walk=walk)
+    return read_tree(images_folder(root), scheme, walk=walk)
 
 
 def _read_file(root: Path, scheme: Scheme, reader: str, images: Path | None) -> Listing:
@@ -95,7 +95,7 @@ def _read_file(root: Path, scheme: Scheme, reader: str, images: Path | None) -> 
     return read_medmnist(root, scheme, images)
 
 
-def _images_of(root: Path) -> Path:
+def images_folder(root: Path) -> Path:
     """Return the folder of images of ``root``: itself, or ``images/`` of an artifact."""
     if not (root / MANIFEST).is_file():
         return root
