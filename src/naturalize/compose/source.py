@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from naturalize.base.artifacts import is_artifact, read_manifest
+from naturalize.base.artifacts import fingerprint, is_artifact, read_manifest
 from naturalize.base.console import warn
 from naturalize.base.errors import ArtifactError, InputError, NaturalizeError
 
@@ -160,8 +160,6 @@ def _of_catalog(
     engine: Mapping[str, Any],
 ) -> Source:
     from naturalize.cells.bank import CellBank
-    from naturalize.cells.segment import segment_images
-    from naturalize.cells.segmenters import segmenter
 
     usable = catalog.usable().select(["image_id", "path"]).to_pylist()
     items = [(row["image_id"], row["path"]) for row in usable]
@@ -178,15 +176,28 @@ def _of_catalog(
                 f"{catalog.root}: none of its images is in the train part of the split; it was "
                 "made from other images"
             )
-    cells = segment_images(
-        items,
-        catalog.root,
-        segmenter(**segmented),
-        work / "cells",
-        work=work / "pieces",
-        inputs={"catalog": catalog.fingerprint},
-        **engine,
-    )
-    bank = CellBank.build(cells, catalog, split)
+    cells = _cells(catalog, items, work, segmented, engine)
     real = split.counts()["train"] if split else catalog.counts()
-    return Source(bank, split, real, catalog)
+    return Source(CellBank.build(cells, catalog, split), split, real, catalog)
+
+
+def _cells(
+    catalog: Catalog,
+    items: list[tuple[str, str]],
+    work: Path,
+    segmented: Mapping[str, Any],
+    engine: Mapping[str, Any],
+) -> Path:
+    """Return the ``cells`` artifact of ``items``; one that a killed run finished is taken again."""
+    from naturalize.cells.segment import segment_images
+    from naturalize.cells.segmenters import segmenter
+
+    finder = segmenter(**segmented)
+    named = {"segmenter": finder.name, **finder.settings, "images": items}
+    cells = work / f"cells-{fingerprint('cells', named, {'catalog': catalog.fingerprint})}"
+    if is_artifact(cells, "cells"):
+        return cells
+    inputs = {"catalog": catalog.fingerprint}
+    return segment_images(
+        items, catalog.root, finder, cells, work=work / "pieces", inputs=inputs, **engine
+    )
