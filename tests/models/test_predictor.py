@@ -161,3 +161,27 @@ def test_the_command_writes_the_table(folder, predictor, tmp_path):
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 5
     with pytest.raises(InputError, match="none of 1 files can be read"):
         predict([folder / "a/bad.jpg"], model=tmp_path / "model", out=tmp_path / "q.csv")
+
+
+def test_working_ahead_keeps_the_order_and_the_window():
+    from naturalize.models.ahead import map_ahead
+
+    begun = []
+
+    def double(item: int) -> int:
+        begun.append(item)
+        return 2 * item
+
+    results = map_ahead(double, iter(range(100)), window=4)
+    assert [next(results) for _ in range(10)] == list(range(0, 20, 2))
+    assert max(begun) <= 14
+    assert list(results) == list(range(20, 200, 2))
+
+
+def test_an_error_while_working_ahead_comes_out_at_its_item():
+    from naturalize.models.ahead import map_ahead
+
+    results = map_ahead(lambda item: 6 // item, [3, 2, 0, 1])
+    assert [next(results), next(results)] == [2, 3]
+    with pytest.raises(ZeroDivisionError):
+        next(results)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from naturalize.base.console import track
-from naturalize.base.engine import available_cpus
 from naturalize.base.errors import ImageReadError, InputError
 from naturalize.base.images import IMAGE_SUFFIXES, read_image
+from naturalize.models.ahead import map_ahead
 from naturalize.models.predictor import Predictor
 
 
@@ -71,7 +69,7 @@ def predict_files(
 
 
 def _predict(predictor: Predictor, paths: Sequence[Path], batch: int) -> Iterator[Prediction]:
-    pairs = zip(paths, _read_ahead(paths, window=2 * batch), strict=True)
+    pairs = zip(paths, map_ahead(_read, paths, window=2 * batch), strict=True)
     while piece := list(itertools.islice(pairs, batch)):
         images = [image for _, image in piece if isinstance(image, np.ndarray)]
         probabilities = iter(predictor.probabilities(images, batch=batch))
@@ -82,18 +80,6 @@ def _predict(predictor: Predictor, paths: Sequence[Path], batch: int) -> Iterato
             row = next(probabilities)
             top = int(row.argmax())
             yield Prediction(path, predictor.classes[top], float(row[top]), row)
-
-
-def _read_ahead(paths: Iterable[Path], *, window: int) -> Iterator[np.ndarray | str]:
-    """Yield images, or why one cannot be read, decoding the next ``window`` meanwhile."""
-    pending: deque[Future[np.ndarray | str]] = deque()
-    with ThreadPoolExecutor(available_cpus()) as pool:
-        for path in paths:
-            pending.append(pool.submit(_read, path))
-            if len(pending) >= window:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
 
 
 def _read(path: Path) -> np.ndarray | str:

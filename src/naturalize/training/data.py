@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from naturalize.base import engine
-from naturalize.base.console import warn
+from naturalize.base.console import track, warn
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
+from naturalize.models.ahead import map_ahead
 from naturalize.training.dataset import (
     Composites,
     EpochSampler,
@@ -30,16 +30,13 @@ from naturalize.training.dataset import (
 )
 from naturalize.training.framework import pl
 from naturalize.training.imbalance import steps_per_epoch
-from naturalize.training.pixels import PixelStore, fill_record
+from naturalize.training.pixels import PixelStore
 from naturalize.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.compose.plan import Plan
     from naturalize.compose.recipe import Finish
-
-#: Fewer images than this are decoded here; starting processes would take longer.
-_FEW = 400
 
 
 def classes_of(catalog: Catalog, split: Split) -> tuple[str, ...]:
@@ -148,10 +145,7 @@ class CellImages(pl.LightningDataModule):
                 f"have; it has {', '.join(self.classes)}"
             )
         ids = tuple(plan.table["recipe_id"].to_pylist())
-        many = len(plan.parents()) >= _FEW
-        crops = CropStore.build(
-            plan, bank, self.work / "crops", backend="processes" if many else "serial"
-        )
+        crops = CropStore.build(plan, bank, self.work / "crops")
         made = self._rows(Composites(plan, crops), labels, ids)
         return Rows(
             sources=real.sources + made.sources,
@@ -174,9 +168,7 @@ class CellImages(pl.LightningDataModule):
             todo = rows.stores[0].missing().tolist()
             if not todo:
                 continue
-            fill = partial(fill_record, rows.sources[0], rows.stores[0], rows.size)
-            backend = "processes" if len(todo) >= _FEW else "serial"
-            for _ in engine.map(fill, todo, backend=backend, chunk=32, what=f"decode {part}"):
+            for _ in track(map_ahead(rows.pixels, todo), f"decode {part}", len(todo)):
                 pass
 
     def train_dataloader(self) -> DataLoader[Any]:

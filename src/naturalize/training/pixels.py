@@ -77,13 +77,3 @@ class PixelStore:
 
     def __del__(self) -> None:
         self.close()
-
-
-def fill_record(source: Any, store: PixelStore, size: int, row: int) -> None:
-    """Read image ``row`` of ``source``, bring it to ``size`` and keep it.
-
-    It lives here, not beside its caller, because a worker that imports it needs no PyTorch.
-    """
-    from naturalize.models.preprocess import resize
-
-    store.put(row, resize(source.read(row), size))
