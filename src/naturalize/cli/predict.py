@@ -35,7 +35,10 @@ def predict(
     from naturalize.base.errors import ArtifactError, InputError
     from naturalize.models.files import find_images, predict_files, to_csv
     from naturalize.models.predictor import Predictor
+    from naturalize.training.speed import keep_memory, wait_calmly
 
+    keep_memory()
+    wait_calmly()
     if out.is_dir():
         raise ArtifactError(f"{out}: is a folder; name a file, e.g. {out / 'predictions.csv'}")
     paths = find_images(images)
