@@ -51,9 +51,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def manifests(folder: Path) -> dict[str, dict[str, str]]:
     """Return artifact → its files' hashes."""
-    found = sorted(
-        p for p in folder.rglob(MANIFEST) if p.relative_to(folder).parts[0][0] != "."
-    )
+    found = sorted(p for p in folder.rglob(MANIFEST) if p.relative_to(folder).parts[0][0] != ".")
     return {p.parent.relative_to(folder).as_posix(): read_json(p)["files"] for p in found}
 
 

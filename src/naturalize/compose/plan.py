@@ -246,8 +246,8 @@ def plan(
     """
     drawer = mode_of(mode, **mode_settings)
     target = one_target(name=name, add=add, per_class=per_class, balance=balance)
-    if max_reuse is not None and max_reuse < 1:
-        raise SettingsError(f"max_reuse: expected at least 1, got {max_reuse}")
+    if max_reuse is not None and (not isinstance(max_reuse, int) or max_reuse < 1):
+        raise SettingsError(f"max_reuse: expected a whole number of at least 1, got {max_reuse!r}")
     materials = Materials.of(bank)
     counted = dict(real) if real is not None else real_counts(bank)
     present = [label for label in materials.labels if counted.get(label)]
@@ -322,7 +322,7 @@ def _repeated(ids: list[str]) -> np.ndarray:
 
 def plan_composites(
     bank: CellBank,
-    split: Split,
+    split: Split | None,
     catalog: Catalog,
     out: str | Path,
     settings: Mapping[str, Any],
@@ -333,7 +333,9 @@ def plan_composites(
     Parameters
     ----------
     bank, split, catalog
-        What was made before. The real images of each class are those of the split's train part.
+        What was made before. The real images of each class are those of the split's train part;
+        without a split (the paper pools first and splits later) all of the catalog's, and there is
+        no lineage to check yet.
     out
         Where the plan artifact shall be.
     settings
@@ -346,6 +348,10 @@ def plan_composites(
     from naturalize.compose.write import save_plan
 
     chosen = {key: value for key, value in settings.items() if key != "settings"}
-    made = plan(bank, **chosen, **settings.get("settings", {}), real=split.counts()["train"])
-    save_plan(made, out, bank, check(made, split), inputs=inputs)
+    of_mode = dict(settings.get("settings", {}))
+    max_reuse = of_mode.pop("max_reuse", None)
+    mode_of(chosen.get("mode", "paper"), **of_mode)  # an argument of plan() is no mode's setting
+    real = split.counts()["train"] if split else catalog.counts()
+    made = plan(bank, **chosen, max_reuse=max_reuse, real=real, **of_mode)
+    save_plan(made, out, bank, check(made, split) if split else {}, inputs=inputs)
     return made

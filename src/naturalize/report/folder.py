@@ -107,6 +107,7 @@ class StudyFolder:
     artifacts: dict[str, Artifact]
     runs: tuple[Run, ...]
     comparisons: tuple[dict[str, Any], ...]
+    leak: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -211,6 +212,7 @@ def open_study(path: str | Path) -> StudyFolder:
         artifacts=artifacts,
         runs=_runs(path, list(dict(settings.get("runs") or {}))),
         comparisons=tuple(_list(path / "comparisons.json")),
+        leak=_object(path / "leak.json"),
     )
     if not (study.log or study.settings or study.artifacts or study.runs):
         raise InputError(f"{path}: no study in it; name the folder that 'naturalize run' wrote")

@@ -84,8 +84,8 @@ def _banners(study: StudyFolder) -> list[Banner]:
                 "These scores leak",
                 "Protocol “paper”: real images and composites were pooled and then parted, so the "
                 "test part may hold composites, and cells of images that the model was trained on. "
-                "The scores show the size of that leak. They do not say how well the model reads "
-                "new blood.",
+                f"{_counted(study.leak)}The scores show the size of that leak. They do not say how "
+                "well the model reads new blood.",
             )
         )
     if study.is_phantom:
@@ -98,6 +98,10 @@ def _banners(study: StudyFolder) -> list[Banner]:
             )
         )
     return banners
+
+
+def _counted(leak: dict[str, Any]) -> str:
+    return f"Counted: {leak['statement']}. " if "statement" in leak else ""
 
 
 def _cards(study: StudyFolder) -> list[Card]:

@@ -12,9 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from naturalize.base.errors import SettingsError, closest
 from naturalize.training.settings import TrainSettings
 
-#: Version of the study schema; a file of another version is refused.
-STUDY_VERSION = 1
-
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -97,9 +94,12 @@ class EngineSettings(_Part):
 
 
 class StudySettings(_Part):
-    """One study: everything that decides its results, and the engine that does not."""
+    """One study: everything that decides its results, and the engine that does not.
 
-    version: Literal[1] = STUDY_VERSION
+    ``version`` is that of the schema; a file of another version is refused.
+    """
+
+    version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     seed: int = 0
     protocol: Literal["honest", "paper"] = "honest"
@@ -123,6 +123,12 @@ class StudySettings(_Part):
             raise ValueError(f"explain.run: no run named {self.explain.run!r}{hint}")
         if self.protocol == "paper" and self.compose is None:
             raise ValueError("protocol paper pools composites with real images: add a compose part")
+        real = [run for run, settings in self.runs.items() if not settings.composites]
+        if self.protocol == "paper" and real:
+            raise ValueError(
+                f"run {real[0]!r}: under protocol paper every run sees the pool; "
+                "set composites: true, or use protocol honest"
+            )
         return self
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from naturalize.base.artifacts import writing
+from naturalize.base.artifacts import write_json, writing
 from naturalize.base.errors import InputError
 from naturalize.study.runner import Stage, fingerprint_of
 from naturalize.study.settings import StudySettings
@@ -29,9 +29,14 @@ class Stages:
         """Return every stage that this study asks for, each after those it needs."""
         study = self.study
         stages = [self._phantom()] if study.data.phantom else []
-        stages += [self._catalog(), self._audit(), self._split()]
-        if study.compose:
+        stages += [self._catalog(), self._audit()]
+        if self.pools:
             stages += [self._segment(), self._bank(), self._plan()]
+            stages += [self._pool(), self._pooled(), self._split(), self._leak()]
+        elif study.compose:
+            stages += [self._split(), self._segment(), self._bank(), self._plan()]
+        else:
+            stages += [self._split()]
         stages += [self._train(run) for run in study.runs]
         stages += [self._evaluate(run) for run in study.runs]
         stages += [self._compare()]
@@ -40,6 +45,11 @@ class Stages:
         return stages
 
     # -- where things are -------------------------------------------------------------------
+
+    @property
+    def pools(self) -> bool:
+        """Whether composites are pooled with real images before the split (the paper's way)."""
+        return self.study.protocol == "paper"
 
     @property
     def data_root(self) -> Path:
@@ -54,11 +64,20 @@ class Stages:
         return self.study.data.root
 
     @cached_property
-    def catalog(self) -> Catalog:
-        """The catalog, opened once."""
+    def source(self) -> Catalog:
+        """The catalog of real images, opened once."""
         from naturalize.dataset.catalog import Catalog
 
         return Catalog.load(self.folder / "catalog", root=self.data_root)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The catalog that is split and trained on: the real images, or the pool."""
+        from naturalize.dataset.catalog import Catalog
+
+        if not self.pools:
+            return self.source
+        return Catalog.load(self.folder / "pooled", root=self.folder / "pool")
 
     @cached_property
     def split(self) -> Split:
@@ -72,7 +91,7 @@ class Stages:
         """The cell bank, opened once."""
         from naturalize.cells.bank import CellBank
 
-        return CellBank.load(self.folder / "bank", root=self.catalog.root)
+        return CellBank.load(self.folder / "bank", root=self.source.root)
 
     @cached_property
     def plan(self) -> Plan:
@@ -124,19 +143,20 @@ class Stages:
             from naturalize.dataset.audit import audit, write_audit
 
             with writing(output, "audit", inputs=self._inputs("catalog")) as folder:
-                write_audit(self.catalog, audit(self.catalog), folder)
+                write_audit(self.source, audit(self.source), folder)
 
         return Stage("audit", "audit", ("catalog",), {}, make)
 
     def _split(self) -> Stage:
         settings = {**self.study.split.model_dump(mode="json"), "seed": self.study.seed}
+        source = "pooled" if self.pools else "catalog"
 
         def make(output: Path, _work: Path) -> None:
             from naturalize.dataset.split import Split
 
-            Split.build(self.catalog, **settings).save(output, inputs=self._inputs("catalog"))
+            Split.build(self.catalog, **settings).save(output, inputs=self._inputs(source))
 
-        return Stage("split", "split", ("catalog",), settings, make)
+        return Stage("split", "split", (source,), settings, make)
 
     def _segment(self) -> Stage:
         settings = self.study.segment.model_dump()
@@ -145,10 +165,10 @@ class Stages:
             from naturalize.cells.segment import segment_images
             from naturalize.cells.segmenters import segmenter
 
-            usable = self.catalog.usable()
+            usable = self.source.usable()
             segment_images(
                 list(zip(usable["image_id"].to_pylist(), usable["path"].to_pylist(), strict=True)),
-                self.catalog.root,
+                self.source.root,
                 segmenter(settings["segmenter"], **settings["settings"]),
                 output,
                 work=work,
@@ -159,37 +179,70 @@ class Stages:
         return Stage("segment", "cells", ("catalog",), settings, make)
 
     def _bank(self) -> Stage:
+        read = ("cells", "catalog") if self.pools else ("cells", "catalog", "split")
+        part = None if self.pools else "train"
+
         def make(output: Path, _work: Path) -> None:
             from naturalize.cells.bank import CellBank
 
-            bank = CellBank.build(self.folder / "cells", self.catalog, self.split, part="train")
-            bank.save(output, inputs=self._inputs("cells", "catalog", "split"))
+            split = None if self.pools else self.split
+            bank = CellBank.build(self.folder / "cells", self.source, split, part=part)
+            bank.save(output, inputs=self._inputs(*read))
 
-        return Stage("bank", "bank", ("segment", "catalog", "split"), {"part": "train"}, make)
+        needs = tuple("segment" if name == "cells" else name for name in read)
+        return Stage("bank", "bank", needs, {"part": part}, make)
 
     def _plan(self) -> Stage:
         compose = self.study.compose
         assert compose is not None
         settings = {**compose.model_dump(), "seed": self.study.seed}
+        read = ("bank", "catalog") if self.pools else ("bank", "split")
 
         def make(output: Path, _work: Path) -> None:
             from naturalize.compose.plan import plan_composites
 
-            plan_composites(
-                self.bank, self.split, self.catalog, output, settings, self._inputs("bank", "split")
-            )
+            split = None if self.pools else self.split
+            plan_composites(self.bank, split, self.source, output, settings, self._inputs(*read))
 
-        return Stage("plan", "plan", ("bank", "split"), settings, make)
+        return Stage("plan", "plan", read, settings, make)
+
+    def _pool(self) -> Stage:
+        def make(output: Path, work: Path) -> None:
+            from naturalize.compose.pool import write_pool
+
+            write_pool(self.source, self.plan, self.bank, output, work=work, **self._engine)
+
+        return Stage("pool", "pool", ("catalog", "bank", "plan"), {}, make)
+
+    def _pooled(self) -> Stage:
+        settings: dict[str, Any] = {"scheme": self.study.data.scheme, "reader": "folders"}
+
+        def make(output: Path, _work: Path) -> None:
+            from naturalize.dataset.catalog import Catalog
+
+            Catalog.build(self.folder / "pool", **settings, **self._engine).save(output)
+
+        return Stage("pooled", "pooled", ("pool",), settings, make)
+
+    def _leak(self) -> Stage:
+        def make(output: Path, _work: Path) -> None:
+            from naturalize.compose.pool import leak
+
+            write_json(output, leak(self.plan, self.catalog, self.split))
+
+        return Stage("leak", "leak.json", ("plan", "pooled", "split"), {}, make)
 
     def _train(self, run: str) -> Stage:
         settings = self.study.runs[run]
+        source = "pooled" if self.pools else "catalog"
+        # the pool has the composites as images among the others
+        composed = settings.composites and not self.pools
 
         def make(output: Path, work: Path) -> None:
             from naturalize.training.fit import train
 
-            composed = settings.composites
             train(
-                settings,
+                settings.model_copy(update={"composites": composed}),
                 self.catalog,
                 self.split,
                 plan=self.plan if composed else None,
@@ -197,15 +250,16 @@ class Stages:
                 out=output,
                 work=work,
                 protocol=self.study.protocol,
-                inputs=self._inputs("catalog", "split", *(["plan"] if composed else [])),
+                inputs=self._inputs(source, "split", *(["plan"] if composed else [])),
             )
 
-        needs = ("catalog", "split", *(("bank", "plan") if settings.composites else ()))
+        needs = (source, "split", *(("bank", "plan") if composed else ()))
         decides = {**settings.model_dump(mode="json"), "protocol": self.study.protocol}
         return Stage(f"train-{run}", f"models/{run}", needs, decides, make)
 
     def _evaluate(self, run: str) -> Stage:
         settings = {"part": "test", "seed": self.study.seed, "protocol": self.study.protocol}
+        source = "pooled" if self.pools else "catalog"
 
         def make(output: Path, work: Path) -> None:
             from naturalize.evaluation.data import part_items
@@ -220,10 +274,10 @@ class Stages:
                 protocol=self.study.protocol,
                 seed=self.study.seed,
                 work=work,
-                inputs=self._inputs(f"models/{run}", "split", "catalog"),
+                inputs=self._inputs(f"models/{run}", "split", source),
             )
 
-        needs = (f"train-{run}", "split", "catalog")
+        needs = (f"train-{run}", "split", source)
         return Stage(f"evaluate-{run}", f"evaluations/{run}", needs, settings, make)
 
     def _compare(self) -> Stage:
