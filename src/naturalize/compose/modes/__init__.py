@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -43,7 +44,7 @@ class Mode(Protocol):
 MODES: dict[str, Callable[..., Mode]] = {"paper": Paper}
 
 
-def mode(name: str, **settings: Any) -> Mode:
+def mode(name: str, /, **settings: Any) -> Mode:
     """Return a mode by name.
 
     Raises
@@ -53,7 +54,7 @@ def mode(name: str, **settings: Any) -> Mode:
     """
     if name not in MODES:
         raise unknown("mode", name, sorted(MODES))
-    known = list(getattr(MODES[name], "__dataclass_fields__", settings))
+    known = list(inspect.signature(MODES[name]).parameters)
     for key in settings:
         if key not in known:
             raise SettingsError(

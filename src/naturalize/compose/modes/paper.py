@@ -22,7 +22,7 @@ from naturalize.base.errors import InputError, SettingsError
 from naturalize.compose.columns import ANGLE, CX, CY, SCALE, Columns, Vocabulary
 from naturalize.compose.layout import place_in_turn, turned_size
 from naturalize.compose.materials import Materials
-from naturalize.compose.recipe import Finish
+from naturalize.compose.recipe import Background, Finish
 
 #: The classes that the paper composes.
 WEAK = ("BNE", "MMY", "MY", "PMY", "SNE")
@@ -66,14 +66,23 @@ class Paper:
     def __post_init__(self) -> None:
         for name, low in (("width", 1), ("height", 1), ("red_cells", 0), ("tries", 1)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < low:
-                raise SettingsError(f"paper: {name} must be a whole number of at least {low}")
+            if type(value) is not int or value < low:
+                raise SettingsError(
+                    f"paper: {name} must be a whole number of at least {low}, got {value!r}"
+                )
         if self.turn not in _TURNS:
             raise SettingsError(f"paper: turn must be {', '.join(_TURNS)}, got {self.turn!r}")
-        if len(self.background) != 3 or not all(0 <= c <= 255 for c in self.background):
-            raise SettingsError("paper: background must be three numbers of 0–255")
-        object.__setattr__(self, "background", tuple(float(c) for c in self.background))
+        if type(self.quality) is not int:
+            raise SettingsError(f"paper: quality must be a whole number, got {self.quality!r}")
         Finish(self.finish, self._quality)
+        try:
+            red, green, blue = (float(c) for c in self.background)
+            colour = Background((red, green, blue)).colour
+        except (TypeError, ValueError, SettingsError) as error:
+            raise SettingsError(
+                f"paper: background must be three numbers of 0–255, got {self.background!r}"
+            ) from error
+        object.__setattr__(self, "background", colour)
 
     @property
     def _quality(self) -> int | None:
