@@ -27,11 +27,13 @@ def catalog(
 ) -> None:
     """List and measure images, and audit them: duplicates, conflicts, bad files, confounders.
 
-    \b
-    Examples
-      naturalize catalog PBC_dataset_normal_DIB --scheme pbc11 -o runs/catalog
-      naturalize catalog cells.csv -o runs/catalog
-      naturalize catalog bloodmnist.npz --scheme pbc8 -o runs/catalog
+    **Examples**
+
+    ```
+    naturalize catalog PBC_dataset_normal_DIB --scheme pbc11 -o runs/catalog
+    naturalize catalog cells.csv -o runs/catalog
+    naturalize catalog bloodmnist.npz --scheme pbc8 -o runs/catalog
+    ```
     """
     from naturalize.base.console import say
     from naturalize.dataset.audit import audit, write_audit

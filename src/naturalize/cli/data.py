@@ -25,10 +25,12 @@ def fetch(
     pbc: 17,092 images of peripheral blood cells (Acevedo et al. 2020, CC BY 4.0), from Mendeley
     Data; about 0.3 GB.
 
-    \b
-    Examples
-      naturalize data fetch pbc -o data
-      naturalize catalog data/PBC_dataset_normal_DIB --scheme pbc11 -o runs/catalog
+    **Examples**
+
+    ```
+    naturalize data fetch pbc -o data
+    naturalize catalog data/PBC_dataset_normal_DIB --scheme pbc11 -o runs/catalog
+    ```
     """
     from naturalize.base.errors import unknown
     from naturalize.dataset.fetch import fetch_pbc

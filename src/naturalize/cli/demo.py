@@ -22,9 +22,10 @@ def demo(
 
     **Examples**
 
-    \b
-        naturalize demo
-        naturalize demo -o /tmp/demo --workers 2
+    ```
+    naturalize demo
+    naturalize demo -o /tmp/demo --workers 2
+    ```
     """
     from importlib.resources import as_file, files
 

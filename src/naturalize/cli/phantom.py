@@ -31,11 +31,12 @@ def phantom(
 
     **Examples**
 
-    \b
-        naturalize phantom --per-class 24 -o phantom
-        naturalize phantom --per-class BNE=5,SNE=60 -o two-classes
-        naturalize phantom --per-class 30,BNE=5 --seed 7 -o imbalanced
-        naturalize phantom --per-class 100 --size 180x181 --workers 2 -o small
+    ```
+    naturalize phantom --per-class 24 -o phantom
+    naturalize phantom --per-class BNE=5,SNE=60 -o two-classes
+    naturalize phantom --per-class 30,BNE=5 --seed 7 -o imbalanced
+    naturalize phantom --per-class 100 --size 180x181 --workers 2 -o small
+    ```
     """
     from naturalize.base.console import say
     from naturalize.dataset.phantom import write_phantom

@@ -26,9 +26,10 @@ def predict(
 
     **Examples**
 
-    \b
-        naturalize predict images --model runs/pbc11/models/plain -o predictions.csv
-        naturalize predict a.jpg b.png -m MODEL
+    ```
+    naturalize predict images --model runs/pbc11/models/plain -o predictions.csv
+    naturalize predict a.jpg b.png -m MODEL
+    ```
     """
     from naturalize.base.artifacts import write_bytes
     from naturalize.base.console import say, warn

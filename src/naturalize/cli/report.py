@@ -24,9 +24,10 @@ def report(
 
     **Examples**
 
-    \b
-        naturalize report runs/demo
-        naturalize report runs/pbc11 -o pbc11.html
+    ```
+    naturalize report runs/demo
+    naturalize report runs/pbc11 -o pbc11.html
+    ```
     """
     from naturalize.base.console import say
     from naturalize.report import write_report

@@ -33,10 +33,11 @@ def run(
 
     **Examples**
 
-    \b
-        naturalize run studies/pbc11.yaml --set data.root=PBC_dataset_normal_DIB
-        naturalize run studies/phantom.yaml -o runs/try --until bank
-        naturalize run studies/pbc11.yaml --force report --set engine.workers=4
+    ```
+    naturalize run studies/pbc11.yaml --set data.root=PBC_dataset_normal_DIB
+    naturalize run mine.yaml -o runs/try --until bank
+    naturalize run studies/pbc11.yaml --force report --set engine.workers=4
+    ```
     """
     from naturalize.base.console import say
     from naturalize.study.run import run_study

@@ -22,10 +22,12 @@ def split(
 ) -> None:
     """Divide the images: classes in proportion, groups and duplicates whole, the same every time.
 
-    \b
-    Examples
-      naturalize split runs/catalog -o runs/split
-      naturalize split runs/catalog -o runs/split --fractions 0.8,0,0.2 --conflicts drop
+    **Examples**
+
+    ```
+    naturalize split runs/catalog -o runs/split
+    naturalize split runs/catalog -o runs/split --fractions 0.8,0,0.2 --conflicts drop
+    ```
     """
     from naturalize.base.console import say
     from naturalize.base.errors import SettingsError

@@ -59,10 +59,11 @@ def train(
 
     **Examples**
 
-    \b
-        naturalize train runs/pbc11 --epochs 8 --input-size 192 -o model
-        naturalize train --catalog C --split S --plan P --bank B -o model
-        naturalize train runs/pbc11 --model custom_cnn --set lr=0.002 --set augment.rotate=0 -o m
+    ```
+    naturalize train runs/pbc11 --epochs 8 --input-size 192 -o model
+    naturalize train --catalog C --split S --plan P --bank B -o model
+    naturalize train runs/pbc11 --model custom_cnn --set lr=0.002 --set augment.rotate=0 -o m
+    ```
     """
     from naturalize.base.console import say
     from naturalize.base.errors import SettingsError

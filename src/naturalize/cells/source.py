@@ -1,0 +1,79 @@
+"""What `naturalize segment` may be pointed at: a catalog, a tree of images, or one image."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from naturalize.base.artifacts import is_artifact, read_table
+from naturalize.base.console import warn
+from naturalize.base.errors import InputError
+from naturalize.base.images import IMAGE_SUFFIXES, content_hash, read_bytes
+from naturalize.cells.segment import segment_images
+from naturalize.cells.segmenters import Segmenter
+from naturalize.cells.tables import OUTCOMES
+from naturalize.dataset.catalog import Catalog
+from naturalize.dataset.readers import images_folder
+from naturalize.dataset.readers.walk import walk_images
+
+Items = list[tuple[str, str]]
+
+
+def segment_source(
+    source: str | Path,
+    segmenter: Segmenter,
+    out: str | Path,
+    **options: Any,
+) -> Path:
+    """Segment a catalog, a tree of images or one image; ``options`` as for `segment_images`.
+
+    Raises
+    ------
+    InputError
+        If there is nothing at ``source``, or no image in it.
+    """
+    root, items, inputs = open_source(Path(source))
+    return segment_images(items, root, segmenter, out, inputs=inputs, **options)
+
+
+def open_source(source: Path) -> tuple[Path, Items, dict[str, str]]:
+    """Return the root, ``(image_id, path)`` of each image, and the inputs' fingerprints."""
+    if is_artifact(source, "catalog"):
+        catalog = Catalog.load(source)
+        table = catalog.table
+        ids, paths = table["image_id"].to_pylist(), table["path"].to_pylist()
+        items = list(zip(ids, paths, strict=True))
+        return catalog.root, items, {"catalog": catalog.fingerprint}
+    if source.is_file():
+        if source.suffix.lower() not in IMAGE_SUFFIXES:
+            raise InputError(f"{source}: not an image (known: {', '.join(sorted(IMAGE_SUFFIXES))})")
+        return source.parent, [(content_hash(read_bytes(source)), source.name)], {}
+    if not source.is_dir():
+        raise InputError(f"{source}: no such file or folder; name images or a catalog")
+    root = images_folder(source)
+    walked = walk_images(root)
+    if walked.skipped:
+        warn(f"{len(walked.skipped)} files skipped, the first: {walked.skipped[0]['path']}")
+    if not walked.images:
+        raise InputError(f"{source}: no image in it")
+    return root, [(_id(root / path), path) for path in walked.images], {}
+
+
+def _id(file: Path) -> str:
+    try:
+        return content_hash(read_bytes(file))
+    except InputError:  # an empty file has its outcome in the table, and an id of its own
+        return content_hash(str(file).encode())
+
+
+def summary(out: str | Path) -> list[str]:
+    """Return lines for people: how many cells of each kind, and how the images ended."""
+    rows = read_table(Path(out) / "outcomes.parquet", OUTCOMES).to_pylist()
+    kinds = {"white cells": "n_wbc", "red cells": "n_rbc", "platelets": "n_platelet"}
+    found = ", ".join(
+        f"{sum(row[column] or 0 for row in rows):,} {name}" for name, column in kinds.items()
+    )
+    ends = Counter(row["outcome"] for row in rows)
+    others = ", ".join(f"{n:,} {outcome}" for outcome, n in ends.most_common() if outcome != "ok")
+    return [f"{len(rows):,} images: {found}", *([f"of these {others}"] if others else [])]

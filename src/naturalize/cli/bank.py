@@ -1,0 +1,47 @@
+"""``naturalize bank``: choose the cells that may be composed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def bank(
+    cells: Annotated[Path, typer.Argument(help="What `naturalize segment` wrote.")],
+    catalog: Annotated[Path, typer.Option(help="The catalog of the same images.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the bank to.")],
+    split: Annotated[
+        Path | None, typer.Option(help="A split; cells come from one part of it only.")
+    ] = None,
+    part: Annotated[str, typer.Option(help="The part, where a split is given.")] = "train",
+) -> None:
+    """Choose the cells that may be composed, each rejected one with its reason.
+
+    With a split, only images of its train part give cells: no cell of a test image can get into a
+    training image. OUT/sheet.jpg shows what was accepted.
+
+    **Examples**
+
+    ```
+    naturalize bank runs/cells --catalog runs/catalog --split runs/split -o runs/bank
+    naturalize bank runs/cells --catalog runs/catalog -o runs/bank
+    ```
+    """
+    from naturalize.base.console import say
+    from naturalize.cells.bank import CellBank
+    from naturalize.dataset.catalog import Catalog
+    from naturalize.dataset.split import Split
+
+    found = CellBank.build(
+        cells, Catalog.load(catalog), Split.load(split) if split else None, part=part
+    )
+    found.save(out)
+    for label in found.labels:
+        kept, all_of = (
+            found.cells(label=label, target=True, accepted=which).num_rows for which in (True, None)
+        )
+        say(f"[bold]{label}[/bold] {kept:,} of {all_of:,} target cells accepted")
+    say(f"red cells: {found.cells(kind='rbc').num_rows:,} accepted")
+    say(f"bank: {out}")
