@@ -109,7 +109,7 @@ def test_killed_in_every_stage_it_ends_with_the_same_artifacts(
     command = [sys.executable, "-m", "naturalize", "run", str(file), "-o", str(folder)]
     stages = list(read_json(finished / "study.json")["stages"])
     for stage in stages:
-        assert kill_in(command, stage), f"{stage} ended before it could be killed"
+        kill_in(command, stage)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert manifests(folder) == manifests(finished)
@@ -118,20 +118,23 @@ def test_killed_in_every_stage_it_ends_with_the_same_artifacts(
     )
 
 
-def kill_in(command: list[str], stage: str) -> bool:
-    """Run ``command``, kill its whole process group once ``stage`` has begun; return whether."""
+def kill_in(command: list[str], stage: str) -> None:
+    """Run ``command`` and kill its whole process group once ``stage`` has begun."""
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, "COLUMNS": "200"},
     )  # fmt: skip
     begun = re.compile(rf"^\d+/\d+ {re.escape(stage)}$")
+    said = []
     assert process.stderr is not None
     try:
         for line in process.stderr:
+            said.append(line)
             if begun.match(line.strip()):
                 os.killpg(process.pid, signal.SIGKILL)
-                return process.wait() == -signal.SIGKILL
-        return False
+                break
+        ended = process.wait()
+        assert ended == -signal.SIGKILL, f"{stage}: ended with {ended}: {''.join(said)}"
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
