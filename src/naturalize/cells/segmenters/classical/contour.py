@@ -43,7 +43,7 @@ def star(
     """
     radii = max(4, int(reach))
     rays = cv2.warpPolar(
-        evidence, (radii, angles), centre, radii, cv2.WARP_POLAR_LINEAR | cv2.INTER_LINEAR
+        evidence, (radii, angles), centre, radii, cv2.INTER_LINEAR | cv2.WARP_FILL_OUTLIERS
     )
     # a ring at radius r has r times the pixels of the ring at radius 1
     gain = np.cumsum(rays * (np.arange(radii, dtype=np.float32) + 0.5), axis=1)

@@ -10,26 +10,22 @@ from naturalize.cells.segmenters.classical import red, white
 from naturalize.cells.segmenters.classical.contour import fill
 from naturalize.cells.segmenters.classical.view import View, view
 
-_NUCLEAR = 0.33
-
 
 def find(image: np.ndarray, *, cell_size: float | None = None) -> Segmentation:
     """Return the cells of RGB uint8 (H, W, 3)."""
     seen = view(image)
     fore, _ = red.foreground(seen.depth, seen.noise)
     fore = red.filled(fore)
-    default = min(fore.shape) / 12
-    radius = (
-        cell_size / 2 / seen.scale
-        if cell_size
-        else red.disc_radius(fore & (seen.nuclear < _NUCLEAR), default)
-    )
-    groups = white.seeds(seen, _NUCLEAR, radius)
+    level = white.threshold(seen.azure)
+    default = min(fore.shape) / 9.6
+    if cell_size:
+        radius = cell_size / 2 / seen.scale
+    else:
+        radius = red.disc_radius(fore, seen.azure > 0.15, default)
     disc = np.pi * radius**2
-    large = [g for g in groups if g.area > 0.3 * disc]
-    small = [g for g in groups if g.area <= 0.3 * disc]
+    large = [g for g in white.seeds(seen.azure, level, 0.2 * radius) if g.area > 0.12 * disc]
     whites, taken = _whites(seen, large, fore, radius)
-    platelets = _platelets(seen, small, fore, taken, radius)
+    platelets = _platelets(seen, taken, radius)
     for cell_mask in platelets:
         taken = taken | cell_mask
     reds = _reds(fore & ~taken, radius)
@@ -47,37 +43,40 @@ def _whites(
     seen: View, groups: list[white.Seed], fore: np.ndarray, radius: float
 ) -> tuple[list[Cell], np.ndarray]:
     taken = np.zeros(fore.shape, bool)
+    disc = np.pi * radius**2
     if not groups:
         return [], taken
     sure = np.zeros(fore.shape, bool)
     for group in groups:
         sure |= group.mask
-    far = cv2.distanceTransform((~sure).astype(np.uint8), cv2.DIST_L2, 3)
-    colour = white.red_direction(seen, fore, far < 1.2 * radius)
-    proof = white.evidence(seen, colour, sure)
+    proof = white.evidence(seen, sure, radius)
     cells = []
-    for group in sorted(groups, key=lambda g: -g.area):
-        points, _ = white.outline(seen, group, proof, 2.4 * radius)
+    for group, points in white.outlines(groups, proof, radius):
         inside = fill(points, fore.shape)
-        if not inside.any():
+        if not group.is_white(disc, np.count_nonzero(inside)):
             continue
+        inside = white.refined(inside, proof, radius)
         taken |= inside
-        full = fill(points, seen.shape, seen.scale)
-        nucleus = _upsampled(group.mask, seen)
+        full = _upsampled(inside, seen, 1.2)
+        nucleus = _upsampled(white.nucleus(seen.azure, inside), seen)
         cells.append(Cell.from_mask("wbc", full, score=0.9, nucleus=nucleus))
     return cells, taken
 
 
-def _platelets(
-    seen: View, groups: list[white.Seed], fore: np.ndarray, taken: np.ndarray, radius: float
-) -> list[np.ndarray]:
+def _platelets(seen: View, taken: np.ndarray, radius: float) -> list[np.ndarray]:
+    disc = np.pi * radius**2
     found = []
-    for group in groups:
-        if group.area < 0.02 * np.pi * radius**2 or taken[group.mask].mean() > 0.3:
-            continue
-        grown = cv2.dilate(group.mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        found.append(red.filled(grown) & ~taken)
-    return [mask for mask in found if mask.any()]
+    for group in white.seeds(np.where(taken, 0, seen.azure), 0.15, 1):
+        if 0.025 * disc < group.area < 1.1 * disc:
+            found.append(_grown(group.mask, seen) & ~taken)
+    return found
+
+
+def _grown(core: np.ndarray, seen: View) -> np.ndarray:
+    """Return a platelet with its pale rim: a little wider where the stain fades out."""
+    wide = cv2.dilate(core.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
+    rim = (seen.azure > 0.045) & (seen.depth > 0) & (wide > 0)
+    return red.filled(cv2.dilate(core.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) | rim
 
 
 def _reds(mask: np.ndarray, radius: float) -> list[np.ndarray]:
@@ -91,10 +90,8 @@ def _reds(mask: np.ndarray, radius: float) -> list[np.ndarray]:
     return found
 
 
-def _upsampled(mask: np.ndarray, seen: View) -> np.ndarray:
-    if seen.scale == 1:
-        return mask
-    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.8)
+def _upsampled(mask: np.ndarray, seen: View, smooth: float = 0.8) -> np.ndarray:
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), smooth)
     height, width = seen.shape
     return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
 
@@ -102,7 +99,6 @@ def _upsampled(mask: np.ndarray, seen: View) -> np.ndarray:
 def _cell(kind: str, mask: np.ndarray, seen: View, score: float) -> Cell:
     full = _upsampled(mask, seen)
     if not full.any():
-        full = (
-            cv2.resize(mask.astype(np.uint8), seen.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
-        )
+        size = (seen.shape[1], seen.shape[0])
+        full = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     return Cell.from_mask(kind, full, score=score)

@@ -12,6 +12,9 @@ from naturalize.cells.stain import optical_density
 #: Images whose shorter side is above this are looked at in half resolution.
 _FULL_RESOLUTION_UP_TO = 240
 
+#: Blue density of red cells, as a share of red + green, where none can be measured.
+_USUAL_BLUE = 0.36
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -21,9 +24,8 @@ class View:
     ----------
     density
         Float32 (h, w, 3): optical density against the slide, lightly smoothed.
-    nuclear
-        Float32 (h, w): red + green − blue density. Nuclear (azure, haematoxylin) stains absorb
-        red and green and let blue through; haemoglobin and eosin absorb blue.
+    azure
+        Float32 (h, w): density of nuclear stain, red cells at zero; see :func:`azure`.
     depth
         Float32 (h, w): how far from the slide's colour a pixel is, in density.
     noise
@@ -37,7 +39,7 @@ class View:
     """
 
     density: np.ndarray
-    nuclear: np.ndarray
+    azure: np.ndarray
     depth: np.ndarray
     noise: float
     scale: int
@@ -58,7 +60,7 @@ def view(image: np.ndarray) -> View:
     spread = density[bare].std(axis=0) if bare.any() else np.zeros(3)
     return View(
         density=density,
-        nuclear=density[..., 0] + density[..., 1] - density[..., 2],
+        azure=azure(density),
         depth=np.maximum(density[..., 1], density.mean(axis=2)),
         noise=float(np.clip(spread.mean(), 0.004, 0.04)),
         scale=scale,
@@ -84,6 +86,25 @@ def slide(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     low = int(half.max()) if len(half) else 0
     bare = (green >= max(low, peak - 20)) & (green <= peak + (peak - low) + 8)
     return np.median(image[bare], axis=0).astype(np.float32), bare
+
+
+def azure(density: np.ndarray) -> np.ndarray:
+    """Return the density of nuclear stain, float32 (h, w), of densities (h, w, 3).
+
+    Azure and haematoxylin absorb red and green and let blue through; haemoglobin and eosin absorb
+    blue too. Red + green density less the blue one, weighted so that the image's own red cells
+    come out at zero, one over another as well: a colour deconvolution (Ruifrok & Johnston 2001)
+    with the red cells' vector measured in each image.
+    """
+    both = density[..., 0] + density[..., 1]
+    blue = density[..., 2]
+    share = _USUAL_BLUE
+    for within in (0.25, 0.10, 0.07):
+        red = (both > 0.1) & (np.abs(both - blue / share) < within)
+        if np.count_nonzero(red) < 100:
+            break
+        share = float(np.clip(np.median(blue[red] / both[red]), 0.3, 0.9))
+    return both - blue / share
 
 
 def _drift(density: np.ndarray, bare: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""White cells: found by their nucleus, outlined by what is neither slide nor red cell."""
+"""White cells: found by their nucleus, outlined by the colours that are seen only near nuclei."""
 
 from __future__ import annotations
 
@@ -6,70 +6,248 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 from naturalize.cells.segmenters.classical.contour import fill, star
+from naturalize.cells.segmenters.classical.red import filled
 from naturalize.cells.segmenters.classical.view import View
+
+#: Bins of the colour histogram: depth, azure, red against green.
+_BINS = (16, 20, 16)
+
+
+#: Weight of the usual colours of slide and red cells among those seen far from nuclei.
+_PRIOR = 0.1
+
+#: Azure density that nuclei reach and platelets seldom do.
+_DENSE = 0.6
 
 
 @dataclass(frozen=True, eq=False)
 class Seed:
-    """A group of nuclear lobes at working resolution: mask, centre, area, mean nuclear stain."""
+    """A group of nuclear lobes at working resolution.
+
+    Attributes
+    ----------
+    mask
+        Bool (h, w).
+    area, dense
+        Its pixels, and how many of them are as dense as well-stained nuclei are.
+    unevenness
+        Standard deviation of the azure density, as a share of its mean.
+    """
 
     mask: np.ndarray
-    centre: tuple[float, float]
     area: int
-    stain: float
+    dense: int
+    unevenness: float
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Mean x and y."""
+        rows, columns = np.nonzero(self.mask)
+        return float(columns.mean()), float(rows.mean())
+
+    def is_white(self, disc: float, inside: int) -> bool:
+        """Return whether it is a white cell's nucleus, not a platelet.
+
+        Nuclei are dense, or large, or evenly stained, or have cytoplasm around them; platelets are
+        none of these. The limits are measured on phantoms and PBC's platelet and erythroblast
+        folders.
+
+        Parameters
+        ----------
+        disc
+            Area of a red cell.
+        inside
+            Area of the outline around it.
+        """
+        dense_enough = self.dense > 0.36 * disc
+        large = self.area > 1.1 * disc
+        even = self.area > 0.45 * disc and self.unevenness < 0.255
+        sure_nucleus = self.dense > 0.13 * disc or (
+            self.area > 0.4 * disc and self.unevenness < 0.28
+        )
+        with_cytoplasm = (inside > 1.3 * disc and sure_nucleus) or (
+            inside > 1.9 * disc and self.area > 0.3 * disc
+        )
+        return inside > 0 and (dense_enough or large or even or with_cytoplasm)
 
 
-def seeds(view: View, level: float, radius: float) -> list[Seed]:
-    """Return groups of nuclear pixels, lobes of one cell together; small groups included."""
-    core = (view.nuclear > level).astype(np.uint8)
+def threshold(azure: np.ndarray) -> float:
+    """Return the azure density above which a pixel is nuclear."""
+    return float(np.clip(0.42 * np.quantile(azure, 0.998), 0.15, 0.45))
+
+
+def seeds(azure: np.ndarray, level: float, reach: float) -> list[Seed]:
+    """Return groups of nuclear pixels; lobes up to 2 × ``reach`` pixels apart are one group."""
+    core = (azure > level).astype(np.uint8)
     core = cv2.morphologyEx(core, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-    reach = max(1, round(0.22 * radius))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    joined = cv2.morphologyEx(core, cv2.MORPH_CLOSE, disc)
-    n, labels, stats, centres = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    size = 2 * max(1, round(reach)) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    joined = cv2.dilate(core, disc)
+    n, labels = cv2.connectedComponents(joined, connectivity=8)
+    labels[core == 0] = 0
     found = []
-    for k in range(1, n):
-        mask = (labels == k) & (core > 0)
-        area = int(np.count_nonzero(mask))
-        if area >= 8:
-            centre = (float(centres[k][0]), float(centres[k][1]))
-            found.append(Seed(mask, centre, area, float(view.nuclear[mask].mean())))
+    for k, window in enumerate(ndimage.find_objects(labels, n - 1), start=1):
+        if window is None:
+            continue
+        part = labels[window] == k
+        area = int(np.count_nonzero(part))
+        if area < 6:
+            continue
+        mask = np.zeros(azure.shape, bool)
+        mask[window] = part
+        found.append(_seed(mask, azure))
     return found
 
 
-def red_direction(view: View, foreground: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """Return the mean density (3,) of red cells: foreground away from nuclei.
+def _seed(mask: np.ndarray, azure: np.ndarray) -> Seed:
+    values = azure[mask]
+    unevenness = float(values.std() / max(float(values.mean()), 1e-6))
+    return Seed(mask, len(values), int(np.count_nonzero(values > _DENSE)), unevenness)
 
-    Where too little is seen, the colour of an eosinophilic disc is taken.
+
+def evidence(view: View, sure: np.ndarray, radius: float) -> np.ndarray:
+    """Return where white cells may be, float32 (h, w): above 0 for, below 0 against.
+
+    The log ratio of how often a colour is seen near nuclei and far from them (histogram back
+    projection, after Swain & Ballard, IJCV 7:11, 1991): cytoplasm is seen only near nuclei, red
+    cells and slide everywhere. Needs no model of any stain.
     """
-    away = foreground & ~near & (view.nuclear < 0.3)
-    if np.count_nonzero(away) < 150:
-        return np.array([0.10, 0.17, 0.12], np.float32)
-    return np.median(view.density[away], axis=0).astype(np.float32)
+    distance = cv2.distanceTransform((~sure).astype(np.uint8), cv2.DIST_L2, 3)
+    near = (distance > 0) & (distance < 0.7 * radius)
+    far = distance > 1.7 * radius
+    if np.count_nonzero(far) < 0.1 * far.size:
+        far = distance > max(1.0 * radius, np.quantile(distance, 0.8))
+    index = _bins(view)
+    seen_near = _histogram(index, near)
+    seen_far = (1 - _PRIOR) * _histogram(index, far) + _PRIOR * _usual()
+    ratio = np.log((seen_near + 2e-6) / (seen_far + 2e-6))
+    score = np.clip(0.5 * ratio.ravel()[index] - 0.25, -1, 1).astype(np.float32)
+    # slide is slide, also where a halo or a smear gives it a rare colour
+    bare = np.exp(-((np.linalg.norm(view.density, axis=2) / (3 * view.noise + 0.01)) ** 2))
+    score = np.where(view.depth < -view.noise, -1, score - 0.9 * bare)
+    score = cv2.GaussianBlur(score.astype(np.float32), (0, 0), 0.8)
+    return np.where(sure, np.float32(1), score)
 
 
-def evidence(view: View, red: np.ndarray, sure: np.ndarray) -> np.ndarray:
-    """Return where a white cell may be: above 0 where a pixel is neither slide nor red cell.
+def _bins(view: View) -> np.ndarray:
+    """Return for each pixel its bin in the histogram."""
+    red, green = view.density[..., 0], view.density[..., 1]
+    axes = (
+        (np.arcsinh(view.depth / 0.05), -0.5, 4.0),
+        (np.arcsinh(view.azure / 0.04), -2.5, 4.0),
+        (np.arcsinh((red - 0.67 * green) / 0.04), -2.5, 2.5),
+    )
+    index = np.zeros(red.shape, np.int32)
+    for (values, low, high), n in zip(axes, _BINS, strict=True):
+        step = ((values - low) * (n / (high - low))).astype(np.int32)
+        index = index * n + np.clip(step, 0, n - 1)
+    return index
 
-    Slide, pale and dark parts of red cells lie on a line in density space (more or less of one
-    pigment); the distance from that line speaks for a white cell.
+
+def _histogram(index: np.ndarray, where: np.ndarray) -> np.ndarray:
+    counts = np.bincount(index[where], minlength=int(np.prod(_BINS))).astype(np.float32)
+    smooth = ndimage.gaussian_filter(counts.reshape(_BINS), 0.8, mode="nearest")
+    return smooth / max(float(smooth.sum()), 1.0)
+
+
+def _usual() -> np.ndarray:
+    """Return the colours of slide and red cells as they usually are: little azure, any depth."""
+    depth, azure, tint = (np.arange(n, dtype=np.float32) for n in _BINS)
+    pale = np.where(depth < 11, 1.0, 0.0)
+    # bin of zero: 2.5/6.5 of the azure axis, the middle of the tint axis
+    no_azure = np.exp(-0.5 * ((azure - 2.5 / 6.5 * len(azure) + 0.5) / 1.2) ** 2)
+    no_tint = np.exp(-0.5 * ((tint - len(tint) / 2 + 0.5) / 1.5) ** 2)
+    usual = pale[:, None, None] * no_azure[:, None] * no_tint
+    return (usual / usual.sum()).astype(np.float32)
+
+
+def outlines(groups: list[Seed], proof: np.ndarray, radius: float) -> list[tuple[Seed, np.ndarray]]:
+    """Return the white cells: their nuclei, and their outlines (n, 2) in working pixels.
+
+    Groups of lobes that lie in one outline, and are together no larger than a cell, are one cell.
     """
-    unit = red / max(float(np.linalg.norm(red)), 1e-6)
-    along = view.density @ unit
-    off = view.density - along[..., None] * unit
-    distance = np.linalg.norm(off, axis=2)
-    tolerance = 2.2 * view.noise + 0.10 * np.clip(along, 0, 0.4)
-    score = np.clip((distance - tolerance) / (1.5 * view.noise + 0.02), -1, 1)
-    return np.where(sure, 1.5, score).astype(np.float32)
+    groups = sorted(groups, key=lambda group: -group.area)
+    found: list[tuple[Seed, np.ndarray]] = []
+    while groups:
+        seed, *groups = groups
+        others = [*(done for done, _ in found), *groups]
+        points = _outline(seed, others, proof, radius)
+        inside = fill(points, proof.shape)
+        parts = [g for g in groups if _is_part(g, seed, inside, radius)]
+        if parts:
+            seed = _merged([seed, *parts])
+            groups, others = (
+                [g for g in many if all(g is not part for part in parts)]
+                for many in (groups, others)
+            )
+            points = _outline(seed, others, proof, radius)
+        found.append((seed, points))
+    return found
 
 
-def outline(view: View, seed: Seed, proof: np.ndarray, reach: float) -> tuple[np.ndarray, float]:
-    """Return the outline (n, 2) of the white cell of ``seed``, in working pixels."""
-    points, total = star(proof, seed.centre, reach, stiffness=2)
+def refined(inside: np.ndarray, proof: np.ndarray, radius: float) -> np.ndarray:
+    """Return the cell, bool (h, w): what speaks for it inside its outline, thin appendages cut off.
+
+    The outline bridges notches between neighbours; this lets them out again.
+    """
+    size = 2 * max(1, round(0.14 * radius)) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    kept = filled(inside & (proof > 0)).astype(np.uint8)
+    kept = cv2.morphologyEx(kept, cv2.MORPH_OPEN, disc)
+    n, labels, stats, _ = cv2.connectedComponentsWithStats(kept, connectivity=4)
+    if n < 2:
+        return inside
+    largest = 1 + int(stats[1:n, cv2.CC_STAT_AREA].argmax())
+    mask = filled(labels == largest)
+    return mask if np.count_nonzero(mask) > 0.6 * np.count_nonzero(inside) else inside
+
+
+def _is_part(lobe: Seed, seed: Seed, inside: np.ndarray, radius: float) -> bool:
+    """Return whether a lobe belongs to the cell of another seed."""
+    if inside[lobe.mask].mean() < 0.5:
+        return False
+    rows, columns = np.nonzero(lobe.mask | seed.mask)
+    extent = max(np.ptp(rows), np.ptp(columns))
+    return extent < 2.9 * radius and lobe.area < 0.85 * np.pi * radius**2
+
+
+def _merged(parts: list[Seed]) -> Seed:
+    mask = np.logical_or.reduce([part.mask for part in parts])
+    first = parts[0]
+    dense = sum(part.dense for part in parts)
+    return Seed(mask, sum(part.area for part in parts), dense, first.unevenness)
+
+
+def _outline(seed: Seed, others: list[Seed], proof: np.ndarray, radius: float) -> np.ndarray:
+    full = [other for other in others if other.area >= 0.5 * seed.area]
+    if full:
+        # what is nearer to another nucleus is another cell's
+        theirs = np.logical_or.reduce([other.mask for other in full])
+        to_them, to_it = (
+            cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
+            for mask in (theirs, seed.mask)
+        )
+        rivals = np.where(to_them < to_it, np.float32(-1), proof)
+    reach = 3.2 * radius
+    points = star(proof, seed.centre, reach, stiffness=2)[0]
     inside = fill(points, proof.shape)
     if inside.any():
         rows, columns = np.nonzero(inside)
-        points, total = star(proof, (float(columns.mean()), float(rows.mean())), reach, stiffness=2)
-    return points, total
+        points = star(proof, (float(columns.mean()), float(rows.mean())), reach, stiffness=2)[0]
+    if full and any(not _is_part(other, seed, inside, radius) for other in full):
+        points = star(rivals, seed.centre, reach, stiffness=2)[0]
+    return points
+
+
+def nucleus(azure: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Return the nucleus of a cell, bool (h, w): its denser part, by Otsu's threshold."""
+    values = azure[inside]
+    top = max(float(np.quantile(values, 0.98)), 1e-3)
+    scaled = np.clip(values / top * 255, 0, 255).astype(np.uint8)
+    level = cv2.threshold(scaled, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0] / 255 * top
+    mask = ((azure > level) & inside).astype(np.uint8)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    return cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
