@@ -69,10 +69,11 @@ def _best_cycle(gain: np.ndarray, stiffness: int) -> np.ndarray:
     best = turns[0].copy()
     offsets = np.arange(-stiffness, stiffness + 1)
     padded = np.full(radii + 2 * stiffness, -np.inf, np.float32)
+    # a view: it shows what is written into `padded`
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * stiffness + 1)
     index = np.arange(radii)
     for k in range(1, len(turns)):
         padded[stiffness : stiffness + radii] = best
-        windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * stiffness + 1)
         choice = windows.argmax(axis=1)
         back[k] = index + offsets[choice]
         best = windows[index, choice] + turns[k]

@@ -53,7 +53,7 @@ def _whites(
     cells = []
     for group, points in white.outlines(groups, proof, radius):
         inside = fill(points, fore.shape)
-        if not group.is_white(disc, np.count_nonzero(inside)):
+        if not group.is_white(disc, int(np.count_nonzero(inside))):
             continue
         inside = white.refined(inside, proof, radius)
         taken |= inside

@@ -38,12 +38,12 @@ def disc_radius(fore: np.ndarray, nuclear: np.ndarray, default: float) -> float:
     nuclear
         Bool (h, w): nuclei and platelets.
     default
-        What is likely, from the size of the image; the result is 0.45 to 2.5 times as much.
+        What is likely, from the size of the image; the result is 0.55 to 2.2 times as much.
     """
-    low, high = 0.4 * default, 2.2 * default
+    low, high = 0.55 * default, 2.2 * default
     n, labels, stats, _ = cv2.connectedComponentsWithStats(fore.astype(np.uint8), connectivity=4)
     azure = np.bincount(labels[nuclear], minlength=n) > 5
-    alone = [_if_round(*stats[k], fore.shape) for k in range(1, n) if not azure[k]]
+    alone = [_if_round(stats[k], fore.shape) for k in range(1, n) if not azure[k]]
     distance = _depth_inside(fore, int(default))
     side = 2 * int(0.55 * default) + 1
     peak = (distance >= cv2.dilate(distance, np.ones((side, side)))) & (distance > low)
@@ -66,12 +66,13 @@ def _depth_inside(mask: np.ndarray, border: int) -> np.ndarray:
     return distance[border:-border, border:-border]
 
 
-def _if_round(x: int, y: int, w: int, h: int, area: int, shape: tuple[int, int]) -> float:
+def _if_round(stats: np.ndarray, shape: tuple[int, ...]) -> float:
     """Return the radius of a round component that the image's edge does not cut, else 0."""
+    x, y, w, h, area = (int(value) for value in stats)
     cut = x == 0 or y == 0 or x + w == shape[1] or y + h == shape[0]
     # a disc fills π/4 of its box
     is_round = 0.7 < w / h < 1.43 and 0.70 < area / (w * h) < 0.86
-    return float(area / np.pi) ** 0.5 if is_round and not cut else 0.0
+    return float((area / np.pi) ** 0.5) if is_round and not cut else 0.0
 
 
 def discs(mask: np.ndarray, radius: float) -> np.ndarray:
@@ -90,6 +91,8 @@ def discs(mask: np.ndarray, radius: float) -> np.ndarray:
     from skimage.segmentation import watershed
 
     distance = cv2.GaussianBlur(_depth_inside(mask, int(radius)), (0, 0), 1.5)
-    peaks = h_maxima(distance, 0.06 * radius) > 0
-    markers = cv2.connectedComponents((peaks & mask).astype(np.uint8))[1]
+    # maxima of so smooth a map are found as well on every other pixel, in a quarter of the time
+    peaks = (h_maxima(distance[::2, ::2], 0.06 * radius) > 0) & mask[::2, ::2]
+    markers = np.zeros(mask.shape, np.int32)
+    markers[::2, ::2] = cv2.connectedComponents(peaks.astype(np.uint8))[1]
     return watershed(-distance, markers, mask=mask)

@@ -81,8 +81,8 @@ def threshold(azure: np.ndarray) -> float:
 
 def seeds(azure: np.ndarray, level: float, reach: float) -> list[Seed]:
     """Return groups of nuclear pixels; lobes up to 2 × ``reach`` pixels apart are one group."""
-    core = (azure > level).astype(np.uint8)
-    core = cv2.morphologyEx(core, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    above = (azure > level).astype(np.uint8)
+    core = cv2.morphologyEx(above, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     size = 2 * max(1, round(reach)) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     joined = cv2.dilate(core, disc)
@@ -195,8 +195,8 @@ def refined(inside: np.ndarray, proof: np.ndarray, radius: float) -> np.ndarray:
     """
     size = 2 * max(1, round(0.14 * radius)) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    kept = filled(inside & (proof > 0)).astype(np.uint8)
-    kept = cv2.morphologyEx(kept, cv2.MORPH_OPEN, disc)
+    for_it = filled(inside & (proof > 0)).astype(np.uint8)
+    kept = cv2.morphologyEx(for_it, cv2.MORPH_OPEN, disc)
     n, labels, stats, _ = cv2.connectedComponentsWithStats(kept, connectivity=4)
     if n < 2:
         return inside
@@ -211,7 +211,7 @@ def _is_part(lobe: Seed, seed: Seed, inside: np.ndarray, radius: float) -> bool:
         return False
     rows, columns = np.nonzero(lobe.mask | seed.mask)
     extent = max(np.ptp(rows), np.ptp(columns))
-    return extent < 2.9 * radius and lobe.area < 0.85 * np.pi * radius**2
+    return bool(extent < 2.9 * radius) and lobe.area < 0.85 * np.pi * radius**2
 
 
 def _merged(parts: list[Seed]) -> Seed:
@@ -232,14 +232,25 @@ def _outline(seed: Seed, others: list[Seed], proof: np.ndarray, radius: float) -
         )
         rivals = np.where(to_them < to_it, np.float32(-1), proof)
     reach = 3.2 * radius
-    points = star(proof, seed.centre, reach, stiffness=2)[0]
+    points, inside = _recentred(seed.centre, proof, reach)
+    span = np.linalg.norm(points - points.mean(axis=0), axis=1)
+    if (span > 0.9 * reach).mean() > 0.15:  # the cell is larger than it could be
+        points, inside = _recentred(seed.centre, proof, 1.8 * reach)
+    if full and any(not _is_part(other, seed, inside, radius) for other in full):
+        points = star(rivals, seed.centre, reach, stiffness=2)[0]
+    return points
+
+
+def _recentred(
+    centre: tuple[float, float], proof: np.ndarray, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return outline and inside of a cell, drawn a second time from its own middle."""
+    points = star(proof, centre, reach, stiffness=2)[0]
     inside = fill(points, proof.shape)
     if inside.any():
         rows, columns = np.nonzero(inside)
         points = star(proof, (float(columns.mean()), float(rows.mean())), reach, stiffness=2)[0]
-    if full and any(not _is_part(other, seed, inside, radius) for other in full):
-        points = star(rivals, seed.centre, reach, stiffness=2)[0]
-    return points
+    return points, inside
 
 
 def nucleus(azure: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -248,6 +259,6 @@ def nucleus(azure: np.ndarray, inside: np.ndarray) -> np.ndarray:
     top = max(float(np.quantile(values, 0.98)), 1e-3)
     scaled = np.clip(values / top * 255, 0, 255).astype(np.uint8)
     level = cv2.threshold(scaled, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0] / 255 * top
-    mask = ((azure > level) & inside).astype(np.uint8)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-    return cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
+    dense = ((azure > level) & inside).astype(np.uint8)
+    opened = cv2.morphologyEx(dense, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    return cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
