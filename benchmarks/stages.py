@@ -1,7 +1,7 @@
 """Time and peak memory of every stage of a study, on 500 and on 2,000 images.
 
-Times are multiples of a reference measured in the same run: decoding all the images once with Pillow,
-in one process. Memory is flat if the two columns of megabytes are alike.
+Times are multiples of a reference measured in the same run: decoding all the images once with
+Pillow, in one process. Memory is flat if the two columns of megabytes are alike.
 
     python -m benchmarks.stages [--images ../shared/data/pbc] [--sizes 500 2000]
 """

@@ -105,7 +105,7 @@ def test_killed_in_every_stage_it_ends_with_the_same_artifacts(
     finished: Path, tmp_path: Path
 ) -> None:
     file, folder = tmp_path / "small.yaml", tmp_path / "killed"
-    file.write_text(yaml.safe_dump(STUDY))
+    file.write_text(yaml.safe_dump(STUDY, sort_keys=False))
     command = [sys.executable, "-m", "naturalize", "run", str(file), "-o", str(folder)]
     stages = list(read_json(finished / "study.json")["stages"])
     for stage in stages:
