@@ -35,16 +35,22 @@ def progress_bar() -> Progress:
     )
 
 
-def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Yield ``items``, showing a bar headed ``what``; off a terminal, a line each 30 seconds."""
+def track(
+    items: Iterable[T], what: str, total: int | None = None, *, step: int = 1
+) -> Iterator[T]:
+    """Yield ``items``, showing a bar headed ``what``; off a terminal, a line each 30 seconds.
+
+    ``total`` counts in the same units as ``step``, which is what one item moves the bar by.
+    """
     if total is None and isinstance(items, Sized):
-        total = len(items)
+        total = len(items) * step
     said = time.monotonic()
     with progress_bar() as bar:
         task = bar.add_task(what, total=total, note="")
-        for done, item in enumerate(items, start=1):
+        for number, item in enumerate(items, start=1):
             yield item
-            bar.advance(task)
+            done = number * step if total is None else min(number * step, total)
+            bar.update(task, completed=done)
             if bar.disable and time.monotonic() - said > 30:
                 said = time.monotonic()
                 console.print(f"{what}: {done}/{total or '?'}")

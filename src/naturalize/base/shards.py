@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from naturalize.base.artifacts import read_table, write_bytes, write_table
-from naturalize.base.console import progress_bar
+from naturalize.base.console import track
 from naturalize.base.errors import ArtifactError
 
 T = TypeVar("T")
@@ -52,17 +52,15 @@ def resumable_rows(
     """
     _claim(work, key, len(items), piece)
     tables = []
-    with progress_bar() as bar:
-        task = bar.add_task(what, total=len(items), note="")
-        for start in range(0, len(items), piece):
-            part = items[start : start + piece]
-            file = work / f"piece-{start:08d}.parquet"
-            table = _finished(file, schema)
-            if table is None:
-                table = pa.Table.from_pylist(list(compute(part)), schema=schema)
-                write_table(file, table)
-            tables.append(table)
-            bar.advance(task, len(part))
+    starts = range(0, len(items), piece)
+    for start in track(starts, what, step=piece, total=len(items)):
+        part = items[start : start + piece]
+        file = work / f"piece-{start:08d}.parquet"
+        table = _finished(file, schema)
+        if table is None:
+            table = pa.Table.from_pylist(list(compute(part)), schema=schema)
+            write_table(file, table)
+        tables.append(table)
     return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
