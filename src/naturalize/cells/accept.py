@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 import pyarrow as pa
 
-from naturalize.cells.runlength import decode
 from naturalize.cells.tables import BANK
 from naturalize.dataset.catalog import Catalog
 
@@ -21,9 +21,16 @@ CROWDED = "several nucleated cells in the image"
 NOT_TARGET = "not the cell its image is labelled for"
 UNCERTAIN = "low score"
 SMALL, LARGE = "too small for its kind", "too large for its kind"
-RAGGED = "ragged outline"
+RAGGED, JOINED = "ragged outline", "two cells in one outline"
+HIDDEN = "overlaps its neighbours"
 BLURRED = "out of focus"
 PALE = "mostly background"
+
+#: Least share of its convex hull that an acceptable cell fills.
+_SOLID = {"wbc": 0.93, "rbc": 0.95, "platelet": 0.85}
+
+#: Largest share of its outline that may lie against other cells: what is under them is not seen.
+_CONTACT = {"wbc": 0.8, "rbc": 0.12, "platelet": 0.35}
 
 #: A share of the central cell's area from which another white cell makes the label ambiguous.
 _RIVAL = 0.35
@@ -45,10 +52,10 @@ def judge(cells: pa.Table, catalog: Catalog, labels: Mapping[str, str]) -> pa.Ta
     facts = {
         name: np.asarray(cells[name].to_pylist())
         for name in ("image_id", "kind", "x0", "y0", "x1", "y1", "area", "touches_border",
-                     "focus", "od_g", "score")
+                     "focus", "od_g", "score", "solidity", "waist", "contact")
     }  # fmt: skip
     target, crowded = _targets(facts, sizes, labels)
-    reasons = _reasons(facts, _solidity(cells), target, crowded)
+    reasons = _reasons(facts, target, crowded)
     named = [
         labels[i] if is_it else None for i, is_it in zip(facts["image_id"], target, strict=True)
     ]
@@ -61,7 +68,7 @@ def judge(cells: pa.Table, catalog: Catalog, labels: Mapping[str, str]) -> pa.Ta
     table = cells
     for name, column in added.items():
         table = table.append_column(name, column)
-    return table.cast(BANK)
+    return table.select(BANK.names).cast(BANK)
 
 
 def _sizes(catalog: Catalog) -> dict[str, tuple[int, int]]:
@@ -101,52 +108,46 @@ def _targets(
     return target, crowded
 
 
-def _solidity(cells: pa.Table) -> np.ndarray:
-    """Return for each cell the share of its convex hull that it fills."""
-    import cv2
-
-    boxes = np.stack([cells[name].to_numpy() for name in ("x0", "y0", "x1", "y1")], axis=1)
-    solidity = np.zeros(len(boxes))
-    for i, runs in enumerate(cells["mask"].to_pylist()):
-        x0, y0, x1, y1 = boxes[i]
-        mask = decode(np.asarray(runs), (int(y1 - y0), int(x1 - x0)))
-        points = cv2.findNonZero(mask.astype(np.uint8))
-        # the hull of pixel centres misses about half a pixel all round
-        hull = cv2.convexHull(points)
-        area = cv2.contourArea(hull) + cv2.arcLength(hull, True) / 2 + 1
-        solidity[i] = len(points) / area
-    return solidity
-
-
 def _reasons(
     facts: Mapping[str, np.ndarray],
-    solidity: np.ndarray,
     target: np.ndarray,
     crowded: np.ndarray,
 ) -> list[str | None]:
+    """Return why each cell may not be composed, ``None`` where it may."""
     reasons = np.full(len(target), None, object)
-    for kind in ("wbc", "rbc", "platelet"):
-        of_kind = facts["kind"] == kind
-        whole = of_kind & ~facts["touches_border"].astype(bool)
+    border = facts["touches_border"].astype(bool)
+    for kind, of_target in product(("wbc", "rbc", "platelet"), (True, False)):
+        group = (facts["kind"] == kind) & (target == of_target)
+        # ranges of sizes come from whole cells; an image's own platelet is larger than stray ones
+        whole = group & ~border
         if not whole.any():
-            reasons[of_kind] = BORDER
+            reasons[group] = BORDER
             continue
         low, high = _robust_range(facts["area"][whole])
         sharp = np.median(facts["focus"][whole])
         density = np.median(facts["od_g"][whole])
         checks = [
-            (facts["touches_border"].astype(bool), BORDER),
-            (target & crowded, CROWDED),
-            ((kind == "wbc") & ~target, NOT_TARGET),
+            (border, BORDER),
+            (crowded, CROWDED),
+            (np.full(len(target), kind == "wbc" and not of_target), NOT_TARGET),
             (facts["score"] < 0.5, UNCERTAIN),
             (facts["area"] < low, SMALL),
             (facts["area"] > high, LARGE),
-            (solidity < {"wbc": 0.88, "rbc": 0.9, "platelet": 0.75}[kind], RAGGED),
+            (facts["waist"].astype(bool), JOINED),
+            # two discs that overlap by half: larger than one, and not quite convex
+            (
+                (kind == "rbc")
+                & (facts["area"] > 1.2 * np.median(facts["area"][whole]))
+                & (facts["solidity"] < 0.97),
+                JOINED,
+            ),
+            (facts["solidity"] < _SOLID[kind], RAGGED),
+            (facts["contact"] > _CONTACT[kind], HIDDEN),
             (facts["od_g"] < 0.35 * density, PALE),
             (facts["focus"] < 0.15 * sharp, BLURRED),
         ]
         for failed, reason in reversed(checks):
-            reasons[of_kind & failed] = reason
+            reasons[group & failed] = reason
     return reasons.tolist()
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from naturalize.cells.runlength import encode
 from naturalize.cells.segmentation import KINDS, Cell, Segmentation
+from naturalize.cells.shape import contact, has_waist, solidity
 from naturalize.cells.stain import focus, mean_density
 
 _CELL = [
@@ -24,6 +25,9 @@ _CELL = [
     ("mask", pa.list_(pa.uint32())),
     ("nucleus", pa.list_(pa.uint32())),
     ("touches_border", pa.bool_()),
+    ("solidity", pa.float32()),
+    ("waist", pa.bool_()),
+    ("contact", pa.float32()),
     ("focus", pa.float32()),
     ("od_r", pa.float32()),
     ("od_g", pa.float32()),
@@ -52,10 +56,13 @@ OUTCOMES = pa.schema(
 #: One row an image, its cells inside: what is kept while segmentation is under way.
 IMAGES = pa.schema([*OUTCOMES, ("cells", pa.list_(pa.struct(_CELL)))])
 
+#: Measures of shape by which the bank judges; it does not keep them.
+_SHAPE = ("solidity", "waist", "contact")
+
 #: Columns of ``cells.parquet`` of a ``bank`` artifact.
 BANK = pa.schema(
     [
-        *_CELL,
+        *((name, kind) for name, kind in _CELL if name not in _SHAPE),
         ("label", pa.string()),
         ("target", pa.bool_()),
         ("accepted", pa.bool_()),
@@ -81,7 +88,10 @@ def image_row(
     image_id: str, path: str, image: np.ndarray, segmentation: Segmentation
 ) -> dict[str, Any]:
     """Return the ``IMAGES`` row of a segmented image, RGB uint8 (H, W, 3)."""
-    covered = segmentation.label_image() > 0
+    layers = np.zeros(segmentation.shape, np.int32)
+    for cell in segmentation.cells:
+        x0, y0, x1, y1 = cell.box
+        layers[y0:y1, x0:x1] += cell.mask
     red, green, blue = segmentation.background
     return {
         "image_id": image_id,
@@ -91,9 +101,14 @@ def image_row(
         "background_r": red,
         "background_g": green,
         "background_b": blue,
-        "background_share": float(1 - covered.mean()),
+        "background_share": float((layers == 0).mean()),
         "cells": [
-            cell_row(f"{image_id}-{number}", image_id, path, image, cell, segmentation.background)
+            {
+                **cell_row(
+                    f"{image_id}-{number}", image_id, path, image, cell, segmentation.background
+                ),
+                "contact": contact(cell.mask, cell.box, layers),
+            }
             for number, cell in enumerate(segmentation.cells)
         ],
     }
@@ -113,7 +128,10 @@ def cell_row(
     cell: Cell,
     background: tuple[float, float, float],
 ) -> dict[str, Any]:
-    """Return the ``CELLS`` row of a cell of RGB uint8 (H, W, 3), with its measures."""
+    """Return the ``CELLS`` row of a cell of RGB uint8 (H, W, 3), with the measures of its own.
+
+    ``contact`` is 0: it depends on the other cells of the image.
+    """
     x0, y0, x1, y1 = cell.box
     part = image[y0:y1, x0:x1]
     red, green, blue = mean_density(part, cell.mask, background)
@@ -131,6 +149,9 @@ def cell_row(
         "mask": encode(cell.mask),
         "nucleus": None if nucleus is None else encode(nucleus),
         "touches_border": cell.touches(image.shape[:2]),
+        "solidity": solidity(cell.mask),
+        "waist": has_waist(cell.mask),
+        "contact": 0.0,
         "focus": focus(part, cell.mask),
         "od_r": red,
         "od_g": green,

@@ -55,7 +55,7 @@ def _whites(
         inside = fill(points, fore.shape)
         if not group.is_white(disc, int(np.count_nonzero(inside))):
             continue
-        inside = white.refined(inside, proof, radius)
+        inside = white.refined(inside, np.where(_tinted(seen), proof, -1), radius)
         taken |= inside
         full = _upsampled(inside, seen, 1.2)
         nucleus = _upsampled(white.nucleus(seen.azure, inside), seen)
@@ -68,15 +68,29 @@ def _platelets(seen: View, taken: np.ndarray, radius: float) -> list[np.ndarray]
     found = []
     for group in white.seeds(np.where(taken, 0, seen.azure), 0.15, 1):
         if 0.025 * disc < group.area < 1.1 * disc:
-            found.append(_grown(group.mask, seen) & ~taken)
+            mask = _grown(group.mask, seen) & ~taken
+            if mask.any() and not _is_sliver(mask, taken):
+                found.append(mask)
     return found
 
 
 def _grown(core: np.ndarray, seen: View) -> np.ndarray:
     """Return a platelet with its pale rim: a little wider where the stain fades out."""
     wide = cv2.dilate(core.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
-    rim = (seen.azure > 0.045) & (seen.depth > 0) & (wide > 0)
+    rim = (seen.azure > 0.045) & _tinted(seen) & (wide > 0)
     return red.filled(cv2.dilate(core.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) | rim
+
+
+def _tinted(seen: View) -> np.ndarray:
+    """Return where there is something, not slide nor the bright halo of an edge."""
+    return seen.depth > 0.02 + seen.noise
+
+
+def _is_sliver(mask: np.ndarray, taken: np.ndarray) -> bool:
+    """Return whether a mask is a narrow strip along a white cell: its rim, no platelet."""
+    (_, sides, _) = cv2.minAreaRect(cv2.findNonZero(mask.astype(np.uint8)))
+    edge = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return min(sides) < 0.5 * max(sides) and bool((edge & taken).any())
 
 
 def _reds(mask: np.ndarray, radius: float) -> list[np.ndarray]:

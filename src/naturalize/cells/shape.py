@@ -1,0 +1,66 @@
+"""Shape of a cell's mask: how convex it is, whether two cells are in it, how much it is hidden."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+#: Shares of the greatest depth at which a mask is looked at for pieces.
+_DEPTHS = (0.4, 0.55, 0.7, 0.85)
+
+
+def solidity(mask: np.ndarray) -> float:
+    """Return the share of its convex hull that a bool (h, w) mask fills, 0–1.
+
+    Hulls go through the outermost pixels' middles; half a pixel all round is added to them
+    (Pick's theorem), so that a filled rectangle gives 1.
+    """
+    points = cv2.findNonZero(mask.astype(np.uint8))
+    hull = cv2.convexHull(points)
+    area = float(cv2.contourArea(hull)) + float(cv2.arcLength(hull, True)) / 2 + 1
+    return min(1.0, len(points) / area)
+
+
+def has_waist(mask: np.ndarray) -> bool:
+    """Return whether a bool (h, w) mask falls apart as more and more of its rim is taken off.
+
+    Two cells in one outline leave two sizeable pieces; one cell, oval or with a thin appendage,
+    leaves one.
+    """
+    inside = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)
+    smooth = cv2.GaussianBlur(inside, (0, 0), 1)
+    for depth in _DEPTHS:
+        core = (smooth > depth * smooth.max()).astype(np.uint8)
+        n, _, stats, _ = cv2.connectedComponentsWithStats(core)
+        sizes = sorted(stats[1:n, cv2.CC_STAT_AREA].tolist())
+        # the deeper one looks, the smaller what is left of a cell
+        if n > 2 and sizes[-2] > 0.075 * (1 - depth) * int(np.count_nonzero(mask)):
+            return True
+    return False
+
+
+def contact(mask: np.ndarray, box: tuple[int, int, int, int], others: np.ndarray) -> float:
+    """Return the share of a cell's outline that lies against or under other cells, 0–1.
+
+    Parameters
+    ----------
+    mask, box
+        The cell: bool (h, w), and ``x0, y0, x1, y1`` in the image.
+    others
+        Int (H, W): how many cells cover each pixel of the image, this one counted.
+    """
+    x0, y0, x1, y1 = box
+    height, width = others.shape
+    wide = cv2.dilate(np.pad(mask, 2).astype(np.uint8), np.ones((5, 5), np.uint8))
+    padded = np.pad(mask, 2)
+    ring = (wide > 0) & ~padded
+    left, top, right, bottom = (
+        max(x0 - 2, 0),
+        max(y0 - 2, 0),
+        min(x1 + 2, width),
+        min(y1 + 2, height),
+    )
+    ring = ring[top - y0 + 2 : bottom - y0 + 2, left - x0 + 2 : right - x0 + 2]
+    covered = others[top:bottom, left:right] > 0
+    n = int(np.count_nonzero(ring))
+    return int(np.count_nonzero(ring & covered)) / max(1, n)

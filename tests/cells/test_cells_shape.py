@@ -1,0 +1,168 @@
+"""Shape measures on figures whose answer is known, and the reasons that follow from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.measure import label, regionprops
+
+from naturalize.cells import accept
+from naturalize.cells.accept import judge
+from naturalize.cells.segmentation import Cell, Segmentation
+from naturalize.cells.shape import contact, has_waist, solidity
+from naturalize.cells.tables import CELLS, image_row
+
+BACKGROUND = (253.0, 229.0, 203.0)
+
+
+def disc(shape: tuple[int, int], x: float, y: float, radius: float) -> np.ndarray:
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    return np.hypot(columns - x, rows - y) <= radius
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(5, 40), st.integers(5, 40))
+def test_a_rectangle_fills_its_hull(height: int, width: int) -> None:
+    assert solidity(np.ones((height, width), bool)) == pytest.approx(1.0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(12, 30), st.integers(0, 25))
+def test_solidity_is_that_of_scikit_image(radius: int, apart: int) -> None:
+    mask = disc((80, 120), 40, 40, radius) | disc((80, 120), 40 + apart, 40, radius)
+    expected = regionprops(label(mask))[0].solidity
+    assert solidity(mask) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([(30, 30, 25)], False),
+        ([(30, 30, 25), (78, 30, 25)], True),
+        ([(30, 30, 25), (62, 30, 25)], True),
+        ([(30, 30, 25), (34, 30, 25)], False),
+        ([(30, 30, 25), (56, 30, 4)], False),
+    ],
+    ids=["one disc", "two that touch", "two that overlap", "an oval", "an appendage"],
+)
+def test_two_cells_in_one_outline_have_a_waist(parts, expected: bool) -> None:
+    mask = np.logical_or.reduce([disc((64, 110), *part) for part in parts])
+    assert has_waist(mask) is expected
+
+
+def test_contact_is_the_share_of_the_outline_that_is_covered() -> None:
+    layers = np.zeros((40, 40), int)
+    layers[10:30, 10:30] = 1
+    alone = contact(np.ones((20, 20), bool), (10, 10, 30, 30), layers)
+    layers[:, 30:] = 1
+    one_side = contact(np.ones((20, 20), bool), (10, 10, 30, 30), layers)
+    assert alone == 0
+    assert one_side == pytest.approx(0.25, abs=0.03)
+    at_edge = contact(np.ones((20, 20), bool), (0, 0, 20, 20), np.ones((40, 40), int))
+    assert at_edge == 1
+
+
+# ── which cells may be composed ─────────────────────────────────────────────────────────────────
+
+
+class Sizes:
+    """As much of a catalog as judging needs."""
+
+    def __init__(self, ids: list[str]) -> None:
+        n = len(ids)
+        self.table = pa.table({"image_id": ids, "width": [200] * n, "height": [200] * n})
+
+
+def judged(images: dict[str, list[Cell]], labels: dict[str, str]) -> list[dict]:
+    rng = np.random.default_rng(0)
+    rows = []
+    for image_id, cells in images.items():
+        image = rng.integers(60, 120, (200, 200, 3)).astype(np.uint8)
+        found = Segmentation((200, 200), tuple(cells), BACKGROUND)
+        rows += image_row(image_id, f"{image_id}.jpg", image, found)["cells"]
+    table = pa.Table.from_pylist(rows, schema=CELLS)
+    return judge(table, Sizes(list(images)), labels).to_pylist()
+
+
+def cell(kind: str, x: float, y: float, radius: float, **options: float) -> Cell:
+    return Cell.from_mask(kind, disc((200, 200), x, y, radius), **options)
+
+
+def usual(n: int = 8) -> dict[str, list[Cell]]:
+    return {
+        f"i{k}": [cell("wbc", 100, 100, 40), cell("rbc", 40, 40, 20), cell("platelet", 160, 40, 8)]
+        for k in range(n)
+    }
+
+
+def reasons(extra: list[Cell], label: str = "LY") -> list[str | None]:
+    images = {**usual(), "x": extra}
+    labels = dict.fromkeys(images, "LY") | {"x": label}
+    return [row["reason"] for row in judged(images, labels) if row["image_id"] == "x"]
+
+
+def test_clean_cells_are_accepted_and_only_the_target_is_labelled() -> None:
+    images = usual()
+    rows = judged(images, dict.fromkeys(images, "LY"))
+    assert all(row["accepted"] and row["reason"] is None for row in rows)
+    assert {row["label"] for row in rows if row["kind"] == "wbc"} == {"LY"}
+    assert {row["label"] for row in rows if row["kind"] != "wbc"} == {None}
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ([cell("rbc", 5, 40, 20)], [accept.BORDER]),
+        ([cell("rbc", 40, 40, 6)], [accept.SMALL]),
+        ([cell("rbc", 80, 80, 60)], [accept.LARGE]),
+        ([cell("rbc", 40, 40, 20, score=0.2)], [accept.UNCERTAIN]),
+        ([cell("rbc", 40, 40, 20), cell("rbc", 75, 40, 20)], [accept.HIDDEN, accept.HIDDEN]),
+        ([cell("wbc", 100, 100, 40), cell("wbc", 30, 30, 15)], [None, accept.NOT_TARGET]),
+        (
+            [cell("wbc", 60, 100, 38), cell("wbc", 145, 100, 38)],
+            [accept.CROWDED, accept.NOT_TARGET],
+        ),
+    ],
+    ids=["border", "small", "large", "uncertain", "overlapping", "not the target", "two whites"],
+)
+def test_a_cell_is_rejected_for_its_fault(cells, expected) -> None:
+    assert reasons(cells) == expected
+
+
+def test_a_star_is_ragged_and_a_dumbbell_is_two_cells() -> None:
+    rows, columns = np.mgrid[:200, :200] - 100
+    angle, far = np.arctan2(rows, columns), np.hypot(rows, columns)
+    star = Cell.from_mask("wbc", far < 40 * (1 + 0.35 * np.cos(9 * angle)))
+    pair = disc((200, 200), 60, 100, 30) | disc((200, 200), 118, 100, 30)
+    assert reasons([star]) == [accept.RAGGED]
+    assert reasons([Cell.from_mask("wbc", pair)]) == [accept.JOINED]
+
+
+def test_a_blurred_cell_is_out_of_focus() -> None:
+    images = usual()
+    rows = judged(images, dict.fromkeys(images, "LY"))
+    table = pa.Table.from_pylist([{**row, "waist": False, "solidity": 1.0, "contact": 0.0}
+                                  for row in rows], schema=CELLS)  # fmt: skip
+    focus = np.array(table["focus"].to_pylist(), np.float32)
+    focus[0] = 0.01
+    table = table.set_column(table.schema.get_field_index("focus"), "focus", pa.array(focus))
+    found = judge(table, Sizes(list(images)), dict.fromkeys(images, "LY")).to_pylist()
+    assert found[0]["reason"] == accept.BLURRED
+    assert sum(not row["accepted"] for row in found) == 1
+
+
+def test_on_platelet_images_the_central_platelet_is_the_target() -> None:
+    images = {**usual(), "x": [cell("platelet", 30, 30, 14), cell("platelet", 100, 100, 14)]}
+    labels = dict.fromkeys(images, "LY") | {"x": "PLT"}
+    rows = [row for row in judged(images, labels) if row["image_id"] == "x"]
+    assert [row["target"] for row in rows] == [False, True]
+    assert [row["label"] for row in rows] == [None, "PLT"]
+
+
+def test_an_image_without_a_fitting_cell_has_no_target() -> None:
+    images = {**usual(), "x": [cell("rbc", 100, 100, 20)]}
+    rows = judged(images, dict.fromkeys(images, "LY"))
+    assert not any(row["target"] for row in rows if row["image_id"] == "x")
