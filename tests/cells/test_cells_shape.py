@@ -132,6 +132,14 @@ def test_a_cell_is_rejected_for_its_fault(cells, expected) -> None:
     assert reasons(cells) == expected
 
 
+def test_sizes_are_judged_within_a_class_that_has_enough_cells() -> None:
+    small = {f"s{k}": [cell("wbc", 100, 100, 24)] for k in range(14)}
+    large = {f"l{k}": [cell("wbc", 100, 100, 44)] for k in range(14)}
+    labels = dict.fromkeys(small, "LY") | dict.fromkeys(large, "MO")
+    rows = judged({**small, **large, "x": [cell("wbc", 100, 100, 44)]}, labels | {"x": "LY"})
+    assert [row["reason"] for row in rows] == [None] * 28 + [accept.LARGE]
+
+
 def test_a_star_is_ragged_and_a_dumbbell_is_two_cells() -> None:
     rows, columns = np.mgrid[:200, :200] - 100
     angle, far = np.arctan2(rows, columns), np.hypot(rows, columns)

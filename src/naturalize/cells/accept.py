@@ -26,6 +26,9 @@ HIDDEN = "overlaps its neighbours"
 BLURRED = "out of focus"
 PALE = "mostly background"
 
+#: Whole cells of a class from which its own range of sizes is taken.
+_ENOUGH = 12
+
 #: Least share of its convex hull that an acceptable cell fills.
 _SOLID = {"wbc": 0.93, "rbc": 0.95, "platelet": 0.85}
 
@@ -55,6 +58,9 @@ def judge(cells: pa.Table, catalog: Catalog, labels: Mapping[str, str]) -> pa.Ta
                      "focus", "od_g", "score", "solidity", "waist", "contact")
     }  # fmt: skip
     target, crowded = _targets(facts, sizes, labels)
+    of_image = zip(facts["image_id"], target, strict=True)
+    named = [labels[image_id] if is_target else None for image_id, is_target in of_image]
+    facts["label"] = np.array([name or "" for name in named])
     reasons = _reasons(facts, target, crowded)
     named = [
         labels[i] if is_it else None for i, is_it in zip(facts["image_id"], target, strict=True)
@@ -123,7 +129,7 @@ def _reasons(
         if not whole.any():
             reasons[group] = BORDER
             continue
-        low, high = _robust_range(facts["area"][whole])
+        low, high = _sizes_of(facts, group, whole)
         sharp = np.median(facts["focus"][whole])
         density = np.median(facts["od_g"][whole])
         checks = [
@@ -149,6 +155,23 @@ def _reasons(
         for failed, reason in reversed(checks):
             reasons[group & failed] = reason
     return reasons.tolist()
+
+
+def _sizes_of(
+    facts: Mapping[str, np.ndarray], group: np.ndarray, whole: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return for every cell the least and the largest usual area of its group.
+
+    Where a class has enough whole cells its own range counts: a lymphocyte twice as large as the
+    others is two cells, even if monocytes are as large.
+    """
+    low, high = np.empty((2, len(group)))
+    low[:], high[:] = _robust_range(facts["area"][whole])
+    for name in np.unique(facts["label"][group]):
+        of_class = facts["label"] == name
+        if np.count_nonzero(whole & of_class) >= _ENOUGH:
+            low[of_class], high[of_class] = _robust_range(facts["area"][whole & of_class])
+    return low, high
 
 
 def _robust_range(area: np.ndarray) -> tuple[float, float]:
