@@ -91,11 +91,12 @@ def _smooth(radius: np.ndarray) -> np.ndarray:
     return np.convolve(wrapped, weights, mode="valid")
 
 
-def fill(points: np.ndarray, shape: tuple[int, int], scale: float = 1.0) -> np.ndarray:
-    """Return the bool (H, W) mask of an outline whose points are in pixels of 1/``scale``."""
-    # pixel i of the small image covers scale·i … scale·(i + 1): centres move by (scale − 1)/2
-    moved = points * scale + (scale - 1) / 2
+def fill(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the bool (h, w) mask of a star-shaped outline (n, 2)."""
+    # fillPoly paints the pixels that the outline runs through: half a pixel too much all round
+    from_middle = points - points.mean(axis=0)
+    length = np.maximum(np.linalg.norm(from_middle, axis=1, keepdims=True), 1e-6)
+    inner = points - 0.5 * from_middle / np.maximum(length, 0.5)
     canvas = np.zeros(shape, np.uint8)
-    fixed = np.rint(moved * 16).astype(np.int32)
-    cv2.fillPoly(canvas, [fixed], 1, shift=4)
+    cv2.fillPoly(canvas, [np.rint(inner * 16).astype(np.int32)], 1, shift=4)
     return canvas.astype(bool)

@@ -52,8 +52,8 @@ class Seed:
         """Return whether it is a white cell's nucleus, not a platelet.
 
         Nuclei are dense, or large, or evenly stained, or have cytoplasm around them; platelets are
-        none of these. The limits are measured on phantoms and PBC's platelet and erythroblast
-        folders.
+        none of these. The limits part PBC's platelet folder from its erythroblasts, and keep the
+        weakly stained nuclei of other laboratories.
 
         Parameters
         ----------
