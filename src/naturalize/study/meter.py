@@ -26,18 +26,23 @@ def metered() -> Iterator[Reading]:
     """Measure the block; the reading is filled when it ends.
 
     On Linux the kernel's high-water mark is reset first, so that the peak is the block's own;
-    elsewhere it is the peak since the process began. Workers that ended within the block count by
-    the largest of them.
+    elsewhere it is the peak since the process began. Workers that ended within the block count if
+    one of them was larger than every worker before (the kernel keeps the largest only).
     """
     reading = Reading()
     _reset_high_water()
+    before = _largest_child_mb()
     start = time.monotonic()
     try:
         yield reading
     finally:
         reading.seconds = time.monotonic() - start
-        children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        reading.peak_mb = max(_high_water_mb(), children)
+        children = _largest_child_mb()
+        reading.peak_mb = max(_high_water_mb(), children if children > before else 0.0)
+
+
+def _largest_child_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def _reset_high_water() -> None:
