@@ -35,9 +35,7 @@ def progress_bar() -> Progress:
     )
 
 
-def track(
-    items: Iterable[T], what: str, total: int | None = None, *, step: int = 1
-) -> Iterator[T]:
+def track(items: Iterable[T], what: str, total: int | None = None, *, step: int = 1) -> Iterator[T]:
     """Yield ``items``, showing a bar headed ``what``; off a terminal, a line each 30 seconds.
 
     ``total`` counts in the same units as ``step``, which is what one item moves the bar by.
