@@ -8,8 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import naturalize
-from naturalize.base.artifacts import read_json, write_bytes, write_json
-from naturalize.base.errors import ArtifactError
+from naturalize.base.artifacts import write_bytes, write_json
 from naturalize.study.runner import run_stages
 from naturalize.study.settings import StudySettings, dump_study
 from naturalize.study.stages import Stages
@@ -67,11 +66,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def load_costs(folder: Path) -> dict[str, dict[str, object]]:
-    """Return what each stage of a study folder cost; empty if the study never ended."""
-    try:
-        return read_json(folder / "study.json")["stages"]
-    except ArtifactError:
-        return {}
