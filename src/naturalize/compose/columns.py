@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from naturalize.base.errors import SettingsError
 from naturalize.compose.recipe import (
-    MAX_FEATHER,
-    SCHEMA,
+    KERNELS,
+    LIMITS,
+    MAX_SEED,
     Background,
     Finish,
     Placement,
@@ -24,9 +24,24 @@ from naturalize.compose.recipe import (
     content_id,
     header,
 )
+from naturalize.compose.schema import PLAIN
 
 #: Columns of :attr:`Columns.numbers`.
 CX, CY, ANGLE, SCALE, STAIN, FEATHER = 0, 1, 2, 3, slice(4, 7), 7
+
+#: Columns of :attr:`Columns.varied`, and the row of a cell that is not varied.
+ASPECT, ELASTIC, BLUR, GRAIN, STAIN_SCALE = 0, 1, 2, 3, slice(4, 7)
+PLAIN_ROW = np.array([1, 0, 0, 0, 1, 1, 1], np.float32)
+
+#: Columns of :attr:`Columns.chosen`: seed of the elastic change, code in ``KERNELS``.
+ELASTIC_SEED, KERNEL = 0, 1
+
+#: Columns of :attr:`Columns.ground`: dihedral turn of the scene, where the canvas begins in it.
+TURN, GROUND_X, GROUND_Y = 0, 1, 2
+
+
+def _no_rows(width: int, kind: type) -> Callable[[], np.ndarray]:
+    return lambda: np.zeros((0, width), kind)
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,11 @@ class Columns:
         Float32 (M, 8): cx, cy, angle, scale, stain (3), feather.
     flip
         Bool (M,).
+    ground
+        Int32 (N, 3): turn, x, y of the scene; all 0 where it is left out.
+    varied, chosen
+        Float32 (M, 7): aspect, elastic, blur, grain, stain scale (3); int32 (M, 2): seed of the
+        elastic change, kernel. Both have no row where no cell of any recipe is varied.
     """
 
     words: Vocabulary
@@ -81,16 +101,47 @@ class Columns:
     blend: np.ndarray
     numbers: np.ndarray
     flip: np.ndarray
+    ground: np.ndarray = field(default_factory=_no_rows(3, np.int32))
+    varied: np.ndarray = field(default_factory=_no_rows(7, np.float32))
+    chosen: np.ndarray = field(default_factory=_no_rows(2, np.int32))
 
     def __post_init__(self) -> None:
+        n, m = len(self.label), len(self.cell)
+        if len(self.ground) != n:
+            object.__setattr__(self, "ground", np.zeros((n, 3), np.int32))
+        if len(self.varied) != m or len(self.chosen) != m:
+            widened = _widened(self.varied, self.chosen, m)
+            for name, column in zip(("varied", "chosen"), widened, strict=True):
+                object.__setattr__(self, name, column)
+        self._check()
+
+    def _check(self) -> None:
         x = self.numbers + np.float32(0)  # no −0: equal recipes have equal bytes
         if not np.isfinite(x).all() or not np.isfinite(self.colour).all():
             raise SettingsError("a recipe's numbers must be finite")
         if (x[:, SCALE] <= 0).any():
             raise SettingsError("scale: expected more than 0")
-        if not ((x[:, FEATHER] >= 0) & (x[:, FEATHER] <= MAX_FEATHER)).all():
-            raise SettingsError(f"feather: expected 0 to {MAX_FEATHER:g}")
         object.__setattr__(self, "numbers", x)
+        varied = self.varied + np.float32(0)
+        object.__setattr__(self, "varied", varied)
+        columns = {
+            "feather": x[:, FEATHER],
+            "aspect": varied[:, ASPECT],
+            "elastic": varied[:, ELASTIC],
+            "blur": varied[:, BLUR],
+            "grain": varied[:, GRAIN],
+            "stain_scale": varied[:, STAIN_SCALE],
+        }
+        for name, (low, high) in LIMITS.items():
+            if not ((columns[name] >= low) & (columns[name] <= high)).all():  # NaN is out as well
+                raise SettingsError(f"{name}: expected {low:g} to {high:g}")
+        seed, kernel = self.chosen.T
+        if (seed < 0).any() or (kernel < 0).any() or (kernel >= len(KERNELS)).any():
+            raise SettingsError(
+                f"elastic_seed: expected 0 to {MAX_SEED - 1}; kernel: a code of {KERNELS}"
+            )
+        if (self.ground < 0).any() or (self.ground[:, TURN] > 7).any():
+            raise SettingsError("background: expected a turn of 0 to 7, an offset of 0 or more")
 
     def __len__(self) -> int:
         """Return the number of recipes."""
@@ -101,6 +152,9 @@ class Columns:
         """Return the recipes of all parts, which share one vocabulary, one after the other."""
         counts = np.concatenate([np.diff(part.offsets) for part in parts])
         rows = (*_PER_RECIPE, *_PER_PLACEMENT)
+        if any(part.is_varied for part in parts):
+            parts = [part if part.is_varied else part.made_variable() for part in parts]
+            rows += _PER_VARIED
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in rows}
         return cls(words=parts[0].words, offsets=_offsets(counts), **joined)
 
@@ -110,12 +164,25 @@ class Columns:
         offsets = _offsets(counts)
         inside = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
         placements = np.repeat(self.offsets[:-1][rows], counts) + inside
+        names = (*_PER_PLACEMENT, *(_PER_VARIED if self.is_varied else ()))
         return replace(
             self,
             offsets=offsets,
             **{name: getattr(self, name)[rows] for name in _PER_RECIPE},
-            **{name: getattr(self, name)[placements] for name in _PER_PLACEMENT},
+            **{name: getattr(self, name)[placements] for name in names},
         )
+
+    @property
+    def is_varied(self) -> bool:
+        """Whether ``varied`` and ``chosen`` have their rows."""
+        return len(self.varied) == len(self.cell)
+
+    def made_variable(self) -> Columns:
+        """Return the same recipes with all rows of ``varied`` and ``chosen``."""
+        if self.is_varied:
+            return self
+        m = len(self.cell)
+        return replace(self, varied=np.tile(PLAIN_ROW, (m, 1)), chosen=np.zeros((m, 2), np.int32))
 
     def ids(self) -> list[str]:
         """Return the recipe id of each recipe, as :attr:`Recipe.recipe_id` would."""
@@ -126,27 +193,40 @@ class Columns:
         keys = [key_of[blend][cell] for cell, blend in zip(cells, blends, strict=True)]
         heads: dict[Any, bytes] = {}
         found = []
-        rows = self._heads()
-        for row, (a, b) in zip(rows, pairwise(self.offsets.tolist()), strict=True):
+        rows, varied = self._heads(), self._varied_bytes()
+        for row, more, (a, b) in zip(rows, varied, pairwise(self.offsets.tolist()), strict=True):
             head = heads.get(row)
             if head is None:
-                label, mode, background, finish, width, height, *colour = row
-                ground = Background(tuple(colour), *words.backgrounds[background])
+                label, mode, background, finish, width, height, *colour, turn, x, y = row
                 head = heads[row] = header(
-                    words.labels[label],
-                    words.modes[mode],
-                    width,
-                    height,
-                    ground,
+                    (words.labels[label], words.modes[mode], str(width), str(height)),
+                    (*words.backgrounds[background], turn, x, y),
+                    colour,
                     words.finishes[finish],
                 )
-            found.append(content_id(head, keys[a:b], numbers[32 * a : 32 * b], flips[a:b]))
+            found.append(content_id(head, keys[a:b], numbers[32 * a : 32 * b], flips[a:b], more))
         return found
 
     def _heads(self) -> list[tuple[Any, ...]]:
         columns = (self.label, self.mode, self.background, self.finish, *self.size.T)
-        lists = [column.tolist() for column in (*columns, *self.colour.T)]
+        lists = [column.tolist() for column in (*columns, *self.colour.T, *self.ground.T)]
         return list(zip(*lists, strict=True))
+
+    def _varied_bytes(self) -> list[bytes]:
+        """Return what each recipe says that version 1 could not, empty where it says nothing."""
+        if not self.is_varied:
+            return [b""] * len(self)
+        says = (self.varied != PLAIN_ROW).any(axis=1) | self.chosen.any(axis=1)
+        so_far = np.concatenate([[0], np.cumsum(says)])[self.offsets]
+        numbers = np.ascontiguousarray(self.varied, "<f4").tobytes()
+        choices = np.ascontiguousarray(self.chosen, "<i4").tobytes()
+        wide, short = 4 * self.varied.shape[1], 4 * self.chosen.shape[1]
+        return [
+            numbers[wide * a : wide * b] + choices[short * a : short * b] if some else b""
+            for some, (a, b) in zip(
+                (np.diff(so_far) > 0).tolist(), pairwise(self.offsets.tolist()), strict=True
+            )
+        ]
 
     @cached_property
     def _cell_keys(self) -> list[list[bytes]]:
@@ -160,11 +240,16 @@ class Columns:
             raise IndexError(f"recipe {i} of {n}")
         i %= n
         part = slice(self.offsets[i], self.offsets[i + 1])
+        count = int(self.offsets[i + 1] - self.offsets[i])
+        varied = self.varied[part].tolist() if self.is_varied else [None] * count
+        chosen = self.chosen[part].tolist() if self.is_varied else [None] * count
         placements = zip(
             self.cell[part].tolist(),
             self.blend[part].tolist(),
             self.numbers[part].tolist(),
             self.flip[part].tolist(),
+            varied,
+            chosen,
             strict=True,
         )
         return Recipe(
@@ -173,14 +258,25 @@ class Columns:
             width=int(self.size[i, 0]),
             height=int(self.size[i, 1]),
             background=Background(
-                tuple(self.colour[i].tolist()), *words.backgrounds[self.background[i]]
+                tuple(self.colour[i].tolist()),
+                *words.backgrounds[self.background[i]],
+                *self.ground[i].tolist(),
             ),
             placements=tuple(self._placement(*row) for row in placements),
             finish=words.finishes[self.finish[i]],
         )
 
-    def _placement(self, cell: int, blend: int, x: list[float], flip: bool) -> Placement:
+    def _placement(
+        self,
+        cell: int,
+        blend: int,
+        x: list[float],
+        flip: bool,
+        varied: list[float] | None,
+        chosen: list[int] | None,
+    ) -> Placement:
         cell_id, image_id, kind = self.words.cells[cell]
+        more = PLAIN if varied is None or chosen is None else _as_fields(varied, chosen)
         return Placement.trusted(
             cell_id=cell_id,
             image_id=image_id,
@@ -193,124 +289,52 @@ class Columns:
             stain=(x[4], x[5], x[6]),
             blend=self.words.blends[blend],
             feather=x[FEATHER],
+            **more,
         )
 
     def to_table(self, ids: Sequence[str]) -> pa.Table:
         """Return the rows of ``plan.parquet``; ``ids`` as :meth:`ids` gives them."""
-        words, x = self.words, self.numbers
-        cells = _split(words.cells, 3)
-        backgrounds = _split(words.backgrounds, 2)
-        stain = np.ascontiguousarray(x[:, STAIN]).ravel()
-        placement = pa.StructArray.from_arrays(
-            [
-                *(column.take(pa.array(self.cell)) for column in cells),
-                *(pa.array(x[:, k]) for k in (CX, CY, ANGLE)),
-                pa.array(self.flip),
-                pa.array(x[:, SCALE]),
-                pa.FixedSizeListArray.from_arrays(pa.array(stain), 3),
-                _take(words.blends, self.blend),
-                pa.array(x[:, FEATHER]),
-            ],
-            names=[field.name for field in SCHEMA.field("placements").type.value_type],
-        )
-        finish = pa.StructArray.from_arrays(
-            [
-                _take([f.codec for f in words.finishes], self.finish),
-                _take([f.quality for f in words.finishes], self.finish, pa.int32()),
-            ],
-            names=["codec", "quality"],
-        )
-        columns = [
-            pa.array(ids, pa.string()),
-            _take(words.labels, self.label),
-            _take(words.modes, self.mode),
-            *(pa.array(self.size[:, k]) for k in range(2)),
-            *(column.take(pa.array(self.background)) for column in backgrounds),
-            *(pa.array(self.colour[:, k]) for k in range(3)),
-            pa.ListArray.from_arrays(pa.array(self.offsets.astype(np.int32)), placement),
-            finish,
-        ]
-        return pa.table(columns, names=SCHEMA.names).cast(SCHEMA)
+        from naturalize.compose.tabular import to_table
+
+        return to_table(self, ids)
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Columns:
-        """Return the recipes of a table of :data:`naturalize.compose.recipe.SCHEMA`."""
-        table = table.combine_chunks()
-        lists = _whole(table["placements"])
-        offsets = lists.offsets.to_numpy().astype(np.int64)
-        placed = lists.values.slice(offsets[0], offsets[-1] - offsets[0])
-        get = placed.field
-        cell, cells = _codes(get("cell_id"), get("image_id"), get("kind"))
-        background, backgrounds = _codes(
-            _whole(table["background_id"]), _whole(table["background_image_id"])
-        )
-        finish_rows = _whole(table["finish"])
-        finish, finishes = _codes(finish_rows.field("codec"), finish_rows.field("quality"))
-        label, labels = _codes(_whole(table["label"]))
-        mode, modes = _codes(_whole(table["mode"]))
-        blend, blends = _codes(get("blend"))
-        stain = get("stain").flatten().to_numpy().reshape(-1, 3)
-        numbers = [get(name).to_numpy() for name in ("cx", "cy", "angle", "scale")]
-        feather = get("feather").to_numpy()
-        return cls(
-            words=Vocabulary(
-                cells=tuple(cells),
-                labels=tuple(name for (name,) in labels),
-                modes=tuple(name for (name,) in modes),
-                backgrounds=tuple(backgrounds),
-                blends=tuple(name for (name,) in blends),
-                finishes=tuple(Finish(*row) for row in finishes),
-            ),
-            label=label,
-            mode=mode,
-            background=background,
-            finish=finish,
-            size=_stack([table["width"], table["height"]], np.int32),
-            colour=_stack([table[f"background_{c}"] for c in "rgb"], np.float32),
-            offsets=offsets - offsets[0],
-            cell=cell,
-            blend=blend,
-            numbers=np.column_stack([*numbers, stain, feather]).astype(np.float32),
-            flip=get("flip").to_numpy(zero_copy_only=False),
-        )
+        """Return the recipes of a table of :data:`naturalize.compose.schema.SCHEMA`."""
+        from naturalize.compose.tabular import from_table
+
+        return from_table(table)
 
 
-_PER_RECIPE = ("label", "mode", "background", "finish", "size", "colour")
+_PER_RECIPE = ("label", "mode", "background", "finish", "size", "colour", "ground")
 _PER_PLACEMENT = ("cell", "blend", "numbers", "flip")
+_PER_VARIED = ("varied", "chosen")
+
+
+def _widened(varied: np.ndarray, chosen: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return both columns with ``m`` rows, or with none where neither has any."""
+    if not len(varied) and not len(chosen):
+        return varied, chosen
+    if len(varied) not in (0, m) or len(chosen) not in (0, m):
+        raise SettingsError(f"varied, chosen: expected {m} rows, got {len(varied)}, {len(chosen)}")
+    return (
+        varied if len(varied) else np.tile(PLAIN_ROW, (m, 1)),
+        chosen if len(chosen) else np.zeros((m, 2), np.int32),
+    )
+
+
+def _as_fields(varied: list[float], chosen: list[int]) -> dict[str, Any]:
+    aspect, elastic, blur, grain, *stain_scale = varied
+    return {
+        "aspect": aspect,
+        "elastic": elastic,
+        "elastic_seed": chosen[ELASTIC_SEED],
+        "kernel": KERNELS[chosen[KERNEL]],
+        "blur": blur,
+        "grain": grain,
+        "stain_scale": tuple(stain_scale),
+    }
 
 
 def _offsets(counts: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-
-def _split(rows: Sequence[tuple[Any, ...]], width: int) -> list[pa.Array]:
-    """Return the columns of tuples of strings."""
-    return [pa.array([row[k] for row in rows], pa.string()) for k in range(width)]
-
-
-def _take(words: Sequence[Any], codes: np.ndarray, kind: pa.DataType | None = None) -> pa.Array:
-    return pa.array(words, kind or pa.string()).take(pa.array(codes))
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column as one array, also where it has no chunk."""
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-
-
-def _stack(columns: Sequence[pa.ChunkedArray], kind: type) -> np.ndarray:
-    return np.column_stack([column.to_numpy() for column in columns]).astype(kind)
-
-
-def _codes(*columns: pa.Array) -> tuple[np.ndarray, list[tuple[Any, ...]]]:
-    """Return, for columns read as rows, the code of each row and the sorted different rows."""
-    encoded = [pc.dictionary_encode(column, null_encoding="encode") for column in columns]
-    if not len(columns[0]):
-        return np.zeros(0, np.int32), []
-    key = np.zeros(len(columns[0]), np.int64)
-    for array in encoded:
-        key = key * len(array.dictionary) + array.indices.to_numpy()
-    _, first, codes = np.unique(key, return_index=True, return_inverse=True)
-    rows = list(zip(*(column.take(pa.array(first)).to_pylist() for column in columns), strict=True))
-    return codes.astype(np.int32).ravel(), rows

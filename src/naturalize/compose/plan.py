@@ -17,7 +17,6 @@ from naturalize.base.artifacts import (
     fingerprint,
     read_json,
     read_manifest,
-    read_table,
     write_json,
     write_table,
     writing,
@@ -29,6 +28,7 @@ from naturalize.compose.materials import Materials
 from naturalize.compose.modes import Mode
 from naturalize.compose.modes import mode as mode_of
 from naturalize.compose.recipe import SCHEMA, Recipe
+from naturalize.compose.schema import read_plan_table
 from naturalize.compose.targets import (
     check_supply,
     chosen_classes,
@@ -180,7 +180,7 @@ class Plan:
         path = Path(path)
         read_manifest(path, "plan")
         about = read_json(path / "plan.json")
-        table = read_table(path / "plan.parquet", SCHEMA)
+        table = read_plan_table(path / "plan.parquet")
         names = ("mode", "settings", "seed", "targets", "rejections", "reuse", "bank")
         try:
             plan_ = cls(Columns.from_table(table), **{name: about[name] for name in names})
