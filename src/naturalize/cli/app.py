@@ -15,7 +15,7 @@ COMMANDS = {
         "catalog", "split", "segment", "bank", "compose", "train", "evaluate", "compare",
         "explain", "report",
     ],
-    "Data and models": ["data", "phantom", "predict"],
+    "Data and models": ["data", "weights", "phantom", "predict"],
 }  # fmt: skip
 
 
