@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,6 +209,24 @@ def write_table(path: Path, table: pa.Table) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def write_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Write Arrow tables one after the other into one Parquet file, holding one at a time.
+
+    Each is a row group of its own. Written beside its place and moved there whole.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with os_errors_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+                for table in tables:
+                    writer.write_table(table)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:

@@ -118,22 +118,50 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield piece
 
 
+def threads() -> int:
+    """Return how many threads a library may start here: one in a worker, else all processors."""
+    return 1 if _in_worker else available_cpus()
+
+
+#: Whether this process is a worker; its work, sent once when it starts.
+_in_worker = False
+_work: _Guarded | None = None
+
+
 def _one_thread_each() -> None:
     """Keep libraries in a worker from starting a thread per processor of their own."""
     import cv2
 
+    global _in_worker  # noqa: PLW0603 - a process is a worker from its start to its end
+    _in_worker = True
     cv2.setNumThreads(1)
+
+
+def _start_worker(guarded: _Guarded) -> None:
+    global _work  # noqa: PLW0603 - sent once, so that what it loads (a network) is loaded once
+    _one_thread_each()
+    _work = guarded
+
+
+def _run_in_worker(piece: list[Any]) -> list[Any]:
+    assert _work is not None
+    return _work(piece)
 
 
 def _processes(guarded: _Guarded, chunks: Iterator[list[Any]], workers: int) -> Iterator[Any]:
     # forkserver: a fork of a process that holds threads (torch, BLAS, the bar) can deadlock
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread_each)
+    pool = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(guarded,)
+    )
     try:
         pending: deque[tuple[list[Any], Future[list[Any]]]] = deque()
         for piece in chunks:
-            pending.append((piece, pool.submit(guarded, piece)))
+            try:
+                pending.append((piece, pool.submit(_run_in_worker, piece)))
+            except BrokenProcessPool as error:
+                raise _worker_died(pending[0][0] if pending else piece, guarded.name) from error
             if len(pending) >= _WINDOW * workers:
                 yield from _result(pending.popleft(), guarded.name)
         while pending:
@@ -147,10 +175,14 @@ def _result(sent: tuple[list[Any], Future[list[Any]]], name: Callable[[Any], str
     try:
         return future.result()
     except BrokenProcessPool as error:
-        raise EngineError(
-            f"a worker died (killed, or out of memory) at or after {name(piece[0])}; "
-            "try fewer workers; a script that starts workers needs `if __name__ == '__main__':`"
-        ) from error
+        raise _worker_died(piece, name) from error
+
+
+def _worker_died(piece: list[Any], name: Callable[[Any], str]) -> EngineError:
+    return EngineError(
+        f"a worker died (killed, or out of memory) at or after {name(piece[0])}; "
+        "try fewer workers; a script that starts workers needs `if __name__ == '__main__':`"
+    )
 
 
 def _ray(guarded: _Guarded, chunks: Iterator[list[Any]], workers: int) -> Iterator[Any]:
@@ -163,7 +195,7 @@ def _ray(guarded: _Guarded, chunks: Iterator[list[Any]], workers: int) -> Iterat
         path = {"env_vars": {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}}
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, runtime_env=path)
     remote = ray.remote(_run_in_ray)
-    shared = ray.put(guarded)
+    shared = [ray.put(guarded)]  # in a list: Ray would fetch a bare reference for every chunk
     pending: deque[Any] = deque()
 
     def fetch(reference: Any) -> list[Any]:
@@ -185,6 +217,15 @@ def _ray(guarded: _Guarded, chunks: Iterator[list[Any]], workers: int) -> Iterat
         yield from fetch(pending.popleft())
 
 
-def _run_in_ray(guarded: _Guarded, piece: list[Any]) -> list[Any]:
-    _one_thread_each()
-    return guarded(piece)
+def _run_in_ray(shared: list[Any], piece: list[Any]) -> list[Any]:
+    import ray
+
+    (reference,) = shared
+    if _ray_work.get("of") != reference.hex():
+        _one_thread_each()
+        _ray_work.update(of=reference.hex(), work=ray.get(reference))
+    return _ray_work["work"](piece)
+
+
+#: The last work that a Ray worker was given: fetched once, so that what it loads is loaded once.
+_ray_work: dict[str, Any] = {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +16,92 @@ from naturalize.base.console import track
 from naturalize.base.errors import ArtifactError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Finished pieces of a long work, in order; read one at a time, as often as one likes.
+
+    Attributes
+    ----------
+    files
+        One Parquet file a piece.
+    schema
+        Of every one of them.
+    """
+
+    files: tuple[Path, ...]
+    schema: pa.Schema
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        for file in self.files:
+            yield read_table(file, self.schema)
+
+
+def resumable_pieces(
+    work: Path,
+    key: str,
+    items: Sequence[T],
+    compute: Callable[[Iterable[T]], Iterable[pa.Table]],
+    schema: pa.Schema,
+    *,
+    piece: int = 256,
+    what: str,
+) -> Pieces:
+    """Compute a table for each of ``items``, keeping each finished piece under ``work``.
+
+    Memory is flat: no more than one piece is held. Workers are started once, as ``compute`` is
+    called once, with all that is left to do.
+
+    Parameters
+    ----------
+    work
+        Folder for the pieces; the caller removes it once its artifact stands.
+    key
+        Names the settings and inputs; pieces left by other settings are thrown away.
+    items
+        What to compute tables for.
+    compute
+        Takes items, lazily, and gives a table for each, in order.
+    schema
+        Arrow schema of the tables.
+    piece
+        Items a piece.
+    what
+        Heading of the progress bar.
+
+    Returns
+    -------
+    Pieces
+        In the order of ``items``; the same after any number of interruptions.
+    """
+    _claim(work, key, len(items), piece)
+    starts = range(0, len(items), piece)
+    files = {start: work / f"piece-{start:08d}.parquet" for start in starts}
+    left = [start for start in starts if _finished(files[start], schema) is None]
+
+    def rows() -> Iterator[None]:
+        tables = iter(compute(itertools.chain.from_iterable(items[s : s + piece] for s in left)))
+        for start in starts:
+            n = len(items[start : start + piece])
+            if start in todo:
+                yield from _one_piece(files[start], tables, n, schema)
+            else:
+                yield from itertools.repeat(None, n)
+
+    todo = set(left)
+    for _ in track(rows(), what, total=len(items)):
+        pass
+    return Pieces(tuple(files.values()), schema)
+
+
+def _one_piece(file: Path, tables: Iterator[pa.Table], n: int, schema: pa.Schema) -> Iterator[None]:
+    """Write the piece of the next ``n`` tables; yields as each of them comes."""
+    parts = []
+    for _ in range(n):
+        parts.append(next(tables))
+        yield None
+    write_table(file, pa.concat_tables([schema.empty_table(), *parts]).combine_chunks())
 
 
 def resumable_rows(
@@ -28,22 +116,15 @@ def resumable_rows(
 ) -> pa.Table:
     """Compute rows for ``items`` piece by piece, keeping each finished piece under ``work``.
 
+    As :func:`resumable_pieces`, for work that wants a whole piece at once and rows that fit into
+    memory together.
+
     Parameters
     ----------
-    work
-        Folder for the pieces; the caller removes it once its artifact stands.
-    key
-        Names the settings and inputs; pieces left by other settings are thrown away.
-    items
-        What to compute rows for.
+    work, key, items, schema, piece, what
+        As above.
     compute
         Gives the rows of one piece, in order.
-    schema
-        Arrow schema of the rows.
-    piece
-        Items a piece.
-    what
-        Heading of the progress bar.
 
     Returns
     -------

@@ -6,22 +6,29 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from naturalize.base import engine
-from naturalize.base.artifacts import write_table, writing
-from naturalize.base.errors import ImageReadError
+from naturalize.base.artifacts import write_tables, writing
+from naturalize.base.errors import EngineError, ImageReadError, NaturalizeError
 from naturalize.base.images import read_image, write_image
-from naturalize.base.shards import resumable_rows
-from naturalize.cells.segmentation import LEVELS, Segmentation
+from naturalize.base.shards import Pieces, resumable_pieces
+from naturalize.cells.overlay import SHEET, overlay, sheet
 from naturalize.cells.segmenters.protocol import Segmenter
 from naturalize.cells.tables import CELLS, IMAGES, OUTCOMES, failed_row, image_row
+from naturalize.cells.tiling import Tiled
+
+#: Images a piece: what is lost by a kill, and held in memory, at most.
+_PIECE = 64
+
+#: Begins the outcome of an image that the segmenter itself failed at: a bug, but of one image.
+FAILED = "segmenter failed"
 
 
 class _Task(NamedTuple):
@@ -52,15 +59,16 @@ def segment_images(
     root
         Folder of the images.
     segmenter
-        What finds the cells.
+        What finds the cells. Whole fields are shown to it in tiles (:mod:`~.tiling`).
     out
         Folder of the artifact: ``cells.parquet``, ``outcomes.parquet`` and, if asked for,
-        ``masks/`` and ``overlays/``. An image that cannot be read has its reason as outcome.
-        Files with the same bytes share their cells: these are listed once.
+        ``masks/``, ``overlays/`` and ``sheet.jpg``. An image that cannot be read, or that the
+        segmenter fails at, has the reason as outcome. Files with the same bytes share their
+        cells: these are listed once.
     masks, overlays
-        Write ``masks/<stem>.png`` (0 background, 1 white, 2 red, 3 platelet) and
-        ``overlays/<stem>.jpg``. Where two images have one stem, all such are named with their
-        folders.
+        Write ``masks/<stem>.png`` (0 background, 1 white, 2 red, 3 platelet);
+        ``overlays/<stem>.jpg`` and ``sheet.jpg``, a sheet of some of them. Where two images have
+        one stem, all such are named with their folders.
     work
         Folder for finished pieces; a run that was killed goes on from them. It is removed at the
         end. By default a hidden folder beside ``out``.
@@ -73,8 +81,14 @@ def segment_images(
     -------
     pathlib.Path
         ``out``.
+
+    Raises
+    ------
+    EngineError
+        If the segmenter fails at every image that can be read.
     """
     out = Path(out)
+    segmenter = Tiled(segmenter)
     work = Path(work) if work else out.with_name(f".{out.name}.work")
     settings = {"segmenter": segmenter.name, **segmenter.settings, "images": _named(items)}
     settings |= {"masks": masks, "overlays": overlays}
@@ -84,18 +98,22 @@ def segment_images(
         _segment_one, root=Path(root), segmenter=segmenter, work=work, kinds=(masks, overlays)
     )
 
-    def compute(part: Sequence[_Task]) -> Iterable[dict[str, Any]]:
-        return engine.map(one, part, backend=backend, workers=workers, name=_path_of)
+    def compute(part: Iterable[_Task]) -> Iterator[pa.Table]:
+        return engine.map(one, part, backend=backend, workers=workers, chunk=2, name=_path_of)
 
     # settings and inputs say what is made, the root says from where
     key = json.dumps([settings, dict(inputs or {}), str(Path(root).resolve())], sort_keys=True)
-    rows = resumable_rows(work, key, tasks, compute, IMAGES, what="segment")
+    pieces = resumable_pieces(work, key, tasks, compute, IMAGES, piece=_PIECE, what="segment")
+    _check_some_worked(pieces)
     with writing(out, "cells", settings=settings, inputs=inputs) as folder:
-        write_table(folder / "cells.parquet", _cells(rows))
-        write_table(folder / "outcomes.parquet", rows.select(OUTCOMES.names))
+        write_tables(folder / "cells.parquet", _cells(pieces), CELLS)
+        outcomes = (table.select(OUTCOMES.names) for table in pieces)
+        write_tables(folder / "outcomes.parquet", outcomes, OUTCOMES)
         for asked, kind in ((masks, "masks"), (overlays, "overlays")):
             if asked:
-                _gather(work / kind, folder / kind, tasks, rows)
+                _gather(work / kind, folder / kind, tasks, pieces)
+        if overlays:
+            _write_sheet(folder, tasks, pieces)
     shutil.rmtree(work, ignore_errors=True)
     return out
 
@@ -127,39 +145,32 @@ def picture_names(paths: Sequence[str]) -> list[str]:
     return names
 
 
-def overlay(image: np.ndarray, segmentation: Segmentation) -> np.ndarray:
-    """Return RGB uint8 (H, W, 3) with the outline of each cell in the colour of its kind."""
-    import cv2
-
-    from naturalize.base.plots import KIND_COLOURS
-
-    drawn = image.copy()
-    for kind in sorted(LEVELS, key=("rbc", "platelet", "wbc").index):
-        for cell in segmentation.of(kind):
-            x0, y0 = cell.box[:2]
-            found, _ = cv2.findContours(
-                cell.mask.astype(np.uint8),
-                cv2.RETR_EXTERNAL,
-                cv2.CHAIN_APPROX_NONE,
-                offset=(x0, y0),
-            )
-            cv2.drawContours(drawn, found, -1, KIND_COLOURS[kind], 2)
-    return drawn
-
-
 def _segment_one(
     task: _Task, *, root: Path, segmenter: Segmenter, work: Path, kinds: tuple[bool, bool]
+) -> pa.Table:
+    return pa.Table.from_pylist([_row(task, root, segmenter, work, kinds)], schema=IMAGES)
+
+
+def _row(
+    task: _Task, root: Path, segmenter: Segmenter, work: Path, kinds: tuple[bool, bool]
 ) -> dict[str, Any]:
     try:
         image = read_image(root / task.path)
     except ImageReadError as error:
         return failed_row(task.image_id, task.path, error.reason)
-    segmentation = segmenter.segment(image)
+    try:
+        segmentation = segmenter.segment(image)
+    except (NaturalizeError, MemoryError):
+        raise
+    except Exception as error:  # one odd image shall not cost the others their cells
+        reason = f"{FAILED} ({type(error).__name__}: {error})".replace("\n", " ")
+        return failed_row(task.image_id, task.path, reason)
     if kinds[0]:
         write_image(work / "masks" / f"{task.picture}.png", segmentation.label_image())
     if kinds[1]:
         drawn = overlay(image, segmentation)
-        write_image(work / "overlays" / f"{task.picture}.jpg", drawn, quality=90)
+        write_image(work / "overlays" / f"{task.picture}.jpg", drawn, quality=92)
+        del drawn
     return image_row(task.image_id, task.path, image, segmentation)
 
 
@@ -167,26 +178,53 @@ def _named(items: Sequence[tuple[str, str]]) -> str:
     """Return 16 hex digits naming which images are segmented, under which names."""
     import hashlib
 
-    return hashlib.sha256(repr([tuple(item) for item in items]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(repr(tuple(item)).encode())
+    return digest.hexdigest()[:16]
 
 
 def _path_of(task: _Task) -> str:
     return task.path
 
 
-def _cells(rows: pa.Table) -> pa.Table:
-    """Return the cells of all images; those of byte-identical files once."""
-    ids = rows["image_id"].to_pylist()
-    first = sorted({image_id: i for i, image_id in reversed(list(enumerate(ids)))}.values())
-    cells = rows.take(pa.array(first, pa.int64()))["cells"].combine_chunks().flatten()
-    return pa.Table.from_arrays(cells.flatten(), names=CELLS.names).cast(CELLS)
+def _check_some_worked(pieces: Pieces) -> None:
+    first = None
+    for table in pieces:
+        for path, outcome in zip(
+            table["path"].to_pylist(), table["outcome"].to_pylist(), strict=True
+        ):
+            if outcome.startswith(FAILED):
+                first = first or f"{path}: {outcome}"
+        if _readable(table).num_rows:
+            return
+    if first is not None:
+        raise EngineError(f"{first}; and so at every other image that can be read")
 
 
-def _gather(source: Path, target: Path, tasks: Sequence[_Task], rows: pa.Table) -> None:
+def _readable(table: pa.Table) -> pa.Table:
+    return table.filter(pc.is_valid(table["background_r"]))
+
+
+def _cells(pieces: Pieces) -> Iterator[pa.Table]:
+    """Yield the cells of all images, piece by piece; those of byte-identical files once."""
+    seen: set[str] = set()
+    for table in pieces:
+        first = []
+        for i, image_id in enumerate(table["image_id"].to_pylist()):
+            if image_id not in seen:
+                seen.add(image_id)
+                first.append(i)
+        cells = table.take(pa.array(first, pa.int64()))["cells"].combine_chunks().flatten()
+        yield pa.Table.from_arrays(cells.flatten(), names=CELLS.names).cast(CELLS)
+
+
+def _gather(source: Path, target: Path, tasks: Sequence[_Task], pieces: Pieces) -> None:
     """Link (or copy) the pictures of all readable images into the artifact."""
     target.mkdir(parents=True)
     suffix = ".png" if source.name == "masks" else ".jpg"
-    for task, red in zip(tasks, rows["background_r"].to_pylist(), strict=True):
+    backgrounds = (red for table in pieces for red in table["background_r"].to_pylist())
+    for task, red in zip(tasks, backgrounds, strict=True):
         if red is None:
             continue
         name = f"{task.picture}{suffix}"
@@ -195,3 +233,31 @@ def _gather(source: Path, target: Path, tasks: Sequence[_Task], rows: pa.Table) 
             os.link(source / name, target / name)
         except OSError:
             shutil.copyfile(source / name, target / name)
+
+
+def _write_sheet(folder: Path, tasks: Sequence[_Task], pieces: Pieces) -> None:
+    """Write ``sheet.jpg``: overlays evenly from the list, with their counts."""
+    columns = ["background_r", "n_wbc", "n_rbc", "n_platelet"]
+    rows = (row for table in pieces for row in table.select(columns).to_pylist())
+    shown = [
+        (task, row)
+        for task, row in zip(tasks, rows, strict=True)
+        if row["background_r"] is not None
+    ]
+    step = max(1.0, len(shown) / SHEET)
+    shown = [shown[int(i * step)] for i in range(min(SHEET, len(shown)))]
+    if not shown:
+        return
+    captions = [
+        f"{_ending(task.picture)}  {row['n_wbc']} white, {row['n_rbc']} red, "
+        f"{row['n_platelet']} plt"
+        for task, row in shown
+    ]
+    paths = [folder / "overlays" / f"{task.picture}.jpg" for task, _ in shown]
+    title = f"{len(shown)} of {len(tasks):,} images"
+    write_image(folder / "sheet.jpg", sheet(paths, captions, title=title), quality=90)
+
+
+def _ending(name: str) -> str:
+    """Return a picture's name, its beginning left out where it is too long for a caption."""
+    return name if len(name) <= 22 else f"…{name[-21:]}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -91,6 +92,11 @@ class Cell:
         box = (int(x0 + dx), int(y0 + dy), int(x1 + dx), int(y1 + dy))
         return cls(kind, box, inside, float(score), kernel)
 
+    def moved(self, dx: int, dy: int) -> Cell:
+        """Return the cell ``dx`` columns to the right and ``dy`` rows down."""
+        x0, y0, x1, y1 = self.box
+        return replace(self, box=(x0 + dx, y0 + dy, x1 + dx, y1 + dy))
+
     def touches(self, shape: tuple[int, int]) -> bool:
         """Return whether the edge of an image of ``shape`` (height, width) cuts the cell.
 
@@ -99,6 +105,11 @@ class Cell:
         """
         x0, y0, x1, y1 = self.box
         return x0 <= 0 or y0 <= 0 or x1 >= shape[1] or y1 >= shape[0]
+
+
+def in_order(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    """Return cells in the order of a segmentation: white, red, platelets; each from the top."""
+    return tuple(sorted(cells, key=lambda c: (KINDS.index(c.kind), c.box[1], c.box[0], c.box[2:])))
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,7 @@ def contact(mask: np.ndarray, box: tuple[int, int, int, int], others: np.ndarray
     mask, box
         The cell: bool (h, w), and ``x0, y0, x1, y1`` in the image.
     others
-        Int (H, W): how many cells cover each pixel of the image, this one counted.
+        Bool (H, W): which pixels of the image cells cover, this one too.
     """
     x0, y0, x1, y1 = box
     height, width = others.shape

@@ -1,0 +1,79 @@
+"""Outlines over images, for people who would rather look: one picture, or a sheet of many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from naturalize.cells.segmentation import Cell, Segmentation
+
+#: RGB of each kind's outline: colours that no Romanowsky stain has, dark enough for a bare slide.
+COLOURS = {"wbc": (0, 135, 60), "rbc": (20, 95, 215), "platelet": (225, 105, 0)}
+
+#: RGB of a nucleus' outline, which lies on the dark stain of the nucleus' rim.
+_NUCLEUS = (255, 225, 70)
+
+#: Sub-pixel positions of OpenCV's lines: 4 binary digits.
+_SHIFT = 4
+
+#: Pictures on a sheet, and their side in pixels.
+SHEET, _TILE = 24, 256
+
+
+def overlay(image: np.ndarray, segmentation: Segmentation) -> np.ndarray:
+    """Return RGB uint8 (H, W, 3) with the outline of each cell in the colour of its kind.
+
+    White cells are green, with a thin yellow outline of the nucleus; red cells blue; platelets
+    orange. Lines lie on the cells' rims and grow with the image, so that they are still seen when
+    a whole field is looked at on a screen.
+    """
+    drawn = image.copy()
+    side = max(image.shape[:2])
+    fine = max(1, round(side / 1400))
+    bold = fine + (side >= 240)
+    for kind in ("rbc", "platelet", "wbc"):
+        width = fine if kind == "rbc" else bold
+        for cell in segmentation.of(kind):
+            if cell.nucleus is not None:
+                _outline(drawn, cell, cell.nucleus, _NUCLEUS, fine)
+            _outline(drawn, cell, cell.mask, COLOURS[kind], width)
+    return drawn
+
+
+def _outline(
+    drawn: np.ndarray, cell: Cell, mask: np.ndarray, colour: tuple[int, int, int], width: int
+) -> None:
+    """Draw the rim of a mask, smoothed by a pixel so that it is no staircase."""
+    pad = 2
+    soft = cv2.GaussianBlur(np.pad(mask, pad).astype(np.float32), (0, 0), 0.9)
+    found, _ = cv2.findContours(
+        (soft > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    offset = np.array([cell.box[0] - pad, cell.box[1] - pad])
+    for contour in found:
+        points = _smooth(contour[:, 0].astype(np.float32)) + offset
+        fixed = np.rint(points * (1 << _SHIFT)).astype(np.int32)
+        cv2.polylines(drawn, [fixed[:, None]], True, colour, width, cv2.LINE_AA, _SHIFT)
+
+
+def _smooth(points: np.ndarray) -> np.ndarray:
+    """Return a closed outline (n, 2), each point the mean of five neighbours."""
+    if len(points) < 8:
+        return points
+    wrapped = np.concatenate([points[-2:], points, points[:2]])
+    return np.stack([wrapped[k : k + len(points)] for k in range(5)]).mean(axis=0)
+
+
+def sheet(paths: Sequence[Path], captions: Sequence[str], *, title: str) -> np.ndarray:
+    """Return the pictures at ``paths`` side by side, with captions and a key of the colours."""
+    from naturalize.base.images import read_image
+    from naturalize.base.sheets import contact_sheet, fit
+
+    # made small one by one: a whole field takes as much memory as a hundred of its thumbnails
+    pictures = [np.asarray(fit(read_image(path), _TILE)) for path in paths]
+    if len(paths) >= 3:  # else there is no room for more than the title
+        title += ": white cells green (nucleus yellow), red cells blue, platelets orange"
+    return contact_sheet(pictures, captions=captions, tile=_TILE, title=title)
