@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
 import pyarrow as pa
 
+from naturalize.cells.outline import odd_outlines
 from naturalize.cells.tables import BANK
 from naturalize.dataset.catalog import Catalog
 
@@ -22,6 +23,7 @@ NOT_TARGET = "not the cell its image is labelled for"
 UNCERTAIN = "low score"
 SMALL, LARGE = "too small for its kind", "too large for its kind"
 RAGGED, JOINED = "ragged outline", "two cells in one outline"
+APPENDED = "something else hangs on it"
 HIDDEN = "overlaps its neighbours"
 BLURRED = "out of focus"
 PALE = "mostly background"
@@ -30,7 +32,7 @@ PALE = "mostly background"
 _ENOUGH = 12
 
 #: Least share of its convex hull that an acceptable cell fills.
-_SOLID = {"wbc": 0.93, "rbc": 0.95, "platelet": 0.85}
+_SOLID = {"wbc": 0.93, "rbc": 0.95, "platelet": 0.88}
 
 #: Largest share of its outline that may lie against other cells: what is under them is not seen.
 _CONTACT = {"wbc": 0.8, "rbc": 0.12, "platelet": 0.35}
@@ -51,22 +53,47 @@ def judge(cells: pa.Table, catalog: Catalog, labels: Mapping[str, str]) -> pa.Ta
     labels
         Image id → class.
     """
-    sizes = _sizes(catalog)
-    facts = {
-        name: np.asarray(cells[name].to_pylist())
-        for name in ("image_id", "kind", "x0", "y0", "x1", "y1", "area", "touches_border",
-                     "focus", "od_g", "score", "solidity", "waist", "contact")
-    }  # fmt: skip
-    target, crowded = _targets(facts, sizes, labels)
+    facts = _facts(cells)
+    target, crowded = _targets(facts, _sizes(catalog), labels)
     of_image = zip(facts["image_id"], target, strict=True)
     named = [labels[image_id] if is_target else None for image_id, is_target in of_image]
+    return _judged(cells, facts, named, crowded)
+
+
+def judge_named(cells: pa.Table, labels: Sequence[str | None]) -> pa.Table:
+    """Return the ``BANK`` table of ``CELLS`` rows whose classes are known one by one.
+
+    Parameters
+    ----------
+    cells
+        Cells of any images.
+    labels
+        Class of each cell; those with one are the targets, however many an image has.
+    """
+    facts = _facts(cells)
+    return _judged(cells, facts, labels, np.zeros(cells.num_rows, bool))
+
+
+def _facts(cells: pa.Table) -> dict[str, np.ndarray]:
+    names = (
+        "image_id", "kind", "x0", "y0", "x1", "y1", "area", "touches_border", "focus", "od_g",
+        "score", "solidity", "waist", "contact",
+    )  # fmt: skip
+    return {name: np.asarray(cells[name].to_pylist()) for name in names}
+
+
+def _judged(
+    cells: pa.Table,
+    facts: dict[str, np.ndarray],
+    named: Sequence[str | None],
+    crowded: np.ndarray,
+) -> pa.Table:
     facts["label"] = np.array([name or "" for name in named])
-    reasons = _reasons(facts, target, crowded)
-    named = [
-        labels[i] if is_it else None for i, is_it in zip(facts["image_id"], target, strict=True)
-    ]
+    target = np.array([name is not None for name in named], bool)
+    odd = odd_outlines(cells, facts, target)
+    reasons = _reasons(facts, target, crowded, odd)
     added = {
-        "label": pa.array(named, pa.string()),
+        "label": pa.array(list(named), pa.string()),
         "target": pa.array(target),
         "accepted": pa.array([reason is None for reason in reasons]),
         "reason": pa.array(reasons, pa.string()),
@@ -118,8 +145,13 @@ def _reasons(
     facts: Mapping[str, np.ndarray],
     target: np.ndarray,
     crowded: np.ndarray,
+    odd: tuple[np.ndarray, np.ndarray],
 ) -> list[str | None]:
-    """Return why each cell may not be composed, ``None`` where it may."""
+    """Return why each cell may not be composed, ``None`` where it may.
+
+    ``odd``: which cells are two in one outline, and which have something hanging on them.
+    """
+    joined, appended = odd
     reasons = np.full(len(target), None, object)
     border = facts["touches_border"].astype(bool)
     for kind, of_target in product(("wbc", "rbc", "platelet"), (True, False)):
@@ -139,7 +171,7 @@ def _reasons(
             (facts["score"] < 0.5, UNCERTAIN),
             (facts["area"] < low, SMALL),
             (facts["area"] > high, LARGE),
-            (facts["waist"].astype(bool), JOINED),
+            (facts["waist"].astype(bool) | joined, JOINED),
             # two discs that overlap by half: larger than one, and not quite convex
             (
                 (kind == "rbc")
@@ -147,6 +179,7 @@ def _reasons(
                 & (facts["solidity"] < 0.97),
                 JOINED,
             ),
+            (appended, APPENDED),
             (facts["solidity"] < _SOLID[kind], RAGGED),
             (facts["contact"] > _CONTACT[kind], HIDDEN),
             (facts["od_g"] < 0.35 * density, PALE),

@@ -1,10 +1,13 @@
-"""The bank at a glance: cut-out cells on their slide's colour, a row for each class and kind."""
+"""The bank at a glance: its cells in rows on white, those that may be composed and those not."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
+import pyarrow as pa
 
 from naturalize.base.rng import rng
 from naturalize.base.sheets import labelled_rows
@@ -12,12 +15,18 @@ from naturalize.base.sheets import labelled_rows
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
 
-#: Names of the rows of cells that no label speaks of.
+#: Names of the kinds in the rows of cells that no label speaks of, and in rows of rejected ones.
 _OTHERS = {"rbc": "red cells", "platelet": "platelets"}
+_ONE = {"wbc": "white", "rbc": "red", "platelet": "platelet"}
+
+#: What is around a rejected cell is shown this much nearer to white, and this far.
+_VEIL, _AROUND = 0.55, 10
 
 
 def bank_sheet(bank: CellBank, *, columns: int = 12, tile: int = 96) -> np.ndarray:
     """Return a contact sheet of accepted cells, RGB uint8 (H, W, 3).
+
+    A row for each class, and one for each kind that no label speaks of, with its number of cells.
 
     Parameters
     ----------
@@ -30,20 +39,81 @@ def bank_sheet(bank: CellBank, *, columns: int = 12, tile: int = 96) -> np.ndarr
     """
     groups = {label: bank.cells(label=label, target=True) for label in bank.labels}
     groups |= {name: bank.cells(kind, target=False) for kind, name in _OTHERS.items()}
+    n = bank.cells().num_rows
+    title = f"{n:,} cells of {bank.table.num_rows:,} accepted"
+    return cells_sheet(bank, groups, title, columns=columns, tile=tile)
+
+
+def rejected_sheet(bank: CellBank, *, columns: int = 12, tile: int = 96) -> np.ndarray:
+    """Return a contact sheet of rejected cells with what is around them, a row for each reason.
+
+    Parameters are those of :func:`bank_sheet`. Target cells come first: what is lost of a weak
+    class is what matters.
+    """
+    rejected = bank.cells(accepted=False)
+    keys = list(
+        zip(rejected["kind"].to_pylist(), rejected["reason"].to_pylist(),
+            rejected["target"].to_pylist(), strict=True)
+    )  # fmt: skip
+    groups = {}
+    for key, _ in sorted(Counter(keys).items(), key=_targets_first):
+        kind, reason, target = key
+        name = f"{'target ' if target else ''}{_ONE[kind]}: {reason}"
+        groups[name] = rejected.filter(pa.array([other == key for other in keys]))
+    title = f"{rejected.num_rows:,} cells of {bank.table.num_rows:,} rejected"
+    return cells_sheet(bank, groups, title, columns=columns, tile=tile, around=_AROUND)
+
+
+def cells_sheet(
+    bank: CellBank,
+    groups: dict[str, pa.Table],
+    title: str,
+    *,
+    columns: int = 12,
+    tile: int = 96,
+    around: int = 0,
+) -> np.ndarray:
+    """Return rows of cells, the name of a group and its number of cells at the left.
+
+    Parameters
+    ----------
+    bank
+        Whose cells they are.
+    groups
+        Name → rows of the bank's table; empty ones are left out.
+    title
+        Heading.
+    columns, tile
+        As for :func:`bank_sheet`.
+    around
+        Pixels around a cell that are shown as well, paler, with the cell's outline.
+    """
     rows = {}
     for name, table in groups.items():
         ids = sorted(table["cell_id"].to_pylist())
         if ids:
             drawn = rng(0, "bank sheet", name).permutation(len(ids))[:columns]
-            rows[name] = _one_scale([_shown(bank, ids[i]) for i in sorted(drawn)])
-    n = bank.cells().num_rows
-    return labelled_rows(rows, tile=tile, title=f"{n:,} cells of {bank.table.num_rows:,} accepted")
+            shown = [_shown(bank, ids[i], around) for i in sorted(drawn)]
+            rows[f"{name} ({len(ids):,})"] = _one_scale(shown)
+    return labelled_rows(rows, tile=tile, title=title)
 
 
-def _shown(bank: CellBank, cell_id: str) -> np.ndarray:
-    """Return the cell on white."""
-    cut = bank.cutout(cell_id)
-    return np.where(cut.mask[..., None], cut.rgb, np.uint8(255))
+def _targets_first(item: tuple[tuple[str, str, bool], int]) -> tuple[bool, int, int, str]:
+    (kind, reason, target), n = item
+    return not target, list(_ONE).index(kind), -n, reason
+
+
+def _shown(bank: CellBank, cell_id: str, around: int) -> np.ndarray:
+    """Return the cell on white; with ``around``, what surrounds it pale and its outline drawn."""
+    cut = bank.cutout(cell_id, margin=around)
+    if not around:
+        return np.where(cut.mask[..., None], cut.rgb, np.uint8(255))
+    pale = (cut.rgb + (255.0 - cut.rgb) * _VEIL).astype(np.uint8)
+    shown = np.where(cut.mask[..., None], cut.rgb, pale)
+    outline, _ = cv2.findContours(
+        cut.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    return cv2.drawContours(np.ascontiguousarray(shown), outline, -1, (31, 36, 48), 1)
 
 
 def _one_scale(tiles: list[np.ndarray]) -> list[np.ndarray]:

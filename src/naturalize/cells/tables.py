@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from naturalize.base.artifacts import read_table
 from naturalize.cells.runlength import encode
 from naturalize.cells.segmentation import KINDS, Cell, Segmentation
 from naturalize.cells.shape import contact, has_waist, solidity
@@ -56,17 +59,18 @@ OUTCOMES = pa.schema(
 #: One row an image, its cells inside: what is kept while segmentation is under way.
 IMAGES = pa.schema([*OUTCOMES, ("cells", pa.list_(pa.struct(_CELL)))])
 
-#: Measures of shape by which the bank judges; it does not keep them.
-_SHAPE = ("solidity", "waist", "contact")
+#: Measures of shape by which the bank judges. Banks written by the first release lack them: null.
+SHAPE = ("solidity", "waist", "contact")
 
 #: Columns of ``cells.parquet`` of a ``bank`` artifact.
 BANK = pa.schema(
     [
-        *((name, kind) for name, kind in _CELL if name not in _SHAPE),
+        *((name, kind) for name, kind in _CELL if name not in SHAPE),
         ("label", pa.string()),
         ("target", pa.bool_()),
         ("accepted", pa.bool_()),
         ("reason", pa.string()),
+        *((name, kind) for name, kind in _CELL if name in SHAPE),
     ]
 )
 
@@ -84,14 +88,28 @@ BACKGROUNDS = pa.schema(
 )
 
 
+def read_bank_table(path: Path) -> pa.Table:
+    """Read ``cells.parquet`` of a bank of any release: measures that it lacks are null."""
+    try:
+        names = pq.read_schema(path).names
+    except (OSError, pa.ArrowInvalid):
+        names = BANK.names  # what is wrong with the file is said below
+    lacking = [name for name in SHAPE if name not in names]
+    table = read_table(path, pa.schema([field for field in BANK if field.name not in lacking]))
+    for name in lacking:
+        kind = BANK.field(name).type
+        table = table.append_column(name, pa.nulls(table.num_rows, kind))
+    return table.select(BANK.names)
+
+
 def image_row(
     image_id: str, path: str, image: np.ndarray, segmentation: Segmentation
 ) -> dict[str, Any]:
     """Return the ``IMAGES`` row of a segmented image, RGB uint8 (H, W, 3)."""
-    layers = np.zeros(segmentation.shape, np.int32)
+    covered = np.zeros(segmentation.shape, bool)
     for cell in segmentation.cells:
         x0, y0, x1, y1 = cell.box
-        layers[y0:y1, x0:x1] += cell.mask
+        covered[y0:y1, x0:x1] |= cell.mask
     red, green, blue = segmentation.background
     return {
         "image_id": image_id,
@@ -101,13 +119,13 @@ def image_row(
         "background_r": red,
         "background_g": green,
         "background_b": blue,
-        "background_share": float((layers == 0).mean()),
+        "background_share": float((~covered).mean()),
         "cells": [
             {
                 **cell_row(
                     f"{image_id}-{number}", image_id, path, image, cell, segmentation.background
                 ),
-                "contact": contact(cell.mask, cell.box, layers),
+                "contact": contact(cell.mask, cell.box, covered),
             }
             for number, cell in enumerate(segmentation.cells)
         ],

@@ -1,0 +1,8 @@
+"""The cell bank: which cells may be composed, and their pixels."""
+
+from __future__ import annotations
+
+from naturalize.cells.bank.core import CellBank
+from naturalize.cells.bank.pictures import Cutout
+
+__all__ = ["CellBank", "Cutout"]

@@ -1,0 +1,321 @@
+"""The cell bank: choosing cells, asking for them, and reading their pixels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from naturalize.base.artifacts import fingerprint
+from naturalize.base.errors import ArtifactError, InputError
+from naturalize.cells.bank.pictures import Cutout, Pictures
+from naturalize.cells.bank.query import Where, matching, sharp
+from naturalize.cells.runlength import decode
+from naturalize.dataset.catalog import Catalog
+from naturalize.dataset.split import Split
+
+
+class CellBank:
+    """Cells that may be composed, with the reason for each that may not.
+
+    Masks point into source images; no pixel is copied. A bank is cheap to pickle: workers get
+    its tables and read the images themselves.
+
+    Attributes
+    ----------
+    table
+        One row a cell: columns as in ``docs/formats.md``.
+    backgrounds
+        One row an image: its bare slide's colour and how much of it is seen.
+    root
+        Folder of the source images.
+    labels
+        The classes, in the order of the catalog.
+    part
+        Part of the split that it was cut from; ``None`` for all images.
+    holds
+        What a saved bank has in its own folder: ``None`` (it points elsewhere), ``"images"`` (whole
+        source images), or ``"crops"`` (a picture a cell; boxes count in these, and ``image_id`` is
+        still the source image, so that lineage holds).
+    """
+
+    def __init__(
+        self,
+        table: pa.Table,
+        backgrounds: pa.Table,
+        *,
+        root: Path,
+        labels: tuple[str, ...],
+        part: str | None = None,
+        inputs: Mapping[str, str] | None = None,
+        check: bool = False,
+        holds: str | None = None,
+        hashes: Mapping[str, str] | None = None,
+    ) -> None:
+        self.table, self.backgrounds = table, backgrounds
+        self.labels, self.part, self.holds = labels, part, holds
+        self.inputs = dict(inputs or {})
+        self._pictures = Pictures(Path(root), check=check, hashes=hashes or {})
+
+    @classmethod
+    def build(
+        cls,
+        cells: str | Path,
+        catalog: Catalog,
+        split: Split | None = None,
+        *,
+        part: str | None = "train",
+    ) -> CellBank:
+        """Choose the cells that may be composed.
+
+        Parameters
+        ----------
+        cells
+            A ``cells`` artifact: of a segmenter, or imported.
+        catalog
+            The images' labels, and where they are.
+        split
+            With a split, only images of ``part`` give cells and backgrounds.
+        part
+            ``"train"``, ``"val"``, ``"test"``, or ``None`` for all; without a split it is ``None``.
+
+        Raises
+        ------
+        ArtifactError
+            If ``cells`` is no readable ``cells`` artifact.
+        InputError
+            If no image of the part has cells.
+        """
+        from naturalize.cells.bank.choose import choose
+
+        return cls(**choose(Path(cells), catalog, split, part))
+
+    @property
+    def root(self) -> Path:
+        """Folder of the source images."""
+        return self._pictures.root
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decided the content."""
+        return {"part": self.part}
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits naming the content; equal to the saved artifact's."""
+        return fingerprint("bank", self.settings, self.inputs)
+
+    def counts(self) -> dict[str, Any]:
+        """Return accepted cells by kind, accepted targets by label, and rejections by reason."""
+        columns = (self.table[name].to_pylist() for name in ("kind", "label", "accepted", "reason"))
+        kinds, labels, reasons = Counter[str](), Counter[str](), Counter[str]()
+        for kind, label, accepted, reason in zip(*columns, strict=True):
+            if accepted:
+                kinds[kind] += 1
+                labels[label or ""] += label is not None
+            else:
+                reasons[f"{kind}: {reason}"] += 1
+        return {
+            "accepted": dict(sorted(kinds.items())),
+            "targets": {label: labels[label] for label in self.labels},
+            "rejected": dict(sorted(reasons.items())),
+        }
+
+    def save(
+        self,
+        path: str | Path,
+        inputs: Mapping[str, str] | None = None,
+        *,
+        self_contained: bool | str = False,
+    ) -> None:
+        """Write the bank artifact to ``path``, with sheets of accepted and of rejected cells.
+
+        Parameters
+        ----------
+        path
+            Its folder.
+        inputs
+            Name → fingerprint of what it was made from; those of ``build`` by default.
+        self_contained
+            ``True`` or ``"images"``: the source images go with it, byte for byte. ``"crops"``:
+            only the accepted cells do, each with a margin around its box, without loss; such a bank
+            has no backgrounds. The folder can then be sent to somebody else.
+        """
+        from naturalize.cells.bank.files import save_bank
+
+        self.inputs = dict(inputs) if inputs is not None else self.inputs
+        save_bank(self, Path(path), "images" if self_contained is True else self_contained or None)
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, root: str | Path | None = None, check: bool = False
+    ) -> CellBank:
+        """Open a bank artifact.
+
+        Parameters
+        ----------
+        path
+            Its folder.
+        root
+            Where its images are now, if they have moved.
+        check
+            Check the content of each source image when it is read.
+        """
+        from naturalize.cells.bank.files import load_bank
+
+        about = load_bank(Path(path))
+        if root:
+            about["root"] = Path(root).resolve()
+        return cls(**about, check=check)
+
+    def cells(
+        self,
+        kind: str | None = None,
+        label: str | None = None,
+        *,
+        whole: bool | None = None,
+        sharp: bool | None = None,
+        target: bool | None = None,
+        accepted: bool | None = True,
+        reason: str | None = None,
+        where: Where | None = None,
+    ) -> pa.Table:
+        """Return the rows of the cells that fit; ``None`` means either.
+
+        Parameters
+        ----------
+        kind, label
+            ``"wbc"``, ``"rbc"`` or ``"platelet"``; a class.
+        whole
+            Not cut by the image's edge.
+        sharp
+            At least half as sharp as the kind's median.
+        target
+            The cell that its image's label speaks of.
+        accepted
+            May be composed.
+        reason
+            Why it may not; with it, ``accepted`` is taken for ``None``.
+        where
+            Ranges of measures, column → (least, largest), ends included, ``None`` for no bound:
+            ``{"area": (800, None), "nc_ratio": (0.3, 0.6)}``; or an Arrow expression over the
+            columns: ``pc.field("area") > 800``. A cell without the measure fits no range.
+
+        Raises
+        ------
+        SettingsError
+            For a range of a column that is not there or not numeric, or that is no range.
+        """
+        equal = {
+            "kind": kind,
+            "label": label,
+            "target": target,
+            "accepted": accepted if reason is None else None,
+            "reason": reason,
+            "touches_border": None if whole is None else not whole,
+        }
+        table = self.table
+        if sharp is not None:
+            table = table.filter(pa.array(self._sharp == sharp))
+        return matching(table, equal, where)
+
+    def row(self, cell_id: str) -> dict[str, Any]:
+        """Return a cell's row as a dictionary; ``InputError`` if the bank has no such cell."""
+        return self.table.slice(self._index_of(cell_id), 1).to_pylist()[0]
+
+    def mask(self, cell_id: str) -> np.ndarray:
+        """Return a cell's mask over its box, bool (h, w); no image is read."""
+        i = self._index_of(cell_id)
+        x0, y0, x1, y1 = self._boxes[i]
+        offsets, values = self._masks
+        return decode(values[offsets[i] : offsets[i + 1]], (int(y1 - y0), int(x1 - x0)))
+
+    def cutout(self, cell_id: str, *, margin: int = 0) -> Cutout:
+        """Return a cell's pixels; its source image is decoded at most once in a while.
+
+        Parameters
+        ----------
+        cell_id
+            Its id.
+        margin
+            Pixels around the box that are wanted as well, as far as the image goes.
+        """
+        i = self._index_of(cell_id)
+        x0, y0, x1, y1 = (int(value) for value in self._boxes[i])
+        image = self._pictures.read(self._cell_paths[i], self._image_ids[i])
+        height, width = image.shape[:2]
+        if y1 > height or x1 > width:
+            raise ArtifactError(
+                f"{self.root / self._cell_paths[i]}: {width} × {height} pixels, too small for "
+                f"cell {cell_id}; the image has changed since it was segmented: segment again"
+            )
+        left, top = max(0, x0 - margin), max(0, y0 - margin)
+        right, bottom = min(width, x1 + margin), min(height, y1 + margin)
+        around = ((y0 - top, bottom - y1), (x0 - left, right - x1))
+        return Cutout(image[top:bottom, left:right].copy(), np.pad(self.mask(cell_id), around))
+
+    def image(self, image_id: str, *, check: bool | None = None) -> np.ndarray:
+        """Return a source image, RGB uint8 (H, W, 3), not to be written to.
+
+        A bank that holds crops gives the crop of the image's target cell: there is no more of it.
+
+        Raises
+        ------
+        ArtifactError
+            If the file is gone, or (with ``check``, by default the bank's) its content is another
+            than when it was segmented.
+        """
+        if image_id not in self._paths:
+            raise InputError(f"no image {image_id!r} in the bank of {self.root}")
+        return self._pictures.read(self._paths[image_id], image_id, check=check)
+
+    def __getstate__(self) -> dict[str, Any]:
+        lazy = ("_index", "_boxes", "_image_ids", "_cell_paths", "_masks", "_paths", "_sharp")
+        return {key: value for key, value in self.__dict__.items() if key not in lazy}
+
+    def _index_of(self, cell_id: str) -> int:
+        if cell_id not in self._index:
+            raise InputError(f"no cell {cell_id!r} in the bank of {self.root}")
+        return self._index[cell_id]
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {cell_id: i for i, cell_id in enumerate(self.table["cell_id"].to_pylist())}
+
+    @cached_property
+    def _boxes(self) -> np.ndarray:
+        return np.stack([self.table[name].to_numpy() for name in ("x0", "y0", "x1", "y1")], axis=1)
+
+    @cached_property
+    def _image_ids(self) -> list[str]:
+        return self.table["image_id"].to_pylist()
+
+    @cached_property
+    def _cell_paths(self) -> list[str]:
+        return self.table["path"].to_pylist()
+
+    @cached_property
+    def _masks(self) -> tuple[np.ndarray, np.ndarray]:
+        column = self.table["mask"].combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.chunks)
+        return column.offsets.to_numpy(), column.values.to_numpy()
+
+    @cached_property
+    def _paths(self) -> dict[str, str]:
+        if self.holds == "crops":
+            # of several crops of an image the last one written here stays: a target's, if any
+            targets = self.table["target"].to_pylist()
+            rows = zip(targets, self._image_ids, self._cell_paths, strict=True)
+            return {image_id: path for _, image_id, path in sorted(rows, key=lambda row: row[0])}
+        ids = self.backgrounds["image_id"].to_pylist()
+        return dict(zip(ids, self.backgrounds["path"].to_pylist(), strict=True))
+
+    @cached_property
+    def _sharp(self) -> np.ndarray:
+        return sharp(self.table)
