@@ -3,38 +3,127 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from naturalize.compose.patch import EDGE, LEVELS, Patch
+from naturalize.compose.halo import FADE, MAX_SHIFT
+from naturalize.compose.patch import EDGE, LEVELS
+from naturalize.compose.place import Laid
+from naturalize.compose.poisson import poisson
+
+#: Grey levels by which bare slide may differ from what the recipe expects, and its least area.
+_SLIDE, _FEW = 14, 24
+
+#: Level of distance up to which a cell that is alone darkens the slide.
+_FAINT = int(EDGE - LEVELS * (FADE + MAX_SHIFT))
+
+#: Pixels around a cell that are looked at for the light of its scene.
+_AROUND = 8
+
+#: Most that a scene's light is off from what the recipe expects.
+_MOST_GAIN = 1.1
 
 
-def hard(window: np.ndarray, patch: Patch, feather: float, scale: float) -> None:
+@dataclass(frozen=True)
+class Blend:
+    """A way to paint a cell.
+
+    Attributes
+    ----------
+    paint
+        ``paint(canvas, laid)``: paints into RGB uint8 (H, W, 3), in place.
+    style
+        What the cell's patch shall show around it: one of ``patch.STYLES``.
+    """
+
+    paint: Callable[[np.ndarray, Laid], None]
+    style: str = "carried"
+
+
+def hard(canvas: np.ndarray, laid: Laid) -> None:
     """Take the cell's pixels where their centre is inside, else leave what is there."""
-    inside = cv2.threshold(patch.edge, EDGE, 1, cv2.THRESH_BINARY)[1]
-    cv2.copyTo(patch.colours, inside, window)
+    inside = cv2.threshold(laid.edge, EDGE, 1, cv2.THRESH_BINARY)[1]
+    cv2.copyTo(laid.colours, inside, canvas[laid.window])
 
 
-def feathered(window: np.ndarray, patch: Patch, feather: float, scale: float) -> None:
+def feathered(canvas: np.ndarray, laid: Laid) -> None:
     """Fade over ``feather`` pixels across the edge, half of them outside, linear in distance."""
-    ramp, rest = _ramps(feather, scale)
-    share, left = cv2.LUT(patch.edge, ramp), cv2.LUT(patch.edge, rest)
-    window[:] = cv2.blendLinear(patch.colours, window, share, left)
+    window = canvas[laid.window]
+    share = cv2.LUT(laid.edge, _ramp(laid.feather, laid.scale))
+    shares = cv2.merge((share, share, share))
+    cell = cv2.multiply(laid.colours, shares, scale=1 / 255)
+    rest = cv2.multiply(window, cv2.bitwise_not(shares), scale=1 / 255)
+    cv2.add(cell, rest, dst=window)
 
 
 @lru_cache(maxsize=64)
-def _ramps(feather: float, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the share of the cell and of the ground for each level of distance, float32 (256,)."""
+def _ramp(feather: float, scale: float) -> np.ndarray:
+    """Return the share of the cell, in 255ths, for each level of distance, uint8 (256,)."""
     distance = (np.arange(256) - EDGE) / LEVELS * scale
-    share = np.clip(distance / max(feather, 1e-3) + 0.5, 0, 1).astype(np.float32)
-    return share, (1 - share).astype(np.float32)
+    share = np.clip(distance / max(feather, 1e-3) + 0.5, 0, 1)
+    return np.rint(255 * share).astype(np.uint8)
 
 
-#: Name → ``blend(window, patch, feather, scale)``: paints a patch, in place, into ``window``, the
-#: part of the canvas under it, RGB uint8 (h, w, 3).
-BLENDS: dict[str, Callable[[np.ndarray, Patch, float, float], None]] = {
-    "hard": hard,
-    "feather": feathered,
+def scene(canvas: np.ndarray, laid: Laid) -> None:
+    """Lay the cell as light would have it: as an optical density, over the scene's own light.
+
+    The patch is the cell alone on its slide; divided by that slide it is what the cell lets
+    through, ``t``. Of the light ``s`` of the scene it hides a share ``a``, which falls over
+    ``feather`` pixels across the edge, and there the bare slide of the scene, ``g``, shines
+    instead: ``t · (a · g + (1 − a) · s)``. Over bare slide, where ``s`` is ``g``, that is the cell
+    with the soft edge that it had, and no trace of the slide that it came from; over another cell
+    it covers it.
+    """
+    gain = _scene_gain(canvas, laid)
+    window, ground = canvas[laid.window], np.array(laid.ground, np.float32)
+    ramp = _ramp(laid.feather, laid.scale)
+    full = int(np.argmax(ramp == 255))
+    core = cv2.threshold(laid.edge, full - 1, 1, cv2.THRESH_BINARY)[1]
+    begin = int(np.argmax(ramp > 0))
+    band = cv2.inRange(laid.edge, max(min(_FAINT, begin), 1), full - 1)
+    rows, columns = np.nonzero(band)
+    through = laid.colours[rows, columns] / ground
+    share = ramp[laid.edge[rows, columns]][:, None] * np.float32(1 / 255)
+    light = share * (ground * gain) + (1 - share) * window[rows, columns]
+    cell = laid.colours if (gain == 1).all() else cv2.LUT(laid.colours, _gain_table(gain))
+    cv2.copyTo(cell, core, window)
+    window[rows, columns] = np.clip(np.rint(through * light), 0, 255).astype(np.uint8)
+
+
+def _scene_gain(canvas: np.ndarray, laid: Laid) -> np.ndarray:
+    """Return bare slide around the cell / what the recipe took it for, float32 (3,)."""
+    rows, columns = laid.window
+    top, left = max(rows.start - _AROUND, 0), max(columns.start - _AROUND, 0)
+    around = canvas[top : rows.stop + _AROUND, left : columns.stop + _AROUND]
+    ground = np.array(laid.ground, np.float64)
+    bare = cv2.inRange(around, np.maximum(ground - _SLIDE, 0), ground + _SLIDE)
+    inside = cv2.threshold(laid.edge, EDGE - 2 * LEVELS, 255, cv2.THRESH_BINARY_INV)[1]
+    under = bare[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    cv2.bitwise_and(under, inside, dst=under)
+    if cv2.countNonZero(bare) < _FEW:
+        return np.ones(3, np.float32)
+    gain = np.array(cv2.mean(around, bare)[:3]) / np.maximum(ground, 1)
+    return np.clip(gain, 1 / _MOST_GAIN, _MOST_GAIN).astype(np.float32)
+
+
+def _gain_table(gain: np.ndarray) -> np.ndarray:
+    levels = np.arange(256, dtype=np.float32)[:, None] * gain
+    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)[None]
+
+
+def seamless(canvas: np.ndarray, laid: Laid) -> None:
+    """Set the cell's gradients into the scene (Pérez, Gangnet & Blake, SIGGRAPH 2003)."""
+    inside = laid.edge > EDGE - LEVELS * min(1.5 / laid.scale, FADE)
+    poisson(canvas, laid.colours, inside, laid.left, laid.top)
+
+
+#: Name → how a cell is painted.
+BLENDS: dict[str, Blend] = {
+    "hard": Blend(hard),
+    "feather": Blend(feathered),
+    "scene": Blend(scene, "lone"),
+    "poisson": Blend(seamless, "lone"),
 }

@@ -151,7 +151,7 @@ class Columns:
     def concat(cls, parts: Sequence[Columns]) -> Columns:
         """Return the recipes of all parts, which share one vocabulary, one after the other."""
         counts = np.concatenate([np.diff(part.offsets) for part in parts])
-        rows = (*_PER_RECIPE, *_PER_PLACEMENT)
+        rows: tuple[str, ...] = (*_PER_RECIPE, *_PER_PLACEMENT)
         if any(part.is_varied for part in parts):
             parts = [part if part.is_varied else part.made_variable() for part in parts]
             rows += _PER_VARIED

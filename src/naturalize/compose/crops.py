@@ -1,9 +1,10 @@
-"""The crop store: a plan's cells, decoded, in one mapped file, so that rendering decodes nothing.
+"""The crop store: a plan's cells and scenes, decoded, mapped from files: rendering decodes nothing.
 
 An artifact-like folder: ``colours.npy`` (uint8 (P, 3)) and ``edges.npy`` (uint8 (P,)), the pixels
-of all patches one after the other (see ``patch``), ``index.parquet`` (``cell_id``, ``image_id``,
-``offset``, ``width``, ``height`` of each patch), and ``images/<image_id>.png`` for backgrounds. It
-is opened read-only, so that all workers share its pages.
+of all patches one after the other (see ``patch``), ``index.parquet``, a row a patch;
+``scenes.npy`` (uint8 (Q, 3)) and ``scenes.parquet`` likewise for what stands behind the cells. It
+is opened read-only, so that all workers share its pages. A store that is built for a size holds
+everything at that size only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,10 @@ from naturalize.base.artifacts import (
     writing,
 )
 from naturalize.base.errors import ArtifactError, InputError
-from naturalize.base.images import read_image, write_image
-from naturalize.compose.patch import PAD, Patch, cell_mask, make_patch
+from naturalize.compose.needs import Need, needs
+from naturalize.compose.patch import EDGE, PAD, Patch, cut_patch, reduced
+from naturalize.compose.scenes import made_background, shrunk
+from naturalize.compose.sizes import Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,6 +46,23 @@ INDEX = pa.schema(
     [
         ("cell_id", pa.string()),
         ("image_id", pa.string()),
+        ("style", pa.string()),
+        ("factor", pa.float64()),
+        ("offset", pa.int64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("reach", pa.float64()),
+        ("ground", pa.list_(pa.uint8(), 3)),
+    ]
+)
+
+#: Columns of ``scenes.parquet``.
+SCENES = pa.schema(
+    [
+        ("background_id", pa.string()),
+        ("image_id", pa.string()),
+        ("factor_x", pa.float64()),
+        ("factor_y", pa.float64()),
         ("offset", pa.int64()),
         ("width", pa.int32()),
         ("height", pa.int32()),
@@ -52,9 +71,12 @@ INDEX = pa.schema(
 
 _KIND = "crops"
 
+#: Of the layout of the files; another one is made anew.
+_LAYOUT = 2
+
 
 class CropStore:
-    """Cells by id, mapped from a folder; pickles to the folder's name.
+    """Cells and scenes by id, mapped from a folder; pickles to the folder's name.
 
     Use :meth:`build` or :meth:`open`.
     """
@@ -62,22 +84,28 @@ class CropStore:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).resolve()
         read_manifest(self.folder, _KIND)
-        index = read_table(self.folder / "index.parquet", INDEX)
+        cells = read_table(self.folder / "index.parquet", INDEX).to_pylist()
+        scenes = read_table(self.folder / "scenes.parquet", SCENES).to_pylist()
         self._colours = _mapped(self.folder / "colours.npy")
         self._edges = _mapped(self.folder / "edges.npy")
-        columns = (index[name].to_pylist() for name in ("cell_id", "offset", "width", "height"))
-        self._where = {cell: (at, w, h) for cell, at, w, h in zip(*columns, strict=True)}
-        end = max((at + w * h for at, w, h in self._where.values()), default=0)
-        if self._colours.shape != (end, 3) or self._edges.shape != (end,):
+        self._pixels = _mapped(self.folder / "scenes.npy")
+        self._patches = {(row["cell_id"], row["style"], row["factor"]): row for row in cells}
+        self._scenes = {
+            (row["background_id"], row["factor_x"], row["factor_y"]): row for row in scenes
+        }
+        self._ids = {row["cell_id"] for row in cells}
+        shapes = (_end(cells), 3), (_end(cells),), (_end(scenes), 3)
+        found = self._colours.shape, self._edges.shape, self._pixels.shape
+        if shapes != found:
             raise ArtifactError(f"{self.folder}: pixels do not fit the index; make it again")
 
     def __len__(self) -> int:
         """Return the number of cells."""
-        return len(self._where)
+        return len(self._ids)
 
     def __contains__(self, cell_id: object) -> bool:
         """Return whether the store has a cell."""
-        return cell_id in self._where
+        return cell_id in self._ids
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return _opened, (str(self.folder),)
@@ -94,74 +122,136 @@ class CropStore:
         bank: CellBank,
         folder: str | Path,
         *,
+        size: Size = None,
         backend: str = "serial",
         workers: int | None = None,
         what: str | None = "crop cells",
     ) -> CropStore:
-        """Write the cells that ``plan`` uses to ``folder`` and open it; each image is decoded once.
+        """Write what ``plan`` uses to ``folder`` and open it; each image is decoded once.
 
-        A store of the same cells that already stands there is opened as it is.
+        A store of the same cells and scenes that already stands there is opened as it is.
+
+        Parameters
+        ----------
+        plan, bank
+            The recipes, and where their cells are.
+        folder
+            Where the store shall be.
+        size
+            Of :func:`~naturalize.compose.render.render`: a store for small pictures is smaller.
+            Recipes are rendered from it at that size only. A store without one serves all sizes.
+        backend, workers
+            As for :func:`naturalize.base.engine.map`; they change no byte.
+        what
+            Heading of the progress bar; none without it.
         """
-        cells = plan.cells()
-        images = sorted(plan.background_images())
-        names = "\n".join([*(cell_id for cell_id, _, _ in cells), "", *images])
-        settings = {"cells": hashlib.sha256(names.encode()).hexdigest()[:16], "pad": PAD}
+        wanted = needs(plan, size)
+        names = hashlib.sha256(repr(wanted).encode()).hexdigest()[:16]
+        settings = {"cells": names, "pad": PAD, "layout": _LAYOUT}
         inputs = {"bank": bank.fingerprint}
         folder = Path(folder)
-        wanted = fingerprint(_KIND, settings, inputs)
-        if is_artifact(folder, _KIND) and read_manifest(folder).fingerprint == wanted:
+        key = fingerprint(_KIND, settings, inputs)
+        if is_artifact(folder, _KIND) and read_manifest(folder).fingerprint == key:
             return cls(folder)
-        of_image = [
-            (image_id, [cell_id for cell_id, _, _ in group])
-            for image_id, group in groupby(sorted(cells, key=_by_image), key=lambda cell: cell[1])
-        ]
-        patches = engine.map(
-            partial(_patches_of_image, bank),
-            of_image,
+        made = engine.map(
+            partial(_of_image, bank),
+            wanted,
             backend=backend,
             workers=workers,
-            chunk=32,
+            chunk=16,
             what=what,
             name=_image_name,
         )
         with writing(folder, _KIND, settings=settings, inputs=inputs) as partial_folder:
-            _write(partial_folder, of_image, patches)
-            for image_id in images:
-                write_image(partial_folder / "images" / f"{image_id}.png", bank.image(image_id))
+            _write(partial_folder, wanted, made)
         return cls(folder)
 
-    def patch(self, cell_id: str) -> Patch:
-        """Return a cell ready to be pasted, without a copy; ``InputError`` for an unknown one."""
-        try:
-            at, width, height = self._where[cell_id]
-        except KeyError:
-            raise InputError(
-                f"{self.folder}: no cell {cell_id!r} in this store of {len(self):,} cells; "
-                "build it for the plan that is rendered"
-            ) from None
+    def patch(self, cell_id: str, style: str = "carried", factor: float = 1.0) -> Patch:
+        """Return a cell ready to be pasted, without a copy where it is stored so.
+
+        Raises
+        ------
+        InputError
+            If the store does not have it.
+        """
+        row = self._patches.get((cell_id, style, factor))
+        if row is None:
+            whole = self._patches.get((cell_id, style, 1.0))
+            if whole is None or factor == 1:
+                raise self._lacks(cell_id)
+            return reduced(self._patch(whole), factor)
+        return self._patch(row)
+
+    def _patch(self, row: dict[str, Any]) -> Patch:
+        at, width, height = row["offset"], row["width"], row["height"]
         end = at + width * height
-        return Patch(
+        patch = Patch(
             self._colours[at:end].reshape(height, width, 3),
             self._edges[at:end].reshape(height, width),
+            tuple(row["ground"]),
+        )
+        patch.__dict__["reach"] = row["reach"]  # a cached property, known already
+        return patch
+
+    def _lacks(self, cell_id: str) -> InputError:
+        if cell_id in self:
+            return InputError(
+                f"{self.folder}: cell {cell_id!r} is in this store for another size or blend; "
+                "build it for the plan and the size that is rendered"
+            )
+        return InputError(
+            f"{self.folder}: no cell {cell_id!r} in this store of {len(self):,} cells; "
+            "build it for the plan that is rendered"
         )
 
-    def cutout(self, cell_id: str) -> Cutout:
-        """Return a cell as the bank does; outside the mask, the cell's own colours go on."""
+    def cutout(self, cell_id: str, *, margin: int = 0) -> Cutout:
+        """Return a cell as the bank does; outside the mask, the cell's own colours go on.
+
+        It has no more than 4 pixels of ``margin``.
+        """
         from naturalize.cells.bank import Cutout
 
         patch = self.patch(cell_id)
-        return Cutout(patch.colours[PAD:-PAD, PAD:-PAD].copy(), cell_mask(patch))
+        inside = patch.edge > EDGE
+        cut = PAD - min(margin, PAD)
+        part = np.s_[cut : inside.shape[0] - cut, cut : inside.shape[1] - cut]
+        return Cutout(patch.colours[part].copy(), inside[part])
+
+    def background(
+        self, background_id: str, factors: tuple[float, float] = (1.0, 1.0)
+    ) -> np.ndarray:
+        """Return a scene at ``factors`` of its width and height, not to be written to.
+
+        Raises
+        ------
+        InputError
+            If the store does not have it.
+        """
+        row = self._scenes.get((background_id, *factors))
+        if row is None:
+            whole = self._scenes.get((background_id, 1.0, 1.0))
+            if whole is None or factors == (1, 1):
+                raise InputError(
+                    f"{self.folder}: no background {background_id!r} in this store of "
+                    f"{len(self._scenes):,}; build it for the plan and the size that is rendered"
+                )
+            return shrunk(self._scene(whole), factors)
+        return self._scene(row)
+
+    def _scene(self, row: dict[str, Any]) -> np.ndarray:
+        at, width, height = row["offset"], row["width"], row["height"]
+        return self._pixels[at : at + width * height].reshape(height, width, 3)
 
     def image(self, image_id: str) -> np.ndarray:
         """Return the image of a background, RGB uint8 (H, W, 3), not to be written to."""
-        return _image(self.folder / "images" / f"{image_id}.png")
+        return self.background(image_id)
 
 
-def _by_image(cell: tuple[str, str, str]) -> tuple[str, str]:
-    return cell[1], cell[0]
+def _end(rows: list[dict[str, Any]]) -> int:
+    return max((row["offset"] + row["width"] * row["height"] for row in rows), default=0)
 
 
-def _image_name(item: tuple[str, list[str]]) -> str:
+def _image_name(item: Need) -> str:
     return f"image {item[0]}"
 
 
@@ -173,28 +263,52 @@ def _mapped(file: Path) -> np.ndarray:
         raise ArtifactError(f"{file}: cannot be mapped ({error}); make the store again") from error
 
 
-def _patches_of_image(bank: CellBank, item: tuple[str, list[str]]) -> list[Patch]:
-    cutouts = (bank.cutout(cell_id) for cell_id in item[1])
-    return [make_patch(cutout.rgb, cutout.mask) for cutout in cutouts]
+def _of_image(bank: CellBank, item: Need) -> tuple[list[Patch], list[np.ndarray]]:
+    """Return the patches and scenes of one image; each is cut, or restored, once for all sizes."""
+    _, cells, scenes = item
+    cut: dict[tuple[str, str], Patch] = {}
+    patches = []
+    for cell_id, style, factor in cells:
+        whole = cut.get((cell_id, style))
+        if whole is None:
+            whole = cut[cell_id, style] = cut_patch(bank, cell_id, style)
+        patches.append(reduced(whole, factor) if factor < 1 else whole)
+    return patches, [shrunk(made_background(bank, name), (x, y)) for name, x, y in scenes]
 
 
 def _write(
     folder: Path,
-    of_image: Sequence[tuple[str, list[str]]],
-    patches: Iterable[list[Patch]],
+    wanted: Sequence[Need],
+    made: Iterable[tuple[list[Patch], list[np.ndarray]]],
 ) -> None:
-    rows: list[dict[str, Any]] = []
-    at = 0
-    with _growing(folder / "colours.npy", 3) as colours, _growing(folder / "edges.npy") as edges:
-        for (image_id, cell_ids), pieces in zip(of_image, patches, strict=True):
-            for cell_id, patch in zip(cell_ids, pieces, strict=True):
+    cell_rows: list[tuple[Any, ...]] = []
+    scene_rows: list[tuple[Any, ...]] = []
+    at, scene_at = 0, 0
+    with (
+        _growing(folder / "colours.npy", 3) as colours,
+        _growing(folder / "edges.npy") as edges,
+        _growing(folder / "scenes.npy", 3) as pixels,
+    ):
+        for (image_id, cells, scenes), (patches, images) in zip(wanted, made, strict=True):
+            for (cell_id, style, factor), patch in zip(cells, patches, strict=True):
                 height, width = patch.edge.shape
                 colours(patch.colours)
                 edges(patch.edge)
-                row = (cell_id, image_id, at, width, height)
-                rows.append(dict(zip(INDEX.names, row, strict=True)))
+                about = (at, width, height, patch.reach, list(patch.ground))
+                cell_rows.append((cell_id, image_id, style, factor, *about))
                 at += width * height
-    write_table(folder / "index.parquet", pa.Table.from_pylist(rows, schema=INDEX))
+            for (name, x, y), image in zip(scenes, images, strict=True):
+                height, width = image.shape[:2]
+                pixels(image)
+                scene_rows.append((name, image_id, x, y, scene_at, width, height))
+                scene_at += width * height
+    write_table(folder / "index.parquet", _table(cell_rows, INDEX))
+    write_table(folder / "scenes.parquet", _table(scene_rows, SCENES))
+
+
+def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    named = [dict(zip(schema.names, row, strict=True)) for row in rows]
+    return pa.Table.from_pylist(named, schema=schema)
 
 
 @contextmanager
@@ -227,10 +341,3 @@ def _growing(file: Path, *axes: int) -> Iterator[Callable[[np.ndarray], None]]:
 @lru_cache(maxsize=4)
 def _opened(folder: str) -> CropStore:
     return CropStore(folder)
-
-
-@lru_cache(maxsize=32)
-def _image(path: Path) -> np.ndarray:
-    image = read_image(path)
-    image.flags.writeable = False
-    return image

@@ -1,14 +1,18 @@
 """A cell made ready to be set anywhere: its colours carried past its edge, its edge as a distance.
 
-A mask that is warped with the colours around it brings a fringe of old background. So the colours
-of the cell are first extended outwards, and the mask becomes a signed distance to the cell's edge
-(in 16ths of a pixel), from which an edge of any softness is cut after warping, to a fraction of
-a pixel.
+A mask that is warped with the colours around it brings a fringe of old background. So the mask
+becomes a signed distance to the cell's edge (in 16ths of a pixel), from which an edge of any
+softness is cut after warping, to a fraction of a pixel; and what lies around the cell is replaced.
+There are two styles of that. ``carried``: the cell's own colours go on outwards, and nothing
+outside the mask decides anything. ``lone``: the cell as it would lie alone on its own bare slide
+(see ``halo``), which is what light does at a cell's edge.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import cv2
@@ -25,12 +29,21 @@ PAD = 4
 #: Levels of a pixel's distance, and the level of the edge itself.
 LEVELS, EDGE = 16, 128
 
+#: What a patch may show around its cell.
+STYLES = ("carried", "lone")
+
+#: Pixels around a cell's box that are looked at for the slide's colour.
+MARGIN = 14
+
+#: Pixels outside the edge that any blend looks at.
+_SEEN = 4
+
 
 class CellSource(Protocol):
     """Where cells come from: a bank, or a store of crops."""
 
-    def cutout(self, cell_id: str) -> Cutout:
-        """Return a cell's pixels."""
+    def cutout(self, cell_id: str, *, margin: int = 0) -> Cutout:
+        """Return a cell's pixels, with up to ``margin`` pixels around its box."""
 
     def image(self, image_id: str) -> np.ndarray:
         """Return a source image, RGB uint8 (H, W, 3)."""
@@ -47,10 +60,13 @@ class Patch:
     edge
         Uint8 (h + 2 PAD, w + 2 PAD): distance to the edge, 128 at it, 16 levels a pixel, more
         inside.
+    ground
+        RGB of the bare slide around it, whole numbers; white for ``carried`` patches.
     """
 
     colours: np.ndarray
     edge: np.ndarray
+    ground: tuple[int, int, int] = (255, 255, 255)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -58,48 +74,113 @@ class Patch:
         height, width = self.edge.shape
         return width - 2 * PAD, height - 2 * PAD
 
+    @cached_property
+    def reach(self) -> float:
+        """Distance in pixels from the middle beyond which no blend sees anything of it."""
+        return reach_of(self.edge)
 
-def make_patch(rgb: np.ndarray, mask: np.ndarray) -> Patch:
+
+def reach_of(edge: np.ndarray) -> float:
+    """Return the reach of a patch with this ``edge``."""
+    rows, columns = np.nonzero(edge > EDGE - LEVELS * (_SEEN + 0.5))
+    height, width = edge.shape
+    x, y = columns + 0.5 - width / 2, rows + 0.5 - height / 2
+    return math.sqrt(float((x * x + y * y).max(initial=0.0))) + 1.0
+
+
+def make_patch(rgb: np.ndarray, mask: np.ndarray, *, style: str = "carried") -> Patch:
     """Return the patch of a cell.
-
-    Only pixels inside the mask decide it.
 
     Parameters
     ----------
     rgb
-        Uint8 (h, w, 3).
+        Uint8 (h, w, 3): the cell's box; with some pixels around it for ``lone``. Of a ``carried``
+        patch only pixels inside the mask decide anything.
     mask
         Bool (h, w), at least one pixel.
+    style
+        One of :data:`STYLES`.
     """
     if not mask.any():
         raise InputError("a cell's mask is empty; build the bank again")
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if style == "lone":
+        from naturalize.compose.halo import lone
+
+        colours, edge, ground = lone(rgb, mask, (x, y, width, height))
+        return Patch(colours, _rimmed(edge), ground)
     inside = cv2.copyMakeBorder(mask.view(np.uint8), PAD, PAD, PAD, PAD, cv2.BORDER_CONSTANT)
-    outside = 1 - inside
-    depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     away, nearest = cv2.distanceTransformWithLabels(
-        outside, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+        1 - inside, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
     known = inside.astype(bool)
     table = np.zeros((int(nearest.max()) + 1, 3), np.uint8)
     table[nearest[known]] = rgb[mask]
-    # a pixel's centre lies half a pixel from the border between it and the next
-    distance = np.where(known, depth - 0.5, 0.5 - away)
-    edge = np.clip(np.rint(EDGE + LEVELS * distance), 0, 255).astype(np.uint8)
+    distance = np.where(known, depth_of(inside) - 0.5, 0.5 - away)
+    return Patch(table[nearest], _rimmed(as_levels(distance)))
+
+
+def depth_of(inside: np.ndarray) -> np.ndarray:
+    """Return the distance in pixels to what is 0 in uint8 (h, w), float32."""
+    return cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
+def as_levels(distance: np.ndarray) -> np.ndarray:
+    """Return signed distances in pixels as they are kept, uint8."""
+    return np.clip(np.rint(EDGE + LEVELS * distance), 0, 255).astype(np.uint8)
+
+
+def _rimmed(edge: np.ndarray) -> np.ndarray:
     # the rim is as far away as can be said: what warping brings from past it is never seen
     edge[[0, -1]] = 0
     edge[:, [0, -1]] = 0
-    return Patch(table[nearest], edge)
+    return edge
+
+
+def reduced(patch: Patch, factor: float) -> Patch:
+    """Return a patch at ``factor`` (less than 1) times its size, the middle of its box kept.
+
+    Each pixel is the mean of the area that it covers, as in a picture that is shrunk whole.
+    """
+    height, width = patch.edge.shape
+    rows = _area_weights(height, factor)
+    columns = _area_weights(width, factor)
+    planes = np.dstack([patch.colours, patch.edge]).astype(np.float64)
+    planes[:, :, 3] = EDGE + (planes[:, :, 3] - EDGE) * factor
+    shrunk = np.einsum("ij,jkc->ikc", rows, planes)
+    shrunk = np.rint(np.einsum("lk,ikc->ilc", columns, shrunk)).astype(np.uint8)
+    colours, edge = np.ascontiguousarray(shrunk[:, :, :3]), shrunk[:, :, 3].copy()
+    return Patch(colours, _rimmed(edge), patch.ground)
+
+
+def _area_weights(length: int, factor: float) -> np.ndarray:
+    """Return the share of each old pixel (column) in each new one (row); borders go on outwards."""
+    n = math.ceil((length - 2 * PAD) * factor) + 2 * PAD
+    starts = length / 2 + (np.arange(n) - n / 2) / factor
+    low, high = np.arange(length, dtype=np.float64), np.arange(1.0, length + 1)
+    low[0], high[-1] = -np.inf, np.inf
+    ends = starts + 1 / factor
+    overlap = np.minimum(ends[:, None], high) - np.maximum(starts[:, None], low)
+    return np.clip(overlap, 0, None) * factor
 
 
 def cell_mask(patch: Patch) -> np.ndarray:
-    """Return the mask that a patch was made of, bool (h, w)."""
+    """Return the mask that a ``carried`` patch was made of, bool (h, w)."""
     return patch.edge[PAD:-PAD, PAD:-PAD] > EDGE
 
 
-def patch_of(source: CellSource, cell_id: str) -> Patch:
+def cut_patch(source: CellSource, cell_id: str, style: str = "carried") -> Patch:
+    """Make a cell's patch from its pixels."""
+    cutout = source.cutout(cell_id, margin=MARGIN) if style == "lone" else source.cutout(cell_id)
+    return make_patch(cutout.rgb, cutout.mask, style=style)
+
+
+def patch_of(
+    source: CellSource, cell_id: str, style: str = "carried", factor: float = 1.0
+) -> Patch:
     """Return a cell's patch: ready-made where the source keeps patches, else made now."""
     ready = getattr(source, "patch", None)
     if ready is not None:
-        return ready(cell_id)
-    cutout = source.cutout(cell_id)
-    return make_patch(cutout.rgb, cutout.mask)
+        return ready(cell_id, style, factor)
+    patch = cut_patch(source, cell_id, style)
+    return reduced(patch, factor) if factor < 1 else patch

@@ -1,0 +1,147 @@
+"""A cell alone on its own bare slide: the old neighbours gone, the soft edge as light made it.
+
+At a cell's edge a camera sees a mixture of cell and slide, a pixel or two wide. Cut along a mask,
+the mixture comes along as a bright fringe, or is lost. In optical density it is nothing but a
+density that falls off: density adds up with whatever lies there (Beer–Lambert), so a cell that is
+kept as density, fading to none, may be laid on any slide.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from naturalize.compose.patch import LEVELS, PAD, as_levels, depth_of
+
+#: Pixels outside the mask over which a cell's own density fades to none.
+FADE = 2.75
+
+#: Pixels outside the mask that are kept as they are, where they look like the cell's edge.
+_OWN = 1.0
+
+#: Optical density by which they may differ from the usual at that distance.
+_TOLERANCE = 0.05
+
+#: Quantile of density around the cell that is its edge alone; what is denser are neighbours.
+_CLEAR = 0.3
+
+#: Half pixels outside (negative) and inside the mask at which the edge's density is measured.
+_STEPS = np.arange(-3.5, 3.01, 0.5)
+
+#: Most that the edge moves to where the density is half of what it is inside.
+MAX_SHIFT = 1.5
+
+#: Pixels from the mask at which the slide is bare, unless something else lies there.
+_FAR = 3.0
+
+#: Grey levels of green below the brightest that still are slide.
+_SLIDE = 12.0
+
+
+def lone(
+    rgb: np.ndarray, mask: np.ndarray, box: tuple[int, int, int, int]
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int]]:
+    """Return a cell as it would lie alone.
+
+    Inside the mask its pixels are as they were. Outside they are the slide, darkened by what the
+    edge absorbs at that distance: the pixel's own density next to the mask, if no neighbour is
+    there, else the usual one around this cell.
+
+    Parameters
+    ----------
+    rgb
+        Uint8 (h, w, 3), the cell with something around it.
+    mask
+        Bool (h, w).
+    box
+        x, y, width, height of the mask.
+
+    Returns
+    -------
+    colours
+        Uint8 (height + 2 PAD, width + 2 PAD, 3).
+    edge
+        Uint8 of that size: as in a patch, the edge where the density is half of what it is within.
+    ground
+        Colour of the bare slide around the cell.
+    """
+    ground = slide_colour(rgb, mask)
+    rgb, mask, known = _window(rgb, mask, box)
+    inside = mask.view(np.uint8)
+    distance = np.where(mask, depth_of(inside) - 0.5, 0.5 - depth_of(1 - inside))
+    light = np.array(ground, np.float64)
+    density = np.log10(light / np.maximum(rgb, 1.0))
+    usual = _profile(density, distance, known)
+    ring = ~mask
+    steps = distance[ring]
+    expected = np.column_stack([np.interp(steps, _STEPS, usual[:, c]) for c in range(3)])
+    own = density[ring]
+    clean = known[ring] & (steps > -_OWN) & (np.abs(own - expected) < _TOLERANCE).all(axis=1)
+    fade = np.clip((FADE + steps) / (FADE - _OWN), 0, 1)
+    kept = np.where(clean[:, None], own, expected) * fade[:, None]
+    colours = rgb.copy()
+    colours[ring] = np.clip(np.rint(light * 10.0**-kept), 0, 255)
+    return colours, as_levels(distance - _half(usual)), ground
+
+
+def slide_colour(rgb: np.ndarray, mask: np.ndarray) -> tuple[int, int, int]:
+    """Return the colour of the bare slide around a cell, whole numbers.
+
+    The median of what is nearly as bright in green, where cells absorb most, as the brightest
+    twentieth outside the cell.
+    """
+    away = depth_of((~mask).view(np.uint8))
+    around = rgb[away > _FAR]
+    if len(around) < 16:
+        around = rgb[~mask] if not mask.all() else rgb.reshape(-1, 3)
+    green = around[:, 1].astype(np.float64)
+    slide = around[green >= np.quantile(green, 0.95) - _SLIDE]
+    colour = np.maximum(np.rint(np.median(slide, axis=0)), 1)
+    return int(colour[0]), int(colour[1]), int(colour[2])
+
+
+def _window(
+    rgb: np.ndarray, mask: np.ndarray, box: tuple[int, int, int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return colours, mask and what is known, for the box with ``PAD`` pixels around it."""
+    x, y, width, height = box
+    known = np.ones(mask.shape, np.uint8)
+    low = (max(PAD - y, 0), max(PAD - x, 0))
+    high = (max(y + height + PAD - mask.shape[0], 0), max(x + width + PAD - mask.shape[1], 0))
+    sides = (low[0], high[0], low[1], high[1])
+    top, left = y - PAD + low[0], x - PAD + low[1]
+    part = np.s_[top : top + height + 2 * PAD, left : left + width + 2 * PAD]
+    colours = cv2.copyMakeBorder(rgb, *sides, cv2.BORDER_REPLICATE)[part]
+    inside = cv2.copyMakeBorder(mask.view(np.uint8), *sides, cv2.BORDER_CONSTANT)[part]
+    seen = cv2.copyMakeBorder(known, *sides, cv2.BORDER_CONSTANT)[part]
+    return np.ascontiguousarray(colours), inside.astype(bool), seen.astype(bool)
+
+
+def _profile(density: np.ndarray, distance: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the density of the cell's edge at each of ``_STEPS``, float64 (steps, 3).
+
+    Outside it may only fall: what rises again is a neighbour.
+    """
+    bins = np.rint((distance - _STEPS[0]) * 2).astype(int)
+    found = np.zeros((len(_STEPS), 3))
+    for k, step in enumerate(_STEPS):
+        here = density[(bins == k) & known]
+        if len(here):
+            found[k] = np.quantile(here, _CLEAR if step < 0 else 0.5, axis=0)
+        elif k:
+            found[k] = found[k - 1]
+    outer = _STEPS < 0
+    found[outer] = np.maximum.accumulate(found[outer], axis=0)
+    first = int(np.argmax(~outer))
+    found[:first] = np.minimum(found[:first], np.maximum(found[first], 0))
+    return found
+
+
+def _half(usual: np.ndarray) -> float:
+    """Return where, in pixels inside the mask, the density is half of what it is within."""
+    total = usual.sum(axis=1)
+    within = total[_STEPS >= 2].mean()
+    if within <= 0:
+        return 0.0
+    crossing = np.interp(0.5 * within, np.maximum.accumulate(total), _STEPS)
+    return float(np.clip(np.rint(crossing * LEVELS) / LEVELS, -MAX_SHIFT, MAX_SHIFT))

@@ -1,0 +1,234 @@
+"""A patch on its place: copied where no pixel has to change, else resampled once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from naturalize.base.rng import rng
+from naturalize.compose.patch import Patch
+from naturalize.compose.recipe import Placement
+
+#: Windows further than this from a whole pixel are resampled.
+_EXACT = 1e-3
+
+_FLAGS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
+
+#: Knots along each side of the grid whose random shifts an elastic change interpolates: its waves
+#: are about as long as half of the cell, so that it bends the cell and never cuts it.
+_KNOTS = 5
+
+#: A displacement is at most so many times its root mean square.
+_MOST = 3.0
+
+#: Standard deviation in pixels of the Gaussian that tells grain from structure, and the grey
+#: levels to which grain is held, so that edges are not taken for it.
+_GRAIN_SIGMA, _GRAIN_MOST = 0.8, 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class Laid:
+    """A cell as it lies on the canvas, cut to it.
+
+    Attributes
+    ----------
+    left, top
+        Pixel of the canvas where the arrays begin.
+    colours, edge
+        RGB uint8 (h, w, 3), and uint8 (h, w) as in a patch.
+    ground
+        RGB of the bare slide around the cell, as ``colours`` are.
+    feather
+        Width of the soft edge in pixels of the canvas.
+    scale
+        Pixels of the canvas for a pixel of the distances in ``edge``.
+    """
+
+    left: int
+    top: int
+    colours: np.ndarray
+    edge: np.ndarray
+    ground: tuple[float, float, float]
+    feather: float
+    scale: float
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """The part of the canvas under it."""
+        height, width = self.edge.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+
+def lay(
+    patch: Patch, placement: Placement, canvas: tuple[int, int], *, snap: bool = False
+) -> Laid | None:
+    """Return a patch as a placement wants it on a canvas (height, width); ``None`` if outside.
+
+    Parameters
+    ----------
+    patch, placement, canvas
+        What goes where; the placement in pixels of this canvas.
+    snap
+        Move a cell that needs no other resampling to whole pixels, by half a pixel at most.
+    """
+    if any(placement.stain) or placement.stain_scale != (1, 1, 1):
+        table = _stain_table(placement.stain, placement.stain_scale)
+        red, green, blue = (int(table[0, v, c]) for c, v in enumerate(patch.ground))
+        patch = Patch(cv2.LUT(patch.colours, table), patch.edge, (red, green, blue))
+    laid = _upright(patch, placement, snap) or _warped(patch, placement, canvas)
+    if laid is None:
+        return None
+    height, width = laid.edge.shape
+    x0, y0 = max(laid.left, 0), max(laid.top, 0)
+    x1, y1 = min(laid.left + width, canvas[1]), min(laid.top + height, canvas[0])
+    if x0 >= x1 or y0 >= y1:
+        return None
+    colours, edge = laid.colours, laid.edge
+    if placement.blur:
+        colours = cv2.GaussianBlur(colours, (0, 0), placement.blur, borderType=cv2.BORDER_REPLICATE)
+    if (x1 - x0, y1 - y0) != (width, height):
+        seen = np.s_[y0 - laid.top : y1 - laid.top, x0 - laid.left : x1 - laid.left]
+        colours, edge = colours[seen], edge[seen]
+    return replace(laid, left=x0, top=y0, colours=colours, edge=edge)
+
+
+def _upright(patch: Patch, placement: Placement, snap: bool) -> Laid | None:
+    """Return the cell where nothing needs resampling; else ``None``."""
+    quarters = placement.angle / 90
+    if placement.scale != 1 or placement.aspect != 1 or placement.elastic:
+        return None
+    if quarters != round(quarters):
+        return None
+    height, width = patch.edge.shape
+    if round(quarters) % 2:
+        height, width = width, height
+    left, top = placement.cx - width / 2, placement.cy - height / 2
+    whole = abs(left - round(left)) <= _EXACT and abs(top - round(top)) <= _EXACT
+    if not (snap or whole):
+        return None
+    colours, edge = patch.colours, patch.edge
+    if placement.flip or quarters % 4:
+        colours, edge = (
+            dihedral(plane, placement.flip, round(quarters)) for plane in (colours, edge)
+        )
+    return Laid(
+        round(left), round(top), colours, edge, patch.ground, placement.feather, placement.scale
+    )
+
+
+def dihedral(plane: np.ndarray, flip: bool, quarters: int) -> np.ndarray:
+    """Return an array (h, w, …) flipped left–right, then turned counter-clockwise."""
+    return np.ascontiguousarray(np.rot90(plane[:, ::-1] if flip else plane, quarters % 4))
+
+
+def _warped(patch: Patch, placement: Placement, canvas: tuple[int, int]) -> Laid | None:
+    """Return the cell after flip, scale, turn and shift, cut to the canvas."""
+    turn = _turn(placement)
+    height, width = patch.edge.shape
+    # the corners of a patch are empty: what may be seen lies within its reach
+    reach = patch.reach * float(np.linalg.norm(turn, 2)) + _MOST * placement.elastic
+    grown = _MOST * placement.elastic * placement.scale
+    half_x, half_y = (
+        min(reach, (abs(row[0]) * width + abs(row[1]) * height) / 2 + grown) for row in turn
+    )
+    left = max(math.floor(placement.cx - half_x), 0)
+    top = max(math.floor(placement.cy - half_y), 0)
+    right = min(math.ceil(placement.cx + half_x), canvas[1])
+    bottom = min(math.ceil(placement.cy + half_y), canvas[0])
+    if left >= right or top >= bottom:
+        return None
+    # pixel i has its centre at i + 1/2
+    middle = np.array([width - 1, height - 1]) / 2
+    goal = np.array([placement.cx - left - 0.5, placement.cy - top - 0.5])
+    matrix = np.column_stack([turn, goal - turn @ middle])
+    colours, edge = _resampled(patch, matrix, (right - left, bottom - top), placement)
+    return Laid(left, top, colours, edge, patch.ground, placement.feather, placement.scale)
+
+
+def _turn(placement: Placement) -> np.ndarray:
+    """Return the linear part of a placement, float64 (2, 2): x, y of the patch → of the canvas."""
+    angle = math.radians(placement.angle)
+    cos, sin = placement.scale * math.cos(angle), placement.scale * math.sin(angle)
+    # y points down, so counter-clockwise to the eye is this one
+    turn = np.array([[cos, sin], [-sin, cos]])
+    wide = math.sqrt(placement.aspect)
+    turn *= (-wide if placement.flip else wide, 1 / wide)
+    return turn
+
+
+def _resampled(
+    patch: Patch, matrix: np.ndarray, size: tuple[int, int], placement: Placement
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return colours and edge, resampled together, so that each pixel is looked up once."""
+    planes = cv2.merge((patch.colours, patch.edge))
+    flags = _FLAGS[placement.kernel]
+    if placement.elastic:
+        field = displacement(patch.edge.shape, placement.elastic, placement.elastic_seed)
+        x, y = cv2.split(_bent(matrix, size, field))
+
+        def look_up(plane: np.ndarray, how: int) -> np.ndarray:
+            return cv2.remap(plane, x, y, how, borderMode=cv2.BORDER_REPLICATE)
+
+    else:
+
+        def look_up(plane: np.ndarray, how: int) -> np.ndarray:
+            return cv2.warpAffine(plane, matrix, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
+
+    found = look_up(planes, flags)
+    colours = cv2.cvtColor(found, cv2.COLOR_RGBA2RGB)
+    if placement.grain:
+        fine = _fine(patch.colours)
+        lost = look_up(fine, cv2.INTER_NEAREST) - look_up(fine, flags)
+        grained = colours + np.float32(placement.grain) * lost
+        colours = np.clip(np.rint(grained), 0, 255).astype(np.uint8)
+    return colours, cv2.extractChannel(found, 3)
+
+
+def _fine(colours: np.ndarray) -> np.ndarray:
+    """Return the grain of RGB uint8 (h, w, 3), float32 of that shape, around 0."""
+    sharp = colours.astype(np.float32)
+    smooth = cv2.GaussianBlur(sharp, (0, 0), _GRAIN_SIGMA, borderType=cv2.BORDER_REPLICATE)
+    return np.clip(sharp - smooth, -_GRAIN_MOST, _GRAIN_MOST)
+
+
+def _bent(matrix: np.ndarray, size: tuple[int, int], field: np.ndarray) -> np.ndarray:
+    """Return where each pixel of a window looks, float32 (h, w, 2): the inverse map, displaced."""
+    back = cv2.invertAffineTransform(matrix)
+    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    maps = np.stack([x, y], axis=2) @ back[:, :2].T + back[:, 2]
+    moved = cv2.warpAffine(field, matrix, size, borderMode=cv2.BORDER_REPLICATE)
+    return (maps - moved).astype(np.float32)
+
+
+def displacement(shape: tuple[int, int], amplitude: float, seed: int) -> np.ndarray:
+    """Return a smooth random displacement of each pixel, float32 (h, w, 2), x before y, in pixels.
+
+    Random shifts at 5 × 5 knots, interpolated by cubic polynomials (after Simard, Steinkraus &
+    Platt, Best practices for convolutional neural networks, ICDAR 2003, with knots for their
+    Gaussian). Its mean is 0, so that the cell keeps its place, its root mean square length
+    ``amplitude``. It depends on the size only by sampling: at half the size it is the same field.
+    """
+    knots = rng(seed, "elastic").standard_normal((_KNOTS, _KNOTS, 2)).astype(np.float32)
+    height, width = shape
+    field = cv2.resize(knots, (width, height), interpolation=cv2.INTER_CUBIC)
+    field -= field.mean(axis=(0, 1))
+    length = np.sqrt((field**2).sum(axis=2))
+    mean, most = float(np.sqrt((length**2).mean())), float(length.max()) / _MOST
+    return field * np.float32(amplitude / max(mean, most))
+
+
+@lru_cache(maxsize=1024)
+def _stain_table(
+    stain: tuple[float, float, float], scale: tuple[float, float, float]
+) -> np.ndarray:
+    """Return the table, uint8 (1, 256, 3), that changes the optical density of a cell.
+
+    ``I' = 255 · (I / 255)^scale · 10^(−stain)``: more density, less light (Beer–Lambert).
+    """
+    levels = np.arange(256, dtype=np.float64)[:, None] / 255
+    changed = 255 * levels ** np.array(scale) * 10.0 ** -np.array(stain)
+    return np.clip(np.rint(changed), 0, 255).astype(np.uint8)[None]
