@@ -82,7 +82,7 @@ class OneCell:
     def __init__(self, rgb: np.ndarray, mask: np.ndarray) -> None:
         self.rgb, self.mask = rgb, mask
 
-    def cutout(self, cell_id: str) -> OneCell:
+    def cutout(self, cell_id: str, *, margin: int = 0) -> OneCell:
         """Return itself."""
         return self
 

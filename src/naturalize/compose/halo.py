@@ -17,19 +17,25 @@ from naturalize.compose.patch import LEVELS, PAD, as_levels, depth_of
 FADE = 2.75
 
 #: Pixels outside the mask that are kept as they are, where they look like the cell's edge.
-_OWN = 1.0
+_OWN = 2.0
 
-#: Optical density by which they may differ from the usual at that distance.
-_TOLERANCE = 0.05
+#: Optical density by which they may differ from the usual at that distance: at the mask, and at
+#: the furthest, where a neighbour's own blurred edge may begin.
+_TOLERANCE = (0.1, 0.04)
 
 #: Quantile of density around the cell that is its edge alone; what is denser are neighbours.
-_CLEAR = 0.3
+_CLEAR = 0.4
 
 #: Half pixels outside (negative) and inside the mask at which the edge's density is measured.
 _STEPS = np.arange(-3.5, 3.01, 0.5)
 
 #: Most that the edge moves to where the density is half of what it is inside.
 MAX_SHIFT = 1.5
+
+#: Optical density below which pixels at a cell's edge are slide, how deep in pixels a mask may
+#: hold such, what is too narrow to be left behind, and how much of the cell must be left.
+_BARE, _DEEPEST, _LEAST_LEFT = 0.045, 14.0, 0.75
+_DISC = (cv2.MORPH_ELLIPSE, (5, 5))
 
 #: Pixels from the mask at which the slide is bare, unless something else lies there.
 _FAR = 3.0
@@ -67,16 +73,18 @@ def lone(
     """
     ground = slide_colour(rgb, mask)
     rgb, mask, known = _window(rgb, mask, box)
-    inside = mask.view(np.uint8)
-    distance = np.where(mask, depth_of(inside) - 0.5, 0.5 - depth_of(1 - inside))
     light = np.array(ground, np.float64)
     density = np.log10(light / np.maximum(rgb, 1.0))
+    mask = _without_slide(mask, density)
+    inside = mask.view(np.uint8)
+    distance = np.where(mask, depth_of(inside) - 0.5, 0.5 - depth_of(1 - inside))
     usual = _profile(density, distance, known)
     ring = ~mask
     steps = distance[ring]
     expected = np.column_stack([np.interp(steps, _STEPS, usual[:, c]) for c in range(3)])
     own = density[ring]
-    clean = known[ring] & (steps > -_OWN) & (np.abs(own - expected) < _TOLERANCE).all(axis=1)
+    allowed = np.interp(-steps, (0.5, _OWN), _TOLERANCE)[:, None]
+    clean = known[ring] & (steps > -_OWN) & (np.abs(own - expected) < allowed).all(axis=1)
     fade = np.clip((FADE + steps) / (FADE - _OWN), 0, 1)
     kept = np.where(clean[:, None], own, expected) * fade[:, None]
     colours = rgb.copy()
@@ -115,6 +123,28 @@ def _window(
     inside = cv2.copyMakeBorder(mask.view(np.uint8), *sides, cv2.BORDER_CONSTANT)[part]
     seen = cv2.copyMakeBorder(known, *sides, cv2.BORDER_CONSTANT)[part]
     return np.ascontiguousarray(colours), inside.astype(bool), seen.astype(bool)
+
+
+def _without_slide(mask: np.ndarray, density: np.ndarray) -> np.ndarray:
+    """Return a mask without bare slide at its edge, and without what hung on only by that."""
+    smooth = cv2.blur(density, (5, 5), borderType=cv2.BORDER_REPLICATE)
+    depth = depth_of(mask.view(np.uint8))
+    bare = (np.abs(smooth).max(axis=2) < _BARE) & (depth <= _DEEPEST)
+    pale = (bare | ~mask).view(np.uint8)
+    _, parts = cv2.connectedComponents(pale, connectivity=4)
+    outside = np.isin(parts, np.unique(parts[~mask])) & (pale > 0)
+    rest = (mask & ~outside).view(np.uint8)
+    # what is left of a rim once the slide behind it is gone
+    opened = cv2.morphologyEx(rest, cv2.MORPH_OPEN, cv2.getStructuringElement(*_DISC))
+    opened = opened.astype(bool) | (rest.astype(bool) & ~_near(outside & mask))
+    _, parts, sizes, _ = cv2.connectedComponentsWithStats(opened.view(np.uint8), connectivity=4)
+    opened = parts == 1 + int(np.argmax(sizes[1:, cv2.CC_STAT_AREA])) if len(sizes) > 1 else mask
+    return opened if np.count_nonzero(opened) >= _LEAST_LEFT * np.count_nonzero(mask) else mask
+
+
+def _near(taken: np.ndarray) -> np.ndarray:
+    """Return what lies within a few pixels of what was taken off, bool (h, w)."""
+    return cv2.dilate(taken.view(np.uint8), cv2.getStructuringElement(*_DISC)).astype(bool)
 
 
 def _profile(density: np.ndarray, distance: np.ndarray, known: np.ndarray) -> np.ndarray:

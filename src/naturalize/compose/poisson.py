@@ -92,5 +92,6 @@ def membrane(values: np.ndarray, inside: np.ndarray) -> np.ndarray | None:
     matrix[0] = degree
     matrix[1, np.flatnonzero(beside >= 0)] = -1.0
     matrix[apart, linked] = -1.0
+    matrix = matrix[:n]  # LAPACK wants no more diagonals than there are
     solved = solveh_banded(matrix, right, lower=True, overwrite_ab=True, check_finite=False)
     return solved if upright else solved[number[1:-1, 1:-1].T[inside.T]]
