@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import cv2
@@ -10,14 +10,16 @@ import numpy as np
 import pyarrow as pa
 
 from naturalize.base.rng import rng
-from naturalize.base.sheets import labelled_rows
+from naturalize.base.sheets import contact_sheet, labelled_rows
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
 
 #: Names of the kinds in the rows of cells that no label speaks of, and in rows of rejected ones.
-_OTHERS = {"rbc": "red cells", "platelet": "platelets"}
+_OTHERS = {"wbc": "white cells", "rbc": "red cells", "platelet": "platelets"}
 _ONE = {"wbc": "white", "rbc": "red", "platelet": "platelet"}
+
+_KIND_ORDER = {"wbc": 0, "rbc": 1, "platelet": 2}
 
 #: What is around a rejected cell is shown this much nearer to white, and this far.
 _VEIL, _AROUND = 0.55, 10
@@ -37,11 +39,9 @@ def bank_sheet(bank: CellBank, *, columns: int = 12, tile: int = 96) -> np.ndarr
     tile
         Side of a picture in pixels. All cells of a row are shown at one scale.
     """
-    groups = {label: bank.cells(label=label, target=True) for label in bank.labels}
-    groups |= {name: bank.cells(kind, target=False) for kind, name in _OTHERS.items()}
-    n = bank.cells().num_rows
-    title = f"{n:,} cells of {bank.table.num_rows:,} accepted"
-    return cells_sheet(bank, groups, title, columns=columns, tile=tile)
+    accepted = bank.cells()
+    title = f"{accepted.num_rows:,} cells of {bank.table.num_rows:,} accepted"
+    return cells_sheet(bank, grouped(bank, accepted), title, columns=columns, tile=tile)
 
 
 def rejected_sheet(bank: CellBank, *, columns: int = 12, tile: int = 96) -> np.ndarray:
@@ -51,17 +51,41 @@ def rejected_sheet(bank: CellBank, *, columns: int = 12, tile: int = 96) -> np.n
     class is what matters.
     """
     rejected = bank.cells(accepted=False)
-    keys = list(
-        zip(rejected["kind"].to_pylist(), rejected["reason"].to_pylist(),
-            rejected["target"].to_pylist(), strict=True)
-    )  # fmt: skip
-    groups = {}
-    for key, _ in sorted(Counter(keys).items(), key=_targets_first):
-        kind, reason, target = key
-        name = f"{'target ' if target else ''}{_ONE[kind]}: {reason}"
-        groups[name] = rejected.filter(pa.array([other == key for other in keys]))
     title = f"{rejected.num_rows:,} cells of {bank.table.num_rows:,} rejected"
+    groups = grouped(bank, rejected)
     return cells_sheet(bank, groups, title, columns=columns, tile=tile, around=_AROUND)
+
+
+def grouped(bank: CellBank, table: pa.Table) -> dict[str, pa.Table]:
+    """Return rows of a bank by what a person would call them, none of the groups empty.
+
+    Accepted cells by class and kind, in the order of the bank's classes; rejected ones by kind and
+    reason, target cells first, then the most frequent first.
+    """
+    names = ("kind", "label", "target", "accepted", "reason")
+    keys = list(zip(*(table[name].to_pylist() for name in names), strict=True))
+    accepted = Counter(_name(key) for key in keys if key[3])
+    place = {name: i for i, name in enumerate([*bank.labels, *_OTHERS.values()])}
+    order = sorted(accepted, key=lambda name: (place.get(name, len(place)), name))
+    rejected = Counter((_KIND_ORDER[key[0]], _name(key), key[2]) for key in keys if not key[3])
+    order += [
+        name
+        for (_, name, _), _ in sorted(
+            rejected.items(), key=lambda item: (not item[0][2], item[0][0], -item[1], item[0][1])
+        )
+    ]
+    rows = defaultdict[str, list[int]](list)
+    for i, key in enumerate(keys):
+        rows[_name(key)].append(i)
+    return {name: table.take(pa.array(rows[name], pa.int64())) for name in order}
+
+
+def _name(key: tuple[str, str | None, bool, bool, str | None]) -> str:
+    """Return what a cell's row in a sheet is called."""
+    kind, label, target, accepted, reason = key
+    if accepted:
+        return label if target and label is not None else _OTHERS[kind]
+    return f"{'target ' if target else ''}{_ONE[kind]}: {reason}"
 
 
 def cells_sheet(
@@ -80,7 +104,7 @@ def cells_sheet(
     bank
         Whose cells they are.
     groups
-        Name → rows of the bank's table; empty ones are left out.
+        Name → rows of the bank's table, at least one each.
     title
         Heading.
     columns, tile
@@ -91,16 +115,17 @@ def cells_sheet(
     rows = {}
     for name, table in groups.items():
         ids = sorted(table["cell_id"].to_pylist())
-        if ids:
-            drawn = rng(0, "bank sheet", name).permutation(len(ids))[:columns]
-            shown = [_shown(bank, ids[i], around) for i in sorted(drawn)]
-            rows[f"{name} ({len(ids):,})"] = _one_scale(shown)
+        drawn = rng(0, "bank sheet", name).permutation(len(ids))[:columns]
+        shown = [_shown(bank, ids[i], around) for i in sorted(drawn)]
+        rows[f"{name} ({len(ids):,})"] = _one_scale(shown)
     return labelled_rows(rows, tile=tile, title=title)
 
 
-def _targets_first(item: tuple[tuple[str, str, bool], int]) -> tuple[bool, int, int, str]:
-    (kind, reason, target), n = item
-    return not target, list(_ONE).index(kind), -n, reason
+def cell_picture(bank: CellBank, cell_id: str, *, side: int = 384) -> np.ndarray:
+    """Return a cell three times, RGB uint8: as it lies in its image, outlined, and cut out."""
+    plain = bank.cutout(cell_id, margin=_AROUND).rgb
+    tiles = [plain, _shown(bank, cell_id, _AROUND), _shown(bank, cell_id, 0)]
+    return contact_sheet(_one_scale(tiles), columns=3, tile=side, title=cell_id)
 
 
 def _shown(bank: CellBank, cell_id: str, around: int) -> np.ndarray:

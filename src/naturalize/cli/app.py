@@ -12,10 +12,10 @@ import typer
 COMMANDS = {
     "All in one": ["run", "demo"],
     "Stage by stage": [
-        "catalog", "split", "segment", "bank", "compose", "train", "evaluate", "compare",
-        "explain", "report",
+        "catalog", "split", "segment", "bank", "compose", "realism", "train", "evaluate",
+        "compare", "explain", "report",
     ],
-    "Data and models": ["data", "weights", "phantom", "predict"],
+    "Data and models": ["cells", "data", "weights", "phantom", "predict"],
 }  # fmt: skip
 
 

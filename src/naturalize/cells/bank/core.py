@@ -38,6 +38,8 @@ class CellBank:
         The classes, in the order of the catalog.
     part
         Part of the split that it was cut from; ``None`` for all images.
+    pictures
+        Reads the source images.
     holds
         What a saved bank has in its own folder: ``None`` (it points elsewhere), ``"images"`` (whole
         source images), or ``"crops"`` (a picture a cell; boxes count in these, and ``image_id`` is
@@ -60,7 +62,7 @@ class CellBank:
         self.table, self.backgrounds = table, backgrounds
         self.labels, self.part, self.holds = labels, part, holds
         self.inputs = dict(inputs or {})
-        self._pictures = Pictures(Path(root), check=check, hashes=hashes or {})
+        self.pictures = Pictures(Path(root), check=check, hashes=hashes or {})
 
     @classmethod
     def build(
@@ -98,7 +100,7 @@ class CellBank:
     @property
     def root(self) -> Path:
         """Folder of the source images."""
-        return self._pictures.root
+        return self.pictures.root
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -247,7 +249,7 @@ class CellBank:
         """
         i = self._index_of(cell_id)
         x0, y0, x1, y1 = (int(value) for value in self._boxes[i])
-        image = self._pictures.read(self._cell_paths[i], self._image_ids[i])
+        image = self.pictures.read(self._cell_paths[i], self._image_ids[i])
         height, width = image.shape[:2]
         if y1 > height or x1 > width:
             raise ArtifactError(
@@ -272,7 +274,7 @@ class CellBank:
         """
         if image_id not in self._paths:
             raise InputError(f"no image {image_id!r} in the bank of {self.root}")
-        return self._pictures.read(self._paths[image_id], image_id, check=check)
+        return self.pictures.read(self._paths[image_id], image_id, check=check)
 
     def __getstate__(self) -> dict[str, Any]:
         lazy = ("_index", "_boxes", "_image_ids", "_cell_paths", "_masks", "_paths", "_sharp")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,8 @@ from naturalize.base.artifacts import (
     writing,
 )
 from naturalize.base.console import track
-from naturalize.base.errors import ArtifactError, ImageReadError, InputError, unknown
-from naturalize.base.images import content_hash, read_bytes, write_image
+from naturalize.base.errors import ArtifactError, InputError, unknown
+from naturalize.base.images import write_image
 from naturalize.cells.tables import BACKGROUNDS, read_bank_table
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ MARGIN = 8
 
 def save_bank(bank: CellBank, path: Path, holds: str | None) -> None:
     """Write the bank artifact to ``path``; see ``CellBank.save``."""
-    from naturalize.cells.sheet import bank_sheet, rejected_sheet
-
     if holds is not None and holds not in HOLDS:
         raise unknown("content of a self-contained bank", holds, list(HOLDS))
     if bank.holds == "crops":
@@ -47,21 +46,30 @@ def save_bank(bank: CellBank, path: Path, holds: str | None) -> None:
     with writing(path, "bank", settings=bank.settings, inputs=bank.inputs) as folder:
         table, backgrounds = bank.table, bank.backgrounds
         if holds == "images":
-            copy_images(bank, bank.table, folder / IMAGES)
+            copy_images(bank, [backgrounds, table], folder / IMAGES)
         elif holds == "crops":
             table, backgrounds = _write_crops(bank, folder / IMAGES), BACKGROUNDS.empty_table()
-        write_table(folder / "cells.parquet", table)
-        write_table(folder / "backgrounds.parquet", backgrounds)
-        about = {
-            "root": IMAGES if holds else str(bank.root.resolve()),
-            "holds": holds,
-            "part": bank.part,
-            "labels": list(bank.labels),
-            "counts": bank.counts(),
-        }
-        write_json(folder / "bank.json", about)
-        write_image(folder / "sheet.jpg", bank_sheet(bank), quality=90)
-        write_image(folder / "rejected.jpg", rejected_sheet(bank), quality=90)
+        write_tables(bank, folder, table, backgrounds, holds)
+
+
+def write_tables(
+    bank: CellBank, folder: Path, table: pa.Table, backgrounds: pa.Table, holds: str | None
+) -> None:
+    """Write all of a bank but its pictures into the folder of an unfinished artifact."""
+    from naturalize.cells.sheet import bank_sheet, rejected_sheet
+
+    write_table(folder / "cells.parquet", table)
+    write_table(folder / "backgrounds.parquet", backgrounds)
+    about = {
+        "root": IMAGES if holds else str(bank.root.resolve()),
+        "holds": holds,
+        "part": bank.part,
+        "labels": list(bank.labels),
+        "counts": bank.counts(),
+    }
+    write_json(folder / "bank.json", about)
+    write_image(folder / "sheet.jpg", bank_sheet(bank), quality=90)
+    write_image(folder / "rejected.jpg", rejected_sheet(bank), quality=90)
 
 
 def load_bank(path: Path) -> dict[str, Any]:
@@ -90,8 +98,8 @@ def load_bank(path: Path) -> dict[str, Any]:
     }
 
 
-def copy_images(bank: CellBank, table: pa.Table, folder: Path) -> None:
-    """Copy the source images of ``table`` and of the bank's backgrounds, byte for byte.
+def copy_images(bank: CellBank, tables: Sequence[pa.Table], folder: Path) -> None:
+    """Copy the source images that ``tables`` name (``path``, ``image_id``), byte for byte.
 
     Raises
     ------
@@ -100,24 +108,13 @@ def copy_images(bank: CellBank, table: pa.Table, folder: Path) -> None:
     """
     files = {
         path: image_id
-        for rows in ((bank.backgrounds, table) if table is bank.table else (table,))
+        for table in tables
         for path, image_id in zip(
-            *(rows[name].to_pylist() for name in ("path", "image_id")), strict=True
+            *(table[c].to_pylist() for c in ("path", "image_id")), strict=True
         )
     }
     for path in track(sorted(files), "copy images"):
-        try:
-            data = read_bytes(bank.root / safe(path))
-        except ImageReadError as error:
-            raise ArtifactError(
-                f"{error}; the bank needs it to be self-contained: bring the file back, or say "
-                "where the images are now with --root"
-            ) from error
-        if content_hash(data) != files[path]:
-            raise ArtifactError(
-                f"{bank.root / path}: has changed since it was segmented; bring the file back, or "
-                "segment again and rebuild the bank"
-            )
+        data = bank.pictures.data(safe(path), files[path], check=True)
         write_bytes(folder / path, data)
 
 

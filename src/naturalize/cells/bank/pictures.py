@@ -16,6 +16,10 @@ from naturalize.base.images import content_hash, decode_image, read_bytes
 #: Decoded source images kept in memory (about 0.4 MB each for PBC).
 _KEPT = 64
 
+_ADVICE = (
+    "the bank points into it: bring the file back, or say where the images are now with --root"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
@@ -55,22 +59,27 @@ class Pictures:
         if path in self._held and not check:
             self._held.move_to_end(path)
             return self._held[path]
-        file = self.root / path
+        data = self.data(path, image_id, check=check)
         try:
-            data = read_bytes(file)
-            if check:
-                _compare(file, content_hash(data), self.hashes.get(path, image_id))
-            image, _ = decode_image(data, name=file)
+            image, _ = decode_image(data, name=self.root / path)
         except ImageReadError as error:
-            raise ArtifactError(
-                f"{error}; the bank points into it: bring the file back, or say where the images "
-                "are now with --root"
-            ) from error
+            raise ArtifactError(f"{error}; {_ADVICE}") from error
         image.setflags(write=False)
         self._held[path] = image
         if len(self._held) > _KEPT:
             self._held.popitem(last=False)
         return image
+
+    def data(self, path: str, image_id: str, *, check: bool) -> bytes:
+        """Return the bytes of the image at ``path``; errors are those of :meth:`read`."""
+        file = self.root / path
+        try:
+            data = read_bytes(file)
+        except ImageReadError as error:
+            raise ArtifactError(f"{error}; {_ADVICE}") from error
+        if check:
+            _compare(file, content_hash(data), self.hashes.get(path, image_id))
+        return data
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_held": OrderedDict()}

@@ -1,0 +1,229 @@
+"""Shards: tar files of ``<cell_id>.png`` and ``<cell_id>.json``, out of a bank and into one.
+
+The layout is that of WebDataset (Aizman, Maltby & Breuel, High performance I/O for large scale deep
+learning, IEEE Big Data 2019), so that ``tar`` and any of its readers open them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image, UnidentifiedImageError
+
+from naturalize.base.artifacts import file_hash, read_json, write_bytes, write_json
+from naturalize.base.console import track
+from naturalize.base.errors import InputError, SettingsError
+from naturalize.base.images import encode_image
+from naturalize.cells.bank.files import MARGIN, moved_into_crop
+from naturalize.cells.exchange.crops import Cut, write_crop_bank
+from naturalize.cells.runlength import encode
+from naturalize.cells.tables import BANK
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+
+#: Bytes after which a new shard begins.
+SHARD_BYTES = 64 * 2**20
+
+#: Beside the shards: classes, part and number of cells.
+ABOUT = "export.json"
+
+#: Columns of a cell's JSON: the mask is the picture's alpha.
+_SAID = [name for name in BANK.names if name != "mask"]
+
+_BOX = ("x0", "y0", "x1", "y1")
+
+
+def write_shards(
+    bank: CellBank, cells: pa.Table, folder: Path, *, shard_bytes: int = SHARD_BYTES
+) -> dict[str, Any]:
+    """Write ``cells-00000.tar``, …: the same bytes for the same cells.
+
+    The PNG is RGBA: the cell's box and 8 pixels around it as they are in the image, transparent
+    outside the mask (the colours are still there). The JSON has the bank's row, and ``crop``, the
+    box within the PNG.
+
+    Returns
+    -------
+    dict
+        What was written: ``cells``, ``shards``.
+    """
+    if shard_bytes < 1:
+        raise SettingsError(f"shard_bytes must be at least 1, got {shard_bytes}")
+    n = 0
+    shard = _Shard()
+    for row in track(cells.to_pylist(), "export"):
+        if shard.size >= shard_bytes:
+            write_bytes(folder / f"cells-{n:05d}.tar", shard.whole())
+            shard, n = _Shard(), n + 1
+        cut = bank.cutout(row["cell_id"], margin=MARGIN)
+        alpha = cut.mask[..., None].astype(np.uint8) * np.uint8(255)
+        crop = moved_into_crop(row, "")
+        said = {name: row[name] for name in _SAID} | {"crop": [crop[name] for name in _BOX]}
+        shard.add(f"{row['cell_id']}.json", json.dumps(said, allow_nan=False).encode())
+        picture = np.concatenate([cut.rgb, alpha], axis=2)
+        shard.add(f"{row['cell_id']}.png", encode_image(picture, "png"))
+    write_bytes(folder / f"cells-{n:05d}.tar", shard.whole())
+    about = {"labels": list(bank.labels), "part": bank.part, "cells": cells.num_rows}
+    write_json(folder / ABOUT, about)
+    return {"cells": cells.num_rows, "shards": n + 1}
+
+
+def import_shards(source: Path, out: Path) -> Path:
+    """Write a bank of crops from shards that this project wrote, judged as they were.
+
+    Parameters
+    ----------
+    source
+        A folder of ``.tar`` files, or one of them.
+    out
+        Folder of the bank artifact; it is self-contained.
+
+    Raises
+    ------
+    InputError
+        If there is no shard, or one is damaged or not of this layout; the message names it.
+    """
+    shards = [source] if source.is_file() else sorted(source.glob("*.tar"))
+    if not shards:
+        raise InputError(f"{source}: no shard (*.tar) in it")
+    file = (source if source.is_dir() else source.parent) / ABOUT
+    about = read_json(file) if file.is_file() else {}
+    digest = hashlib.sha256("".join(file_hash(shard) for shard in shards).encode()).hexdigest()
+
+    def cuts() -> Iterator[Cut]:
+        seen: set[str] = set()
+        for shard in track(shards, "import"):
+            for cut in _read(shard):
+                if cut.row["cell_id"] in seen:
+                    raise InputError(f"{shard}: {cut.row['cell_id']} is in the shards twice")
+                seen.add(cut.row["cell_id"])
+                yield cut
+
+    def table_of(rows: list[dict[str, Any]]) -> pa.Table:
+        try:
+            return pa.Table.from_pylist(rows, schema=BANK)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise InputError(
+                f"{source}: a cell's JSON has a value of another type ({error})"
+            ) from error
+
+    return write_crop_bank(
+        out,
+        cuts(),
+        table_of,
+        labels=about.get("labels") or _labels(shards),
+        part=about.get("part"),
+        inputs={"shards": digest[:16]},
+    )
+
+
+class _Shard:
+    """A tar file in memory whose bytes depend on its members only."""
+
+    def __init__(self) -> None:
+        self._files: list[tuple[str, bytes]] = []
+        self.size = 0
+
+    def add(self, name: str, data: bytes) -> None:
+        """Append a file."""
+        self._files.append((name, data))
+        self.size += tarfile.BLOCKSIZE + len(data)
+
+    def whole(self) -> bytes:
+        """Return the bytes of the tar file."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for name, data in self._files:
+                member = tarfile.TarInfo(name)  # no time, no owner
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+        return buffer.getvalue()
+
+
+def _members(shard: Path) -> Iterator[tuple[str, str, bytes]]:
+    """Yield stem, suffix and bytes of each file of a shard; nothing is unpacked."""
+    try:
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                if member.isfile() and (opened := tar.extractfile(member)) is not None:
+                    stem, _, suffix = member.name.partition(".")
+                    yield stem, suffix, opened.read()
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise InputError(f"{shard}: not a readable tar file ({error})") from error
+
+
+def _read(shard: Path) -> Iterator[Cut]:
+    waiting: dict[str, dict[str, bytes]] = {}
+    n = 0
+    for stem, suffix, data in _members(shard):
+        if suffix not in ("png", "json"):
+            continue
+        parts = waiting.setdefault(stem, {})
+        parts[suffix] = data
+        if len(parts) == 2:
+            n += 1
+            yield _cut(f"{shard}: {stem}", stem, waiting.pop(stem))
+    if waiting:
+        stem, parts = next(iter(waiting.items()))
+        raise InputError(f"{shard}: {stem}.{next(iter(parts))} has no partner (.png and .json)")
+    if not n:
+        raise InputError(f"{shard}: no cell (.png and .json of one name) in it")
+
+
+def _cut(where: str, stem: str, parts: dict[str, bytes]) -> Cut:
+    try:
+        said = json.loads(parts["json"])
+        missing = sorted({*_SAID, "crop"} - set(said))
+        box = [int(value) for value in said.get("crop", ())]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{where}.json: not the JSON of a cell ({error})") from error
+    if missing or said["cell_id"] != stem or len(box) != 4:
+        what = f"lacks {', '.join(missing)}" if missing else "its cell_id or crop is wrong"
+        raise InputError(f"{where}.json: {what}; such shards are written by cells export")
+    rgba = _rgba(where, parts["png"])
+    x0, y0, x1, y1 = box
+    if not (0 <= x0 < x1 <= rgba.shape[1] and 0 <= y0 < y1 <= rgba.shape[0]):
+        raise InputError(f"{where}.json: crop {box} leads out of the picture")
+    mask = rgba[y0:y1, x0:x1, 3] >= 128
+    if np.count_nonzero(mask) != said["area"] or said["area"] < 1:
+        raise InputError(
+            f"{where}.png: {np.count_nonzero(mask)} opaque pixels, its JSON says {said['area']}"
+        )
+    row = {name: said[name] for name in _SAID} | dict(zip(_BOX, box, strict=True))
+    return Cut({**row, "mask": encode(mask)}, np.ascontiguousarray(rgba[..., :3]))
+
+
+def _rgba(where: str, data: bytes) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            if opened.mode != "RGBA":
+                raise InputError(f"{where}.png: {opened.mode}, expected RGBA")
+            return np.asarray(opened)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"{where}.png: not a readable image ({error})") from error
+
+
+def _labels(shards: Sequence[Path]) -> list[str]:
+    """Return the classes that the cells themselves name."""
+    found = set()
+    for shard in shards:
+        for _, suffix, data in _members(shard):
+            if suffix == "json":
+                found.add(_label(data))
+    return sorted(found - {None})
+
+
+def _label(data: bytes) -> str | None:
+    try:
+        return json.loads(data).get("label")
+    except (ValueError, AttributeError):
+        return None  # said when the cell itself is read

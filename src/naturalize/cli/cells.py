@@ -1,0 +1,230 @@
+"""``naturalize cells``: look at the cells of a bank, send them out, take others' in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Look at the cells of a bank, export them, import those of other segmenters.",
+    no_args_is_help=True,
+)
+
+_Bank = Annotated[Path, typer.Argument(help="A bank.")]
+_Root = Annotated[
+    Path | None, typer.Option(help="Where the bank's images are now, if they have moved.")
+]
+_Kind = Annotated[str | None, typer.Option(help="wbc, rbc or platelet.")]
+_Label = Annotated[str | None, typer.Option(help="A class.")]
+_Where = Annotated[
+    list[str] | None,
+    typer.Option(help="COLUMN=LOW:HIGH, either end may be left out; can be given again."),
+]
+_Rejected = Annotated[
+    bool, typer.Option("--rejected", help="Cells that may not be composed, not those that may.")
+]
+
+
+@app.command()
+def show(
+    bank: _Bank,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Picture to write (.png or .jpg).")
+    ] = None,
+    kind: _Kind = None,
+    label: _Label = None,
+    where: _Where = None,
+    rejected: _Rejected = False,
+    reason: Annotated[str | None, typer.Option(help="Why they were rejected.")] = None,
+    cell: Annotated[str | None, typer.Option(help="One cell, by its id.")] = None,
+    number: Annotated[int, typer.Option("-n", min=1, help="Cells in a row of the picture.")] = 12,
+    root: _Root = None,
+) -> None:
+    """Count the cells that fit, and draw them in rows: by class and kind, or by reason.
+
+    **Examples**
+
+    ```
+    naturalize cells show runs/bank
+    naturalize cells show runs/bank --kind rbc --where area=3000: -o large.png
+    naturalize cells show runs/bank --rejected --label SNE -o lost.png
+    naturalize cells show runs/bank --cell 0123456789abcdef-0 -o cell.png
+    ```
+    """
+    from naturalize.base.console import say
+    from naturalize.base.images import write_image
+    from naturalize.cells.bank import CellBank
+    from naturalize.cells.sheet import cell_picture, cells_sheet, grouped
+
+    opened = CellBank.load(bank, root=root)
+    if cell is not None:
+        row = opened.row(cell)
+        for name, value in row.items():
+            if name not in ("mask", "nucleus"):
+                said = f"{value:.4g}" if isinstance(value, float) else value
+                typer.echo(f"{name:15} {'–' if value is None else said}")
+        if out:
+            write_image(out, cell_picture(opened, cell))
+            say(f"picture: {out}")
+        return
+    found = opened.cells(
+        kind, label, accepted=not rejected, reason=reason, where=_ranges(where or [])
+    )
+    groups = grouped(opened, found)
+    for name, rows in groups.items():
+        typer.echo(f"{rows.num_rows:8,}  {name}")
+    typer.echo(f"{found.num_rows:8,}  cells of {opened.table.num_rows:,}")
+    if out and found.num_rows:
+        title = f"{found.num_rows:,} cells of {opened.table.num_rows:,}"
+        around = 10 if rejected or reason else 0
+        write_image(out, cells_sheet(opened, groups, title, columns=number, around=around))
+        say(f"picture: {out}")
+
+
+@app.command("export")
+def export_cells(
+    bank: _Bank,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
+    format: Annotated[
+        str, typer.Option("--format", "-f", help="shards, coco, labels or rgba.")
+    ] = "shards",
+    kind: _Kind = None,
+    label: _Label = None,
+    where: _Where = None,
+    everything: Annotated[bool, typer.Option("--all", help="Rejected cells too.")] = False,
+    categories: Annotated[
+        str | None, typer.Option(help="COCO categories: kind (the default) or label.")
+    ] = None,
+    root: _Root = None,
+) -> None:
+    """Write accepted cells for other software, with all that is needed to use them.
+
+    shards: tar files of RGBA cut-outs and JSON (WebDataset), which can be imported again. coco:
+    annotations.json with exact masks, and the images. labels: a 16-bit label image for each image,
+    as for Cellpose. rgba: a transparent PNG for each cell, one folder a class.
+
+    **Examples**
+
+    ```
+    naturalize cells export runs/bank -o shards
+    naturalize cells export runs/bank -f coco --categories label -o coco
+    naturalize cells export runs/bank -f labels --kind rbc --all -o red
+    ```
+    """
+    from naturalize.base.console import say
+    from naturalize.cells.bank import CellBank
+    from naturalize.cells.exchange import export
+
+    opened = CellBank.load(bank, root=root)
+    found = opened.cells(
+        kind, label, accepted=None if everything else True, where=_ranges(where or [])
+    )
+    options = {"categories": categories} if categories else {}
+    written = export(opened, out, format=format, cells=found, **options)
+    say(", ".join(f"{n:,} {what}" for what, n in written.items()))
+    say(f"{format}: {out}")
+
+
+@app.command("import")
+def import_(
+    source: Annotated[
+        Path, typer.Argument(help="COCO file, folder of label images or cut-outs, shards.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
+    images: Annotated[
+        Path | None, typer.Option(help="The images, where they are not beside the masks.")
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", "-f", help="auto, coco, labels, masks, rgba or shards.")
+    ] = "auto",
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=KIND, or KIND for all others: wbc, rbc, platelet, auto."),
+    ] = None,
+    to: Annotated[
+        str, typer.Option(help="cells, bank, or auto: a bank where the source has classes.")
+    ] = "auto",
+    accept_all: Annotated[
+        bool, typer.Option("--accept-all", help="Into a bank: take every cell, judge none.")
+    ] = False,
+    self_contained: Annotated[
+        bool, typer.Option("--self-contained", help="Into a bank: copy the images too.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers; all processors by default.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+) -> None:
+    """Take in the masks of another segmenter; everything is measured anew on the images.
+
+    coco: polygons or RLE. labels: one number a cell (Cellpose's _masks or _cp_masks). masks: 1
+    white cells, 2 red cells, 3 platelets, as segment --masks writes. rgba: transparent cut-outs,
+    the folder is the class. shards: what export wrote. Cells whose classes are known become a bank;
+    others become cells, to be banked with a catalog.
+
+    **Examples**
+
+    ```
+    naturalize cells import annotations.json --images images -o cells
+    naturalize cells import cellpose_out --images images --kind auto -o cells
+    naturalize cells import cutouts --kind sickle=rbc -o bank
+    naturalize bank cells --catalog runs/catalog -o bank
+    ```
+    """
+    from naturalize.base.console import say
+    from naturalize.base.errors import SettingsError, unknown
+    from naturalize.cells.bank import CellBank
+    from naturalize.cells.exchange import import_bank, import_cells, knows_classes
+
+    given: dict[str, Any] = {"images": images, "format": format, "kinds": _kinds(kind or [])}
+    if to not in ("auto", "cells", "bank"):
+        raise unknown("--to", to, ["auto", "cells", "bank"])
+    as_bank = to == "bank" or (to == "auto" and knows_classes(source, **given))
+    run = {"backend": engine, "workers": workers}
+    if as_bank:
+        judge = {"judge": not accept_all, "self_contained": self_contained}
+        import_bank(source, out, **given, **judge, **run)
+        counts = CellBank.load(out).counts()
+        for name, n in {**counts["targets"], **counts["accepted"]}.items():
+            say(f"[bold]{name}[/bold] {n:,} accepted")
+        say(f"bank: {out}")
+        return
+    if accept_all or self_contained:
+        raise SettingsError("--accept-all and --self-contained are for a bank (--to bank)")
+    import_cells(source, out, **given, **run)
+    from naturalize.cells.source import summary
+
+    for line in summary(out):
+        say(line)
+    say(f"cells: {out}; next: naturalize bank {out} --catalog CATALOG -o BANK")
+
+
+def _ranges(texts: list[str]) -> dict[str, tuple[float | None, float | None]]:
+    """Return column → (low, high) of ``COLUMN=LOW:HIGH`` texts."""
+    from naturalize.base.errors import SettingsError
+
+    found = {}
+    for text in texts:
+        column, _, ends = text.partition("=")
+        low, colon, high = ends.partition(":")
+        try:
+            bounds = (float(low) if low else None, float(high) if high else None)
+        except ValueError:
+            colon = ""
+        if not colon or not column:
+            raise SettingsError(f"--where {text}: expected COLUMN=LOW:HIGH, such as area=800:5000")
+        found[column.strip()] = bounds
+    return found
+
+
+def _kinds(texts: list[str]) -> str | dict[str, str] | None:
+    """Return the kinds of ``NAME=KIND`` texts, or the one kind for all."""
+    from naturalize.base.errors import SettingsError
+
+    named = dict(text.rpartition("=")[::2] for text in texts if "=" in text)
+    plain = [text for text in texts if "=" not in text]
+    if len(plain) > 1:
+        raise SettingsError(f"--kind: {plain[0]} and {plain[1]} cannot both be for all others")
+    return {**named, "*": plain[0]} if named and plain else (plain[0] if plain else named or None)
