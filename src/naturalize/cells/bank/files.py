@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -44,22 +44,18 @@ def save_bank(bank: CellBank, path: Path, holds: str | None) -> None:
             raise InputError(f"{bank.root}: this bank holds crops; it has no source images to copy")
         holds = "crops"
     with writing(path, "bank", settings=bank.settings, inputs=bank.inputs) as folder:
-        table, backgrounds = bank.table, bank.backgrounds
         if holds == "images":
-            copy_images(bank, [backgrounds, table], folder / IMAGES)
-        elif holds == "crops":
-            table, backgrounds = _write_crops(bank, folder / IMAGES), BACKGROUNDS.empty_table()
-        write_tables(bank, folder, table, backgrounds, holds)
+            copy_images(bank, [bank.backgrounds, bank.table], folder / IMAGES)
+        written = _crops(bank, folder / IMAGES) if holds == "crops" else bank
+        write_tables(written, folder, holds)
 
 
-def write_tables(
-    bank: CellBank, folder: Path, table: pa.Table, backgrounds: pa.Table, holds: str | None
-) -> None:
+def write_tables(bank: CellBank, folder: Path, holds: str | None) -> None:
     """Write all of a bank but its pictures into the folder of an unfinished artifact."""
     from naturalize.cells.sheet import bank_sheet, rejected_sheet
 
-    write_table(folder / "cells.parquet", table)
-    write_table(folder / "backgrounds.parquet", backgrounds)
+    write_table(folder / "cells.parquet", bank.table)
+    write_table(folder / "backgrounds.parquet", bank.backgrounds)
     about = {
         "root": IMAGES if holds else str(bank.root.resolve()),
         "holds": holds,
@@ -69,7 +65,8 @@ def write_tables(
     }
     write_json(folder / "bank.json", about)
     write_image(folder / "sheet.jpg", bank_sheet(bank), quality=90)
-    write_image(folder / "rejected.jpg", rejected_sheet(bank), quality=90)
+    if bank.cells(accepted=False).num_rows:
+        write_image(folder / "rejected.jpg", rejected_sheet(bank), quality=90)
 
 
 def load_bank(path: Path) -> dict[str, Any]:
@@ -131,15 +128,38 @@ def crop_path(cell_id: str) -> str:
     return safe(f"{cell_id[:2]}/{cell_id}.png")
 
 
-def _write_crops(bank: CellBank, folder: Path) -> pa.Table:
-    """Write a picture of each accepted cell; return the rows with boxes that count in these."""
+def _crops(bank: CellBank, folder: Path) -> CellBank:
+    """Write a picture of each accepted cell; return the bank of these."""
     rows = []
     for row in track(bank.cells().to_pylist(), "crop cells"):
         cut = bank.cutout(row["cell_id"], margin=MARGIN)
         path = crop_path(row["cell_id"])
         write_image(folder / path, cut.rgb)
         rows.append(moved_into_crop(row, path))
-    return pa.Table.from_pylist(rows, schema=bank.table.schema)
+    table = pa.Table.from_pylist(rows, schema=bank.table.schema)
+    return crop_bank(table, folder, bank.labels, part=bank.part, inputs=bank.inputs)
+
+
+def crop_bank(
+    table: pa.Table,
+    folder: Path,
+    labels: Sequence[str],
+    *,
+    part: str | None,
+    inputs: Mapping[str, str],
+) -> CellBank:
+    """Return the bank whose pictures are crops of its cells, in ``folder``; no backgrounds."""
+    from naturalize.cells.bank.core import CellBank
+
+    return CellBank(
+        table,
+        BACKGROUNDS.empty_table(),
+        root=folder,
+        labels=tuple(labels),
+        part=part,
+        inputs=inputs,
+        holds="crops",
+    )
 
 
 def moved_into_crop(row: dict[str, Any], path: str) -> dict[str, Any]:

@@ -11,9 +11,7 @@ import pyarrow as pa
 
 from naturalize.base.artifacts import writing
 from naturalize.base.images import write_image
-from naturalize.cells.bank import CellBank
-from naturalize.cells.bank.files import IMAGES, crop_path, write_tables
-from naturalize.cells.tables import BACKGROUNDS
+from naturalize.cells.bank.files import IMAGES, crop_bank, crop_path, write_tables
 
 
 class Cut(NamedTuple):
@@ -51,10 +49,6 @@ def write_crop_bank(
             path = crop_path(cut.row["cell_id"])
             write_image(folder / IMAGES / path, cut.crop)
             rows.append({**cut.row, "path": path})
-        table, grounds = table_of(rows), BACKGROUNDS.empty_table()
-        root = folder / IMAGES
-        bank = CellBank(
-            table, grounds, root=root, labels=tuple(labels), part=part, inputs=inputs, holds="crops"
-        )
-        write_tables(bank, folder, table, grounds, "crops")
+        bank = crop_bank(table_of(rows), folder / IMAGES, labels, part=part, inputs=inputs)
+        write_tables(bank, folder, "crops")
     return out
