@@ -1,0 +1,88 @@
+"""What was done to pixels before they are compared: the same to real images and to composites.
+
+One more decode and re-encode alone is told at an AUC of about 0.9. A composite is painted with
+pixels decoded from JPEG files, so it is compared, as painted, with images as decoded; or both are
+sent through the same encoder once more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from naturalize.base.errors import SettingsError, unknown
+from naturalize.compose.recipe import Finish, Recipe
+from naturalize.compose.render import finished, render_unfinished
+
+if TYPE_CHECKING:
+    from naturalize.compose.patch import CellSource
+
+HISTORIES = ("lossless", "jpeg")
+
+_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class History:
+    """A history of encoding.
+
+    Attributes
+    ----------
+    name
+        ``"lossless"``: real images as decoded, composites as painted, without their finish.
+        ``"jpeg"``: both sent through one JPEG encoder and back.
+    quality
+        Of that encoder; null for lossless.
+    """
+
+    name: str = "lossless"
+    quality: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in HISTORIES:
+            raise unknown("history", self.name, list(HISTORIES))
+        if (self.name == "jpeg") != (self.quality is not None):
+            raise SettingsError("history: a quality belongs to jpeg, and to jpeg only")
+
+    @classmethod
+    def of(cls, name: str, recipes: Sequence[Recipe]) -> History:
+        """Return the history by name; the quality is the recipes' own, or 95."""
+        if name != "jpeg":
+            return cls(name)
+        own = Counter(r.finish.quality for r in recipes if r.finish.codec == "jpeg")
+        return cls(name, own.most_common(1)[0][0] if own else _QUALITY)
+
+    def image(self, image: np.ndarray) -> np.ndarray:
+        """Return a decoded image, RGB uint8 (H, W, 3), after this history."""
+        return finished(image, Finish("jpeg", self.quality)) if self.quality else image
+
+    def composite(self, recipe: Recipe, source: CellSource) -> np.ndarray:
+        """Return a composite after this history, whatever its own finish says."""
+        return self.image(render_unfinished(recipe, source))
+
+    def report(
+        self, recipes: Sequence[Recipe], encoders: dict[str, dict[str, int]]
+    ) -> dict[str, Any]:
+        """Return what ``realism.json`` says of it, with the files that either side comes from."""
+        finishes = Counter(f"{r.finish.codec} {r.finish.quality or ''}".strip() for r in recipes)
+        again = f"then through JPEG {self.quality}" if self.quality else "not encoded again"
+        return {
+            "used": self.name,
+            "quality": self.quality,
+            "real": f"decoded files, {again}",
+            "composites": f"painted with pixels of decoded files, {again}",
+            "finish_of_the_plan": dict(sorted(finishes.items())),
+            "files": encoders,
+            "alike": _alike(encoders),
+        }
+
+
+def _alike(encoders: dict[str, dict[str, int]]) -> bool:
+    """Return whether parents were encoded as the real images were, but for one file in twenty."""
+    real, parents = encoders.get("real", {}), encoders.get("parents", {})
+    strange = sum(n for name, n in parents.items() if name not in real)
+    return strange <= 0.05 * max(sum(parents.values()), 1)
