@@ -12,8 +12,8 @@ import typer
 COMMANDS = {
     "All in one": ["run", "demo"],
     "Stage by stage": [
-        "catalog", "split", "segment", "bank", "compose", "realism", "train", "evaluate",
-        "compare", "explain", "report",
+        "catalog", "split", "segment", "bank", "background", "compose", "realism", "train",
+        "evaluate", "compare", "explain", "report",
     ],
     "Data and models": ["cells", "data", "weights", "phantom", "predict"],
 }  # fmt: skip

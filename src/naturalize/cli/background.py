@@ -1,0 +1,61 @@
+"""``naturalize background``: images without their white cells, or without any."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def background(
+    images: Annotated[Path, typer.Argument(help="A folder of images, one image, or a catalog.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
+    without: Annotated[
+        str, typer.Option(help="What to take out: wbc, target (one cell of an image) or all.")
+    ] = "wbc",
+    segmenter: Annotated[
+        str, typer.Option("--segmenter", "-s", help="What finds the cells.")
+    ] = "classical",
+    sheet: Annotated[
+        bool, typer.Option("--sheet", help="Write a sheet of images before and after.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers; all processors by default.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+) -> None:
+    """Take the white cells out of images, and put back what was behind them.
+
+    Slide with the image's own light and grain, and red cells where they were cut. OUT/images has a
+    PNG an image, OUT/backgrounds.parquet a row an image: its quality from 0 to 1, whether it can be
+    used as a scene, and if not, why.
+
+    **Examples**
+
+    ```
+    naturalize background images -o scenes --sheet
+    naturalize background smear.jpg -o bare --without all
+    naturalize background runs/catalog -o scenes --without target --workers 4
+    ```
+    """
+    from rich.markup import escape
+
+    from naturalize.base.artifacts import check_place, read_table
+    from naturalize.base.console import say
+    from naturalize.cells.background.write import SCENES, summary, write_backgrounds
+    from naturalize.cells.segmenters import segmenter as segmenter_named
+
+    check_place(out)
+    write_backgrounds(
+        images,
+        segmenter_named(segmenter),
+        out,
+        without=without,
+        sheet=sheet,
+        backend=engine,
+        workers=workers,
+    )
+    for line in summary(read_table(out / "backgrounds.parquet", SCENES)):
+        say(escape(line))
+    say(f"backgrounds: {escape(str(out))}")

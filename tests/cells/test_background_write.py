@@ -1,0 +1,75 @@
+"""Backgrounds of many images: the artifact, its table, the command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from naturalize.base.artifacts import read_manifest, read_table
+from naturalize.base.errors import InputError, SettingsError
+from naturalize.base.images import read_image, write_image
+from naturalize.cells.background.write import SCENES, summary, write_backgrounds
+from naturalize.cells.segmenters import segmenter
+from naturalize.cli.app import run_app
+from naturalize.dataset.phantom import render_phantom
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    for label in ("LY", "SNE", "PLT"):
+        write_image(folder / label / "1.jpg", render_phantom(label, 2, 0, size=(240, 240)).image)
+    (folder / "LY" / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
+
+
+def test_every_image_s_outcome_is_in_the_table(images: Path, tmp_path: Path) -> None:
+    out = write_backgrounds(images, segmenter("classical"), tmp_path / "out", sheet=True)
+    assert read_manifest(out, "backgrounds").settings["without"] == "wbc"
+    rows = read_table(out / "backgrounds.parquet", SCENES).to_pylist()
+    outcome = {row["path"]: row["outcome"] for row in rows}
+    assert outcome["LY/1.jpg"] == outcome["SNE/1.jpg"] == "ok"
+    assert "not an image" in outcome["LY/broken.jpg"]
+    for row in rows:
+        assert (row["file"] is None) == ("broken" in row["path"])
+        if row["file"]:
+            assert read_image(out / row["file"]).shape == (240, 240, 3)
+            assert 0 <= row["quality"] <= 1
+    assert read_image(out / "sheet.jpg").ndim == 3
+    assert any("not an image" in line for line in summary(read_table(out / "backgrounds.parquet")))
+
+
+def test_workers_do_not_change_a_byte(images: Path, tmp_path: Path) -> None:
+    one, two = (
+        write_backgrounds(
+            images, segmenter("classical"), tmp_path / str(n), backend="processes", workers=n
+        )
+        for n in (1, 2)
+    )
+    assert files(one) == files(two)
+
+
+def test_the_command_takes_everything_out(images: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "bare"
+    picture = str(images / "LY" / "1.jpg")
+    with pytest.raises(SystemExit) as end:
+        run_app(["background", picture, "-o", str(out), "--without", "all"])
+    assert end.value.code == 0
+    row = read_table(out / "backgrounds.parquet", SCENES).to_pylist()[0]
+    assert row["n_removed"] > 1
+    assert "usable" in capsys.readouterr().err
+
+
+def test_mistakes_are_named(images: Path, tmp_path: Path) -> None:
+    find = segmenter("classical")
+    with pytest.raises(SettingsError, match="did you mean 'wbc'"):
+        write_backgrounds(images, find, tmp_path / "x", without="wbcs")
+    with pytest.raises(InputError, match="no such file"):
+        write_backgrounds(tmp_path / "nowhere", find, tmp_path / "x")
