@@ -40,6 +40,28 @@ def die_at_seven(number: int) -> int:
     return number
 
 
+class DiesWhenOpened:
+    """Kills the process that unpickles it."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return (os._exit, (3,))
+
+    def __call__(self, number: int) -> int:
+        return number
+
+
+class Heavy:
+    """Loads something at its first item, as a network does."""
+
+    loads = 0
+
+    def __call__(self, _number: int) -> tuple[int, int, int]:
+        if not hasattr(self, "network"):
+            self.network = "ready"
+            Heavy.loads += 1
+        return os.getpid(), Heavy.loads, engine.threads()
+
+
 BACKENDS = [("serial", 1), ("processes", 2), ("ray", 2)]
 
 
@@ -81,6 +103,20 @@ def test_results_before_an_error_are_given_serially() -> None:
     assert [next(results) for _ in range(7)] == list(range(7))
     with pytest.raises(EngineError):
         next(results)
+
+
+def test_a_worker_loads_what_it_needs_once(backend: dict[str, object]) -> None:
+    Heavy.loads = 0
+    found = list(engine.map(Heavy(), range(40), chunk=2, **backend))
+    assert {loads for _, loads, _ in found} == {1}
+    serial = backend["backend"] == "serial"
+    assert {threads for *_, threads in found} == {engine.available_cpus() if serial else 1}
+    assert (os.getpid() in {pid for pid, *_ in found}) == serial
+
+
+def test_a_worker_that_dies_as_it_starts_is_told() -> None:
+    with pytest.raises(EngineError, match="a worker died"):
+        list(engine.map(DiesWhenOpened(), range(200), chunk=1, backend="processes", workers=2))
 
 
 def test_a_dead_worker_is_told(capfd: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -31,6 +30,12 @@ def overlay(image: np.ndarray, segmentation: Segmentation) -> np.ndarray:
     a whole field is looked at on a screen.
     """
     drawn = image.copy()
+    draw_outlines(drawn, segmentation)
+    return drawn
+
+
+def draw_outlines(image: np.ndarray, segmentation: Segmentation) -> None:
+    """Draw the outlines of :func:`overlay` into the image itself, writable RGB uint8 (H, W, 3)."""
     side = max(image.shape[:2])
     fine = max(1, round(side / 1400))
     bold = fine + (side >= 240)
@@ -38,13 +43,12 @@ def overlay(image: np.ndarray, segmentation: Segmentation) -> np.ndarray:
         width = fine if kind == "rbc" else bold
         for cell in segmentation.of(kind):
             if cell.nucleus is not None:
-                _outline(drawn, cell, cell.nucleus, _NUCLEUS, fine)
-            _outline(drawn, cell, cell.mask, COLOURS[kind], width)
-    return drawn
+                _outline(image, cell, cell.nucleus, _NUCLEUS, fine)
+            _outline(image, cell, cell.mask, COLOURS[kind], width)
 
 
 def _outline(
-    drawn: np.ndarray, cell: Cell, mask: np.ndarray, colour: tuple[int, int, int], width: int
+    image: np.ndarray, cell: Cell, mask: np.ndarray, colour: tuple[int, int, int], width: int
 ) -> None:
     """Draw the rim of a mask, smoothed by a pixel so that it is no staircase."""
     pad = 2
@@ -56,7 +60,7 @@ def _outline(
     for contour in found:
         points = _smooth(contour[:, 0].astype(np.float32)) + offset
         fixed = np.rint(points * (1 << _SHIFT)).astype(np.int32)
-        cv2.polylines(drawn, [fixed[:, None]], True, colour, width, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(image, [fixed[:, None]], True, colour, width, cv2.LINE_AA, _SHIFT)
 
 
 def _smooth(points: np.ndarray) -> np.ndarray:
@@ -67,13 +71,17 @@ def _smooth(points: np.ndarray) -> np.ndarray:
     return np.stack([wrapped[k : k + len(points)] for k in range(5)]).mean(axis=0)
 
 
-def sheet(paths: Sequence[Path], captions: Sequence[str], *, title: str) -> np.ndarray:
-    """Return the pictures at ``paths`` side by side, with captions and a key of the colours."""
-    from naturalize.base.images import read_image
-    from naturalize.base.sheets import contact_sheet, fit
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """Return RGB uint8 (H, W, 3) as small as a sheet shows it."""
+    from naturalize.base.sheets import fit
 
-    # made small one by one: a whole field takes as much memory as a hundred of its thumbnails
-    pictures = [np.asarray(fit(read_image(path), _TILE)) for path in paths]
-    if len(paths) >= 3:  # else there is no room for more than the title
+    return np.asarray(fit(image, _TILE))
+
+
+def sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], *, title: str) -> np.ndarray:
+    """Return thumbnails of overlays side by side, with captions and a key of the colours."""
+    from naturalize.base.sheets import contact_sheet
+
+    if len(pictures) >= 3:  # else there is no room for more than the title
         title += ": white cells green (nucleus yellow), red cells blue, platelets orange"
     return contact_sheet(pictures, captions=captions, tile=_TILE, title=title)

@@ -19,7 +19,7 @@ from naturalize.base.artifacts import write_tables, writing
 from naturalize.base.errors import EngineError, ImageReadError, NaturalizeError
 from naturalize.base.images import read_image, write_image
 from naturalize.base.shards import Pieces, resumable_pieces
-from naturalize.cells.overlay import SHEET, overlay, sheet
+from naturalize.cells.overlay import SHEET, draw_outlines, sheet, thumbnail
 from naturalize.cells.segmenters.protocol import Segmenter
 from naturalize.cells.tables import CELLS, IMAGES, OUTCOMES, failed_row, image_row
 from naturalize.cells.tiling import Tiled
@@ -35,6 +35,7 @@ class _Task(NamedTuple):
     image_id: str
     path: str
     picture: str
+    shown: bool
 
 
 def segment_images(
@@ -93,7 +94,12 @@ def segment_images(
     settings = {"segmenter": segmenter.name, **segmenter.settings, "images": _named(items)}
     settings |= {"masks": masks, "overlays": overlays}
     names = picture_names([path for _, path in items])
-    tasks = [_Task(*item, name) for item, name in zip(items, names, strict=True)]
+    every = max(1.0, len(items) / SHEET)
+    shown = {int(i * every) for i in range(SHEET)} if overlays else set()
+    tasks = [
+        _Task(*item, name, i in shown)
+        for i, (item, name) in enumerate(zip(items, names, strict=True))
+    ]
     one = partial(
         _segment_one, root=Path(root), segmenter=segmenter, work=work, kinds=(masks, overlays)
     )
@@ -113,7 +119,7 @@ def segment_images(
             if asked:
                 _gather(work / kind, folder / kind, tasks, pieces)
         if overlays:
-            _write_sheet(folder, tasks, pieces)
+            _write_sheet(folder / "sheet.jpg", work / "thumbnails", tasks, pieces)
     shutil.rmtree(work, ignore_errors=True)
     return out
 
@@ -165,13 +171,15 @@ def _row(
     except Exception as error:  # one odd image shall not cost the others their cells
         reason = f"{FAILED} ({type(error).__name__}: {error})".replace("\n", " ")
         return failed_row(task.image_id, task.path, reason)
+    row = image_row(task.image_id, task.path, image, segmentation)
     if kinds[0]:
         write_image(work / "masks" / f"{task.picture}.png", segmentation.label_image())
     if kinds[1]:
-        drawn = overlay(image, segmentation)
-        write_image(work / "overlays" / f"{task.picture}.jpg", drawn, quality=92)
-        del drawn
-    return image_row(task.image_id, task.path, image, segmentation)
+        draw_outlines(image, segmentation)  # nobody needs it plain any more: no copy of a field
+        write_image(work / "overlays" / f"{task.picture}.jpg", image, quality=92)
+        if task.shown:
+            write_image(work / "thumbnails" / f"{task.picture}.png", thumbnail(image))
+    return row
 
 
 def _named(items: Sequence[tuple[str, str]]) -> str:
@@ -235,27 +243,19 @@ def _gather(source: Path, target: Path, tasks: Sequence[_Task], pieces: Pieces) 
             shutil.copyfile(source / name, target / name)
 
 
-def _write_sheet(folder: Path, tasks: Sequence[_Task], pieces: Pieces) -> None:
-    """Write ``sheet.jpg``: overlays evenly from the list, with their counts."""
+def _write_sheet(file: Path, thumbnails: Path, tasks: Sequence[_Task], pieces: Pieces) -> None:
+    """Write a sheet of overlays from all over the list, with their counts."""
     columns = ["background_r", "n_wbc", "n_rbc", "n_platelet"]
     rows = (row for table in pieces for row in table.select(columns).to_pylist())
-    shown = [
-        (task, row)
-        for task, row in zip(tasks, rows, strict=True)
-        if row["background_r"] is not None
-    ]
-    step = max(1.0, len(shown) / SHEET)
-    shown = [shown[int(i * step)] for i in range(min(SHEET, len(shown)))]
-    if not shown:
-        return
-    captions = [
-        f"{_ending(task.picture)}  {row['n_wbc']} white, {row['n_rbc']} red, "
-        f"{row['n_platelet']} plt"
-        for task, row in shown
-    ]
-    paths = [folder / "overlays" / f"{task.picture}.jpg" for task, _ in shown]
-    title = f"{len(shown)} of {len(tasks):,} images"
-    write_image(folder / "sheet.jpg", sheet(paths, captions, title=title), quality=90)
+    pictures, captions = [], []
+    for task, row in zip(tasks, rows, strict=True):
+        if task.shown and row["background_r"] is not None:
+            pictures.append(read_image(thumbnails / f"{task.picture}.png"))
+            counts = f"{row['n_wbc']} white, {row['n_rbc']} red, {row['n_platelet']} plt"
+            captions.append(f"{_ending(task.picture)}  {counts}")
+    if pictures:
+        title = f"{len(pictures)} of {len(tasks):,} images"
+        write_image(file, sheet(pictures, captions, title=title), quality=90)
 
 
 def _ending(name: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from naturalize.base.artifacts import is_artifact, read_table
-from naturalize.base.console import warn
+from naturalize.base.console import track, warn
 from naturalize.base.errors import InputError
 from naturalize.base.images import IMAGE_SUFFIXES, content_hash, read_bytes
 from naturalize.cells.segment import segment_images
+from naturalize.cells.segmentation import OK
 from naturalize.cells.segmenters import Segmenter
 from naturalize.cells.tables import OUTCOMES
 from naturalize.dataset.catalog import Catalog
@@ -18,6 +20,9 @@ from naturalize.dataset.readers import images_folder
 from naturalize.dataset.readers.walk import walk_images
 
 Items = list[tuple[str, str]]
+
+#: Images named for each outcome that is not ok.
+_NAMED = 3
 
 
 def segment_source(
@@ -57,7 +62,7 @@ def open_source(source: Path) -> tuple[Path, Items, dict[str, str]]:
         warn(f"{len(walked.skipped)} files skipped, the first: {walked.skipped[0]['path']}")
     if not walked.images:
         raise InputError(f"{source}: no image in it")
-    return root, [(_id(root / path), path) for path in walked.images], {}
+    return root, [(_id(root / path), path) for path in track(walked.images, "read")], {}
 
 
 def _id(file: Path) -> str:
@@ -68,12 +73,28 @@ def _id(file: Path) -> str:
 
 
 def summary(out: str | Path) -> list[str]:
-    """Return lines for people: how many cells of each kind, and how the images ended."""
-    rows = read_table(Path(out) / "outcomes.parquet", OUTCOMES).to_pylist()
+    """Return lines for people: how many cells of each kind, and what became of other images."""
+    table = read_table(Path(out) / "outcomes.parquet", OUTCOMES)
     kinds = {"white cells": "n_wbc", "red cells": "n_rbc", "platelets": "n_platelet"}
     found = ", ".join(
-        f"{sum(row[column] or 0 for row in rows):,} {name}" for name, column in kinds.items()
+        f"{pc.sum(table[column]).as_py() or 0:,} {name}" for name, column in kinds.items()
     )
-    ends = Counter(row["outcome"] for row in rows)
-    others = ", ".join(f"{n:,} {outcome}" for outcome, n in ends.most_common() if outcome != "ok")
-    return [f"{len(rows):,} images: {found}", *([f"of these {others}"] if others else [])]
+    others = table.filter(pc.not_equal(table["outcome"], OK))
+    paths: dict[str, list[str]] = {}
+    for outcome, path in zip(
+        others["outcome"].to_pylist(), others["path"].to_pylist(), strict=True
+    ):
+        paths.setdefault(outcome, []).append(path)
+    return [
+        f"{table.num_rows:,} images: {found}",
+        *(
+            _said(outcome, paths[outcome])
+            for outcome in sorted(paths, key=lambda o: -len(paths[o]))
+        ),
+    ]
+
+
+def _said(outcome: str, paths: list[str]) -> str:
+    """Return a line on the images of one outcome, the first few by name."""
+    more = f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else ""
+    return f"{len(paths):,} {outcome}: {', '.join(paths[:_NAMED])}{more}"

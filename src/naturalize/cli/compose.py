@@ -84,6 +84,7 @@ def compose(
     from naturalize.base.artifacts import check_place
     from naturalize.base.console import say
     from naturalize.base.errors import unknown
+    from naturalize.cli.keyvalue import settings_of
     from naturalize.compose.modes import mode as mode_of
     from naturalize.compose.plan import plan
     from naturalize.compose.source import open_source
@@ -97,7 +98,7 @@ def compose(
         raise unknown("choice for --write", write, list(WRITERS))
     check_format(format, quality)
     check_place(out)
-    of_mode = _settings(settings or [])
+    of_mode = settings_of(settings or [], example="turn=any")
     mode_of(mode, **of_mode)
     run: dict[str, Any] = {"backend": engine, "workers": workers}
     work = out.with_name(f".{out.name}.source")
@@ -125,21 +126,3 @@ def compose(
     say(f"{len(made):,} composites: {counts}")
     say(f"lineage: {lineage['statement']}")
     say(f"to look at: {(out / 'plan' if write else out) / 'sheet.jpg'}")
-
-
-def _settings(texts: list[str]) -> dict[str, Any]:
-    """Return ``KEY=VALUE`` texts as settings; values are read as YAML."""
-    import yaml
-
-    from naturalize.base.errors import SettingsError
-
-    found: dict[str, Any] = {}
-    for text in texts:
-        key, sign, value = text.partition("=")
-        if not sign or not key.strip():
-            raise SettingsError(f"--set {text}: expected KEY=VALUE, such as turn=any")
-        try:
-            found[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise SettingsError(f"--set {text}: the value is not YAML") from error
-    return found
