@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +15,8 @@ from naturalize.base.rng import rng
 from naturalize.cells.bank import CellBank
 from naturalize.cells.segmentation import Cell
 from naturalize.cells.tables import BACKGROUNDS, BANK, cell_row
-from naturalize.compose.recipe import Background, Placement, Recipe
+from naturalize.compose.plan import Plan, plan
+from naturalize.compose.recipe import KERNELS, Background, Finish, Placement, Recipe
 
 LABELS = ("BNE", "LY", "MMY", "SNE")
 SLIDE = (250.0, 228.0, 205.0)
@@ -74,6 +77,43 @@ def _draw(seed: int, label: str, number: int) -> tuple[np.ndarray, list[Cell]]:
         box = (x0, y0, x0 + width, y0 + height)
         cells.append(Cell(kind, box, mask[y0 : y0 + height, x0 : x0 + width].astype(bool)))
     return image, cells
+
+
+def varied(bank: CellBank) -> Plan:
+    """Return a plan that uses everything a recipe can say."""
+    generator = np.random.default_rng(3)
+    recipes = []
+    base = plan(bank, add=4, turn="any")
+    image_ids = bank.backgrounds["image_id"].to_pylist()
+    for i in range(len(base)):
+        recipe = base.recipe(i)
+        placed = []
+        for p in recipe.placements:
+            changes: dict[str, Any] = {
+                "flip": bool(i % 3),
+                "scale": float(generator.uniform(0.8, 1.2)),
+                "stain": tuple(generator.uniform(-0.1, 0.1, 3)),
+            }
+            if i % 2:
+                changes |= {
+                    "blend": ("feather", "scene", "poisson")[i // 2 % 3],
+                    "feather": 2.0,
+                    "aspect": 1.1,
+                    "elastic": 1.5,
+                    "elastic_seed": int(generator.integers(2**31)),
+                    "kernel": KERNELS[i // 2 % 3],
+                    "blur": 0.5,
+                    "grain": 0.5,
+                    "stain_scale": (1.1, 0.9, 1.0),
+                }
+            placed.append(replace(p, **changes))
+        finish = Finish("jpeg", 90) if i % 4 == 0 else Finish()
+        recipes.append(replace(recipe, placements=tuple(placed), finish=finish))
+    for k, name in enumerate(("", ":white", ":bare")):
+        image_id = image_ids[k]
+        ground = Background(SLIDE, image_id + name, image_id, 2 * k + 1, k, 5)
+        recipes.append(replace(recipes[k], background=ground, width=120, height=110))
+    return Plan.of(recipes, bank=bank.fingerprint)
 
 
 class OneCell:

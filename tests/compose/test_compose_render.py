@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from compose_makers import OneCell, make_bank, one_cell_recipe
+from compose_makers import OneCell, make_bank, one_cell_recipe, varied
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +23,7 @@ from naturalize.cells.bank import CellBank
 from naturalize.compose.crops import CropStore
 from naturalize.compose.lineage import check_parts
 from naturalize.compose.plan import Plan, plan
-from naturalize.compose.recipe import Background, Finish, Placement, Recipe
+from naturalize.compose.recipe import Background, Placement, Recipe
 from naturalize.compose.render import render
 from naturalize.compose.write import image_bytes, write_imagefolder
 
@@ -33,27 +33,6 @@ GOLDEN = Path(__file__).parent / "golden"
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory) -> CellBank:
     return make_bank(tmp_path_factory.mktemp("bank"), per_class=2)
-
-
-def varied(bank: CellBank) -> Plan:
-    """Return a plan that uses everything a recipe can say."""
-    generator = np.random.default_rng(3)
-    recipes = []
-    base = plan(bank, add=4, turn="any")
-    for i in range(len(base)):
-        recipe = base.recipe(i)
-        placed = []
-        for p in recipe.placements:
-            stain = tuple(generator.uniform(-0.1, 0.1, 3))
-            soft = {"blend": "feather", "feather": 2.0} if i % 2 else {}
-            scale = float(generator.uniform(0.8, 1.2))
-            placed.append(replace(p, flip=bool(i % 3), scale=scale, stain=stain, **soft))
-        finish = Finish("jpeg", 90) if i % 4 == 0 else Finish()
-        recipes.append(replace(recipe, placements=tuple(placed), finish=finish))
-    image_id = bank.backgrounds["image_id"][0].as_py()
-    ground = Background((253, 229, 203), image_id, image_id)
-    recipes.append(replace(recipes[1], background=ground, width=120, height=110))
-    return Plan.of(recipes, bank=bank.fingerprint)
 
 
 def test_a_paper_composite_is_what_a_plain_loop_pastes(bank: CellBank) -> None:
@@ -124,7 +103,7 @@ def test_files_decode_to_what_render_gives(bank: CellBank, tmp_path: Path) -> No
 
 
 def test_a_killed_run_goes_on_and_gives_the_same(bank: CellBank, tmp_path: Path) -> None:
-    drawn = plan(bank, add=3)
+    drawn = varied(bank)
     whole = files(write_imagefolder(drawn, bank, tmp_path / "a" / "out"))
     work = tmp_path / "b" / "work"
     names = iter(range(4))
@@ -302,14 +281,23 @@ def test_a_borrowed_background_is_a_parent(bank: CellBank) -> None:
 
 
 def golden_recipes() -> dict[str, tuple[Recipe, int]]:
-    """Return name → recipe and how far a pixel may be off on another processor."""
+    """Return name → recipe and how far a pixel may be off with another OpenCV or processor."""
     still = one_cell_recipe((48, 40), (253.0, 229.0, 203.0), cx=24.5, cy=20.5)
     turned = replace(still.placements[0], angle=33.0, scale=0.9, flip=True, stain=(0.05, 0.0, -0.1))
     soft = replace(turned, blend="feather", feather=3.0, cx=22.25)
+    bent = replace(
+        soft, elastic=1.0, elastic_seed=5, aspect=1.1, kernel="cubic", grain=0.5, blur=0.4,
+        stain_scale=(1.1, 0.9, 1.0), blend="scene", feather=1.5,
+    )  # fmt: skip
+    other = replace(still.placements[0], cx=14.5, cy=29.5)
+    upright = replace(still.placements[0], blend="scene", feather=1.5, flip=True, angle=180)
     return {
         "hard": (still, 0),
         "turned": (replace(still, placements=(turned,)), 2),
         "feathered": (replace(still, placements=(soft,)), 2),
+        "scene": (replace(still, placements=(other, upright)), 1),
+        "poisson": (replace(still, placements=(replace(upright, blend="poisson"),)), 1),
+        "bent": (replace(still, placements=(bent,)), 3),
     }
 
 

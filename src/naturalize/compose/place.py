@@ -25,6 +25,9 @@ _KNOTS = 5
 #: A displacement is at most so many times its root mean square.
 _MOST = 3.0
 
+#: Pixels of displacement that may come or go from one pixel to the next: nothing is folded.
+_STEEPEST = 0.4
+
 #: Standard deviation in pixels of the Gaussian that tells grain from structure, and the grey
 #: levels to which grain is held, so that edges are not taken for it.
 _GRAIN_SIGMA, _GRAIN_MOST = 0.8, 8.0
@@ -210,7 +213,8 @@ def displacement(shape: tuple[int, int], amplitude: float, seed: int) -> np.ndar
     Random shifts at 5 × 5 knots, interpolated by cubic polynomials (after Simard, Steinkraus &
     Platt, Best practices for convolutional neural networks, ICDAR 2003, with knots for their
     Gaussian). Its mean is 0, so that the cell keeps its place, its root mean square length
-    ``amplitude``. It depends on the size only by sampling: at half the size it is the same field.
+    ``amplitude``, or less where a small cell would be folded. It depends on the size only by
+    sampling: at half the size it is the same field.
     """
     knots = rng(seed, "elastic").standard_normal((_KNOTS, _KNOTS, 2)).astype(np.float32)
     height, width = shape
@@ -218,7 +222,8 @@ def displacement(shape: tuple[int, int], amplitude: float, seed: int) -> np.ndar
     field -= field.mean(axis=(0, 1))
     length = np.sqrt((field**2).sum(axis=2))
     mean, most = float(np.sqrt((length**2).mean())), float(length.max()) / _MOST
-    return field * np.float32(amplitude / max(mean, most))
+    steepest = max(float(np.abs(np.diff(field, axis=axis)).max(initial=0)) for axis in (0, 1))
+    return field * np.float32(min(amplitude / max(mean, most), _STEEPEST / max(steepest, 1e-9)))
 
 
 @lru_cache(maxsize=1024)

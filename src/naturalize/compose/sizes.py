@@ -79,7 +79,7 @@ def asked_size(size: Size) -> tuple[int, int] | None:
     """Return width and height; ``SettingsError`` for what is no size."""
     if size is None:
         return None
-    both = (size, size) if isinstance(size, int) else tuple(size)
+    both = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(both) != 2 or not all(type(n) is int and n > 0 for n in both):
         raise SettingsError(f"size: expected a side, or a width and a height, got {size!r}")
     return both[0], both[1]
