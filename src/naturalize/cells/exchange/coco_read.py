@@ -81,11 +81,11 @@ def list_coco(source: Path, images: Path | None, kinds: Kinds) -> Listing:
 
 def read_annotations(task: Task, image: np.ndarray) -> list[Marking]:
     """Return the markings of an image from its COCO entry and annotations."""
-    entry, annotations = task.about
+    where, entry, annotations = task.about
     shape = image.shape[:2]
     stated = (entry.get("height"), entry.get("width"))
     if None not in stated and stated != shape:
-        raise shape_error(f"{task.path}", "its entry in the COCO file", stated, shape)
+        raise shape_error(f"{where} ({task.path})", "its entry", stated, shape)
     return [_marking(annotation, shape) for annotation in annotations]
 
 
@@ -173,7 +173,7 @@ def _tasks(
         path = image_below(root, str(entry["file_name"]), where)
         if path in tasks:
             raise InputError(f"{where}: {path} is listed twice")
-        tasks[path] = Task(path, (entry, of_image.get(key, [])))
+        tasks[path] = Task(path, (where, entry, of_image.get(key, [])))
     return tuple(tasks[path] for path in sorted(tasks))
 
 

@@ -18,8 +18,11 @@ from naturalize.cells.exchange.marked import Listing, Marking, Task, shape_error
 from naturalize.cells.exchange.where import ByStem
 from naturalize.cells.segmentation import LEVELS
 
-#: What a mask's name may end with after the stem of its image; the first is written by us.
-ENDINGS = ("_masks", "_cp_masks", "_mask", "_label", "_labels")
+#: What is written at the end of a mask's name, after the stem of its image.
+ENDING = "_masks"
+
+#: What may stand there; one that ends with another comes before it.
+ENDINGS = ("_cp_masks", ENDING, "_mask", "_labels", "_label")
 
 #: Name of the table that says which number is which kind of cell.
 TABLE = "cells.csv"
@@ -212,7 +215,7 @@ def _masks(folder: Path, *, images_too: bool) -> list[Path]:
         if not images_too or file.stem.endswith(ENDINGS):
             found.append(file)
     if not found:
-        raise InputError(f"{folder}: no label image in it (<stem>{ENDINGS[0]}.png, .tif or .npy)")
+        raise InputError(f"{folder}: no label image in it (<stem>{ENDING}.png, .tif or .npy)")
     return found
 
 

@@ -16,7 +16,7 @@ from naturalize.base.console import track, warn
 from naturalize.base.errors import InputError
 from naturalize.base.images import write_image
 from naturalize.cells.bank.files import IMAGES, copy_images
-from naturalize.cells.exchange.labels_read import ENDINGS, TABLE
+from naturalize.cells.exchange.labels_read import ENDING, TABLE
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -55,7 +55,7 @@ def write_labels(bank: CellBank, cells: pa.Table, folder: Path) -> dict[str, Any
             part = numbers[row["y0"] : row["y1"], row["x0"] : row["x1"]]
             part[bank.mask(row["cell_id"])] = number
         stem = PurePosixPath(path).with_suffix("")
-        name = f"{stem if stems[stem] == 1 else path}{ENDINGS[0]}.png"
+        name = f"{stem if stems[stem] == 1 else path}{ENDING}.png"
         write_image(folder / "masks" / name, numbers)
         seen = np.bincount(numbers.ravel(), minlength=len(rows) + 1)
         for number, row in enumerate(rows, start=1):

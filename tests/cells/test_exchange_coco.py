@@ -1,0 +1,342 @@
+"""COCO out and in: pycocotools reads what we write, and what comes back is what went out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bank_makers import drawn_bank, write_images
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from pycocotools import mask as theirs
+from pycocotools.coco import COCO
+from scipy.ndimage import binary_erosion
+
+from naturalize.base.artifacts import read_manifest, read_table
+from naturalize.base.errors import InputError, SettingsError
+from naturalize.cells.bank import CellBank
+from naturalize.cells.exchange import export, import_bank, import_cells
+from naturalize.cells.exchange.rle import mask_to_rle, polygons_to_mask, rle_to_mask
+from naturalize.cells.tables import CELLS
+from naturalize.dataset.catalog import Catalog
+
+MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40))
+
+
+def opened(file: Path) -> COCO:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(str(file))
+
+
+def whole(row: dict[str, Any], bank: CellBank, shape: tuple[int, int]) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    mask[row["y0"] : row["y1"], row["x0"] : row["x1"]] = bank.mask(row["cell_id"])
+    return mask
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> CellBank:
+    return drawn_bank(tmp_path_factory.mktemp("coco"), overlap=True)
+
+
+@pytest.fixture(scope="module")
+def sent(bank: CellBank, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sent") / "coco"
+    export(bank, out, format="coco", cells=bank.table, categories="label")
+    return out
+
+
+@settings(max_examples=80, deadline=None)
+@given(MASKS)
+def test_our_text_is_that_of_pycocotools(mask: np.ndarray) -> None:
+    ours = mask_to_rle(mask)
+    its = theirs.encode(np.asfortranarray(mask.astype(np.uint8)))
+    assert ours["counts"] == its["counts"].decode()
+    assert ours["size"] == its["size"]
+    assert np.array_equal(rle_to_mask(ours), mask)
+
+
+@settings(max_examples=60, deadline=None)
+@given(MASKS)
+def test_runs_as_numbers_are_read_too(mask: np.ndarray) -> None:
+    flat = mask.T.ravel()
+    ends = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff([0, *ends.tolist(), flat.size]).tolist()
+    counts = [0, *runs] if flat[0] else runs
+    assert np.array_equal(rle_to_mask({"size": list(mask.shape), "counts": counts}), mask)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(20, 28), min_size=5, max_size=14), st.floats(29, 33))
+def test_polygons_are_those_of_pycocotools_but_for_the_edge(radii, middle: float) -> None:
+    angles = np.linspace(0, 2 * np.pi, len(radii), endpoint=False)
+    corners = [middle + radii * np.cos(angles), 32 + radii * np.sin(angles)]
+    polygon = np.stack(corners, axis=1).ravel().tolist()
+    ours = polygons_to_mask([polygon], (64, 66))
+    its = opened_mask(theirs.merge(theirs.frPyObjects([polygon], 64, 66)))
+    assert not (binary_erosion(its, np.ones((3, 3))) & ~ours).any()
+    assert not (binary_erosion(~its, np.ones((3, 3))) & ours).any()
+
+
+def opened_mask(rle: dict[str, Any]) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its array class predates numpy 2
+        return theirs.decode(rle).astype(bool)
+
+
+def test_a_polygon_along_the_pixels_is_exact() -> None:
+    mask = polygons_to_mask([[5, 6, 20, 6, 20, 30, 5, 30], [30, 1, 31, 1, 31, 2, 30, 2]], (40, 50))
+    expected = np.zeros((40, 50), bool)
+    expected[6:30, 5:20] = expected[1, 30] = True
+    assert np.array_equal(mask, expected)
+
+
+def test_pycocotools_gives_exactly_our_masks(bank: CellBank, sent: Path) -> None:
+    coco = opened(sent / "annotations.json")
+    assert len(coco.anns) == bank.table.num_rows
+    for annotation in coco.anns.values():
+        row = bank.row(annotation["cell_id"])
+        image = coco.imgs[annotation["image_id"]]
+        assert image["file_name"] == row["path"]
+        expected = whole(row, bank, (image["height"], image["width"]))
+        assert np.array_equal(opened_mask(coco.annToRLE(annotation)), expected)
+        assert annotation["area"] == expected.sum() == theirs.area(coco.annToRLE(annotation))
+        box = theirs.toBbox(coco.annToRLE(annotation))
+        assert annotation["bbox"] == box.tolist()
+        category = coco.cats[annotation["category_id"]]
+        assert category["name"] == (row["label"] or row["kind"])
+        assert category["supercategory"] == row["kind"]
+        assert annotation["iscrowd"] == 0
+    for image in coco.imgs.values():
+        assert (sent / "images" / image["file_name"]).is_file()
+
+
+def test_categories_are_kinds_by_default(bank: CellBank, tmp_path: Path) -> None:
+    written = export(bank, tmp_path / "coco", format="coco")
+    coco = opened(tmp_path / "coco" / "annotations.json")
+    assert [c["name"] for c in coco.cats.values()] == ["wbc", "rbc", "platelet"]
+    assert written == {"images": 4, "cells": bank.cells().num_rows}
+
+
+def test_cells_come_back_as_they_went_measures_and_all(
+    bank: CellBank, sent: Path, tmp_path
+) -> None:
+    back = read_table(import_cells(sent, tmp_path / "cells") / "cells.parquet", CELLS)
+    were = {row["cell_id"]: row for row in bank.table.to_pylist()}
+    exact = ["image_id", "path", "kind", "x0", "y0", "x1", "y1", "area", "mask", "nucleus", "score"]
+    measured = ["solidity", "waist", "contact", "focus", "nc_ratio", "touches_border"]
+    assert len(were) == back.num_rows
+    for row in back.to_pylist():
+        was = were[row["cell_id"]]
+        assert {k: row[k] for k in exact + measured} == {k: was[k] for k in exact + measured}
+
+
+def test_an_imported_bank_has_the_classes(bank: CellBank, sent: Path, tmp_path: Path) -> None:
+    import_bank(sent, tmp_path / "bank", self_contained=True)
+    back = CellBank.load(tmp_path / "bank", check=True)
+    assert back.labels == bank.labels
+    assert back.holds == "images"
+    keys = ("kind", "label", "target", "mask")
+    for row in back.table.to_pylist():
+        assert {k: row[k] for k in keys} == {k: bank.row(row["cell_id"])[k] for k in keys}
+
+
+def test_imported_cells_are_banked_with_a_catalog(bank: CellBank, sent: Path, tmp_path) -> None:
+    cells = import_cells(sent, tmp_path / "cells")
+    back = CellBank.build(cells, Catalog.build(bank.root))
+    assert back.counts() == bank.counts()
+    assert back.table["mask"].equals(bank.table["mask"])
+
+
+def test_exports_and_imports_are_the_same_bytes_each_time(bank, sent: Path, tmp_path) -> None:
+    export(bank, tmp_path / "coco", format="coco", cells=bank.table, categories="label")
+    assert read_manifest(tmp_path / "coco").files == read_manifest(sent).files
+    one = import_cells(sent, tmp_path / "one")
+    two = import_cells(sent, tmp_path / "two")
+    assert read_manifest(one).files == read_manifest(two).files
+    assert read_manifest(one).fingerprint == read_manifest(two).fingerprint
+
+
+def plain(folder: Path) -> dict[str, Any]:
+    """Write two images and return annotations of their cells as a stranger's tool would."""
+    made = write_images(folder / "images", 1)
+    said: dict[str, Any] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": 7, "name": "Leukocytes"}, {"id": 9, "name": "red blood cell"}],
+    }
+    for number, (path, (image, cells)) in enumerate(made.items(), start=3):
+        shape = image.shape[:2]
+        said["images"].append(
+            {"id": number, "file_name": path, "height": shape[0], "width": shape[1]}
+        )
+        for cell in cells[:2]:
+            x0, y0, x1, y1 = cell.box
+            polygon = [x0, y0, x1, y0, x1, y1, x0, y1]
+            said["annotations"].append(
+                {
+                    "id": len(said["annotations"]) + 1,
+                    "image_id": number,
+                    "category_id": 7 if cell.kind == "wbc" else 9,
+                    "segmentation": [polygon],
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                }
+            )
+    return said
+
+
+def write(folder: Path, said: object) -> Path:
+    file = folder / "annotations.json"
+    file.write_text(said if isinstance(said, str) else json.dumps(said))
+    return file
+
+
+def test_a_strangers_polygons_and_names_are_understood(tmp_path: Path) -> None:
+    file = write(tmp_path, plain(tmp_path))
+    rows = read_table(import_cells(file, tmp_path / "cells") / "cells.parquet").to_pylist()
+    assert [row["kind"] for row in rows] == ["wbc", "rbc"] * 2
+    assert all(row["area"] == (row["x1"] - row["x0"]) * (row["y1"] - row["y0"]) for row in rows)
+    with pytest.raises(InputError, match=r"no class.*catalog"):
+        import_bank(file, tmp_path / "bank")
+
+
+def test_classes_make_a_bank_and_crowds_are_left_out(tmp_path: Path) -> None:
+    said = plain(tmp_path)
+    said["categories"][0]["name"] = "Lymphocyte"
+    said["annotations"][1]["iscrowd"] = 1
+    bank = CellBank.load(import_bank(write(tmp_path, said), tmp_path / "bank", judge=False))
+    assert bank.labels == ("Lymphocyte",)
+    assert bank.cells(label="Lymphocyte", target=True).num_rows == 2
+    assert bank.cells("rbc").num_rows == 1
+
+
+def broken(change) -> Any:
+    def apply(said: dict[str, Any]) -> dict[str, Any]:
+        change(said)
+        return said
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: "{", "not JSON"),
+        (lambda s: [], "no list 'images'"),
+        (lambda s: {**s, "categories": None}, "no list 'categories'"),
+        (broken(lambda s: s["images"][0].pop("file_name")), "image number 1 lacks"),
+        (broken(lambda s: s["annotations"][2].pop("id")), "annotation number 3 lacks"),
+        (broken(lambda s: s["annotations"][1].update(id=1)), "'annotations' have the id 1"),
+        (broken(lambda s: s["images"][1].update(id=3)), "'images' have the id 3"),
+        (broken(lambda s: s["images"][1].update(file_name="gone.png")), "image 4: no image 'gone"),
+        (broken(lambda s: s["images"][1].update(file_name="../x.png")), "leads out"),
+        (
+            broken(lambda s: s["images"][1].update(file_name=s["images"][0]["file_name"])),
+            "listed twice",
+        ),
+        (
+            broken(lambda s: s["images"][0].update(width=99)),
+            "image 3.*99 × 160 pixels, its image 167",
+        ),
+        (broken(lambda s: s["annotations"][0].update(image_id=88)), "annotation 1.*no image 88"),
+        (broken(lambda s: s["annotations"][0].update(category_id=1)), "no category 1"),
+        (broken(lambda s: s["categories"][0].update(name="blob")), "--kind 'blob=wbc'"),
+        (broken(lambda s: s["annotations"][0].update(segmentation=[])), "no segmentation"),
+        (broken(lambda s: s["annotations"][0].pop("segmentation")), "no segmentation"),
+        (broken(lambda s: s["annotations"][0].update(segmentation=[[1, 2, 3]])), "polygon"),
+        (broken(lambda s: s["annotations"][0].update(segmentation=[[1, 2, 3, 4]])), "three points"),
+        (broken(lambda s: s["annotations"][0].update(segmentation=[["a"] * 6])), "numbers"),
+        (
+            broken(lambda s: s["annotations"][0].update(segmentation=[[500, 5, 520, 5, 510, 30]])),
+            "annotation 1: its mask has no pixel",
+        ),
+        (
+            broken(
+                lambda s: s["annotations"][0].update(segmentation={"size": [2, 2], "counts": [1]})
+            ),
+            "covers 1 pixels",
+        ),
+        (
+            broken(
+                lambda s: s["annotations"][0].update(
+                    segmentation={"size": [2, 2], "counts": [1, 3]}
+                )
+            ),
+            "its mask is 2 × 2 pixels, its image 167 × 160",
+        ),
+        (
+            broken(
+                lambda s: s["annotations"][0].update(
+                    segmentation={"size": [160, 167], "counts": "\x00"}
+                )
+            ),
+            "annotation 1: the counts",
+        ),
+        (
+            broken(lambda s: s["annotations"][0].update(segmentation={"counts": "22"})),
+            "annotation 1: its RLE lacks",
+        ),
+        (broken(lambda s: s["annotations"][0].update(score=3)), "annotation 1: score"),
+        (broken(lambda s: s["annotations"][0].update(label=3)), "annotation 1: label"),
+        (lambda s: {**s, "annotations": []}, "no cell is marked"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_file(tmp_path: Path, change, said: str) -> None:
+    file = write(tmp_path, change(plain(tmp_path)))
+    with pytest.raises(InputError, match=said) as caught:
+        import_cells(file, tmp_path / "cells")
+    assert str(tmp_path) in str(caught.value)
+    assert not (tmp_path / "cells").exists()
+
+
+def test_unknown_categories_can_be_given_a_kind(tmp_path: Path) -> None:
+    said = plain(tmp_path)
+    said["categories"] = [{"id": 7, "name": "blob"}, {"id": 9, "name": "cell"}]
+    file = write(tmp_path, said)
+    found = {}
+    for name, kinds in {
+        "named": {"Blob": "wbc", "cell": "rbc"},
+        "rest": {"blob": "wbc", "*": "rbc"},
+        "auto": "auto",
+    }.items():
+        out = import_cells(file, tmp_path / name, kinds=kinds)
+        found[name] = read_table(out / "cells.parquet")["kind"].to_pylist()
+    assert found == dict.fromkeys(found, ["wbc", "rbc"] * 2)
+    with pytest.raises(SettingsError, match="platelet"):
+        import_cells(file, tmp_path / "x", kinds={"blob": "white"})
+
+
+def test_options_and_formats_are_checked(bank: CellBank, tmp_path: Path) -> None:
+    for wrong in (
+        {"format": "cooc"},
+        {"format": "coco", "categories": "colour"},
+        {"format": "coco", "shard_bytes": 5},
+        {"format": "labels", "categories": "kind"},
+    ):
+        with pytest.raises(SettingsError):
+            export(bank, tmp_path / "out", **wrong)
+    with pytest.raises(InputError, match="nothing to export"):
+        export(bank, tmp_path / "out", cells=bank.cells(label="none"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bank_of_crops_is_exported_too(bank: CellBank, tmp_path: Path) -> None:
+    bank.save(tmp_path / "crops", self_contained="crops")
+    crops = CellBank.load(tmp_path / "crops")
+    export(crops, tmp_path / "coco", format="coco")
+    coco = opened(tmp_path / "coco" / "annotations.json")
+    assert len(coco.imgs) == len(coco.anns) == crops.table.num_rows
+    for annotation in coco.anns.values():
+        shape = (
+            coco.imgs[annotation["image_id"]]["height"],
+            coco.imgs[annotation["image_id"]]["width"],
+        )
+        expected = whole(crops.row(annotation["cell_id"]), crops, shape)
+        assert np.array_equal(opened_mask(coco.annToRLE(annotation)), expected)
