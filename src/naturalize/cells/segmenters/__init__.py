@@ -9,12 +9,14 @@ from typing import Any
 from naturalize.base.errors import SettingsError, closest, unknown
 from naturalize.cells.segmenters.classical import Classical
 from naturalize.cells.segmenters.protocol import Segmenter
+from naturalize.cells.segmenters.sam import Sam
 
 __all__ = ["SEGMENTERS", "Segmenter", "segmenter"]
 
 #: Name → class or function that takes the settings by keyword and gives a segmenter.
 SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
     "classical": Classical,
+    "sam": Sam,
 }
 
 

@@ -1,0 +1,142 @@
+"""The SAM family as a segmenter: a foundation model asked about every cell, or about everything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from naturalize.base.errors import SettingsError, unknown
+from naturalize.cells.segmentation import Segmentation
+
+MODES = ("boxes", "points", "everything")
+
+#: Raised when the same settings give other cells than before, so that old results are not reused.
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Sam:
+    """Cells outlined by Segment Anything (Kirillov et al., ICCV 2023) or a relative of it.
+
+    In the modes ``boxes`` and ``points`` another segmenter finds the cells and says what they are;
+    the model sees the image once and is prompted with each cell's box or middle, and of the masks
+    that it offers for a cell the one that speaks most for itself is kept (``judge``). In the mode
+    ``everything``, the paper's, a grid of points prompts it, and masks are told apart by size and
+    stain; it takes a hundred times as long and finds less.
+
+    Parameters
+    ----------
+    mode
+        ``"boxes"``, ``"points"`` or ``"everything"``.
+    weights
+        A name that ``naturalize weights list`` gives; a folder with ``encoder.onnx`` and
+        ``sam.onnx``; a folder written by transformers' ``save_pretrained``; or an official
+        ``.pt``/``.pth`` checkpoint. All but ONNX need the extra ``sam``.
+    detector
+        Segmenter whose cells are outlined anew.
+    grid
+        Points along each side in the mode ``everything``.
+    least_score, least_stability
+        In the mode ``everything``: masks with a lower estimate of their own IoU, or that change
+        more with the threshold, are not taken (SAM's own values).
+    cache
+        Keep results in the cache folder, by pixels and settings. Final masks are kept and not the
+        model's features, which are larger (4 MB an image) by a factor of some hundred.
+    threads
+        Threads of the model; by default one in a worker process, else ``$OMP_NUM_THREADS`` or all
+        processors. Does not change the result.
+    """
+
+    mode: str = "boxes"
+    weights: str = "mobilesam"
+    detector: str = "classical"
+    grid: int = 32
+    least_score: float = 0.88
+    least_stability: float = 0.95
+    cache: bool = True
+    threads: int | None = None
+    name: ClassVar[str] = "sam"
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise unknown("mode of sam", self.mode, list(MODES))
+        if self.detector == self.name:
+            raise SettingsError("detector: sam cannot find cells for itself; choose another one")
+        if not 1 <= self.grid <= 128:
+            raise SettingsError(f"grid: expected 1 to 128 points a side, got {self.grid}")
+        for key in ("least_score", "least_stability"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise SettingsError(f"{key}: expected 0 to 1, got {getattr(self, key)}")
+        if self.threads is not None and self.threads < 1:
+            raise SettingsError(f"threads: expected 1 or more, got {self.threads}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides the result, the bytes of the weights included, as JSON values."""
+        from naturalize.cells.segmenters.sam.load import locate
+
+        found: dict[str, Any] = {
+            "mode": self.mode,
+            "weights": self.weights,
+            "weights_sha256": locate(self.weights).identity,
+            "version": _VERSION,
+        }
+        if self.mode == "everything":
+            for key in ("grid", "least_score", "least_stability"):
+                found[key] = getattr(self, key)
+        else:
+            detector = self._detector()
+            found["detector"] = {"name": detector.name, **detector.settings}
+        return found
+
+    def segment(self, image: np.ndarray) -> Segmentation:
+        """Return the cells of RGB uint8 (H, W, 3)."""
+        from naturalize.base.errors import ArtifactError
+        from naturalize.cells.cache import ResultCache, cache_root
+        from naturalize.cells.packing import pack, unpack
+
+        if not self.cache:
+            return self._computed(image)
+        store, key = ResultCache(cache_root() / "masks"), self._key(image)
+        known = store.get(key)
+        if known is not None:
+            try:
+                return unpack(known)
+            except ArtifactError:
+                pass  # made again below, and written over
+        found = self._computed(image)
+        store.put(key, pack(found))
+        return found
+
+    def _computed(self, image: np.ndarray) -> Segmentation:
+        from naturalize.cells.segmenters.sam.everything import everything
+        from naturalize.cells.segmenters.sam.load import loaded
+        from naturalize.cells.segmenters.sam.prompted import prompted
+
+        if self.mode == "everything":
+            return everything(
+                image,
+                loaded(self.weights, self.threads),
+                grid=self.grid,
+                least_score=self.least_score,
+                least_stability=self.least_stability,
+            )
+        cells = self._detector().segment(image)
+        if not cells.cells:
+            return cells
+        return prompted(image, cells, loaded(self.weights, self.threads), by=self.mode)
+
+    def _detector(self) -> Any:
+        from naturalize.cells.segmenters import segmenter
+
+        return segmenter(self.detector)
+
+    def _key(self, image: np.ndarray) -> str:
+        from naturalize.base.images import pixel_hash
+
+        text = json.dumps([self.name, self.settings, pixel_hash(image)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,127 @@
+"""Which of the masks offered for a cell is the cell: by score, shape, stain and what was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from naturalize.cells.segmentation import Cell
+from naturalize.cells.segmenters.sam.model import Frame
+from naturalize.cells.shape import solidity
+from naturalize.cells.stain import optical_density
+
+#: Mean optical density from which a pixel is stained; the slide's noise is a quarter of it.
+_STAINED = 0.04
+
+#: Pixels below which a mask is no cell.
+_LEAST = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """The mask chosen: bool (h, w) inside ``window`` (``x0, y0, x1, y1``), and its quality 0–1."""
+
+    mask: np.ndarray
+    window: tuple[int, int, int, int]
+    quality: float
+
+
+def density(image: np.ndarray, background: tuple[float, float, float]) -> np.ndarray:
+    """Return the mean optical density of RGB uint8 (H, W, 3), float32 (H, W)."""
+    return optical_density(image, background).mean(axis=2)
+
+
+def judge(
+    frame: Frame, maps: np.ndarray, scores: np.ndarray, cell: Cell, depth: np.ndarray
+) -> Verdict | None:
+    """Return the best of the masks offered for a cell that a detector found.
+
+    The quality of a mask is the product of five numbers from 0 to 1:
+
+    * its agreement with the detector's mask (Dice), squared: a nucleus alone, a clump of cells or
+      a leak into the slide all disagree;
+    * its solidity;
+    * the share of its pixels that are stained;
+    * the share of the detector's nucleus that lies inside, where there is one;
+    * the model's own estimate of the mask's IoU.
+
+    Measured on two sets of white cells and on the phantom (251 prompts), the mean Dice is 0.959
+    with a box and 0.941 with a point; the model's estimate alone gives 0.954 and 0.858, the
+    detector 0.940, and always the best of the four masks would be 0.963 and 0.951.
+
+    Parameters
+    ----------
+    frame
+        Where the maps lie in the image.
+    maps, scores
+        Float32 (m, 256, 256) and (m,): what the model offers for one prompt.
+    cell
+        As the detector found it.
+    depth
+        Float32 (H, W): see :func:`density`.
+    """
+    window = _around(cell.box, frame.shape)
+    found, nucleus = _placed(cell, window)
+    parts = depth[window[1] : window[3], window[0] : window[2]]
+    best: Verdict | None = None
+    for low, score in zip(maps, scores, strict=True):
+        raw = frame.logits(low, window) > 0
+        mask = cleaned(raw, found)
+        if np.count_nonzero(mask) < _LEAST:
+            continue
+        # what the model also marked elsewhere speaks against the mask
+        elsewhere = max(0.0, (low > 0).sum() / (frame.per_x * frame.per_y) - raw.sum())
+        quality = (
+            _agreement(mask, found, elsewhere) ** 2
+            * solidity(mask)
+            * float((parts[mask] > _STAINED).mean())
+            * float(np.clip(score, 0, 1))
+        )
+        if nucleus is not None and nucleus.any():
+            quality *= float(mask[nucleus].mean())
+        if best is None or quality > best.quality:
+            best = Verdict(mask, window, quality)
+    return best
+
+
+def cleaned(mask: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return the piece of a mask that shares most with ``found``, its holes filled, bool (h, w)."""
+    n, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    if n == 1:
+        return mask
+    shared = np.bincount(labels[found], minlength=n)
+    shared[0] = 0
+    if not shared.any():
+        shared = np.bincount(labels.ravel(), minlength=n)
+        shared[0] = 0
+    piece = np.pad((labels == int(shared.argmax())).astype(np.uint8), 1)
+    cv2.floodFill(piece, None, (0, 0), 2)
+    return piece[1:-1, 1:-1] != 2
+
+
+def _agreement(mask: np.ndarray, found: np.ndarray, elsewhere: float) -> float:
+    shared = np.count_nonzero(mask & found)
+    return float(2 * shared / (np.count_nonzero(mask) + np.count_nonzero(found) + elsewhere))
+
+
+def _around(box: tuple[int, int, int, int], shape: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return a box grown by half its size and six pixels on each side, cut to the image."""
+    x0, y0, x1, y1 = box
+    dx, dy = (x1 - x0) // 2 + 6, (y1 - y0) // 2 + 6
+    return max(0, x0 - dx), max(0, y0 - dy), min(shape[1], x1 + dx), min(shape[0], y1 + dy)
+
+
+def _placed(cell: Cell, window: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the masks of a cell and of its nucleus inside a window that holds its box."""
+    left, top, right, bottom = window
+    x0, y0, x1, y1 = cell.box
+    inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+    found = np.zeros((bottom - top, right - left), bool)
+    found[inside] = cell.mask
+    if cell.nucleus is None:
+        return found, None
+    nucleus = np.zeros_like(found)
+    nucleus[inside] = cell.nucleus
+    return found, nucleus

@@ -1,0 +1,174 @@
+"""Masks of anything, sorted into white cells, red cells, platelets and the rest by size and stain.
+
+The everything mode gives masks of cells, nuclei, clumps, holes and slide alike. What each is
+follows from three measures: its area against a red cell's, the share of it that is stained at all,
+and how much nuclear stain (azure) it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from naturalize.cells.segmenters.classical.view import view
+from naturalize.cells.segmenters.classical.white import Seed, threshold
+from naturalize.cells.shape import solidity
+
+if TYPE_CHECKING:
+    from naturalize.cells.segmenters.sam.everything import Mask
+
+#: A mask with a lower share of stained pixels is slide, or a cell with slide around it.
+_STAINED_SHARE = 0.7
+
+#: Limits in areas of a red cell: white cells, red cells, platelets.
+_WHITE, _RED, _PLATELET = (0.4, 9.0), (0.08, 2.5), (0.02, 1.1)
+
+#: Azure density that nuclei reach and platelets seldom do, as the classical segmenter has it.
+_DENSE = 0.6
+
+#: Share of a platelet that has azure stain, and density from which it has.
+_AZURE_SHARE, _AZURE = 0.5, 0.1
+
+#: A cell's outline is at least this convex; less is a clump or a background between cells.
+_CONVEX = 0.8
+
+#: One mask lies in another if this share of it does.
+_INSIDE = 0.85
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """The stain of an image, at its own size.
+
+    Attributes
+    ----------
+    azure
+        Float32 (H, W): density of nuclear stain.
+    nuclear, stained
+        Bool (H, W): as much azure as nuclei have; more than bare slide.
+    background
+        RGB of the slide.
+    """
+
+    azure: np.ndarray
+    nuclear: np.ndarray
+    stained: np.ndarray
+    background: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, image: np.ndarray) -> Field:
+        """Return the field of RGB uint8 (H, W, 3)."""
+        seen = view(image)
+
+        def full(values: np.ndarray) -> np.ndarray:
+            return cv2.resize(values, seen.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+        azure = full(seen.azure)
+        return cls(
+            azure,
+            azure > threshold(seen.azure),
+            full(seen.depth) > 0.02 + 2 * seen.noise,
+            seen.background,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    mask: Mask
+    area: int
+    stained: float
+    azure: float
+    nucleus: Seed
+    convex: float
+
+
+def sort_out(masks: Sequence[Mask], field: Field) -> Iterator[tuple[str, Mask, np.ndarray | None]]:
+    """Yield kind, mask and nucleus (bool like the mask, or ``None``) of masks that are cells."""
+    largest = 0.4 * field.stained.size
+    measured = [_measured(m, field) for m in masks]
+    measured = [
+        m
+        for m in measured
+        if m.area < largest and m.stained > _STAINED_SHARE and m.convex > _CONVEX
+    ]
+    disc = _disc(measured, field)
+    whites = [m for m in measured if _is_white(m, disc)]
+    for white in _outermost(whites):
+        yield "wbc", white.mask, white.nucleus.mask
+    reds = [m for m in measured if _is_red(m, disc)]
+    for red in reds:
+        if not _is_clump(red, reds):
+            yield "rbc", red.mask, None
+    for m in measured:
+        small = _PLATELET[0] * disc < m.area < _PLATELET[1] * disc
+        if small and m.azure > _AZURE_SHARE and not _is_white(m, disc):
+            yield "platelet", m.mask, None
+
+
+def _measured(mask: Mask, field: Field) -> _Measured:
+    x0, y0, x1, y1 = mask.box
+    here = np.s_[y0:y1, x0:x1]
+    azure = field.azure[here]
+    nuclear = field.nuclear[here] & mask.mask
+    values = azure[nuclear]
+    unevenness = float(values.std() / values.mean()) if len(values) else 0.0
+    return _Measured(
+        mask=mask,
+        area=int(np.count_nonzero(mask.mask)),
+        stained=float(field.stained[here][mask.mask].mean()),
+        azure=float((azure[mask.mask] > _AZURE).mean()),
+        nucleus=Seed(nuclear, len(values), int(np.count_nonzero(values > _DENSE)), unevenness),
+        convex=solidity(mask.mask),
+    )
+
+
+def _disc(measured: Sequence[_Measured], field: Field) -> float:
+    """Return the usual area of a red cell: the median of round masks without nuclear stain.
+
+    Without any, a share of the image that fits the magnification of the usual single-cell images.
+    """
+    usual = np.pi * (min(field.stained.shape) / 9.6) ** 2
+    areas = [
+        m.area
+        for m in measured
+        if m.azure < 0.2 and m.convex > 0.93 and 0.2 * usual < m.area < 4 * usual
+    ]
+    return float(np.median(areas)) if len(areas) > 1 else usual
+
+
+def _is_white(m: _Measured, disc: float) -> bool:
+    of_its_size = _WHITE[0] * disc < m.area < _WHITE[1] * disc
+    return of_its_size and m.nucleus.area > 0 and m.nucleus.is_white(disc, m.area)
+
+
+def _is_red(m: _Measured, disc: float) -> bool:
+    return (
+        m.azure < _AZURE_SHARE
+        and not _is_white(m, disc)
+        and _RED[0] * disc < m.area < _RED[1] * disc
+    )
+
+
+def _outermost(masks: Sequence[_Measured]) -> list[_Measured]:
+    """Return the masks that lie in no other: a nucleus lies in its cell."""
+    return [m for m in masks if not any(_lies_in(m, o) for o in masks if o.area > m.area)]
+
+
+def _is_clump(mask: _Measured, others: Sequence[_Measured]) -> bool:
+    """Return whether a mask holds two or more others that are cells of their own."""
+    inside = [o for o in others if 0.2 * mask.area < o.area < mask.area and _lies_in(o, mask)]
+    return len(inside) > 1
+
+
+def _lies_in(small: _Measured, large: _Measured) -> bool:
+    a, b = small.mask.box, large.mask.box
+    x0, y0, x1, y1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+    if x0 >= x1 or y0 >= y1:
+        return False
+    one = small.mask.mask[y0 - a[1] : y1 - a[1], x0 - a[0] : x1 - a[0]]
+    two = large.mask.mask[y0 - b[1] : y1 - b[1], x0 - b[0] : x1 - b[0]]
+    return np.count_nonzero(one & two) > _INSIDE * small.area

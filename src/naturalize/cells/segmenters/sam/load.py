@@ -1,0 +1,125 @@
+"""From a name or a path to a model that can be asked: looked up, and held in memory once."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from naturalize.base.engine import available_cpus
+from naturalize.base.errors import SettingsError, closest
+from naturalize.cells.segmenters.sam.model import Model
+from naturalize.cells.weights import KNOWN, WeightsError, find
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights on this machine.
+
+    Attributes
+    ----------
+    family
+        ``"onnx"``, ``"transformers"`` (a folder), ``"sam"``, ``"mobilesam"`` or ``"sam2"``
+        (official checkpoints).
+    path
+        The folder, or the checkpoint.
+    identity
+        16 hexadecimal digits naming their bytes.
+    """
+
+    family: str
+    path: Path
+    identity: str
+
+
+def locate(weights: str) -> Source:
+    """Return where ``weights``, a known name or a path, are.
+
+    Raises
+    ------
+    MissingWeightsError
+        If the known weights are not on this machine; names the command that gets them.
+    SettingsError
+        If it is neither a known name nor a path.
+    WeightsError
+        If the path holds no such weights.
+    """
+    if weights in KNOWN:
+        known, folder = KNOWN[weights], find(weights)
+        path = folder if len(known.files) > 1 else folder / known.files[0].name
+        sums = "".join(file.sha256 for file in known.files)
+        return Source(known.family, path, hashlib.sha256(sums.encode()).hexdigest()[:16])
+    path = Path(weights).expanduser()
+    if not path.exists():
+        raise SettingsError(
+            f"weights {weights!r}: neither a file or folder nor a known name"
+            f"{closest(weights, list(KNOWN))}; known: {', '.join(KNOWN)}"
+        )
+    if path.is_file():
+        return Source(_family_of(path), path, _digest((path,)))
+    for family, names in _FOLDERS.items():
+        files = tuple(path / name for name in names)
+        if all(file.is_file() for file in files):
+            return Source(family, path, _digest(files))
+    wanted = " nor ".join(" and ".join(names) for names in _FOLDERS.values())
+    raise WeightsError(f"{path}: holds neither {wanted}")
+
+
+#: What a folder of weights holds.
+_FOLDERS = {
+    "onnx": ("encoder.onnx", "sam.onnx"),
+    "transformers": ("config.json", "model.safetensors"),
+}
+
+
+def _family_of(path: Path) -> str:
+    """Return the family of an official checkpoint by its file's name."""
+    name = path.name.lower()
+    if path.suffix.lower() in (".pt", ".pth"):
+        for start, family in (("sam2", "sam2"), ("mobile_sam", "mobilesam"), ("sam_vit_", "sam")):
+            if name.startswith(start):
+                return family
+    raise WeightsError(
+        f"{path}: expected an official checkpoint under its own name (sam_vit_b_01ec64.pth, "
+        "mobile_sam.pt, sam2.1_hiera_tiny.pt, …) or a folder of weights"
+    )
+
+
+def _digest(paths: tuple[Path, ...]) -> str:
+    facts = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths)
+    return _digest_of(facts)
+
+
+@lru_cache(maxsize=16)
+def _digest_of(facts: tuple[tuple[str, int, int], ...]) -> str:
+    sums = ""
+    for path, _, _ in facts:
+        with Path(path).open("rb") as file:
+            sums += hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(sums.encode()).hexdigest()[:16]
+
+
+def loaded(weights: str, threads: int | None = None) -> Model:
+    """Return the model of ``weights``; the last one is kept in memory."""
+    return _loaded(locate(weights), threads or _usual_threads())
+
+
+@lru_cache(maxsize=1)
+def _loaded(source: Source, threads: int) -> Model:
+    if source.family == "onnx":
+        from naturalize.cells.segmenters.sam.onnx import OnnxPair
+
+        return OnnxPair(source.path, threads=threads)
+    from naturalize.cells.segmenters.sam.checkpoints import load_checkpoint
+
+    return load_checkpoint(source.family, source.path, threads=threads)
+
+
+def _usual_threads() -> int:
+    if multiprocessing.parent_process() is not None:
+        return 1  # a worker among others
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) else available_cpus()

@@ -1,0 +1,117 @@
+"""A SAM encoder and decoder in ONNX, run by onnxruntime on the processor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from naturalize.cells.segmenters.sam.graph import MAPS, SCORES, opened_up
+from naturalize.cells.segmenters.sam.model import MAP, SIDE, Frame, fitted
+from naturalize.cells.weights import WeightsError
+
+#: Mean and standard deviation of SAM's training images (RGB, 0–255).
+MEAN = np.array([123.675, 116.28, 103.53], np.float32)
+STD = np.array([58.395, 57.12, 57.375], np.float32)
+
+#: Labels of prompt points: a padding point, a point inside, the two corners of a box.
+_PAD, _INSIDE, _CORNERS = -1.0, 1.0, (2.0, 3.0)
+
+#: Prompts at a time: a tenth faster than one by one; more gain nothing and need memory.
+_BATCH = 4
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """An image that the encoder has seen: its features (1, 256, 64, 64)."""
+
+    frame: Frame
+    features: np.ndarray
+    decoder: Any
+
+    def masks(
+        self, *, boxes: np.ndarray | None = None, points: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Answer prompts with four masks each; see :class:`Encoded`."""
+        corners = np.asarray(boxes if boxes is not None else points, np.float64)
+        corners = corners.reshape(len(corners), -1, 2)
+        labels = _CORNERS if boxes is not None else (_INSIDE,)
+        # the padding point belongs to a prompt without a box; with one it is not usual, but boxes
+        # with it give better masks of white cells (Dice 0.953 against 0.944)
+        coordinates = np.pad(self.frame.inputs(corners), ((0, 0), (0, 1), (0, 0)))
+        kinds = np.tile(np.array([*labels, _PAD], np.float32), (len(corners), 1))
+        maps, scores = [], []
+        for start in range(0, len(corners), _BATCH):
+            part = slice(start, start + _BATCH)
+            found = self._decode(coordinates[part], kinds[part])
+            maps.append(found[0])
+            scores.append(found[1])
+        return np.concatenate(maps), np.concatenate(scores)
+
+    def _decode(self, coordinates: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        feed = {
+            "image_embeddings": self.features,
+            "point_coords": coordinates,
+            "point_labels": kinds,
+            "mask_input": np.zeros((1, 1, MAP, MAP), np.float32),
+            "has_mask_input": np.zeros(1, np.float32),
+            "orig_im_size": np.array(self.frame.shape, np.float32),
+        }
+        maps, scores = self.decoder.run([MAPS, SCORES], feed)
+        return maps, scores
+
+
+class OnnxPair:
+    """The two networks of a folder.
+
+    Parameters
+    ----------
+    folder
+        Holds ``encoder.onnx`` and ``sam.onnx``.
+    threads
+        Threads within an operation; they do not change the result.
+
+    Raises
+    ------
+    WeightsError
+        If the files are not the two networks.
+    """
+
+    def __init__(self, folder: Path, *, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        # threads that wait by spinning take the processor from other workers
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+
+        def opened(name: str, data: bytes) -> Any:
+            try:
+                return onnxruntime.InferenceSession(
+                    data, options, providers=["CPUExecutionProvider"]
+                )
+            except Exception as error:  # whatever onnxruntime raises for bytes it cannot take
+                first = str(error).splitlines()[0]
+                raise WeightsError(f"{folder / name}: no usable ONNX model ({first})") from error
+
+        self._encoder = opened("encoder.onnx", (folder / "encoder.onnx").read_bytes())
+        self._decoder = opened("sam.onnx", opened_up((folder / "sam.onnx").read_bytes()))
+
+    def encode(self, image: np.ndarray) -> EncodedImage:
+        """Look at RGB uint8 (H, W, 3)."""
+        name = self._encoder.get_inputs()[0].name
+        (features,) = self._encoder.run(None, {name: prepared(image)})
+        return EncodedImage(Frame.padded(image.shape[:2]), features, self._decoder)
+
+
+def prepared(image: np.ndarray) -> np.ndarray:
+    """Return RGB uint8 (H, W, 3) as SAM wants it: float32 (1, 3, 1024, 1024), zero padded."""
+    height, width = fitted(image.shape[:2])
+    large = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    out = np.zeros((1, 3, SIDE, SIDE), np.float32)
+    out[0, :, :height, :width] = ((large - MEAN) / STD).transpose(2, 0, 1)
+    return out
