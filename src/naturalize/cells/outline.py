@@ -115,6 +115,6 @@ class _Masks:
         boxes = (cells[name].to_numpy() for name in ("x0", "y0", "x1", "y1"))
         self._boxes = np.stack(list(boxes), axis=1)
 
-    def __getitem__(self, i: int) -> np.ndarray:
+    def __getitem__(self, i: int | np.signedinteger) -> np.ndarray:
         x0, y0, x1, y1 = (int(value) for value in self._boxes[i])
         return decode(self._values[self._offsets[i] : self._offsets[i + 1]], (y1 - y0, x1 - x0))

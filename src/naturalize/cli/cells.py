@@ -182,9 +182,9 @@ def import_(
     if to not in ("auto", "cells", "bank"):
         raise unknown("--to", to, ["auto", "cells", "bank"])
     as_bank = to == "bank" or (to == "auto" and knows_classes(source, **given))
-    run = {"backend": engine, "workers": workers}
+    run: dict[str, Any] = {"backend": engine, "workers": workers}
     if as_bank:
-        judge = {"judge": not accept_all, "self_contained": self_contained}
+        judge: dict[str, Any] = {"judge": not accept_all, "self_contained": self_contained}
         import_bank(source, out, **given, **judge, **run)
         counts = CellBank.load(out).counts()
         for name, n in {**counts["targets"], **counts["accepted"]}.items():

@@ -217,9 +217,9 @@ def _labels(shards: Sequence[Path]) -> list[str]:
     found = set()
     for shard in shards:
         for _, suffix, data in _members(shard):
-            if suffix == "json":
-                found.add(_label(data))
-    return sorted(found - {None})
+            if suffix == "json" and (label := _label(data)) is not None:
+                found.add(label)
+    return sorted(found)
 
 
 def _label(data: bytes) -> str | None:

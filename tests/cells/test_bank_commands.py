@@ -1,0 +1,117 @@
+"""``naturalize cells`` and ``naturalize bank``: what a user types, and what they see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bank_makers import drawn_bank
+
+from naturalize.base.artifacts import is_artifact, read_manifest
+from naturalize.base.images import read_image
+from naturalize.cells.bank import CellBank
+from naturalize.cli.app import run_app
+from naturalize.dataset.catalog import Catalog
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("commands")
+    drawn_bank(folder).save(folder / "bank")
+    Catalog.build(folder / "images").save(folder / "catalog")
+    return folder
+
+
+def run(*words: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        run_app([str(word) for word in words])
+    return int(ended.value.code or 0)
+
+
+def test_bank_and_its_two_ways_to_travel(made: Path, tmp_path: Path, capsys) -> None:
+    start = ("bank", made / "cells", "--catalog", made / "catalog", "-o")
+    assert run(*start, tmp_path / "images", "--self-contained") == 0
+    assert run(*start, tmp_path / "crops", "--crops") == 0
+    for name in ("images", "crops"):
+        assert CellBank.load(tmp_path / name).holds == name
+    assert run(*start, tmp_path / "both", "--crops", "--self-contained") == 2
+    assert "not both" in capsys.readouterr().err
+
+
+def test_show_counts_and_draws(made: Path, tmp_path: Path, capsys) -> None:
+    assert run("cells", "show", made / "bank", "-o", tmp_path / "all.png") == 0
+    said = capsys.readouterr().out
+    assert "4  cells of 20" not in said
+    assert "8  red cells" in said
+    assert run("cells", "show", made / "bank", "--rejected", "-o", tmp_path / "lost.jpg") == 0
+    assert "4  red: touches the image border" in capsys.readouterr().out
+    for name in ("all.png", "lost.jpg"):
+        assert read_image(tmp_path / name).std() > 5
+    assert run("cells", "show", made / "bank", "--kind", "rbc", "--where", "area=1:2") == 0
+    assert "0  cells of 20" in capsys.readouterr().out
+
+
+def test_show_tells_all_of_one_cell(made: Path, tmp_path: Path, capsys) -> None:
+    cell = CellBank.load(made / "bank").cells("wbc")["cell_id"][0].as_py()
+    assert run("cells", "show", made / "bank", "--cell", cell, "-o", tmp_path / "cell.png") == 0
+    said = capsys.readouterr().out
+    assert cell in said
+    assert "nc_ratio" in said
+    assert (tmp_path / "cell.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--where", "area"), "COLUMN=LOW:HIGH"),
+        (("--where", "area=x:"), "COLUMN=LOW:HIGH"),
+        (("--where", "size=1:"), "size"),
+        (("--cell", "none-0"), "none-0"),
+    ],
+)
+def test_a_slip_is_one_line(made: Path, words: tuple[str, ...], said: str, capsys) -> None:
+    assert run("cells", "show", made / "bank", *words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.startswith("error: ")
+
+
+@pytest.mark.parametrize("format", ["shards", "coco", "labels", "rgba"])
+def test_out_and_in_again(made: Path, tmp_path: Path, format: str, capsys) -> None:
+    out = tmp_path / "out"
+    assert run("cells", "export", made / "bank", "-f", format, "-o", out, "--all") == 0
+    assert "20 cells" in capsys.readouterr().err
+    assert read_manifest(out, "export").settings["format"] == format
+    start = ("cells", "import", out, "-o", tmp_path / "bank", "--engine", "serial")
+    assert run(*start) == 0
+    assert is_artifact(tmp_path / "bank", "bank")
+    assert CellBank.load(tmp_path / "bank").cells(target=True).num_rows == 4
+
+
+def test_masks_become_cells_and_say_what_is_next(made: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    assert run("cells", "export", made / "bank", "-f", "labels", "--kind", "rbc", "-o", out) == 0
+    start = ("cells", "import", out, "--engine", "serial", "-o", tmp_path / "cells")
+    assert run(*start, "--kind", "rbc") == 0
+    assert "next: naturalize bank" in " ".join(capsys.readouterr().err.split())
+    assert is_artifact(tmp_path / "cells", "cells")
+    assert run(*start, "--accept-all") == 2
+    assert run(*start, "--to", "bank") == 2
+    assert "no class" in capsys.readouterr().err
+    assert run(*start, "--kind", "rbc", "--kind", "wbc") == 2
+    assert run(*start, "--to", "bankk") == 2
+
+
+def test_named_kinds_and_a_kind_for_the_rest(made: Path, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "in"
+    cut = CellBank.load(made / "bank")
+    from naturalize.cells.exchange import export
+
+    export(cut, tmp_path / "rgba", format="rgba", cells=cut.cells("rbc"))
+    (tmp_path / "rgba" / "rbc").rename(tmp_path / "rgba" / "sickle")
+    (tmp_path / "rgba").rename(folder)
+    start = ("cells", "import", folder, "-f", "rgba", "--engine", "serial", "-o", tmp_path / "bank")
+    assert run(*start) == 2
+    assert "--kind 'sickle=wbc'" in capsys.readouterr().err
+    assert run(*start, "--kind", "sickle=rbc", "--kind", "wbc") == 0
+    assert CellBank.load(tmp_path / "bank").cells("rbc", "sickle").num_rows == 8
