@@ -110,7 +110,9 @@ def segment_images(
     # settings and inputs say what is made, the root says from where
     key = json.dumps([settings, dict(inputs or {}), str(Path(root).resolve())], sort_keys=True)
     pieces = resumable_pieces(work, key, tasks, compute, IMAGES, piece=_PIECE, what="segment")
-    _check_some_worked(pieces)
+    if (failure := _failure_of_all(pieces)) is not None:
+        shutil.rmtree(work, ignore_errors=True)
+        raise EngineError(f"{failure}; and so at every other image that can be read")
     with writing(out, "cells", settings=settings, inputs=inputs) as folder:
         write_tables(folder / "cells.parquet", _cells(pieces), CELLS)
         outcomes = (table.select(OUTCOMES.names) for table in pieces)
@@ -196,22 +198,16 @@ def _path_of(task: _Task) -> str:
     return task.path
 
 
-def _check_some_worked(pieces: Pieces) -> None:
+def _failure_of_all(pieces: Pieces) -> str | None:
+    """Return the first failure of the segmenter, if it failed wherever an image could be read."""
     first = None
     for table in pieces:
-        for path, outcome in zip(
-            table["path"].to_pylist(), table["outcome"].to_pylist(), strict=True
-        ):
-            if outcome.startswith(FAILED):
-                first = first or f"{path}: {outcome}"
-        if _readable(table).num_rows:
-            return
-    if first is not None:
-        raise EngineError(f"{first}; and so at every other image that can be read")
-
-
-def _readable(table: pa.Table) -> pa.Table:
-    return table.filter(pc.is_valid(table["background_r"]))
+        if table["background_r"].null_count < table.num_rows:
+            return None
+        failed = table.filter(pc.starts_with(table["outcome"], FAILED)).slice(0, 1)
+        for row in failed.select(["path", "outcome"]).to_pylist():
+            first = first or f"{row['path']}: {row['outcome']}"
+    return first
 
 
 def _cells(pieces: Pieces) -> Iterator[pa.Table]:
