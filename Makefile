@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
 
-.PHONY: help install demo test lint types imports wheel bench docs clean
+.PHONY: help install weights demo test lint types imports wheel bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -15,8 +15,11 @@ install: $(STAMP)  ## create .venv and install with constraints.txt
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,ray,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,ray,sam,dev]'
 	touch $@
+
+weights: install  ## fetch the weights of MobileSAM (45 MB) into the cache
+	$(BIN)/naturalize weights fetch mobilesam
 
 demo: install  ## the whole mission on the built-in phantom; prints the path of the report
 	$(BIN)/naturalize demo -o runs/demo

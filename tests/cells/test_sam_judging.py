@@ -235,6 +235,22 @@ def test_everything_sorts_perfect_masks_into_kinds(label: str) -> None:
     assert all(cell.nucleus is not None and cell.nucleus.any() for cell in white)
 
 
+def test_overlapping_discs_are_two_and_their_lens_and_clump_are_none() -> None:
+    one, two = circle(100, 100, 30), circle(140, 100, 30)
+    image = np.full((*SHAPE, 3), SLIDE, np.uint8)
+    image[one | two | circle(60, 200, 30)] = (225, 175, 170)
+    shown = [one & two, one | two, one, two, circle(60, 200, 30), ~one & ~two]
+
+    def answer(image: np.ndarray, at: tuple[float, float]):
+        here = [mask for mask in shown if mask[int(at[1]), int(at[0])]]
+        masks = (here * 3)[:3]
+        return np.stack([logits_of(mask) for mask in masks]), [0.97, 0.93, 0.9]
+
+    out = everything(image, FakeModel(answer), grid=10, least_score=0.88, least_stability=0.8)
+    assert [cell.kind for cell in out.cells] == ["rbc"] * 3
+    assert all(abs(cell.area - one.sum()) < 0.05 * one.sum() for cell in out.cells)
+
+
 def test_unsure_and_unstable_masks_are_not_taken() -> None:
     phantom = render_phantom("LY", 5, 1, size=(180, 182))
     perfect = oracle(phantom).answer

@@ -100,13 +100,11 @@ def sort_out(masks: Sequence[Mask], field: Field) -> Iterator[tuple[str, Mask, n
     for white in _outermost(whites):
         yield "wbc", white.mask, white.nucleus.mask
     reds = [m for m in measured if _is_red(m, disc)]
-    for red in reds:
-        if not _is_clump(red, reds):
-            yield "rbc", red.mask, None
-    for m in measured:
-        small = _PLATELET[0] * disc < m.area < _PLATELET[1] * disc
-        if small and m.azure > _AZURE_SHARE and not _is_white(m, disc):
-            yield "platelet", m.mask, None
+    # where two discs overlap there are masks of both, of each, and of what they share
+    for red in _outermost([m for m in reds if not _is_clump(m, reds)]):
+        yield "rbc", red.mask, None
+    for platelet in _outermost([m for m in measured if _is_platelet(m, disc)]):
+        yield "platelet", platelet.mask, None
 
 
 def _measured(mask: Mask, field: Field) -> _Measured:
@@ -153,6 +151,11 @@ def _is_red(m: _Measured, disc: float) -> bool:
     )
 
 
+def _is_platelet(m: _Measured, disc: float) -> bool:
+    small = _PLATELET[0] * disc < m.area < _PLATELET[1] * disc
+    return small and m.azure > _AZURE_SHARE and not _is_white(m, disc)
+
+
 def _outermost(masks: Sequence[_Measured]) -> list[_Measured]:
     """Return the masks that lie in no other: a nucleus lies in its cell."""
     return [m for m in masks if not any(_lies_in(m, o) for o in masks if o.area > m.area)]
@@ -160,7 +163,7 @@ def _outermost(masks: Sequence[_Measured]) -> list[_Measured]:
 
 def _is_clump(mask: _Measured, others: Sequence[_Measured]) -> bool:
     """Return whether a mask holds two or more others that are cells of their own."""
-    inside = [o for o in others if 0.2 * mask.area < o.area < mask.area and _lies_in(o, mask)]
+    inside = [o for o in others if 0.3 * mask.area < o.area < 0.9 * mask.area and _lies_in(o, mask)]
     return len(inside) > 1
 
 
