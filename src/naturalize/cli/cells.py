@@ -7,10 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(
-    help="Look at the cells of a bank, export them, import those of other segmenters.",
-    no_args_is_help=True,
-)
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _cells() -> None:
+    """Look at the cells of a bank, send them out, take in those of other segmenters.
+
+    **Examples**
+
+    ```
+    naturalize cells show runs/bank --rejected -o lost.png
+    naturalize cells export runs/bank -f coco -o coco
+    naturalize cells import annotations.json --images images -o cells
+    ```
+    """
+
 
 _Bank = Annotated[Path, typer.Argument(help="A bank.")]
 _Root = Annotated[
