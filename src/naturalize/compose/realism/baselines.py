@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from naturalize.base import engine
+from naturalize.base.console import track
 from naturalize.base.errors import NaturalizeError
 from naturalize.base.rng import rng
-from naturalize.compose.realism.history import History
+from naturalize.compose.realism.history import History, paint
 from naturalize.compose.realism.sample import LEAST, Sample
 from naturalize.compose.recipe import Background, Finish, Placement, Recipe
 from naturalize.compose.render import finished
@@ -47,19 +46,8 @@ class Kitchen:
     backend: str = "serial"
     workers: int | None = None
 
-    def painted(self, name: str, recipes: Sequence[Recipe], how: Callable) -> Rival:  # type: ignore[type-arg]
-        """Return recipes painted by ``how(recipe, bank)``, after the history."""
-        images = list(
-            engine.map(
-                partial(_paint, how, self.bank, self.history),
-                recipes,
-                backend=self.backend,
-                workers=self.workers,
-                chunk=4,
-                what=f"paint {name}",
-                name=_recipe_name,
-            )
-        )
+    def rival(self, name: str, recipes: Sequence[Recipe], images: list[np.ndarray]) -> Rival:
+        """Return painted recipes as a rival."""
         return Rival(
             name,
             images,
@@ -68,13 +56,12 @@ class Kitchen:
             [recipe.recipe_id for recipe in recipes],
         )
 
-
-def _paint(how: Callable, bank: CellBank, history: History, recipe: Recipe) -> np.ndarray:  # type: ignore[type-arg]
-    return history.image(how(recipe, bank))
-
-
-def _recipe_name(recipe: Recipe) -> str:
-    return f"recipe {recipe.recipe_id} of class {recipe.label}"
+    def painted(self, name: str, recipes: Sequence[Recipe]) -> Rival:
+        """Return recipes painted by the house's renderer, as a rival."""
+        run = {"backend": self.backend, "workers": self.workers}
+        what = f"paint {name}"
+        images = paint(recipes, self.bank, self.history, what=what, **run)  # type: ignore[arg-type]
+        return self.rival(name, recipes, images)
 
 
 def null(kitchen: Kitchen) -> Rival:
@@ -106,7 +93,6 @@ def _of_spare(name: str, kitchen: Kitchen, images: list[np.ndarray]) -> Rival:
 def paper(kitchen: Kitchen) -> Rival:
     """Compose in ``paper`` mode, from the same bank."""
     from naturalize.compose.plan import plan
-    from naturalize.compose.render import render_unfinished
 
     counts = _counts(kitchen.sample)
     drawn = plan(
@@ -121,19 +107,22 @@ def paper(kitchen: Kitchen) -> Rival:
         for label, n in counts.items()
         for row in drawn.rows_of(label)[:n].tolist()
     ]
-    return kitchen.painted("paper mode", recipes, render_unfinished)
+    return kitchen.painted("paper mode", recipes)
 
 
 def hard_paste(kitchen: Kitchen) -> Rival:
     """Set a white cell, cut out by its mask, over the one of another image: hard edges."""
-    from naturalize.compose.render import render_unfinished
-
-    return kitchen.painted("hard paste", _pasted(kitchen), render_unfinished)
+    return kitchen.painted("hard paste", _pasted(kitchen))
 
 
 def seamless_clone(kitchen: Kitchen) -> Rival:
     """Blend the same cells in the same places by ``cv2.seamlessClone``."""
-    return kitchen.painted("seamlessClone", _pasted(kitchen), _clone)
+    recipes = _pasted(kitchen)
+    images = [
+        kitchen.history.image(_clone(recipe, kitchen.bank))
+        for recipe in track(recipes, "seamlessClone")
+    ]
+    return kitchen.rival("seamlessClone", recipes, images)
 
 
 #: Name on the command line → what makes it.

@@ -58,10 +58,11 @@ def _phases(step: np.ndarray, area: np.ndarray, name: str, place: str) -> dict[s
     phase = np.arange(len(total)) % _SIDE
     sums, counts = np.bincount(phase, total, _SIDE), np.bincount(phase, count, _SIDE)
     border, spread = f"block borders between {name}, {place}", f"steps by phase of {name}, {place}"
-    if counts.min() < 30 or sums.sum() < 1e-6:
+    means = sums / np.maximum(counts, 1)
+    inner = means[:-1].mean()
+    if counts.min() < 30 or inner < 1e-3:  # too little, or flat
         return {border: float("nan"), spread: float("nan")}
-    means = sums / counts
-    return {border: float(means[-1] / means[:-1].mean()), spread: float(means.std() / means.mean())}
+    return {border: float(means[-1] / inner), spread: float(means.std() / means.mean())}
 
 
 def _zeros(plane: np.ndarray, start: int) -> np.ndarray:

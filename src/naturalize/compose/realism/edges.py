@@ -39,11 +39,11 @@ def edges(areas: Areas) -> dict[str, float]:
 def _histogram(slope: np.ndarray, area: np.ndarray, place: str) -> dict[str, float]:
     picked = slope[area]
     classes = np.bincount(np.digitize(picked, _STEPS), minlength=len(_STEPS) + 1)
-    out = {f"mean gradient at {place}": mean_in(slope, area)}
+    out = {f"mean gradient, {place}": mean_in(slope, area)}
     for i, count in enumerate(classes):
         low = _STEPS[i - 1] if i else 0
         name = f"{low}–{_STEPS[i]}" if i < len(_STEPS) else f"over {low}"
-        out[f"gradients of {name} at {place}"] = (
+        out[f"gradients of {name}, {place}"] = (
             float(count / len(picked)) if len(picked) >= 30 else float("nan")
         )
     return out
@@ -61,7 +61,7 @@ def _ring(areas: Areas) -> dict[str, float]:
         band = (areas.beyond > low) & (areas.beyond <= high)
         if low >= 0:
             band &= bare
-        where = f"{low}…{high} px from the target's border"
+        where = f"{low}…{high} px from the target's border".replace("-", "−")
         out[f"brightness {where}"] = mean_in(areas.luma, band) - slide
         if low >= 0:
             out[f"tint {where}"] = mean_in(tint, band) - slide_tint

@@ -10,16 +10,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from naturalize.base.console import track
 from naturalize.base.errors import SettingsError, unknown
+from naturalize.compose.crops import CropStore
 from naturalize.compose.recipe import Finish, Recipe
 from naturalize.compose.render import finished, render_unfinished
 
 if TYPE_CHECKING:
-    from naturalize.compose.patch import CellSource
+    from naturalize.cells.bank import CellBank
 
 HISTORIES = ("lossless", "jpeg")
 
@@ -60,10 +64,6 @@ class History:
         """Return a decoded image, RGB uint8 (H, W, 3), after this history."""
         return finished(image, Finish("jpeg", self.quality)) if self.quality else image
 
-    def composite(self, recipe: Recipe, source: CellSource) -> np.ndarray:
-        """Return a composite after this history, whatever its own finish says."""
-        return self.image(render_unfinished(recipe, source))
-
     def report(
         self, recipes: Sequence[Recipe], encoders: dict[str, dict[str, int]]
     ) -> dict[str, Any]:
@@ -79,6 +79,33 @@ class History:
             "files": encoders,
             "alike": _alike(encoders),
         }
+
+
+def paint(
+    recipes: Sequence[Recipe],
+    bank: CellBank,
+    history: History,
+    *,
+    what: str = "paint composites",
+    backend: str = "serial",
+    workers: int | None = None,
+) -> list[np.ndarray]:
+    """Return composites after a history, whatever their own finish says: RGB uint8 (H, W, 3) each.
+
+    Their cells are cut out first, by many workers; painting them is quick.
+    """
+    from naturalize.compose.plan import Plan
+
+    with TemporaryDirectory(prefix="naturalize-realism-") as folder:
+        store = CropStore.build(
+            Plan.of(recipes, bank=bank.fingerprint),
+            bank,
+            Path(folder) / "crops",
+            backend=backend,
+            workers=workers,
+            what=f"cut cells to {what}",
+        )
+        return [history.image(render_unfinished(one, store)) for one in track(recipes, what)]
 
 
 def _alike(encoders: dict[str, dict[str, int]]) -> bool:

@@ -22,7 +22,8 @@ SIDE, _GRID = 64, 8
 #: Patches an image: at the target's border, at other cells' borders, anywhere.
 SHARES = (4, 2, 2)
 
-_EPOCHS, _BATCH, _RATE = 8, 64, 3e-3
+#: Passes over the training patches, at least so many steps; patches a step; learning rate.
+_EPOCHS, _STEPS, _BATCH, _RATE = 8, 120, 32, 3e-3
 
 
 def cut_patches(areas: Areas, *keys: str | int, seed: int = 0) -> np.ndarray:
@@ -65,8 +66,8 @@ def patch_scores(
 ) -> np.ndarray:
     """Train a small network for each fold and return scores of the images that it did not see.
 
-    Four convolutions on colour and high-pass luminance, 42,000 weights; each of eight epochs sees
-    half of an image's patches, flipped at random; an image's score is the mean logit of all.
+    Four convolutions on colour and high-pass luminance, 42,000 weights; each of eight epochs (more
+    where there are few images) sees half of an image's patches, flipped at random; an image's score is the mean logit of all.
 
     Parameters
     ----------
@@ -138,10 +139,9 @@ def _train(pixels: torch.Tensor, composite: np.ndarray, *, seed: int) -> nn.Modu
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
     half = max(1, each // 2)
     per_epoch = -(-n * half // _BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, _RATE, total_steps=_EPOCHS * per_epoch
-    )
-    for epoch in range(_EPOCHS):
+    epochs = max(_EPOCHS, -(-_STEPS // per_epoch))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=epochs * per_epoch)
+    for epoch in range(epochs):
         draw = rng(seed, "patches", "epoch", epoch)
         picked = draw.permuted(np.tile(np.arange(each), (n, 1)), axis=1)[:, :half]
         order = draw.permutation((picked + each * np.arange(n)[:, None]).ravel())

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from naturalize.base.artifacts import write_bytes, writing
-from naturalize.base.errors import InputError, SettingsError
+from naturalize.base.errors import InputError, SettingsError, unknown
 from naturalize.base.images import write_image
 from naturalize.base.rng import rng
 from naturalize.base.sheets import contact_sheet
-from naturalize.compose.realism.history import History
-from naturalize.compose.realism.run import paint
+from naturalize.compose.realism.history import HISTORIES, History, paint
 from naturalize.compose.realism.sample import LEAST, Sample, choose
 
 if TYPE_CHECKING:
@@ -81,6 +80,8 @@ def write_sheet(
     """
     if each < 5:
         raise SettingsError(f"a sheet needs 5 images of each kind or more, got {each}")
+    if history not in HISTORIES:
+        raise unknown("history", history, list(HISTORIES))
     labels = list(classes) if classes is not None else [c for c, n in plan.targets.items() if n]
     per_class = max(LEAST, -(-each // max(len(labels), 1)))
     run = {"backend": backend, "workers": workers}

@@ -18,7 +18,7 @@ from naturalize.compose.realism.statistics import FAMILIES
 GOAL = 0.65
 
 _FAMILY_COLOURS = dict(
-    zip(FAMILIES, ("#6b3fa0", "#0f766e", "#c2410c", "#2563eb", "#b45309"), strict=True)
+    zip(FAMILIES, ("#6b3fa0", "#0f766e", "#c2410c", "#2563eb", "#db2777"), strict=True)
 )
 _PROBE_COLOURS = {"statistics": ACCENT, "features": "#0f766e", "patches": "#c2410c"}
 _ON_SHEET = 7
@@ -92,7 +92,7 @@ def telling_picture(found: Sequence[Telling], path: Path, *, most: int = 18) -> 
 def scores_sheet(
     result: ProbeResult, real: Sequence[np.ndarray], fake: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """Return, for each probe, the composites it tells most surely and those it takes for real.
+    """Return, for each probe, the composites it tells most and least surely.
 
     With one row of real images for the eye; RGB uint8.
     """
@@ -101,9 +101,9 @@ def scores_sheet(
     for name, scores in result.scores.items():
         own = _within(scores, result)[len(real) :]
         order = np.argsort(-own, kind="stable")
-        rows[f"{name}: told"] = [fake[i] for i in _different(order, labels)]
-        rows[f"{name}: pass"] = [fake[i] for i in _different(order[::-1], labels)]
-    title = "Composites that each probe tells most surely, and those that it takes for real"
+        rows[f"{name}: surest"] = [fake[i] for i in _different(order, labels)]
+        rows[f"{name}: least sure"] = [fake[i] for i in _different(order[::-1], labels)]
+    title = "Composites that each probe tells most surely and least surely"
     return labelled_rows(rows, tile=190, title=title)
 
 

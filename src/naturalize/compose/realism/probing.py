@@ -96,6 +96,7 @@ def probe(
     real_groups: Origins | None = None,
     fake_groups: Origins | None = None,
     probes: Sequence[str] = tuple(PROBES),
+    families: bool = True,
     folds: int = 5,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -118,6 +119,8 @@ def probe(
         each image is for itself.
     probes
         Names in :data:`~naturalize.compose.realism.describe.PROBES`.
+    families
+        Whether each family of statistics is also tried alone.
     folds
         Folds of the cross-validation.
     seed
@@ -148,6 +151,7 @@ def probe(
         fake_labels=fake_labels,
         real_groups=real_groups,
         fake_groups=fake_groups,
+        families=families,
         folds=folds,
         seed=seed,
         resamples=resamples,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from naturalize.base import engine
 from naturalize.base.artifacts import write_json, write_table, writing
 from naturalize.base.console import warn
 from naturalize.base.errors import unknown
@@ -27,12 +25,11 @@ from naturalize.compose.realism.describe import (
     describe,
 )
 from naturalize.compose.realism.frozen import frozen_features
-from naturalize.compose.realism.history import History
+from naturalize.compose.realism.history import HISTORIES, History, paint
 from naturalize.compose.realism.pictures import auc_picture, scores_sheet, telling_picture
 from naturalize.compose.realism.probing import ProbeResult, judge
 from naturalize.compose.realism.report import found, scores_table
 from naturalize.compose.realism.sample import choose, main_parents
-from naturalize.compose.recipe import Recipe
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -100,6 +97,8 @@ def realism(
     for name in baselines:
         if name not in BASELINES:
             raise unknown("baseline", name, list(BASELINES))
+    if history not in HISTORIES:
+        raise unknown("history", history, list(HISTORIES))
     sample = choose(
         plan,
         bank,
@@ -225,36 +224,6 @@ class _Table:
             scores_table(name, one, real + self.names[name]) for name, one in self.results.items()
         ]
         return pa.concat_tables(tables)
-
-
-def paint(
-    recipes: Sequence[Recipe],
-    bank: CellBank,
-    history: History,
-    *,
-    backend: str = "serial",
-    workers: int | None = None,
-) -> list[np.ndarray]:
-    """Return composites after a history, RGB uint8 (H, W, 3)."""
-    return list(
-        engine.map(
-            partial(_painted, bank, history),
-            recipes,
-            backend=backend,
-            workers=workers,
-            chunk=4,
-            what="paint composites",
-            name=_named,
-        )
-    )
-
-
-def _painted(bank: CellBank, history: History, recipe: Recipe) -> np.ndarray:
-    return history.composite(recipe, bank)
-
-
-def _named(recipe: Recipe) -> str:
-    return f"recipe {recipe.recipe_id} of class {recipe.label}"
 
 
 def _to_parents(kitchen: Kitchen, shape: tuple[int, int], made: Described) -> np.ndarray | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -230,10 +229,13 @@ def _look(
     bank: CellBank, ids: Sequence[str], backend: str, workers: int | None
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Return small grey pictures (for near duplicates) and encoders of images."""
+    table = bank.backgrounds
+    paths = zip(table["image_id"].to_pylist(), table["path"].to_pylist(), strict=True)
+    places = {image_id: str(bank.root / path) for image_id, path in paths}
     found = list(
         engine.map(
-            partial(_small, _paths(bank)),
-            ids,
+            _small,
+            [places[image_id] for image_id in ids],
             backend=backend,
             workers=workers,
             chunk=32,
@@ -244,18 +246,9 @@ def _look(
     return smalls, {one: encoder for one, (_, encoder) in zip(ids, found, strict=True)}
 
 
-def _paths(bank: CellBank) -> dict[str, str]:
-    table = bank.backgrounds
-    paths = table["path"].to_pylist()
-    return {
-        image_id: str(bank.root / path)
-        for image_id, path in zip(table["image_id"].to_pylist(), paths, strict=True)
-    }
-
-
-def _small(paths: dict[str, str], image_id: str) -> tuple[np.ndarray, str]:
+def _small(path: str) -> tuple[np.ndarray, str]:
     try:
-        image, facts = decode_image(read_bytes(paths[image_id]), name=paths[image_id])
+        image, facts = decode_image(read_bytes(path), name=path)
     except ImageReadError as error:
         raise ArtifactError(
             f"{error}; the bank points into it: bring the file back, or say where the images are "
