@@ -106,6 +106,23 @@ def decode_image(
     return array, facts
 
 
+def file_facts(data: bytes, *, name: object = "image") -> ImageFacts:
+    """Return what a file's bytes say about it, without decoding its pixels.
+
+    Raises
+    ------
+    ImageReadError
+        If it is no image.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as opened:
+                return _facts(opened, len(data))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageReadError(name, "not an image that can be read") from error
+
+
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode in _DEEP_MODES:
         return _deep_to_rgb(image)

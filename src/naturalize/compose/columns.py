@@ -172,6 +172,12 @@ class Columns:
             **{name: getattr(self, name)[placements] for name in names},
         )
 
+    def replaced(self, rows: np.ndarray, other: Columns) -> Columns:
+        """Return these recipes with ``rows`` (int) exchanged for those of ``other``, in order."""
+        order = np.arange(len(self))
+        order[rows] = len(self) + np.arange(len(rows))
+        return Columns.concat([self, other]).take(order)
+
     @property
     def is_varied(self) -> bool:
         """Whether ``varied`` and ``chosen`` have their rows."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from naturalize.compose.images import Images
+
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
+
+T = TypeVar("T")
+
+_known: WeakKeyDictionary[CellBank, Materials] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,35 +32,70 @@ class Materials:
         The bank's classes, in order.
     label
         Int32 (N,): position in ``labels``, or −1.
-    size
-        Int32 (N, 2): width, height of the box.
+    box
+        Int32 (N, 4): in the source image.
     whole, target
         Bool (N,): not cut by the image's edge; the cell that its image's label speaks of.
+    area
+        Int32 (N,): pixels of the mask.
+    contact
+        Float32 (N,): share of its outline that lies against other cells; 0 where not known.
+    images
+        The images that they come from.
+    image
+        Int32 (N,): position in ``images``.
+    mask
+        Gives a cell's mask over its box, bool (h, w), by its position.
     """
 
     cells: tuple[tuple[str, str, str], ...]
     labels: tuple[str, ...]
     label: np.ndarray
-    size: np.ndarray
+    box: np.ndarray
     whole: np.ndarray
     target: np.ndarray
+    area: np.ndarray
+    contact: np.ndarray
+    images: Images
+    image: np.ndarray
+    mask: Callable[[int], np.ndarray]
+    _memory: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, bank: CellBank) -> Materials:
-        """Return the accepted cells of ``bank``."""
-        names = ["cell_id", "image_id", "kind", "label", "target", "touches_border"]
-        table = bank.cells().select([*names, "x0", "y0", "x1", "y1"]).sort_by("cell_id")
+        """Return the accepted cells of ``bank``; what was found out about a bank is kept."""
+        if bank not in _known:
+            _known[bank] = cls._made(bank)
+        return _known[bank]
+
+    @classmethod
+    def _made(cls, bank: CellBank) -> Materials:
+        names = ["cell_id", "image_id", "kind", "label", "target", "touches_border", "contact"]
+        boxes = ["x0", "y0", "x1", "y1"]
+        table = bank.cells().select([*names, *boxes, "area"]).sort_by("cell_id")
         column = {name: table[name].to_pylist() for name in names}
         code = {label: i for i, label in enumerate(bank.labels)}
-        x0, y0, x1, y1 = (table[name].to_numpy() for name in ("x0", "y0", "x1", "y1"))
+        images = Images.of(bank)
+        place = {image_id: i for i, image_id in enumerate(images.ids)}
+        mask_of = _MaskOf(bank, column["cell_id"])
         return cls(
             cells=tuple(zip(column["cell_id"], column["image_id"], column["kind"], strict=True)),
             labels=tuple(bank.labels),
             label=np.array([code.get(label, -1) for label in column["label"]], np.int32),
-            size=np.column_stack([x1 - x0, y1 - y0]).astype(np.int32),
+            box=np.column_stack([table[name].to_numpy() for name in boxes]).astype(np.int32),
             whole=~np.array(column["touches_border"], bool),
             target=np.array(column["target"], bool),
+            area=table["area"].to_numpy().astype(np.int32),
+            contact=np.nan_to_num(np.array(column["contact"], np.float32)),
+            images=images,
+            image=np.array([place.get(i, -1) for i in column["image_id"]], np.int32),
+            mask=mask_of,
         )
+
+    @property
+    def size(self) -> np.ndarray:
+        """Width, height of each cell's box, int32 (N, 2)."""
+        return self.box[:, 2:] - self.box[:, :2]
 
     @cached_property
     def kind(self) -> np.ndarray:
@@ -67,3 +110,23 @@ class Materials:
     def others(self, kind: str) -> np.ndarray:
         """Return the cells of a kind that are nobody's target, int32 positions."""
         return np.flatnonzero(~self.target & (self.kind == kind)).astype(np.int32)
+
+    def remembered(self, key: Any, make: Callable[[], T]) -> T:
+        """Return what ``make`` gives, made once for a bank."""
+        if key not in self._memory:
+            self._memory[key] = make()
+        return self._memory[key]
+
+
+class _MaskOf:
+    """Masks by position, without a hold on the bank: it is the key that materials are kept by."""
+
+    def __init__(self, bank: CellBank, cell_ids: list[str]) -> None:
+        from weakref import ref
+
+        self.bank, self.cell_ids = ref(bank), cell_ids
+
+    def __call__(self, i: int) -> np.ndarray:
+        bank = self.bank()
+        assert bank is not None
+        return bank.mask(self.cell_ids[i])

@@ -47,7 +47,10 @@ if TYPE_CHECKING:
 _BLOCK = 512
 
 #: How often a recipe that is equal to an earlier one is drawn anew.
-_REDRAWS = 20
+_REDRAWS = 40
+
+#: So often with the same target cell.
+_SAME_CELL = 8
 
 
 @dataclass(eq=False)
@@ -259,10 +262,12 @@ def plan(
         accepted = len(materials.targets(label))
         check_supply(label, n, len(pool), accepted=accepted, max_reuse=max_reuse, mode=mode)
         if n:
-            columns, given_up = _class_recipes(drawer, materials, label, pool, n, seed)
+            columns, given_up = _class_recipes(
+                drawer, materials, label, pool, n, seed, exchange=max_reuse is None
+            )
             parts.append(columns)
             rejections.update(given_up)
-            reuse[label] = {"cells": len(pool), "most": -(-n // len(pool))}
+            reuse[label] = {"cells": len(pool), "most": _most(columns, materials)}
     if not parts:
         raise InputError("no class to compose: the bank has no target cell of any class")
     return Plan(
@@ -277,10 +282,27 @@ def plan(
     )
 
 
+def _most(columns: Columns, materials: Materials) -> int:
+    """Return how many recipes of a class the target cell that is used most is in."""
+    targets = columns.cell[materials.target[columns.cell]]
+    return int(np.bincount(targets).max(initial=0))
+
+
 def _class_recipes(
-    drawer: Mode, materials: Materials, label: str, pool: np.ndarray, n: int, seed: int
+    drawer: Mode,
+    materials: Materials,
+    label: str,
+    pool: np.ndarray,
+    n: int,
+    seed: int,
+    *,
+    exchange: bool,
 ) -> tuple[Columns, Counter[str]]:
-    """Draw ``n`` different recipes of a class, block by block."""
+    """Draw ``n`` different recipes of a class, block by block.
+
+    One that is equal to an earlier one is drawn anew: at first with the same cell, then, if
+    ``exchange`` allows it, with another, since a cell may have few places to stand in.
+    """
     blocks = -(-n // _BLOCK)
     targets = deal(pool, blocks * _BLOCK, seed, "cells", drawer.name, label)
     parts, given_up = [], Counter[str]()
@@ -296,27 +318,33 @@ def _class_recipes(
         parts.append(part if keep == _BLOCK else part.take(np.arange(keep)))
         given_up.update({reason: int(counts[:keep].sum()) for reason, counts in reasons.items()})
     columns = Columns.concat(parts)
+    ids = np.array(columns.ids())
     for redraw in range(_REDRAWS):
-        again = _repeated(columns.ids())
+        again = _repeated(ids)
         if not len(again):
             return columns, given_up
         given_up["equal to an earlier one"] += len(again)
         fresh = []
-        for row in again.tolist():
-            generator = rng(seed, "again", drawer.name, label, redraw, row)
-            fresh.append(drawer.draw(materials, label, targets[row : row + 1], generator)[0])
-        order = np.arange(n)
-        order[again] = n + np.arange(len(again))
-        columns = Columns.concat([columns, *fresh]).take(order)
+        for block in np.unique(again // _BLOCK).tolist():
+            first = block * _BLOCK
+            generator = rng(seed, "again", drawer.name, label, redraw, block)
+            cells = targets[first : first + _BLOCK]
+            if exchange and redraw >= _SAME_CELL:
+                cells = pool[generator.integers(len(pool), size=_BLOCK)]
+            part, _ = drawer.draw(materials, label, cells, generator)
+            fresh.append(part.take(again[again // _BLOCK == block] - first))
+        drawn = Columns.concat(fresh)
+        ids[again] = drawn.ids()
+        columns = columns.replaced(again, drawn)
     raise SettingsError(
         f"class {label}: mode {drawer.name} cannot draw {n:,} different composites from "
         f"{len(pool):,} cells; ask for fewer, or give it more to vary"
     )
 
 
-def _repeated(ids: list[str]) -> np.ndarray:
+def _repeated(ids: np.ndarray) -> np.ndarray:
     """Return the positions of ids that stood there before, int64."""
-    first = np.unique(np.array(ids), return_index=True)[1]
+    first = np.unique(ids, return_index=True)[1]
     return np.setdiff1d(np.arange(len(ids)), first)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from naturalize.cells.segmentation import Cell
 
 #: After an image id and a colon: what is taken out of the scene.
-REMOVALS = {"white": "white", "bare": "all"}
+REMOVALS = {"white": "white", "target": "target", "bare": "all"}
 
 #: Restored scenes kept in memory for a bank (0.4 MB each for PBC).
 _KEPT = 16

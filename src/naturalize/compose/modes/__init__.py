@@ -12,6 +12,7 @@ from naturalize.base.errors import SettingsError, closest, unknown
 from naturalize.compose.columns import Columns
 from naturalize.compose.materials import Materials
 from naturalize.compose.modes.paper import Paper
+from naturalize.compose.modes.scene import Scene
 
 
 class Mode(Protocol):
@@ -41,7 +42,7 @@ class Mode(Protocol):
 
 
 #: Name → what makes the mode from its settings.
-MODES: dict[str, Callable[..., Mode]] = {"paper": Paper}
+MODES: dict[str, Callable[..., Mode]] = {"paper": Paper, "scene": Scene}
 
 
 def mode(name: str, /, **settings: Any) -> Mode:

@@ -1,0 +1,39 @@
+"""Stain and sharpness of a cell made those of its scene, as far as that can be done honestly."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from naturalize.compose.images import Images
+
+#: Most by which density is changed for the sake of the scene, as a share.
+_MOST_DENSITY = 0.15
+
+#: Logarithm of sharpness from which a cell is too sharp for its scene; sigma in pixels that takes
+#: away so much of it (measured on PBC cells: variance of the Laplacian before and after a blur).
+_SHARPER = np.array([0.35, 0.5, 0.8, 1.2, 1.7, 2.2])
+_SIGMA = np.array([0.0, 0.35, 0.45, 0.55, 0.65, 0.75])
+
+
+def density_for(
+    images: Images, origins: np.ndarray, scenes: np.ndarray, share: float
+) -> np.ndarray:
+    """Return the factors on optical density, (n, 3), that bring cells to the stain of a scene.
+
+    ``(red cells of the scene / red cells of the cell's own image)^share``: within a class, the
+    density of white cells follows that of the red ones beside them only in part.
+    """
+    ratio = np.log(np.maximum(images.red[scenes], 1e-3) / np.maximum(images.red[origins], 1e-3))
+    # one factor for all channels: hue is a matter of the cell, and three would colour it
+    mean = np.nan_to_num(ratio.mean(axis=1, keepdims=True))
+    factor = np.exp(np.clip(share * mean, -_MOST_DENSITY, _MOST_DENSITY))
+    return np.repeat(factor, 3, axis=1)
+
+
+def blur_for(images: Images, origins: np.ndarray, scenes: np.ndarray) -> np.ndarray:
+    """Return the sigma in pixels, (n,), that makes cells no sharper than their scenes.
+
+    A cell that is less sharp stays as it is: sharpness that was never seen would be invented.
+    """
+    sharper = np.nan_to_num(images.focus[origins] - images.focus[scenes])
+    return np.round(np.interp(sharper, _SHARPER, _SIGMA), 2)
