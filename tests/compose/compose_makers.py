@@ -83,7 +83,7 @@ def varied(bank: CellBank) -> Plan:
     """Return a plan that uses everything a recipe can say."""
     generator = np.random.default_rng(3)
     recipes = []
-    base = plan(bank, add=4, turn="any")
+    base = plan(bank, add=2, turn="any")
     image_ids = bank.backgrounds["image_id"].to_pylist()
     for i in range(len(base)):
         recipe = base.recipe(i)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -33,7 +33,7 @@ _STEEPEST = 0.4
 _GRAIN_SIGMA, _GRAIN_MOST = 0.8, 8.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Laid:
     """A cell as it lies on the canvas, cut to it.
 
@@ -82,24 +82,28 @@ def lay(
         table = _stain_table(placement.stain, placement.stain_scale)
         red, green, blue = (int(table[0, v, c]) for c, v in enumerate(patch.ground))
         patch = Patch(cv2.LUT(patch.colours, table), patch.edge, (red, green, blue))
-    laid = _upright(patch, placement, snap) or _warped(patch, placement, canvas)
-    if laid is None:
+    found = _upright(patch, placement, snap) or _warped(patch, placement, canvas)
+    if found is None:
         return None
-    height, width = laid.edge.shape
-    x0, y0 = max(laid.left, 0), max(laid.top, 0)
-    x1, y1 = min(laid.left + width, canvas[1]), min(laid.top + height, canvas[0])
+    left, top, colours, edge = found
+    height, width = edge.shape
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + width, canvas[1]), min(top + height, canvas[0])
     if x0 >= x1 or y0 >= y1:
         return None
-    colours, edge = laid.colours, laid.edge
     if placement.blur:
         colours = cv2.GaussianBlur(colours, (0, 0), placement.blur, borderType=cv2.BORDER_REPLICATE)
-    if (x1 - x0, y1 - y0) != (width, height):
-        seen = np.s_[y0 - laid.top : y1 - laid.top, x0 - laid.left : x1 - laid.left]
+    if x1 - x0 != width or y1 - y0 != height:
+        seen = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
         colours, edge = colours[seen], edge[seen]
-    return replace(laid, left=x0, top=y0, colours=colours, edge=edge)
+    return Laid(x0, y0, colours, edge, patch.ground, placement.feather, placement.scale)
 
 
-def _upright(patch: Patch, placement: Placement, snap: bool) -> Laid | None:
+#: Left, top, colours and edge of a cell on its way to the canvas.
+_Found = tuple[int, int, np.ndarray, np.ndarray]
+
+
+def _upright(patch: Patch, placement: Placement, snap: bool) -> _Found | None:
     """Return the cell where nothing needs resampling; else ``None``."""
     quarters = placement.angle / 90
     if placement.scale != 1 or placement.aspect != 1 or placement.elastic:
@@ -110,17 +114,15 @@ def _upright(patch: Patch, placement: Placement, snap: bool) -> Laid | None:
     if round(quarters) % 2:
         height, width = width, height
     left, top = placement.cx - width / 2, placement.cy - height / 2
-    whole = abs(left - round(left)) <= _EXACT and abs(top - round(top)) <= _EXACT
-    if not (snap or whole):
+    x, y = round(left), round(top)
+    if not (snap or (abs(left - x) <= _EXACT and abs(top - y) <= _EXACT)):
         return None
     colours, edge = patch.colours, patch.edge
     if placement.flip or quarters % 4:
         colours, edge = (
             dihedral(plane, placement.flip, round(quarters)) for plane in (colours, edge)
         )
-    return Laid(
-        round(left), round(top), colours, edge, patch.ground, placement.feather, placement.scale
-    )
+    return x, y, colours, edge
 
 
 def dihedral(plane: np.ndarray, flip: bool, quarters: int) -> np.ndarray:
@@ -128,16 +130,16 @@ def dihedral(plane: np.ndarray, flip: bool, quarters: int) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(plane[:, ::-1] if flip else plane, quarters % 4))
 
 
-def _warped(patch: Patch, placement: Placement, canvas: tuple[int, int]) -> Laid | None:
+def _warped(patch: Patch, placement: Placement, canvas: tuple[int, int]) -> _Found | None:
     """Return the cell after flip, scale, turn and shift, cut to the canvas."""
-    turn = _turn(placement)
+    a, b, c, d = _turn(placement)
     height, width = patch.edge.shape
     # the corners of a patch are empty: what may be seen lies within its reach
-    reach = patch.reach * float(np.linalg.norm(turn, 2)) + _MOST * placement.elastic
-    grown = _MOST * placement.elastic * placement.scale
-    half_x, half_y = (
-        min(reach, (abs(row[0]) * width + abs(row[1]) * height) / 2 + grown) for row in turn
-    )
+    longest = placement.scale * math.sqrt(max(placement.aspect, 1 / placement.aspect))
+    grown = _MOST * placement.elastic * longest
+    reach = patch.reach * longest + grown
+    half_x = min(reach, (abs(a) * width + abs(b) * height) / 2 + grown)
+    half_y = min(reach, (abs(c) * width + abs(d) * height) / 2 + grown)
     left = max(math.floor(placement.cx - half_x), 0)
     top = max(math.floor(placement.cy - half_y), 0)
     right = min(math.ceil(placement.cx + half_x), canvas[1])
@@ -145,22 +147,21 @@ def _warped(patch: Patch, placement: Placement, canvas: tuple[int, int]) -> Laid
     if left >= right or top >= bottom:
         return None
     # pixel i has its centre at i + 1/2
-    middle = np.array([width - 1, height - 1]) / 2
-    goal = np.array([placement.cx - left - 0.5, placement.cy - top - 0.5])
-    matrix = np.column_stack([turn, goal - turn @ middle])
+    u, v = (width - 1) / 2, (height - 1) / 2
+    x, y = placement.cx - left - 0.5, placement.cy - top - 0.5
+    matrix = np.array([[a, b, x - a * u - b * v], [c, d, y - c * u - d * v]])
     colours, edge = _resampled(patch, matrix, (right - left, bottom - top), placement)
-    return Laid(left, top, colours, edge, patch.ground, placement.feather, placement.scale)
+    return left, top, colours, edge
 
 
-def _turn(placement: Placement) -> np.ndarray:
-    """Return the linear part of a placement, float64 (2, 2): x, y of the patch → of the canvas."""
+def _turn(placement: Placement) -> tuple[float, float, float, float]:
+    """Return the linear part of a placement, row by row: x, y of the patch → of the canvas."""
     angle = math.radians(placement.angle)
     cos, sin = placement.scale * math.cos(angle), placement.scale * math.sin(angle)
-    # y points down, so counter-clockwise to the eye is this one
-    turn = np.array([[cos, sin], [-sin, cos]])
     wide = math.sqrt(placement.aspect)
-    turn *= (-wide if placement.flip else wide, 1 / wide)
-    return turn
+    across, down = -wide if placement.flip else wide, 1 / wide
+    # y points down, so counter-clockwise to the eye is this one
+    return cos * across, sin * down, -sin * across, cos * down
 
 
 def _resampled(
@@ -169,17 +170,20 @@ def _resampled(
     """Return colours and edge, resampled together, so that each pixel is looked up once."""
     planes = cv2.merge((patch.colours, patch.edge))
     flags = _FLAGS[placement.kernel]
+    # past a patch's rim comes black; bilinear, that is never seen, and quicker than the rim again
+    plain = placement.kernel == "linear" and not placement.blur
+    border = cv2.BORDER_CONSTANT if plain else cv2.BORDER_REPLICATE
     if placement.elastic:
         field = displacement(patch.edge.shape, placement.elastic, placement.elastic_seed)
         x, y = cv2.split(_bent(matrix, size, field))
 
         def look_up(plane: np.ndarray, how: int) -> np.ndarray:
-            return cv2.remap(plane, x, y, how, borderMode=cv2.BORDER_REPLICATE)
+            return cv2.remap(plane, x, y, how, borderMode=border)
 
     else:
 
         def look_up(plane: np.ndarray, how: int) -> np.ndarray:
-            return cv2.warpAffine(plane, matrix, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
+            return cv2.warpAffine(plane, matrix, size, flags=how, borderMode=border)
 
     found = look_up(planes, flags)
     colours = cv2.cvtColor(found, cv2.COLOR_RGBA2RGB)
