@@ -1,24 +1,18 @@
-"""Variation of cells: within its bounds, drawn by the seed alone, and true to what it says."""
+"""Varied cells: bent without a fold, resampled without losing grain, true to what is asked."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from compose_makers import OneCell, make_bank, one_cell_recipe
+from compose_makers import OneCell, one_cell_recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from naturalize.base.errors import SettingsError
-from naturalize.compose.columns import ASPECT, ELASTIC, KERNEL, PLAIN_ROW, STAIN_SCALE
-from naturalize.compose.match import Looks, light_shift, matched, on_grid
 from naturalize.compose.patch import EDGE, make_patch
 from naturalize.compose.place import displacement, lay
 from naturalize.compose.recipe import Placement
 from naturalize.compose.render import render
-from naturalize.compose.variation import Variation
 
 
 def disc(radius: int = 30, grey: int = 0) -> OneCell:
@@ -121,92 +115,3 @@ def test_stain_is_scaled_in_density_and_light_with_it() -> None:
     recipe = one_cell_recipe((90, 90), stain_scale=(1.2, 0.8, 1.0), stain=(0.0, 0.1, -0.05))
     wanted = 255 * (100 / 255) ** np.array([1.2, 0.8, 1.0]) * 10.0 ** -np.array([0, 0.1, -0.05])
     np.testing.assert_allclose(render(recipe, cell)[45, 45], wanted, atol=0.51)
-
-
-@given(
-    st.lists(st.floats(150, 255), min_size=3, max_size=3),
-    st.lists(st.floats(150, 255), min_size=3, max_size=3),
-    st.floats(0.8, 1.2),
-)
-def test_a_light_shift_brings_slide_to_slide(parent, scene, scale) -> None:
-    shift = light_shift(np.array(parent), np.array(scene), scale)
-    there = 255 * (np.array(parent) / 255) ** scale * 10.0**-shift
-    np.testing.assert_allclose(there, scene, rtol=1e-6)
-
-
-def test_cells_are_matched_to_their_scenes(tmp_path: Path) -> None:
-    looks = Looks.of(make_bank(tmp_path, per_class=2))
-    assert list(looks.image_ids) == sorted(looks.image_ids)
-    n = len(looks.image_ids)
-    assert np.isfinite(looks.density).all()
-    codes = looks.codes(looks.image_ids)
-    same = matched(looks, codes, codes)
-    np.testing.assert_allclose(same.stain, 0, atol=1e-6)
-    assert (same.stain_scale == 1).all()
-    assert not same.blur.any()
-    darker = Looks(looks.image_ids, looks.light * 0.9, looks.density * 1.3, looks.focus * 0.3)
-    both = Looks(
-        (*looks.image_ids, "x"),
-        np.vstack([looks.light, darker.light[:1]]),
-        np.vstack([looks.density, darker.density[:1]]),
-        np.concatenate([looks.focus, darker.focus[:1]]),
-    )
-    found = matched(both, np.array([0]), np.array([n]), stain=1.0, focus=1.0, dye=np.array([1.1]))
-    np.testing.assert_allclose(found.stain_scale, 1.1 * 1.15, rtol=1e-5)  # at most 15 %
-    assert found.blur[0] == pytest.approx(0.85, abs=0.06)
-    # a cell from a softer image is not made softer
-    assert not matched(both, np.array([n]), np.array([0]), focus=1.0).blur.any()
-    unknown = Looks(both.image_ids, both.light, both.density * np.nan, both.focus * np.nan)
-    silent = matched(unknown, np.array([0]), np.array([n]))
-    assert (silent.stain_scale == 1).all()
-    assert not silent.blur.any()
-
-
-def test_places_on_the_grid_are_whole_periods_away() -> None:
-    found = on_grid(np.array([50.5, 61.0]), np.array([[57.0, 80.0], [46.4, 20.0]]))
-    np.testing.assert_array_equal(found, [[58.5, 77.0], [42.5, 21.0]])
-
-
-def test_variation_stays_within_its_bounds() -> None:
-    drawn = Variation(turn="any", reshaped=0.5, stain=0.1).draw(np.random.default_rng(0), 4000)
-    reshaped = drawn.scale != 1
-    assert 0.45 < reshaped.mean() < 0.55
-    assert (np.abs(np.log(drawn.scale)) <= np.log(1.04) + 1e-6).all()
-    assert (np.abs(np.log(drawn.varied[:, ASPECT])) <= np.log(1.03) + 1e-6).all()
-    assert drawn.varied[:, ELASTIC].max() <= 0.8
-    assert (drawn.varied[~reshaped][:, [ASPECT, ELASTIC]] == [1, 0]).all()
-    dye = np.log(drawn.varied[:, STAIN_SCALE])
-    assert 0.07 < dye.std() < 0.1
-    assert np.abs(dye).max() <= 0.2 + 1e-6
-    assert 0.45 < drawn.flip.mean() < 0.55
-    assert (drawn.angle >= 0).all()
-    assert (drawn.angle < 360).all()
-
-
-def test_right_turns_resample_nothing() -> None:
-    drawn = Variation().draw(np.random.default_rng(0), 500)
-    assert set(drawn.angle.tolist()) == {0, 90, 180, 270}
-    assert (drawn.scale == 1).all()
-    assert (drawn.varied == PLAIN_ROW).all()
-    assert not drawn.chosen.any()
-    still = Variation(turn="none", flip=False, reshaped=1.0).draw(np.random.default_rng(0), 9)
-    assert not still.angle.any()
-    assert not still.flip.any()
-    assert (still.chosen[:, KERNEL] == 1).all()
-
-
-def test_settings_use_the_same_draws() -> None:
-    a = Variation(reshaped=0.3).draw(np.random.default_rng(4), 100)
-    b = Variation(reshaped=0.6, stain=0.1).draw(np.random.default_rng(4), 100)
-    assert np.array_equal(a.angle, b.angle)
-    assert set(np.flatnonzero(a.scale != 1)) < set(np.flatnonzero(b.scale != 1))
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"turn": "left"}, {"scale": 0.5}, {"aspect": -0.1}, {"elastic": 9}, {"reshaped": 1.5},
-     {"stain": True}],
-)  # fmt: skip
-def test_variation_that_makes_no_sense_is_refused(wrong: dict) -> None:
-    with pytest.raises(SettingsError, match=next(iter(wrong))):
-        Variation(**wrong)

@@ -59,6 +59,11 @@ class Vocabulary:
     blends: tuple[str, ...] = ("hard",)
     finishes: tuple[Finish, ...] = (Finish(),)
 
+    @cached_property
+    def keys(self) -> list[list[bytes]]:
+        """For each blend, the names of each cell as they are hashed."""
+        return [[cell_key(*cell, blend) for cell in self.cells] for blend in self.blends]
+
 
 @dataclass(frozen=True, eq=False)
 class Columns:
@@ -192,7 +197,7 @@ class Columns:
 
     def ids(self) -> list[str]:
         """Return the recipe id of each recipe, as :attr:`Recipe.recipe_id` would."""
-        words, key_of = self.words, self._cell_keys
+        words, key_of = self.words, self.words.keys
         numbers = np.ascontiguousarray(self.numbers, "<f4").tobytes()
         flips = self.flip.astype(np.uint8).tobytes()
         cells, blends = self.cell.tolist(), self.blend.tolist()
@@ -233,11 +238,6 @@ class Columns:
                 (np.diff(so_far) > 0).tolist(), pairwise(self.offsets.tolist()), strict=True
             )
         ]
-
-    @cached_property
-    def _cell_keys(self) -> list[list[bytes]]:
-        words = self.words
-        return [[cell_key(*cell, blend) for cell in words.cells] for blend in words.blends]
 
     def recipe(self, i: int) -> Recipe:
         """Return one recipe; ``IndexError`` beyond the last."""

@@ -105,3 +105,70 @@ def place_in_turn(
             placed[open_rows[free], turn] = True
             open_rows = open_rows[~free]
     return boxes, placed
+
+
+def place_discs(
+    centres: np.ndarray,
+    radius: np.ndarray,
+    nearest: np.ndarray,
+    beside_first: np.ndarray,
+    canvas: np.ndarray,
+    *,
+    least: float = 0.1,
+) -> np.ndarray:
+    """Set discs one after the other, each at the first of its tries that is free.
+
+    Two discs may come as near as ``nearest`` times the sum of their radii, by the later one's
+    number: 1 touches, less overlaps. A disc for which no try is free is dropped, so the work is
+    bounded by the number of tries, however crowded the scene. The first one is always set, at its
+    first try.
+
+    Parameters
+    ----------
+    centres
+        Number (N, K, T, 2): T places for each of K discs in each of N scenes, in pixels.
+    radius
+        Number (N, K).
+    nearest
+        Number (N, K): to other discs.
+    beside_first
+        Number (N, K): to the first disc.
+    canvas
+        Number (N, 2): width, height.
+    least
+        Part of its diameter, along each axis, with which a disc reaches into the canvas at least.
+
+    Returns
+    -------
+    numpy.ndarray
+        Int64 (N, K): the try that was taken, −1 where a disc was dropped.
+
+    Examples
+    --------
+    >>> places = np.array([[[[5, 5]], [[8, 5]], [[15, 5]]]])
+    >>> radii, near = np.full((1, 3), 4.0), np.full((1, 3), 0.9)
+    >>> place_discs(places, radii, near, near, np.array([[20, 10]])).tolist()
+    [[0, -1, 0]]
+    """
+    n, k, tries = centres.shape[:3]
+    taken = np.full((n, k), -1, np.int64)
+    taken[:, :1] = 0
+    at = np.zeros((n, k, 2))
+    at[:, :1] = centres[:, :1, 0]
+    for turn in range(1, k):
+        bound = np.where(np.arange(turn) == 0, beside_first[:, turn, None], nearest[:, turn, None])
+        apart = (bound * (radius[:, :turn] + radius[:, turn, None])) ** 2
+        reach = (1 - 2 * least) * radius[:, turn, None]
+        apart[taken[:, :turn] < 0] = -1
+        open_rows = np.flatnonzero(radius[:, turn] > 0)
+        for attempt in range(tries):
+            if not len(open_rows):
+                break
+            place = centres[open_rows, turn, attempt]
+            free = ((place >= -reach[open_rows]) & (place <= canvas[open_rows] + reach[open_rows])).all(axis=1)  # fmt: skip
+            off = at[open_rows, :turn] - place[:, None]
+            free &= ((off**2).sum(axis=2) >= apart[open_rows]).all(axis=1)
+            rows = open_rows[free]
+            taken[rows, turn], at[rows, turn] = attempt, place[free]
+            open_rows = open_rows[~free]
+    return taken

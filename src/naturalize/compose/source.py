@@ -66,7 +66,7 @@ def open_source(
     scheme: str = "folders",
     split: str | Path | None = None,
     root: str | Path | None = None,
-    segmenter: str = "classical",
+    segmenter: str = "unet",
     segmenter_settings: Mapping[str, Any] | None = None,
     backend: str = "serial",
     workers: int | None = None,

@@ -155,6 +155,7 @@ class Paper:
         placed: np.ndarray,
     ) -> Columns:
         n, m = len(cells), int(placed.sum())
+        finish = Finish(self.finish, self._quality)
         box = boxes[placed]
         numbers = np.zeros((m, 8), np.float32)
         numbers[:, CX] = (box[:, 0] + box[:, 2]) / 2
@@ -162,9 +163,7 @@ class Paper:
         numbers[:, ANGLE] = angle[placed]
         numbers[:, SCALE] = 1.0
         return Columns(
-            words=Vocabulary(
-                materials.cells, materials.labels, finishes=(Finish(self.finish, self._quality),)
-            ),
+            words=materials.remembered(("paper words", finish), lambda: _words(materials, finish)),
             label=np.full(n, materials.labels.index(label), np.int32),
             mode=np.zeros(n, np.int32),
             background=np.zeros(n, np.int32),
@@ -177,3 +176,7 @@ class Paper:
             numbers=numbers,
             flip=np.zeros(m, bool),
         )
+
+
+def _words(materials: Materials, finish: Finish) -> Vocabulary:
+    return Vocabulary(materials.cells, materials.labels, finishes=(finish,))
