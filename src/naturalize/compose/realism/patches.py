@@ -67,7 +67,8 @@ def patch_scores(
     """Train a small network for each fold and return scores of the images that it did not see.
 
     Four convolutions on colour and high-pass luminance, 42,000 weights; each of eight epochs (more
-    where there are few images) sees half of an image's patches, flipped at random; an image's score is the mean logit of all.
+    where there are few images) sees half of an image's patches, flipped at random; an image's score
+    is the mean logit of all.
 
     Parameters
     ----------
