@@ -1,199 +1,324 @@
-"""Masks and boxes of a segmenter against real images annotated by hand.
+"""Segmenters side by side on real images annotated by hand: masks, boxes, speed and memory.
 
-Prints mean and 5th-percentile Dice and IoU of the white cell's mask on two public sets, precision,
-recall and F1 at IoU 0.5 against hand-drawn boxes on PBC images, and milliseconds an image on one
-core. The annotations are for measuring only: nothing is trained on them.
+For each method, in a process of its own: mean and 5th-percentile Dice and IoU of the white cell's
+mask on two public sets (300 images); precision, recall and F1 at IoU 0.5 against hand-drawn boxes
+on PBC images that ``unet`` was not trained on; seconds an image (decoded already, loading of
+models left out) and peak memory. Then ``naturalize segment`` itself with two workers, JPEG decoding
+and writing of tables included. The annotations are for measuring only; some boxes are wrong or
+missing, and are taken as they are.
 
-    python -m benchmarks.segmentation_quality --data ../shared/data --images 500
+    python -m benchmarks.segmentation_quality --data ../shared/data \\
+        --markdown docs/reference/segmentation.md --json quality.json
+
+A method is a segmenter, or ``sam:MODE``. One that is not there, or lacks its weights, is said to be
+not available.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
+import inspect
 import json
 import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image
-from scipy.optimize import linear_sum_assignment
 
+from benchmarks._annotated import in_pixels, mask_pairs, pbc_truth, read_mask, trained_on
+from benchmarks._boxes import counts, overlap, summary
+from naturalize.base.engine import available_cpus
+from naturalize.base.errors import NaturalizeError
 from naturalize.base.images import read_image
-from naturalize.base.rng import rng
-from naturalize.cells.segmentation import Segmentation
-from naturalize.cells.segmenters import segmenter
+from naturalize.cells.segmentation import KINDS, Segmentation
+from naturalize.cells.segmenters import SEGMENTERS, Segmenter, segmenter
 
-#: Boxes this near to the image's edge (pixels) count as cut by it.
-_EDGE = 2
+METHODS = ("classical", "unet", "sam:boxes", "sam:everything")
 
+#: What all others' speed is told against.
+REFERENCE = "sam:everything"
 
-@dataclass
-class Found:
-    """Results of one PBC image: (group → hits, missed, extra) and seconds."""
+#: Groups of cells in the table of boxes.
+GROUPS = {
+    "wbc": "white cells",
+    "rbc": "red cells",
+    "rbc whole": "– whole",
+    "rbc cut": "– cut by the border",
+    "platelet": "platelets",
+}
 
-    name: str
-    counts: dict[str, list[int]] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
-def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return intersection over union of boxes (n, 4) and (m, 4) as (n, m)."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    both = np.clip(high - low, 0, None).prod(axis=2)
-    area_a, area_b = (np.clip(x[:, 2:] - x[:, :2], 0, None).prod(axis=1) for x in (a, b))
-    return both / np.maximum(area_a[:, None] + area_b[None] - both, 1e-9)
-
-
-def matched(truth: np.ndarray, found: np.ndarray, at: float = 0.5) -> tuple[set[int], set[int]]:
-    """Return the matched rows of each, one to one, as many as can be."""
-    if not len(truth) or not len(found):
-        return set(), set()
-    iou = iou_matrix(truth, found)
-    rows, columns = linear_sum_assignment(-np.where(iou >= at, 1 + iou, 0))
-    pairs = [(r, c) for r, c in zip(rows, columns, strict=True) if iou[r, c] >= at]
-    return {r for r, _ in pairs}, {c for _, c in pairs}
-
-
-def boxes_of(segmentation: Segmentation, kind: str) -> np.ndarray:
-    """Return the boxes of one kind as float (n, 4)."""
-    return np.array([cell.box for cell in segmentation.of(kind)], float).reshape(-1, 4)
-
-
-def at_edge(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return which boxes reach the edge of an image of (height, width)."""
-    height, width = shape
-    low = (boxes[:, :2] <= _EDGE).any(axis=1)
-    return low | (boxes[:, 2] >= width - _EDGE) | (boxes[:, 3] >= height - _EDGE)
-
-
-def measure_boxes(item: tuple[str, dict[str, list]], data: Path, method: str) -> Found:
-    """Segment one PBC image and count hits, misses and extras for each group of cells."""
-    cv2.setNumThreads(1)
-    name, truth = item
-    image = read_image(data / "pbc" / name)
-    start = time.process_time()
-    result = segmenter(method).segment(image)
-    found = Found(name, seconds=time.process_time() - start)
-    height, width = image.shape[:2]
-    for kind in ("wbc", "rbc", "platelet"):
-        true = np.array(truth.get(kind, []), float).reshape(-1, 4) * [width, height, width, height]
-        got = boxes_of(result, kind)
-        hit_true, hit_got = matched(true, got)
-        groups = {kind: (np.ones(len(true), bool), np.ones(len(got), bool))}
-        cut_true, cut_got = at_edge(true, (height, width)), at_edge(got, (height, width))
-        groups[f"{kind} whole"] = (~cut_true, ~cut_got)
-        groups[f"{kind} cut"] = (cut_true, cut_got)
-        for group, (of_true, of_got) in groups.items():
-            hits = sum(bool(of_true[i]) for i in hit_true)
-            missed = int(of_true.sum()) - hits
-            extra = sum(bool(of_got[j]) for j in range(len(got)) if j not in hit_got)
-            found.counts[group] = [hits, missed, extra]
-    return found
-
-
-def pbc_truth(data: Path, n: int, seed: int) -> list[tuple[str, dict[str, list]]]:
-    """Return (path below pbc/, kind → boxes) of ``n`` images, drawn evenly over the prefixes."""
-    files = {p.name: f"{p.parent.name}/{p.name}" for p in (data / "pbc").glob("*/*.jpg")}
-    truth: dict[str, dict[str, list]] = defaultdict(lambda: defaultdict(list))
-    with gzip.open(data / "pbc_boxes.csv.gz", "rt") as file:
-        for row in csv.DictReader(file):
-            if row["file"] in files:
-                kind = {"RBC": "rbc", "PLATELET": "platelet"}.get(row["class"], "wbc")
-                cx, cy, w, h = (float(row[key]) for key in ("cx", "cy", "w", "h"))
-                box = [cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]
-                truth[row["file"]][kind].append(np.clip(box, 0, 1).tolist())
-    names = sorted(truth)
-    drawn = rng(seed, "segmentation quality").permutation(len(names))[:n]
-    return [(files[names[i]], truth[names[i]]) for i in sorted(drawn)]
-
-
-def measure_mask(pair: tuple[Path, Path], method: str) -> tuple[str, float, float, float]:
-    """Return name, Dice and IoU of the white cell's mask, and seconds."""
-    cv2.setNumThreads(1)
-    image = read_image(pair[0])
-    truth = np.asarray(Image.open(pair[1]).convert("L"))
-    # the set with nuclei marks cytoplasm grey; the other is a JPEG of black and white
-    truth = truth >= (128 if pair[1].suffix == ".jpg" else 40)
-    start = time.process_time()
-    result = segmenter(method).segment(image)
-    seconds = time.process_time() - start
-    best = (0.0, 0.0)
-    for cell in result.of("wbc"):
-        mask = np.zeros(truth.shape, bool)
-        x0, y0, x1, y1 = cell.box
-        mask[y0:y1, x0:x1] = cell.mask
-        both, either = np.count_nonzero(mask & truth), np.count_nonzero(mask | truth)
-        best = max(best, (2 * both / max(both + either, 1), both / max(either, 1)))
-    return pair[0].name, *best, seconds
-
-
-def mask_pairs(data: Path) -> dict[str, list[tuple[Path, Path]]]:
-    """Return image and mask files of each set."""
-    krd = sorted((data / "masks/krd_wbc").glob("*_mask.jpg"))
-    seg = sorted((data / "masks/seg_wbc").glob("*_mask.png"))
-    return {
-        "krd_wbc": [(p.with_name(p.name.replace("_mask", "")), p) for p in krd],
-        "seg_wbc": [(p.with_name(p.name.replace("_mask.png", ".bmp")), p) for p in seg],
-    }
-
-
-def summary(found: Iterable[Found]) -> dict[str, dict[str, float]]:
-    """Return precision, recall and F1 for each group of cells."""
-    sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(3))
-    for one in found:
-        for group, counts in one.counts.items():
-            sums[group] += counts
-    out = {}
-    for group, (hits, missed, extra) in sums.items():
-        precision, recall = hits / max(hits + extra, 1), hits / max(hits + missed, 1)
-        f1 = 2 * hits / max(2 * hits + missed + extra, 1)
-        out[group] = {"n": hits + missed, "precision": precision, "recall": recall, "f1": f1}
-    return out
+#: Where a table is put into a page that has these lines.
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def main() -> None:
+    asked = _arguments()
+    if asked.measure:
+        result = measure(asked.measure, asked.data, asked.images, asked.masks, asked.seed)
+        asked.json.write_text(json.dumps(result))
+        return
+    if not (asked.data / "pbc_boxes.csv.gz").is_file():
+        sys.exit(f"{asked.data}: no annotated images; name their folder with --data")
+    results = {}
+    for method in asked.methods:
+        print(f"{method} …", file=sys.stderr, flush=True)
+        images, masks = _sizes(asked, method)
+        results[method] = _in_own_process(method, asked, images, masks)
+        if "unavailable" not in results[method]:
+            results[method]["stream"] = stream(method, asked, results[method])
+    text = "\n".join(markdown(results, asked.seed, asked.workers))
+    print(text)
+    if asked.markdown:
+        put_into(asked.markdown, text)
+    if asked.json:
+        asked.json.write_text(json.dumps(results, indent=1))
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = os.environ.get("NATURALIZE_DATA", "../shared/data")
     parser.add_argument("--data", type=Path, default=Path(default))
-    parser.add_argument("--method", default="classical")
-    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--images", type=int, default=500, help="PBC images")
+    parser.add_argument("--masks", type=int, help="images of each mask set; all by default")
+    parser.add_argument("--sam-images", type=int, default=100, help="at most, for prompted SAM")
+    parser.add_argument("--everything-images", type=int, default=20, help="at most, for that mode")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--details", type=Path, help="write every image's figures there, as JSON")
-    asked = parser.parse_args()
-    details: dict[str, list] = {}
-    with ProcessPoolExecutor(asked.workers) as pool:
-        print(f"{'set':<16}{'n':>6}{'Dice':>8}{'5th %':>8}{'IoU':>8}{'5th %':>8}{'ms':>8}")
-        for name, pairs in mask_pairs(asked.data).items():
-            rows = list(pool.map(partial(measure_mask, method=asked.method), pairs, chunksize=10))
-            values = np.array([row[1:] for row in rows])
-            low = np.quantile(values, 0.05, axis=0)
-            dice, iou, seconds = values.mean(axis=0)
-            print(f"{name:<16}{len(rows):>6}{dice:>8.3f}{low[0]:>8.3f}{iou:>8.3f}{low[1]:>8.3f}"
-                  f"{1000 * seconds:>8.0f}")  # fmt: skip
-            details[name] = rows
-        run = partial(measure_boxes, data=asked.data, method=asked.method)
-        truth = pbc_truth(asked.data, asked.images, asked.seed)
-        found = list(pool.map(run, truth, chunksize=10))
-    ms = 1000 * np.mean([one.seconds for one in found])
-    print(f"\nPBC, {len(found)} images, boxes at IoU 0.5, {ms:.0f} ms an image")
-    print(f"{'cells':<16}{'n':>6}{'prec.':>8}{'recall':>8}{'F1':>8}")
-    for group, row in summary(found).items():
-        print(f"{group:<16}{row['n']:>6.0f}{row['precision']:>8.3f}{row['recall']:>8.3f}"
-              f"{row['f1']:>8.3f}")  # fmt: skip
-    details["pbc"] = [[one.name, one.counts] for one in found]
-    if asked.details:
-        asked.details.write_text(json.dumps(details))
+    parser.add_argument("--workers", type=int, default=2, help="of `naturalize segment`")
+    parser.add_argument("--markdown", type=Path, help="page to put the tables into, or a new file")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _sizes(asked: argparse.Namespace, method: str) -> tuple[int, int | None]:
+    """Return how many PBC images and images of each mask set a method is measured on."""
+    if not method.startswith("sam"):
+        return asked.images, asked.masks
+    limit = asked.everything_images if method == REFERENCE else asked.sam_images
+    return min(asked.images, limit), min(asked.masks or limit, max(1, limit // 2))
+
+
+def _in_own_process(
+    method: str, asked: argparse.Namespace, images: int, masks: int | None
+) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="naturalize-bench-") as folder:
+        out = Path(folder) / "result.json"
+        command = [sys.executable, "-m", "benchmarks.segmentation_quality", "--measure", method]
+        command += ["--data", asked.data, "--images", str(images), "--seed", str(asked.seed)]
+        command += ["--masks", str(masks)] if masks else []
+        subprocess.run([*command, "--json", out], check=True)
+        return json.loads(out.read_text())
+
+
+# -- one method, in its own process ---------------------------------------------------------------
+
+
+def made(method: str) -> Segmenter:
+    """Return the segmenter of a method, without a store of earlier results."""
+    name, _, mode = method.partition(":")
+    settings: dict[str, Any] = {"mode": mode} if mode else {}
+    if name in SEGMENTERS and "cache" in inspect.signature(SEGMENTERS[name]).parameters:
+        settings["cache"] = False  # a result that is looked up is not measured
+    return segmenter(name, **settings)
+
+
+def measure(method: str, data: Path, n: int, n_masks: int | None, seed: int) -> dict[str, Any]:
+    """Return all figures of one method but those of the stream; or why it is not available."""
+    before = _peak_mb()
+    truth = pbc_truth(data, n, seed, without=trained_on())
+    try:
+        find = made(method)
+        find.segment(read_image(data / "pbc" / truth[0][0]))  # what it loads, it loads now
+    except NaturalizeError as error:
+        return {"unavailable": str(error)}
+    masks = {
+        name: [_mask(find, *pair) for pair in pairs]
+        for name, pairs in mask_pairs(data, n_masks).items()
+    }
+    boxes, seconds = [], []
+    for path, true in truth:
+        image = read_image(data / "pbc" / path)
+        found, took = _timed(find, image)
+        seconds.append(took)
+        boxes.append(counts(in_pixels(true, found.shape), boxes_of(found), found.shape))
+    return {
+        "settings": find.settings,
+        "masks": {name: _of_masks(rows) for name, rows in masks.items()},
+        "boxes": summary(boxes),
+        "images": [path for path, _ in truth],
+        "seconds": seconds,
+        "peak_mb": _peak_mb(),
+        "before_mb": before,
+    }
+
+
+def _timed(find: Segmenter, image: np.ndarray) -> tuple[Segmentation, float]:
+    start = time.perf_counter()
+    found = find.segment(image)
+    return found, time.perf_counter() - start
+
+
+def _peak_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 if sys.platform != "darwin" else 1024**2)
+
+
+def boxes_of(segmentation: Segmentation) -> dict[str, np.ndarray]:
+    """Return kind → boxes (n, 4)."""
+    return {
+        kind: np.array([cell.box for cell in segmentation.of(kind)], float).reshape(-1, 4)
+        for kind in KINDS
+    }
+
+
+def _mask(find: Segmenter, image: Path, mask: Path) -> tuple[str, float, float, float]:
+    """Return name, Dice and IoU of the best white cell with the one that was drawn, and seconds."""
+    truth = read_mask(mask)
+    found, seconds = _timed(find, read_image(image))
+    best = (0.0, 0.0)
+    for cell in found.of("wbc"):
+        whole = np.zeros(truth.shape, bool)
+        x0, y0, x1, y1 = cell.box
+        whole[y0:y1, x0:x1] = cell.mask
+        best = max(best, overlap(whole, truth))
+    return image.name, *best, seconds
+
+
+def _of_masks(rows: list[tuple[str, float, float, float]]) -> dict[str, Any]:
+    values = np.array([row[1:] for row in rows])
+    (dice, iou, seconds), (low_dice, low_iou, _) = values.mean(axis=0), np.quantile(values, 0.05, 0)
+    return {
+        "n": len(rows),
+        "dice": float(dice),
+        "dice_5": float(low_dice),
+        "iou": float(iou),
+        "iou_5": float(low_iou),
+        "seconds": float(seconds),
+        "each": rows,
+    }
+
+
+# -- the command itself ---------------------------------------------------------------------------
+
+
+def stream(method: str, asked: argparse.Namespace, result: dict[str, Any]) -> dict[str, float]:
+    """Return images a second of ``naturalize segment`` with workers, and what starting costs.
+
+    Two runs, the second on five times the images: their difference is free of the start.
+    """
+    about_a_minute = 60 * asked.workers / np.mean(result["seconds"])
+    n = int(np.clip(about_a_minute, 4, len(result["images"])))
+    few = max(1, n // 5)
+    took = {size: _run_command(method, asked, result["images"][:size]) for size in sorted({few, n})}
+    each = (took[n] - took[few]) / max(1, n - few)
+    if each <= 0 or n == few:  # too few images to tell them apart
+        each = took[n] / n
+    return {
+        "n": n,
+        "workers": asked.workers,
+        "images_per_second": 1 / each,
+        "start_seconds": max(0.0, took[n] - n * each),
+    }
+
+
+def _run_command(method: str, asked: argparse.Namespace, images: Iterable[str]) -> float:
+    name, _, _ = method.partition(":")
+    find = made(method)
+    keys = [key for key in ("mode", "cache") if hasattr(find, key)]
+    settings = [f"--set={key}={json.dumps(getattr(find, key))}" for key in keys]
+    with tempfile.TemporaryDirectory(prefix="naturalize-bench-") as folder:
+        root = Path(folder) / "images"
+        for path in images:
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(asked.data / "pbc" / path, root / path)
+        command = [sys.executable, "-m", "naturalize", "-q", "segment", root, "-s", name, *settings]
+        command += ["-o", root.with_name("cells"), "--workers", str(asked.workers)]
+        start = time.perf_counter()
+        subprocess.run(command, check=True)
+        return time.perf_counter() - start
+
+
+# -- tables ---------------------------------------------------------------------------------------
+
+
+def markdown(results: dict[str, dict[str, Any]], seed: int, workers: int) -> list[str]:
+    """Return the lines of the tables."""
+    there = {name: one for name, one in results.items() if "unavailable" not in one}
+    lines = [
+        f"{platform.machine()}, {available_cpus()} processors. PBC images drawn with seed {seed}"
+        + (f", {len(trained_on()):,} training images of `unet` left out." if trained_on() else "."),
+        "",
+        *(
+            f"`{name}`: not available ({one['unavailable']})."
+            for name, one in results.items()
+            if "unavailable" in one
+        ),
+        "",
+        "| white-cell mask | method | n | mean Dice | 5th percentile | mean IoU | 5th percentile |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for name in ("krd_wbc", "seg_wbc"):
+        for method, one in there.items():
+            row = one["masks"][name]
+            figures = " | ".join(f"{row[key]:.3f}" for key in ("dice", "dice_5", "iou", "iou_5"))
+            lines.append(f"| {name} | {method} | {row['n']} | {figures} |")
+    lines += [
+        "",
+        "| boxes at IoU 0.5 | method | images | boxes | precision | recall | F1 (95 % interval) |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for group, title in GROUPS.items():
+        for method, one in there.items():
+            row = one["boxes"][group]
+            low, high = row["f1_interval"]
+            lines.append(
+                f"| {title} | {method} | {len(one['images'])} | {row['n']:,} | "
+                f"{row['precision']:.3f} | {row['recall']:.3f} | "
+                f"{row['f1']:.3f} ({low:.3f}–{high:.3f}) |"
+            )
+    lines += [
+        "",
+        f"| cost | s an image | times faster than {REFERENCE} | images/s, {workers} workers | "
+        "start, s | peak MB |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for method, one in there.items():
+        flow = one["stream"]
+        lines.append(
+            f"| {method} | {np.mean(one['seconds']):.3f} | {_times_faster(one, there)} | "
+            f"{flow['images_per_second']:.2f} | {flow['start_seconds']:.1f} | "
+            f"{one['peak_mb']:.0f} |"
+        )
+    return lines
+
+
+def _times_faster(one: dict[str, Any], there: dict[str, dict[str, Any]]) -> str:
+    """Return how many times faster than the reference a method is, on the images of both."""
+    if REFERENCE not in there:
+        return "–"
+    n = min(len(one["seconds"]), len(there[REFERENCE]["seconds"]))
+    return f"{sum(there[REFERENCE]['seconds'][:n]) / sum(one['seconds'][:n]):,.0f}"
+
+
+def put_into(page: Path, text: str) -> None:
+    """Write tables to a new file, or between the two marks of a page that has them."""
+    if not page.exists():
+        page.write_text(f"{BEGIN}\n{text}\n{END}\n")
+        return
+    before, begun, rest = page.read_text().partition(f"{BEGIN}\n")
+    _, ended, after = rest.partition(END)
+    if not (begun and ended):
+        sys.exit(f"{page}: has no lines {BEGIN} and {END} to put the tables between")
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 if __name__ == "__main__":
