@@ -123,6 +123,18 @@ def _gain_table(gain: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(levels), 0, 255).astype(np.uint8)[None]
 
 
+def density(canvas: np.ndarray, laid: Laid) -> None:
+    """Lay the cell as a dye: what it lets through, of the light of whatever lies under it.
+
+    Densities add up (Beer–Lambert), so that two red cells that overlap are darker there, and the
+    cells of a stack are seen through each other. Over bare slide it is ``scene``.
+    """
+    window, ground = canvas[laid.window], np.array(laid.ground, np.float32)
+    seen = laid.edge >= _FAINT
+    through = laid.colours[seen] / ground
+    window[seen] = np.clip(np.rint(through * window[seen]), 0, 255).astype(np.uint8)
+
+
 def seamless(canvas: np.ndarray, laid: Laid) -> None:
     """Set the cell's gradients into the scene (Pérez, Gangnet & Blake, SIGGRAPH 2003)."""
     inside = laid.edge > EDGE - LEVELS * min(1.5 / laid.scale, FADE)
@@ -134,5 +146,6 @@ BLENDS: dict[str, Blend] = {
     "hard": Blend(hard),
     "feather": Blend(feathered),
     "scene": Blend(scene, "lone"),
+    "density": Blend(density, "lone"),
     "poisson": Blend(seamless, "lone"),
 }

@@ -55,7 +55,7 @@ def turned_point(point: np.ndarray, size: np.ndarray, turn: np.ndarray) -> np.nd
 
 
 def phase_of(box: np.ndarray, turn: np.ndarray) -> np.ndarray:
-    """Return a column and a row of a turned box at which a block of its source begins, int (..., 2).
+    """Return where in a turned box a block of its source begins: column, row, int (..., 2).
 
     Parameters
     ----------

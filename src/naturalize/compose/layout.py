@@ -165,7 +165,8 @@ def place_discs(
             if not len(open_rows):
                 break
             place = centres[open_rows, turn, attempt]
-            free = ((place >= -reach[open_rows]) & (place <= canvas[open_rows] + reach[open_rows])).all(axis=1)  # fmt: skip
+            beyond = reach[open_rows]
+            free = ((place >= -beyond) & (place <= canvas[open_rows] + beyond)).all(axis=1)
             off = at[open_rows, :turn] - place[:, None]
             free &= ((off**2).sum(axis=2) >= apart[open_rows]).all(axis=1)
             rows = open_rows[free]

@@ -11,6 +11,7 @@ import numpy as np
 from naturalize.base.errors import SettingsError, closest, unknown
 from naturalize.compose.columns import Columns
 from naturalize.compose.materials import Materials
+from naturalize.compose.modes.layout import Layout
 from naturalize.compose.modes.paper import Paper
 from naturalize.compose.modes.scene import Scene
 
@@ -42,7 +43,7 @@ class Mode(Protocol):
 
 
 #: Name → what makes the mode from its settings.
-MODES: dict[str, Callable[..., Mode]] = {"paper": Paper, "scene": Scene}
+MODES: dict[str, Callable[..., Mode]] = {"paper": Paper, "scene": Scene, "layout": Layout}
 
 
 def mode(name: str, /, **settings: Any) -> Mode:

@@ -119,9 +119,7 @@ def match(
     return _dealt(cells, np.concatenate(scene), np.concatenate(turn), np.concatenate(cost))
 
 
-def _dealt(
-    cells: np.ndarray, scene: np.ndarray, turn: np.ndarray, cost: np.ndarray
-) -> Matches:
+def _dealt(cells: np.ndarray, scene: np.ndarray, turn: np.ndarray, cost: np.ndarray) -> Matches:
     """Give each scene a chance that falls with the number of cells that it suits."""
     good = np.isfinite(cost)
     kept = good.any(axis=1)

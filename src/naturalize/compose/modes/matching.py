@@ -16,18 +16,23 @@ _SIGMA = np.array([0.0, 0.35, 0.45, 0.55, 0.65, 0.75])
 
 
 def density_for(
-    images: Images, origins: np.ndarray, scenes: np.ndarray, share: float
+    images: Images,
+    origins: np.ndarray,
+    scenes: np.ndarray,
+    share: float,
+    red: np.ndarray | bool = False,
 ) -> np.ndarray:
     """Return the factors on optical density, (n, 3), that bring cells to the stain of a scene.
 
     ``(red cells of the scene / red cells of the cell's own image)^share``: within a class, the
-    density of white cells follows that of the red ones beside them only in part.
+    density of white cells follows that of the red ones beside them only in part, and their hue is
+    their own. Red cells (``red``, bool (n,)) take on the scene's wholly, channel by channel.
     """
     ratio = np.log(np.maximum(images.red[scenes], 1e-3) / np.maximum(images.red[origins], 1e-3))
-    # one factor for all channels: hue is a matter of the cell, and three would colour it
-    mean = np.nan_to_num(ratio.mean(axis=1, keepdims=True))
-    factor = np.exp(np.clip(share * mean, -_MOST_DENSITY, _MOST_DENSITY))
-    return np.repeat(factor, 3, axis=1)
+    ratio = np.nan_to_num(ratio)
+    whole = np.broadcast_to(np.asarray(red), len(ratio))[:, None]
+    ratio = np.where(whole, ratio, share * ratio.mean(axis=1, keepdims=True))
+    return np.exp(np.clip(ratio, -_MOST_DENSITY, _MOST_DENSITY))
 
 
 def blur_for(images: Images, origins: np.ndarray, scenes: np.ndarray) -> np.ndarray:

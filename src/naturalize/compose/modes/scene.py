@@ -132,9 +132,7 @@ class Scene(Variation):
         if len(cells) and len(pool):
             pool = self._large_enough(materials, label, pool)
         turns = tuple(range(8)) if self.turn == "right" else (0,)
-        return match(
-            materials, cells, pool, keep=self.choices, turns=turns, on_blocks=self.on_grid
-        )
+        return match(materials, cells, pool, keep=self.choices, turns=turns, on_blocks=self.on_grid)
 
     def _places(self, materials: Materials, label: str) -> np.ndarray:
         """Return the target cells of a class whose place another can take: they stand alone."""
@@ -181,9 +179,7 @@ class Scene(Variation):
         middle = centre_turned(materials, old, turn)
         if self.resamples:  # nothing is copied that could lie on the grid
             unit = np.ones_like(unit)
-        at = on_grid(
-            middle - size / 2, phase_of(materials.box[targets], turned), unit, origin
-        )
+        at = on_grid(middle - size / 2, phase_of(materials.box[targets], turned), unit, origin)
         canvas, begin = self._window(frames.size[scenes], middle, frames.unit[scenes])
         rows.numbers[:, [CX, CY]] = at + size / 2 - begin
         self._suit(materials, rows, how, targets, scenes)
