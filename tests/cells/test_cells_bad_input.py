@@ -220,8 +220,8 @@ class Fails:
 
 
 def test_a_segmenters_own_failure_costs_one_image_and_is_told(images: Path, tmp_path: Path) -> None:
-    items = [("1", "smear.jpg"), ("2", "pixel.png"), ("3", "three.png")]
-    out = segment_images(items, images, Fails(5), tmp_path / "out", masks=True, overlays=True)
+    items = [("1", "smear.jpg"), ("2", "tiny.png"), ("3", "three.png")]
+    out = segment_images(items, images, Fails(10), tmp_path / "out", masks=True, overlays=True)
     found = read_table(out / "outcomes.parquet")["outcome"].to_pylist()
     assert found == [
         "no cell found",
@@ -232,7 +232,7 @@ def test_a_segmenters_own_failure_costs_one_image_and_is_told(images: Path, tmp_
 
 
 def test_a_segmenter_that_fails_at_all_images_is_an_error(images: Path, tmp_path: Path) -> None:
-    items = [("0", "empty.jpg"), ("1", "smear.jpg"), ("2", "pixel.png")]
+    items = [("0", "empty.jpg"), ("1", "smear.jpg"), ("2", "tiny.png")]
     with pytest.raises(EngineError, match=r"smear.jpg: segmenter failed .*every other image"):
         segment_images(items, images, Fails(5000), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []  # once mended, it is tried again

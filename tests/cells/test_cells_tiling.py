@@ -175,6 +175,18 @@ def test_a_field_without_cells_has_none(value: int) -> None:
     assert Tiled(segmenter("classical")).segment(blank).outcome == "no cell found"
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (200, 300)])
+def test_no_segmenter_is_asked_about_one_colour(shape: tuple[int, int]) -> None:
+    class Imagines(Painted):
+        def segment(self, image: np.ndarray) -> Segmentation:
+            raise AssertionError("there is nothing to find")
+
+    noise = np.random.default_rng(0).integers(0, 4, (*shape, 3)).astype(np.uint8)
+    found = Tiled(Imagines()).segment(noise + np.array([240, 230, 200], np.uint8))
+    assert found.outcome == "no cell found"
+    assert found.background == pytest.approx((241.5, 231.5, 201.5), abs=2)
+
+
 def test_a_cell_that_two_tiles_tell_apart_differently_is_there_once() -> None:
     windows = tiles((300, 500), 300, 100)
     whole = Cell("rbc", (210, 100, 270, 160), np.ones((60, 60), bool))

@@ -163,7 +163,7 @@ def _joined(cut: Sequence[Candidate]) -> list[Cell]:
     _, group = connected_components(graph, directed=False)
     found = []
     for number in range(group.max() + 1):
-        parts = [cut[i].cell for i in np.flatnonzero(group == number)]
+        parts = [cut[int(i)].cell for i in np.flatnonzero(group == number)]
         if len(parts) > 1:
             found.append(_union(parts))
     return found

@@ -29,6 +29,10 @@ TILE, OVERLAP = 10.2, 3.4
 #: Red cells of this width (pixels) are shown as they are, others at the width of PBC's.
 _AS_IT_IS, _USUAL = (50.0, 110.0), 78.0
 
+#: Grey levels between the darkest and the brightest pixel below which no segmenter is asked: there
+#: is no cell, and a network may still see one.
+_CONTRAST = 8
+
 #: A field is enlarged or reduced at most so many times.
 _ZOOM = (1 / 12, 4.0)
 
@@ -67,6 +71,9 @@ class Tiled:
     def segment(self, image: np.ndarray) -> Segmentation:
         """Return the cells of RGB uint8 (H, W, 3)."""
         shape = (image.shape[0], image.shape[1])
+        if is_blank(image):
+            red, green, blue = (float(value) for value in image.mean(axis=(0, 1)))
+            return Segmentation(shape, (), (red, green, blue))
         if max(shape) <= self.above:
             return self.segmenter.segment(image)
         width = red_cell_width(image)
@@ -86,6 +93,12 @@ class Tiled:
         red, green, blue = np.median(np.array(backgrounds, float), axis=0)
         cells = merge(found, shape, windows, slack=0.25 * OVERLAP * width)
         return Segmentation(shape, cells, (float(red), float(green), float(blue)))
+
+
+def is_blank(image: np.ndarray) -> bool:
+    """Return whether RGB uint8 (H, W, 3) is of one colour, but for a codec's noise."""
+    extent = image.max(axis=(0, 1)).astype(int) - image.min(axis=(0, 1))
+    return bool(extent.max() < _CONTRAST)
 
 
 def tiles(shape: tuple[int, int], side: int, overlap: int) -> list[tuple[int, int, int, int]]:
@@ -162,7 +175,7 @@ def _told(segmenter: Segmenter, width: float) -> Segmenter:
     """Return the segmenter knowing the cells' size, if it has that setting and it is not given."""
     unknown: Any = object()
     if getattr(segmenter, "cell_size", unknown) is None and dataclasses.is_dataclass(segmenter):
-        return dataclasses.replace(segmenter, cell_size=round(width, 1))  # type: ignore[call-arg,type-var,return-value]
+        return dataclasses.replace(segmenter, cell_size=round(width, 1))
     return segmenter
 
 
