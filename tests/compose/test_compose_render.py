@@ -112,7 +112,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(bank: CellBank, tmp_path: Path)
     class Stop(BaseException):
         pass
 
-    from naturalize.compose import write
+    from naturalize.compose.write import job as write
 
     painted = write.image_bytes
 

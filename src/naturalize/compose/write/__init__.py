@@ -1,0 +1,30 @@
+"""Plans on disk, and rendered: a writer is one file here and one line in the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from naturalize.compose.write.coco import write_coco
+from naturalize.compose.write.files import FORMATS, check_format, image_bytes, save_plan
+from naturalize.compose.write.imagefolder import write_imagefolder
+from naturalize.compose.write.webdataset import write_webdataset
+
+#: Name → what renders a plan to disk. All take a plan, its bank and a folder, and by keyword
+#: ``format``, ``quality``, ``masks``, ``size``, ``lineage``, ``work``, ``backend``, ``workers``.
+WRITERS: dict[str, Callable[..., Path]] = {
+    "imagefolder": write_imagefolder,
+    "webdataset": write_webdataset,
+    "coco": write_coco,
+}
+
+__all__ = [
+    "FORMATS",
+    "WRITERS",
+    "check_format",
+    "image_bytes",
+    "save_plan",
+    "write_coco",
+    "write_imagefolder",
+    "write_webdataset",
+]

@@ -1,0 +1,90 @@
+"""One composite as the bytes of a file, and a plan as a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from naturalize.base.artifacts import write_json
+from naturalize.base.errors import InputError, SettingsError, unknown
+from naturalize.base.images import encode_image, write_image
+from naturalize.compose.recipe import Recipe
+from naturalize.compose.render import render, render_unfinished
+from naturalize.compose.sizes import Size, asked_size
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+    from naturalize.compose.patch import CellSource
+    from naturalize.compose.plan import Plan
+
+#: Format → suffix of the files.
+FORMATS = {"jpeg": ".jpg", "png": ".png"}
+
+#: Quality of contact sheets.
+_SHEET_QUALITY = 90
+
+
+def check_format(format: str, quality: int) -> None:
+    """Raise ``SettingsError`` for an unknown format or a quality out of range."""
+    if format not in FORMATS:
+        raise unknown("format", format, list(FORMATS))
+    if not 1 <= quality <= 100:
+        raise SettingsError(f"quality: expected 1–100, got {quality}")
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise ``InputError`` for a plan that cannot be written: empty, a class that is no folder."""
+    if not len(plan):
+        raise InputError("the plan has no recipe; there is nothing to render")
+    for label in plan.targets:
+        if not label.strip(". ") or label != label.strip() or set(label) & set("/\\\0"):
+            raise InputError(
+                f"class {label!r} cannot be the name of a folder; rename it in the catalog "
+                "and compose again"
+            )
+    if len(set(plan.ids)) < len(plan):
+        twice = len(plan) - len(set(plan.ids))
+        raise InputError(f"the plan holds {twice:,} recipes twice; each must be there once")
+
+
+def image_bytes(
+    recipe: Recipe, source: CellSource, *, format: str, quality: int = 95, size: Size = None
+) -> bytes:
+    """Return a composite as a file's bytes; a recipe that ends in a JPEG is encoded once."""
+    own_size = asked_size(size) in (None, (recipe.width, recipe.height))
+    if format == "jpeg" and recipe.finish.codec == "jpeg" and own_size:
+        own = recipe.finish.quality or quality
+        return encode_image(render_unfinished(recipe, source), "jpeg", quality=own)
+    return encode_image(render(recipe, source, size=size), format, quality=quality)
+
+
+def save_plan(
+    plan: Plan,
+    path: str | Path,
+    bank: CellBank,
+    lineage: Mapping[str, Any],
+    *,
+    inputs: Mapping[str, str] | None = None,
+) -> None:
+    """Write a plan artifact that also has ``lineage.json`` and ``sheet.jpg``."""
+    from naturalize.compose.sheet import plan_sheet
+
+    def more(folder: Path) -> None:
+        write_json(folder / "lineage.json", dict(lineage))
+        write_image(folder / "sheet.jpg", plan_sheet(plan, bank), quality=_SHEET_QUALITY)
+
+    plan.save(path, inputs, more=more)
+
+
+def put(made: Path, goal: Path) -> None:
+    """Give a finished file its place; where the disk allows, the old name stays until the end.
+
+    So a run that is killed while the artifact is closed does not render again.
+    """
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(made, goal)
+    except OSError:  # a disk without links
+        made.replace(goal)
