@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import cv2
 import numpy as np
 
@@ -58,7 +60,7 @@ def copied(
     """
     grain = np.zeros_like(rest)
     wanted = _blocks(target, np.any)
-    free = _blocks(source, np.all, outside=False)
+    free = _blocks(source, np.all)
     if not wanted.any():
         return grain, 0.0
     if np.count_nonzero(free) < _FEW_BLOCKS:
@@ -86,15 +88,20 @@ def _padded(rest: np.ndarray) -> np.ndarray:
     return np.pad(rest, ((0, down), (0, right), (0, 0)))
 
 
-def _blocks(mask: np.ndarray, of: np.ufunc, *, outside: bool = False) -> np.ndarray:
+def _blocks(
+    mask: np.ndarray, of: Callable[..., np.ndarray], *, outside: bool = False
+) -> np.ndarray:
     """Return bool (rows, columns): ``any`` or ``all`` of a mask's pixels, block by block."""
     down, right = -mask.shape[0] % BLOCK, -mask.shape[1] % BLOCK
-    padded = np.pad(mask, ((0, down), (0, right)), constant_values=outside)
+    # past the edge there is nothing: a block that is cut is not whole
+    padded = np.pad(mask, ((0, down), (0, right)))
     shape = (padded.shape[0] // BLOCK, BLOCK, padded.shape[1] // BLOCK, BLOCK)
     return of(padded.reshape(shape), axis=(1, 3))
 
 
-def _displacements(wanted: np.ndarray, free: np.ndarray, draw: np.random.Generator, stride: int):
+def _displacements(
+    wanted: np.ndarray, free: np.ndarray, draw: np.random.Generator, stride: int
+) -> Iterator[tuple[int, int, np.ndarray]]:
     """Yield displacements in blocks, and which wanted blocks each serves; no block twice."""
     rows, columns = np.flatnonzero(wanted.any(axis=1)), np.flatnonzero(wanted.any(axis=0))
     y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
@@ -164,6 +171,6 @@ def _noise(rest: np.ndarray, source: np.ndarray, draw: np.random.Generator) -> n
     # a Gaussian of sigma s makes neighbours correlate by exp(-1 / 4 s²)
     sigma = (-4 * np.log(np.clip(alike, 0.02, 0.9))) ** -0.5
     soft = cv2.GaussianBlur(white, (0, 0), float(sigma))
-    soft /= max(float(soft.std()), 1e-6)
+    soft = soft / np.float32(max(float(soft.std()), 1e-6))
     mixing = np.linalg.cholesky(np.cov(values.T) + 1e-3 * np.eye(3))
     return (soft @ mixing.T).astype(np.float32)

@@ -19,6 +19,8 @@ class Measures:
     ----------
     share
         Painted share of the image.
+    reuse
+        Painted slide for each pixel of the slide that its grain was taken from.
     invented
         Share of the painted slide whose grain is noise and not copied.
     guessed
@@ -37,6 +39,7 @@ class Measures:
     """
 
     share: float = 0.0
+    reuse: float = 0.0
     invented: float = 0.0
     guessed: float = 0.0
     stain: float = 0.0
@@ -89,6 +92,7 @@ def measured(
     n = max(1, int(np.count_nonzero(painted)))
     return Measures(
         share=float(painted.mean()),
+        reuse=int(np.count_nonzero(slide)) / max(1, int(np.count_nonzero(bare))),
         invented=invented,
         guessed=min(1.0, guessed / n),
         stain=stain,
@@ -121,7 +125,11 @@ def _seam(after: np.ndarray, painted: np.ndarray, slide: np.ndarray, bare: np.nd
 def judged(found: Measures) -> tuple[float, tuple[str, ...]]:
     """Return the quality, 0–1, and the reasons that lower it below what is good."""
     factors = [
-        (_fall(found.share, 0.25, 0.6), f"{found.share:.0%} of the image had to be painted"),
+        (_fall(found.share, 0.7, 1.1), f"{found.share:.0%} of the image had to be painted"),
+        (
+            _fall(found.reuse, 6, 25),
+            f"little bare slide: its grain was used {found.reuse:.0f} times over",
+        ),
         (_fall(found.invented, 0.1, 1.4), "no bare slide to take grain from"),
         (
             _fall(found.guessed, 0.2, 0.8),

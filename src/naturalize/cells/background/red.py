@@ -145,7 +145,8 @@ def _mirrored(
     # a row of which nothing is seen borrows the nearest one's places
     nearest = filled[np.abs(np.arange(unrolled.rows)[:, None] - filled[None]).argmin(axis=1)]
     at_row = np.clip(np.rint(row).astype(np.int32), 0, unrolled.rows - 1)
-    source_row = np.where(visible.any(axis=1)[at_row], row, nearest[at_row])
+    seen = np.asarray(visible.any(axis=1))
+    source_row = np.where(seen[at_row], row, nearest[at_row])
     at_row = nearest[at_row]
     left, right = _ends(visible)
     column = np.floor(degrees).astype(np.int32) % ANGLES
@@ -182,7 +183,7 @@ def _seen(image: np.ndarray, light: np.ndarray, x: np.ndarray, y: np.ndarray) ->
     """Return the share of the light that is let through at places, float32 (n, 3)."""
     # OpenCV's maps must be images: a column of n pixels may be longer than it takes
     side = int(np.ceil(len(x) ** 0.5))
-    maps = [np.resize(values, (side, side)) for values in (x, y)]
-    colour = cv2.remap(image, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    bright = cv2.remap(light, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    u, v = (np.resize(values, (side, side)) for values in (x, y))
+    colour = cv2.remap(image, u, v, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    bright = cv2.remap(light, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return (colour / np.maximum(bright, 1)).reshape(-1, 3)[: len(x)]

@@ -11,6 +11,7 @@ import numpy as np
 from naturalize.base.rng import rng
 from naturalize.cells.background import codec as jpeg
 from naturalize.cells.background.grain import copied
+from naturalize.cells.background.halo import Work, dilated
 from naturalize.cells.background.illumination import (
     away_from,
     covered,
@@ -22,9 +23,7 @@ from naturalize.cells.background.illumination import (
 from naturalize.cells.background.outline import typical_radius
 from naturalize.cells.background.plan import (
     Going,
-    Work,
     chosen,
-    dilated,
     planned,
     residue,
     to_others,
@@ -205,7 +204,7 @@ def _calm(rest: np.ndarray, near: np.ndarray) -> np.ndarray:
         if np.count_nonzero(calm) > 0.02 * calm.size:
             break
     # specks by their colour, then faint blots by their mean
-    for blur, limit in ((0.0, 5.0), (2.0, 3.5)):
+    for blur, limit in ((0.0, 9.0), (2.0, 7.0)):
         if not calm.any():
             return calm
         level = largest(np.abs(cv2.GaussianBlur(rest, (0, 0), blur) if blur else rest))
