@@ -11,7 +11,7 @@ nz.write_phantom("phantom", per_class={"LY": 5, "MO": 5})
 catalog = nz.Catalog.build("phantom", scheme="pbc11")
 rows = catalog.usable().select(["image_id", "path"]).to_pylist()
 items = [(row["image_id"], row["path"]) for row in rows]
-nz.segment_images(items, catalog.root, nz.segmenter("classical"), "cells")
+nz.segment_images(items, catalog.root, nz.segmenter(), "cells")
 bank = nz.CellBank.build("cells", catalog)
 plan = nz.plan(bank, mode="paper", per_class=12, classes=["LY", "MO"], seed=1)
 crops = CropStore.build(plan, bank, "crops")  # decoded once, mapped from disk

@@ -7,7 +7,7 @@ catalog = nz.Catalog.build("phantom", scheme="pbc11")
 split = nz.Split.build(catalog, fractions=(0.6, 0.2, 0.2))
 rows = catalog.usable().select(["image_id", "path"]).to_pylist()
 items = [(row["image_id"], row["path"]) for row in rows]
-nz.segment_images(items, catalog.root, nz.segmenter("classical"), "cells")
+nz.segment_images(items, catalog.root, nz.segmenter(), "cells")
 bank = nz.CellBank.build("cells", catalog, split)  # cells of training images only
 plan = nz.plan(bank, mode="paper", add=4, seed=1)
 image = nz.render(plan.recipe(0), bank)  # RGB uint8 (363, 360, 3)

@@ -16,7 +16,7 @@ def background(
     ] = "wbc",
     segmenter: Annotated[
         str, typer.Option("--segmenter", "-s", help="What finds the cells.")
-    ] = "classical",
+    ] = "unet",
     sheet: Annotated[
         bool, typer.Option("--sheet", help="Write a sheet of images before and after.")
     ] = False,

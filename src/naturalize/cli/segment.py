@@ -13,7 +13,7 @@ def segment(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the cells to.")],
     segmenter: Annotated[
         str, typer.Option("--segmenter", "-s", help="What finds the cells: unet, sam or classical.")
-    ] = "classical",
+    ] = "unet",
     settings: Annotated[
         list[str] | None,
         typer.Option(

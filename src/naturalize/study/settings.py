@@ -53,7 +53,7 @@ class SplitSettings(_Part):
 class SegmentSettings(_Part):
     """Which segmenter cuts the cells out."""
 
-    segmenter: str = "classical"
+    segmenter: str = "unet"
     settings: dict[str, Any] = {}
 
 

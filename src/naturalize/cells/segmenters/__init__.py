@@ -10,18 +10,23 @@ from naturalize.base.errors import SettingsError, closest, unknown
 from naturalize.cells.segmenters.classical import Classical
 from naturalize.cells.segmenters.protocol import Segmenter
 from naturalize.cells.segmenters.sam import Sam
+from naturalize.cells.segmenters.unet import UNet
 
-__all__ = ["SEGMENTERS", "Segmenter", "segmenter"]
+__all__ = ["DEFAULT", "SEGMENTERS", "Segmenter", "segmenter"]
+
+#: What is used where none is named: it needs no download and no GPU.
+DEFAULT = "unet"
 
 #: Name → class or function that takes the settings by keyword and gives a segmenter.
 SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
     "classical": Classical,
     "sam": Sam,
+    "unet": UNet,
 }
 
 
-def segmenter(name: str, **settings: Any) -> Segmenter:
-    """Return the segmenter ``name`` with its ``settings``.
+def segmenter(name: str = DEFAULT, **settings: Any) -> Segmenter:
+    """Return the segmenter ``name`` with its ``settings``; by default the package's own network.
 
     Raises
     ------

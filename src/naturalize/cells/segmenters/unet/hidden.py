@@ -1,0 +1,104 @@
+"""Red cells that lie over one another: the part of each that its neighbour takes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from naturalize.cells.segmentation import Cell
+
+#: Least share of a cell's outline that is free, and least that lies against other red cells.
+_FREE, _AGAINST = 0.4, 0.10
+
+#: Mean distance of the free outline from the ellipse, in radii, for it to be believed.
+_FITS = 0.05
+
+#: Longest ellipse, and most that a cell may grow.
+_LONGEST, _MOST = 1.9, 1.9
+
+#: Least share of what is added that must lie on other red cells.
+_UNDER = 0.85
+
+
+def completed(cells: list[Cell], shape: tuple[int, int]) -> list[Cell]:
+    """Return the cells with each overlapping red cell whole, in the same order.
+
+    Blood films are translucent: where two red cells overlap, both are there. The arrows share such
+    pixels out; the outline that is free shows the rest of the disc. An ellipse through it is taken
+    where it fits, and where what it adds lies on other red cells, not on the slide.
+
+    Parameters
+    ----------
+    cells
+        Masks do not overlap.
+    shape
+        Height and width of the image.
+    """
+    owner = np.zeros(shape, np.int32)
+    red = np.zeros(shape, np.uint8)
+    for number, cell in enumerate(cells, 1):
+        x0, y0, x1, y1 = cell.box
+        owner[y0:y1, x0:x1][cell.mask] = number
+        if cell.kind == "rbc":
+            red[y0:y1, x0:x1][cell.mask] = 1
+    return [
+        _whole(cell, number, owner, red) if cell.kind == "rbc" else cell
+        for number, cell in enumerate(cells, 1)
+    ]
+
+
+def _whole(cell: Cell, number: int, owner: np.ndarray, red: np.ndarray) -> Cell:
+    height, width = owner.shape
+    reach = max(cell.mask.shape) // 2 + 4
+    x0, y0 = max(cell.box[0] - reach, 0), max(cell.box[1] - reach, 0)
+    x1, y1 = min(cell.box[2] + reach, width), min(cell.box[3] + reach, height)
+    around, mine = owner[y0:y1, x0:x1], owner[y0:y1, x0:x1] == number
+    free, against = _outline(mine, around, red[y0:y1, x0:x1], (x0, y0), (height, width))
+    n = len(free) + against
+    if len(free) < max(12, _FREE * n) or against < _AGAINST * n:
+        return cell
+    ellipse = cv2.fitEllipseDirect(free.astype(np.float32))
+    (_, axes, _) = ellipse
+    if not np.isfinite(axes).all() or min(axes) <= 1 or max(axes) > _LONGEST * min(axes):
+        return cell
+    if _residual(free, ellipse) > _FITS:
+        return cell
+    disc = np.zeros(mine.shape, np.uint8)
+    cv2.ellipse(disc, ellipse, 1, cv2.FILLED)
+    added = disc.astype(bool) & ~mine
+    others = red[y0:y1, x0:x1].astype(bool) & ~mine
+    if np.count_nonzero(added & others) < _UNDER * np.count_nonzero(added):
+        return cell
+    mask = mine | (added & others)
+    if np.count_nonzero(mask) > _MOST * cell.area:
+        return cell
+    return Cell.from_mask("rbc", mask, score=cell.score, offset=(x0, y0))
+
+
+def _outline(
+    mine: np.ndarray,
+    around: np.ndarray,
+    red: np.ndarray,
+    corner: tuple[int, int],
+    shape: tuple[int, int],
+) -> tuple[np.ndarray, int]:
+    """Return the free outline, int (n, 2) as x, y, and how many points lie against red cells."""
+    found, _ = cv2.findContours(mine.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    points = max(found, key=len)[:, 0]
+    others = ((around > 0) & ~mine).astype(np.uint8)
+    kernel = np.ones((7, 7), np.uint8)
+    by_cell = cv2.dilate(others, kernel)[points[:, 1], points[:, 0]] > 0
+    by_red = cv2.dilate(others & red, kernel)[points[:, 1], points[:, 0]] > 0
+    x, y = points[:, 0] + corner[0], points[:, 1] + corner[1]
+    at_edge = (x < 2) | (y < 2) | (x >= shape[1] - 2) | (y >= shape[0] - 2)
+    return points[~by_cell & ~at_edge], int(np.count_nonzero(by_red & ~at_edge))
+
+
+def _residual(points: np.ndarray, ellipse: tuple) -> float:
+    """Return the mean distance of points from an ellipse, in its own (scaled) radii."""
+    (x, y), (wide, high), angle = ellipse
+    radians = np.deg2rad(angle)
+    dx, dy = points[:, 0] - x, points[:, 1] - y
+    along = (dx * np.cos(radians) + dy * np.sin(radians)) / (wide / 2)
+    across = (-dx * np.sin(radians) + dy * np.cos(radians)) / (high / 2)
+    return float(np.abs(np.hypot(along, across) - 1).mean())

@@ -1,0 +1,83 @@
+"""The network's file, and one look at an image through it."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from naturalize.base.errors import ArtifactError
+
+#: The weights that come with the package.
+OWN = Path(__file__).with_name("unet.onnx")
+
+#: Sides of the network's input are multiples of this.
+STEP = 16
+
+#: Outputs of the network: five classes, the centre map, offsets (y, x) in units of ``UNIT`` pixels.
+SLIDE, CYTOPLASM, NUCLEUS, RED, PLATELET, CENTRE = range(6)
+OUTPUTS, UNIT = 8, 16.0
+
+
+@lru_cache(maxsize=2)
+def session(weights: str | None = None) -> Any:
+    """Return the onnxruntime session of a file; one a process, on one thread.
+
+    Images are shared out over processes, so a second thread would only wait for the first.
+    """
+    import onnxruntime
+
+    path = Path(weights) if weights else OWN
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        made = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no common base class for its errors
+        reason = str(error).strip().splitlines()[0]
+        raise ArtifactError(f"{path}: cannot be opened as an ONNX network ({reason})") from error
+    outputs = made.get_outputs()
+    if len(made.get_inputs()) != 1 or len(outputs) != 1 or outputs[0].shape[1] not in (OUTPUTS,):
+        raise ArtifactError(
+            f"{path}: expected one input (n, 3, h, w) and one output (n, {OUTPUTS}, h, w)"
+        )
+    return made
+
+
+@lru_cache(maxsize=8)
+def digest(weights: str | None = None) -> str:
+    """Return 16 hex digits of the SHA-256 of the weights' file."""
+    path = Path(weights) if weights else OWN
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def maps(image: np.ndarray, weights: str | None = None) -> np.ndarray:
+    """Return the network's outputs for an image in the size it is to be looked at.
+
+    Parameters
+    ----------
+    image
+        RGB uint8 (h, w, 3), its slide grey.
+    weights
+        As for :class:`~naturalize.cells.segmenters.unet.UNet`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Float32 (8, h, w).
+    """
+    height, width = image.shape[:2]
+    # mirrored past the edge, as in training: a cell cut by the edge goes on to look like a cell
+    padded = cv2.copyMakeBorder(image, 0, -height % STEP, 0, -width % STEP, cv2.BORDER_REFLECT_101)
+    x = np.multiply(padded.transpose(2, 0, 1)[None], np.float32(1 / 255), dtype=np.float32)
+    run = session(weights)
+    return run.run(None, {run.get_inputs()[0].name: np.ascontiguousarray(x)})[0][
+        0, :, :height, :width
+    ]

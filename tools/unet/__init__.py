@@ -1,0 +1,1 @@
+"""How the weights of the `unet` segmenter were made; each step is a command of its own."""
