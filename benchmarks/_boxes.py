@@ -88,7 +88,9 @@ def summary(images: Sequence[Counts]) -> dict[str, dict[str, float | list[float]
     for group in images[0]:
         table = np.array([image[group] for image in images], float)
         hits, missed, extra = table.sum(axis=0)
-        low, high = np.quantile(_f1(*(weights @ table).T), [0.025, 0.975])
+        drawn = weights @ table
+        drawn = drawn[drawn.sum(axis=1) > 0]  # without a box there is no score
+        low, high = np.quantile(_f1(*drawn.T), [0.025, 0.975]) if len(drawn) else (0.0, 0.0)
         out[group] = {
             "n": int(hits + missed),
             "precision": float(hits / max(hits + extra, 1)),
