@@ -107,12 +107,15 @@ def _steps(base: np.ndarray, quality: int) -> np.ndarray:
 
 def _gain(values: np.ndarray, steps: np.ndarray) -> float:
     """Return the mean log likelihood ratio of quantised against continuous coefficients (n, k)."""
-    error = values - steps * np.rint(values / steps)
     told = np.abs(values) > 0.6 * steps
     if np.count_nonzero(told) < 60:
         return 0.0
-    peak = steps / (np.sqrt(2 * np.pi) * _ROUNDING) * np.exp(-0.5 * (error / _ROUNDING) ** 2)
-    return float(np.log(0.95 * peak + 0.05)[told].mean())
+    step = np.broadcast_to(steps, values.shape)[told].astype(np.float32)
+    error = values[told] - step * np.rint(values[told] / step)
+    peak = (
+        step / np.float32((2 * np.pi) ** 0.5 * _ROUNDING) * np.exp(-0.5 * (error / _ROUNDING) ** 2)
+    )
+    return float(np.log(0.95 * peak + 0.05).mean())
 
 
 def recoded(image: np.ndarray, changed: np.ndarray, codec: Codec | None) -> np.ndarray:

@@ -120,12 +120,14 @@ def _first_below(off: np.ndarray, level: float, least: int, most: int) -> int:
     return int(np.clip(above.max() + 1 if len(above) else least, least, most))
 
 
-def strays(work: Work, gone: np.ndarray, kept: np.ndarray, reach: Reach) -> np.ndarray:
+def strays(work: Work, gone: np.ndarray, removed: Collection[int], reach: Reach) -> np.ndarray:
     """Return what the segmenter left out of a removed cell, bool (H, W).
 
     Pseudopods, pale cytoplasm, granules that were spilt: whatever hangs together with the removed
     cell, differs from the slide and belongs to no other cell, or is stained as no red cell is.
     """
+    kept = work.without(removed)
+    stained = work.without(removed, "wbc") | work.without(removed, "platelet")
     here = around(gone, WINDOW)
     mine, others, rest = gone[here], kept[here], work.rest[here]
     distance, to_others = away_from(mine), away_from(others)
@@ -136,7 +138,8 @@ def strays(work: Work, gone: np.ndarray, kept: np.ndarray, reach: Reach) -> np.n
     foreign &= distance < reach.slide + _STRAY_REACH
     blue = blueness(work.image[here], work.light[here])
     beyond = others & (distance > 12)
-    foreign |= dyed(blue, usual_blueness(blue, beyond)) & (distance < _STAIN_REACH)
+    own = dyed(blue, usual_blueness(blue, beyond)) & (distance < _STAIN_REACH)
+    foreign |= own & (away_from(stained[here]) > 4)
     foreign &= ~mine
     _, labels = cv2.connectedComponents((foreign | mine).view(np.uint8), connectivity=8)
     found = np.zeros(gone.shape, bool)

@@ -109,14 +109,15 @@ def chosen(cells: Sequence[Cell], shape: tuple[int, int], remove: str) -> list[i
 def planned(work: Work, gone: Sequence[int]) -> tuple[Work, Going]:
     """Return all that goes with some cells, and the image with the others trimmed to what is seen.
 
-    That is what the segmenter left out of them, and cells that cannot be kept without them: cut
-    platelets, cytoplasm taken for a red cell, red cells of which too little is seen.
+    That is what the segmenter left out of them, and cells that cannot be kept without them:
+    platelets and white cells that touch them (often their other half), cytoplasm taken for a red
+    cell, red cells of which too little is seen.
     """
     removed = frozenset(gone)
     mask = covered(work.shape, [work.cells[i] for i in gone])
     reach = reach_of(work.rest, mask, work.without(removed))
     while True:
-        mask = mask | strays(work, mask, work.without(removed), reach)
+        mask = mask | strays(work, mask, removed, reach)
         work = rounded_off(work, mask, removed)
         away = away_from(mask)
         lost, outlines, slide = _cut(work, away, reach, removed)
@@ -151,7 +152,7 @@ def _cut(
     """Return the cells that cannot be kept, the whole outlines of the others, and the slide."""
     hidden = away <= reach.red
     cut = [i for i, cell in enumerate(work.cells) if i not in removed and _cuts(hidden, cell)]
-    lost = {i for i in cut if work.cells[i].kind == "platelet"}
+    lost = {i for i in cut if work.cells[i].kind != "rbc"}
     red = [i for i, cell in enumerate(work.cells) if cell.kind == "rbc"]
     foreign = dict(zip(red, _not_red(work, red), strict=True))
     typical = typical_radius([work.cells[i] for i in red], work.shape)
