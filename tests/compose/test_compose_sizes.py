@@ -97,7 +97,7 @@ def test_a_store_of_that_size_gives_the_same_bytes(bank: CellBank, tmp_path: Pat
             np.testing.assert_array_equal(render(recipe, source, size=size), wanted)
     if size is not None:
         bytes_of = [(f / "colours.npy").stat().st_size for f in (store.folder, whole.folder)]
-        assert bytes_of[0] < 0.5 * bytes_of[1]
+        assert bytes_of[0] < 0.6 * bytes_of[1]  # three canvases are hardly larger than that size
         with pytest.raises(InputError, match="for another size"):
             render(drawn.recipe(0), store)
         with pytest.raises(InputError, match="no background"):
