@@ -174,4 +174,4 @@ def _lies_in(small: _Measured, large: _Measured) -> bool:
         return False
     one = small.mask.mask[y0 - a[1] : y1 - a[1], x0 - a[0] : x1 - a[0]]
     two = large.mask.mask[y0 - b[1] : y1 - b[1], x0 - b[0] : x1 - b[0]]
-    return np.count_nonzero(one & two) > _INSIDE * small.area
+    return bool(np.count_nonzero(one & two) > _INSIDE * small.area)
