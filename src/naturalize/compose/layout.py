@@ -161,15 +161,19 @@ def place_discs(
         reach = (1 - 2 * least) * radius[:, turn, None]
         apart[taken[:, :turn] < 0] = -1
         open_rows = np.flatnonzero(radius[:, turn] > 0)
-        for attempt in range(tries):
-            if not len(open_rows):
-                break
-            place = centres[open_rows, turn, attempt]
-            beyond = reach[open_rows]
-            free = ((place >= -beyond) & (place <= canvas[open_rows] + beyond)).all(axis=1)
-            off = at[open_rows, :turn] - place[:, None]
-            free &= ((off**2).sum(axis=2) >= apart[open_rows]).all(axis=1)
-            rows = open_rows[free]
-            taken[rows, turn], at[rows, turn] = attempt, place[free]
-            open_rows = open_rows[~free]
+        done = 0
+        while done < tries and len(open_rows):
+            # a few tries at a time: most discs need one or two, few rows need many
+            some = slice(done, min(max(2 * done, 1), tries))
+            place = centres[open_rows, turn, some]
+            beyond = reach[open_rows, None]
+            free = ((place >= -beyond) & (place <= canvas[open_rows, None] + beyond)).all(axis=2)
+            off = at[open_rows, None, :turn] - place[:, :, None]
+            squares = off[..., 0] ** 2 + off[..., 1] ** 2
+            free &= (squares >= apart[open_rows, None]).all(axis=2)
+            found, first = free.any(axis=1), free.argmax(axis=1)
+            rows = open_rows[found]
+            taken[rows, turn] = done + first[found]
+            at[rows, turn] = place[found, first[found]]
+            open_rows, done = open_rows[~found], some.stop
     return taken

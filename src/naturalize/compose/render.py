@@ -10,8 +10,9 @@ from naturalize.base.images import decode_image, encode_image
 from naturalize.compose.blend import BLENDS
 from naturalize.compose.patch import CellSource, patch_of
 from naturalize.compose.place import lay
-from naturalize.compose.recipe import Finish, Placement, Recipe
-from naturalize.compose.scenes import canvas_of
+from naturalize.compose.recipe import Background, Finish, Placement, Recipe
+from naturalize.compose.recode import codec_of, recode
+from naturalize.compose.scenes import background_of, canvas_of
 from naturalize.compose.sizes import Shrink, Size, asked_size
 
 
@@ -56,9 +57,25 @@ def render_unfinished(recipe: Recipe, bank: CellSource, *, size: Size = None) ->
     """Paint a composite without its finish, RGB uint8, no larger than its canvas."""
     shrink = Shrink.to((recipe.width, recipe.height), size)
     canvas = canvas_of(recipe.background, shrink, bank)
+    before = canvas.copy()
     for placement in recipe.placements:
         paste(canvas, bank, placement, shrink)
-    return canvas
+    return canvas if not shrink.is_none else coded(canvas, before, recipe.background, bank)
+
+
+def coded(
+    canvas: np.ndarray, before: np.ndarray, ground: Background, bank: CellSource
+) -> np.ndarray:
+    """Send what was painted on a restored scene through that scene's codec.
+
+    ``canvas``, ``before``: RGB uint8 (H, W, 3), with cells and without; other grounds, and scenes
+    that came through no codec, leave the canvas as it is.
+    """
+    codec = codec_of(ground, bank)
+    if codec is None or ground.background_id is None:
+        return canvas
+    scene = background_of(bank, ground.background_id, Shrink.none(canvas.shape[:2]))
+    return recode(canvas, before, codec, ground, scene.shape[1::-1])
 
 
 def paste(canvas: np.ndarray, bank: CellSource, placement: Placement, shrink: Shrink) -> None:

@@ -46,6 +46,11 @@ class Shrink:
             return cls(width, height, 1.0, 1.0)
         return cls(*goal, goal[0] / width, goal[1] / height)
 
+    @classmethod
+    def none(cls, shape: tuple[int, int]) -> Shrink:
+        """Return what leaves a picture of (height, width) as it is."""
+        return cls(shape[1], shape[0], 1.0, 1.0)
+
     @property
     def factor(self) -> float:
         """Size of a cell / its size on the canvas: one number, since cells are turned."""

@@ -25,7 +25,7 @@ from naturalize.compose.materials import Materials
 from naturalize.compose.modes.fit import centre
 from naturalize.compose.modes.matching import blur_for, density_for
 from naturalize.compose.modes.sites import Sites
-from naturalize.compose.modes.variation import Rows, Variation, number, whole
+from naturalize.compose.modes.variation import TURNS, Rows, Variation, number, whole
 from naturalize.compose.recipe import MAX_FEATHER, Finish
 from naturalize.compose.smears import check_smears, smears
 
@@ -142,8 +142,8 @@ class Layout(Variation):
         cells, wanted = self._cast(sites, site, targets, generator)
         k = cells.shape[1]
         how = self.varied(generator, n * k)
-        turn = generator.integers(8, size=(n, k))
-        turn = turn if self.turn == "right" else np.zeros_like(turn)
+        turns = np.array(TURNS[self.turn])
+        turn = turns[generator.integers(len(turns), size=(n, k))]
         size = turned_box(materials.size[cells], turn)
         canvas = sites.size[site]
         goal = self._goals(materials, cells, turn, canvas, generator)

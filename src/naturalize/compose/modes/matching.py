@@ -9,10 +9,10 @@ from naturalize.compose.images import Images
 #: Most by which density is changed for the sake of the scene, as a share.
 _MOST_DENSITY = 0.15
 
-#: Logarithm of sharpness from which a cell is too sharp for its scene; sigma in pixels that takes
-#: away so much of it (measured on PBC cells: variance of the Laplacian before and after a blur).
-_SHARPER = np.array([0.35, 0.5, 0.8, 1.2, 1.7, 2.2])
-_SIGMA = np.array([0.0, 0.35, 0.45, 0.55, 0.65, 0.75])
+#: Logarithm of sharpness by which a cell is too sharp for its scene, and the sigma in pixels that
+#: takes away so much of it (median of 120 PBC red cells, before and after a blur).
+_SHARPER = np.array([0.45, 0.63, 0.75, 0.95, 1.1, 1.34])
+_SIGMA = np.array([0.5, 0.55, 0.6, 0.7, 0.8, 1.0])
 
 
 def density_for(
@@ -41,4 +41,4 @@ def blur_for(images: Images, origins: np.ndarray, scenes: np.ndarray) -> np.ndar
     A cell that is less sharp stays as it is: sharpness that was never seen would be invented.
     """
     sharper = np.nan_to_num(images.focus[origins] - images.focus[scenes])
-    return np.round(np.interp(sharper, _SHARPER, _SIGMA), 2)
+    return np.where(sharper < _SHARPER[0], 0.0, np.round(np.interp(sharper, _SHARPER, _SIGMA), 2))

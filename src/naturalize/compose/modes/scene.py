@@ -28,7 +28,7 @@ from naturalize.compose.grid import after, on_grid, phase_of, turned_box
 from naturalize.compose.materials import Materials
 from naturalize.compose.modes.fit import Matches, centre_turned, match
 from naturalize.compose.modes.matching import blur_for, density_for
-from naturalize.compose.modes.variation import Rows, Variation, number, whole
+from naturalize.compose.modes.variation import TURNS, Rows, Variation, number, whole
 from naturalize.compose.recipe import MAX_FEATHER, Finish
 
 DONORS = ("same", "any")
@@ -52,8 +52,9 @@ class Scene(Variation):
     choices
         Best fitting scenes among which a cell's is drawn.
     scene_turn
-        ``"grid"``: turns and flips that keep size and codec grid; ``"right"``: those that keep the
-        size; ``"none"``.
+        ``"none"``: light falls the same way in all images of a microscope, and a scene that was
+        flipped can be told by it; ``"grid"``: turns and flips that keep size and codec grid;
+        ``"right"``: all that keep the size.
     on_grid
         Set cells on the grid of the scene's codec, half a block aside at most.
     width, height
@@ -70,7 +71,7 @@ class Scene(Variation):
 
     donors: str = "same"
     choices: int = 24
-    scene_turn: str = "grid"
+    scene_turn: str = "none"
     on_grid: bool = True
     width: int | None = None
     height: int | None = None
@@ -131,7 +132,7 @@ class Scene(Variation):
         pool = pool[np.isin(materials.kind[pool], list(kinds))]
         if len(cells) and len(pool):
             pool = self._large_enough(materials, label, pool)
-        turns = tuple(range(8)) if self.turn == "right" else (0,)
+        turns = TURNS[self.turn]
         return match(materials, cells, pool, keep=self.choices, turns=turns, on_blocks=self.on_grid)
 
     def _places(self, materials: Materials, label: str) -> np.ndarray:

@@ -29,7 +29,8 @@ from naturalize.compose.columns import (
 )
 from naturalize.compose.recipe import KERNELS, MAX_SEED
 
-TURNS = ("none", "right")
+#: Turns of a cell (0–7, as in ``grid``) by setting.
+TURNS = {"none": (0,), "flips": (0, 2, 4, 6), "right": tuple(range(8))}
 
 #: Setting → the largest value that leaves a cell what it is.
 MOST = {"rotate": 180.0, "scale": 0.15, "aspect": 0.15, "elastic": 2.0, "stain": 0.2}
@@ -42,7 +43,9 @@ class Variation:
     Attributes
     ----------
     turn
-        ``"right"``: quarter turns and flips, which resample no pixel; ``"none"``.
+        ``"flips"``: mirrored and upside down; ``"right"``: quarter turns as well; ``"none"``. No
+        pixel is resampled. The grain of a camera is not the same along rows and columns, and a cell
+        that was turned by a quarter can be told by that.
     rotate
         Most degrees by which a cell is turned besides, either way.
     scale
@@ -55,7 +58,7 @@ class Variation:
         Spread (standard deviation) of the factor on its optical density, as a share.
     """
 
-    turn: str = "right"
+    turn: str = "flips"
     rotate: float = 0.0
     scale: float = 0.0
     aspect: float = 0.0
@@ -65,7 +68,7 @@ class Variation:
     def check_variation(self, mode: str) -> None:
         """Raise ``SettingsError`` for values that make no sense, or make another cell."""
         if self.turn not in TURNS:
-            raise SettingsError(f"{mode}: turn must be {' or '.join(TURNS)}, got {self.turn!r}")
+            raise SettingsError(f"{mode}: turn must be {', '.join(TURNS)}, got {self.turn!r}")
         for name, most in MOST.items():
             value = number(mode, name, getattr(self, name), 0.0, most)
             object.__setattr__(self, name, value)

@@ -1,0 +1,102 @@
+"""What is painted on a scene goes through its codec: against libjpeg, and on any turn of the grid."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from naturalize.base.rng import rng
+from naturalize.cells.background.codec import Codec
+from naturalize.compose.place import dihedral
+from naturalize.compose.recipe import Background
+from naturalize.compose.recode import codec_of, recode
+
+
+def smooth(shape: tuple[int, int], key: str) -> np.ndarray:
+    """Return a picture with structure at all scales and no clipped value."""
+    import cv2
+
+    noise = rng(0, "recode", key).standard_normal((*shape, 3)).astype(np.float32)
+    parts = [cv2.GaussianBlur(noise, (0, 0), s) * s * 14 for s in (1.0, 3.0, 9.0)]
+    return np.clip(150 + sum(parts), 20, 235).astype(np.uint8)
+
+
+def through_libjpeg(image: np.ndarray, quality: int, subsampling: str = "4:4:4") -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "jpeg", quality=quality, subsampling=subsampling)
+    return np.array(Image.open(io.BytesIO(buffer.getvalue())))
+
+
+def ground(turn: int = 0, x: int = 0, y: int = 0) -> Background:
+    return Background((250, 230, 200), "i:white", "i", turn, x, y)
+
+
+@pytest.mark.parametrize("quality", [60, 75, 90])
+def test_changed_blocks_become_what_libjpeg_would_make_of_them(quality: int) -> None:
+    scene = through_libjpeg(smooth((80, 96), "scene"), quality)
+    painted = scene.copy()
+    painted[20:50, 30:70] = smooth((30, 40), "cell")
+    done = recode(painted, scene, Codec(quality, "4:4:4"), ground(), (96, 80))
+    blocks = np.s_[16:56, 24:72]
+    outside = np.ones(scene.shape[:2], bool)
+    outside[blocks] = False
+    assert np.array_equal(done[outside], scene[outside])
+    expected = through_libjpeg(painted, quality)
+    off = np.abs(done[blocks].astype(int) - expected[blocks])
+    # libjpeg's integer cosines round a few coefficients the other way
+    assert (off > 2).mean() < 0.05
+    assert off.mean() < 0.6
+
+
+@pytest.mark.parametrize("turn", range(8))
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (5, 11)])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
+def test_the_grid_is_the_scene_s_own_however_it_lies(
+    turn: int, x: int, y: int, subsampling: str
+) -> None:
+    codec = Codec(75, subsampling)
+    scene = through_libjpeg(smooth((73, 90), "scene"), 75, subsampling)
+    cell = smooth((73, 90), "cell")
+    inside = np.zeros((73, 90), bool)
+    inside[24:48, 24:64] = True
+    upright = np.where(inside[..., None], cell, scene)
+    whole = recode(upright, scene, codec, ground(), (90, 73))
+
+    def seen(image: np.ndarray) -> np.ndarray:
+        laid = dihedral(image, turn >= 4, turn % 4)
+        return np.ascontiguousarray(laid[y:, x:])
+
+    done = recode(seen(upright), seen(scene), codec, ground(turn, x, y), (90, 73))
+    # at the canvas' own edge a codec does not see what the whole scene shows it
+    apart = np.abs(done.astype(int) - seen(whole))[16:-16, 16:-16]
+    assert apart.max() <= (0 if subsampling == "4:4:4" else 3)
+
+
+def test_a_canvas_that_nothing_was_painted_on_stays_as_it_is() -> None:
+    scene = through_libjpeg(smooth((64, 64), "scene"), 75)
+    done = recode(scene, scene, Codec(75, "4:4:4"), ground(3), (64, 64))
+    assert np.array_equal(done, scene)
+
+
+class Ready:
+    """A source with one scene."""
+
+    def __init__(self, scene: np.ndarray) -> None:
+        self.scene, self.asked = scene, 0
+
+    def background(self, _name: str, _factors: tuple[float, float]) -> np.ndarray:
+        self.asked += 1
+        return self.scene
+
+
+def test_a_codec_is_told_once_and_of_restored_scenes_only() -> None:
+    source = Ready(through_libjpeg(smooth((160, 160), "scene"), 75))
+    assert codec_of(ground(), source) == codec_of(ground(), source) == Codec(75, "4:4:4")
+    assert source.asked == 1
+    plain = Background((250, 230, 200), "i", "i")
+    assert codec_of(plain, source) is None
+    assert codec_of(Background((250, 230, 200)), source) is None
+    assert codec_of(ground(), Ready(smooth((160, 160), "raw"))) is None
