@@ -104,8 +104,10 @@ class Job:
     ) -> Iterator[T]:
         """Yield ``paint(recipe)`` for the recipes ``rows``, ``n`` in number, in that order."""
         recipes = (self.plan.recipe(int(i)) for i in rows)
+        workers = self.run["workers"] or engine.available_cpus()
+        chunk = min(16, max(1, n // (4 * workers)))  # a short plan is shared out too
         return engine.map(
-            paint, recipes, chunk=16, what=what, total=n, name=_recipe_name, **self.run
+            paint, recipes, chunk=chunk, what=what, total=n, name=_recipe_name, **self.run
         )
 
     def tables(self, paint: Callable[[Recipe], pa.Table], schema: pa.Schema) -> Pieces:
