@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from realism_makers import SIDE, decoded, make_smears
 from typer.testing import CliRunner
@@ -21,6 +22,7 @@ from naturalize.compose.realism.history import History
 from naturalize.compose.realism.report import SCORES
 from naturalize.compose.realism.sample import choose
 from naturalize.compose.realism.source import open_plan
+from naturalize.compose.realism.statistics import FAMILIES
 from naturalize.compose.recipe import Finish
 from naturalize.compose.render import render_unfinished
 
@@ -64,6 +66,7 @@ def test_real_against_real_is_not_told_and_one_more_jpeg_is(smears: list[np.ndar
     found = ask(real, again, families=True)
     assert found.auc["statistics"].low > 0.8
     assert found.families["coding"].value > 0.9 > found.families["arrangement"].value
+    assert set(found.families) == {*FAMILIES, "all but coding"}
     assert found.telling[0].family in ("coding", "grain")
     assert found.telling[0].strength >= found.telling[-1].strength
     assert str(found.telling[0]).endswith(("higher in composites", "lower in composites"))
@@ -208,6 +211,20 @@ def test_real_images_are_no_parents_where_that_can_be(bank: CellBank, made: Plan
     assert all(label_of[image_id] == label for image_id, label in (*sample.real, *sample.spare))
     labels = [recipe.label for recipe in sample.recipes]
     assert {label: labels.count(label) for label in LABELS} == dict.fromkeys(LABELS, 12)
+
+
+def test_only_accepted_images_count_where_that_is_asked(bank: CellBank, made: Plan) -> None:
+    lent = made.parents()
+    kept = [image_id in lent for image_id in bank.table["image_id"].to_pylist()]
+    column = bank.table.schema.get_field_index("accepted")
+    table = bank.table.set_column(column, "accepted", pa.array(kept))
+    other = CellBank(
+        table, bank.backgrounds, root=bank.root, labels=bank.labels, inputs=bank.inputs
+    )
+    every = {one for one, _ in choose(made, other, per_class=10, spare=False).real}
+    good = {one for one, _ in choose(made, other, per_class=10, spare=False, accepted=True).real}
+    assert not every <= lent
+    assert good <= lent
 
 
 def test_parents_among_the_real_images_are_tied_to_their_composites_and_told(

@@ -47,6 +47,12 @@ def realism(
             "seamlessClone too.",
         ),
     ] = False,
+    accepted: Annotated[
+        bool,
+        typer.Option(
+            "--accepted", help="Only real images whose own cell the bank accepts, not all."
+        ),
+    ] = False,
     sheet: Annotated[
         bool,
         typer.Option("--sheet", help="Write 2 × 50 shuffled images for a person instead."),
@@ -105,6 +111,7 @@ def realism(
     more = {
         "per_class": per_class,
         "probes": [name.strip() for name in probes.split(",") if name.strip()],
+        "accepted": accepted,
         "folds": folds,
         "resamples": resamples,
     }

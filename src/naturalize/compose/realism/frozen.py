@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from naturalize.base.console import track
 from naturalize.base.errors import SettingsError
+
+if TYPE_CHECKING:
+    import torch
 
 #: The network, and what its features are called in reports.
 NETWORK = "tf_efficientnet_lite0"
@@ -67,7 +71,7 @@ def frozen_features(
         raise SettingsError(
             f"frozen features need {error.name or 'PyTorch'}; run: pip install 'naturalize[train]'"
         ) from error
-    module = channels_last(network.module.eval())
+    module: Any = channels_last(network.module.eval())
     height, width = shape
     starts = range(0, len(images), _BATCH)
     turns = track(starts, what, step=_BATCH, total=len(images)) if what else starts
@@ -89,7 +93,7 @@ def frozen_features(
     return Features(np.concatenate(stages), np.concatenate(pooled))
 
 
-def _summary(maps: torch.Tensor) -> torch.Tensor:  # type: ignore[name-defined]  # noqa: F821
+def _summary(maps: torch.Tensor) -> torch.Tensor:
     import torch
 
     return torch.cat([maps.mean(dim=(2, 3)), maps.std(dim=(2, 3))], dim=1)

@@ -11,7 +11,7 @@ import numpy as np
 from naturalize.base.plots import ACCENT, GREY, INK, figure, save_figure
 from naturalize.base.sheets import labelled_rows
 from naturalize.compose.realism.auc import Auc
-from naturalize.compose.realism.probing import ProbeResult, Telling
+from naturalize.compose.realism.probing import ProbeResult, Telling, varied
 from naturalize.compose.realism.statistics import FAMILIES
 
 #: The AUC that composites are to stay below; 0.5 cannot be told.
@@ -64,9 +64,9 @@ def _legend(fig: Any, handles: Sequence[Any]) -> None:
     fig.legend(handles=handles, loc=place, ncols=len(handles), frameon=False, fontsize=9)
 
 
-def telling_picture(found: Sequence[Telling], path: Path, *, most: int = 18) -> None:
-    """Draw the most telling statistics as bars from 0.5, coloured by family."""
-    shown = list(found[:most])
+def telling_picture(found: Sequence[Telling], path: Path) -> None:
+    """Draw the most telling statistics as bars from 0.5, no family more than six of them."""
+    shown = varied(found, most=20, each=6)
     fig, ax = figure(8.2, 1.2 + 0.27 * len(shown))
     values = [one.auc - 0.5 for one in shown]
     colours = [_FAMILY_COLOURS[one.family] for one in shown]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from naturalize.compose.realism.distances import Estimate, Nearest, kernel_dista
 from naturalize.compose.realism.folds import grouped_folds, units_of
 from naturalize.compose.realism.frozen import SPACE
 from naturalize.compose.realism.patches import patch_scores
-from naturalize.compose.realism.statistics import FAMILIES, family_columns, names
+from naturalize.compose.realism.statistics import BUT_CODING, FAMILIES, family_columns, names
 
 #: What distances are measured in where there are no frozen features.
 STATISTICS_SPACE = "the named statistics, as deviations from the class"
@@ -57,7 +58,8 @@ class ProbeResult:
     fold, units
         Int64 (N,): where each image was left out; what it was kept together with.
     families
-        Family of statistics → AUC of boosted trees that see no other.
+        Family of statistics → AUC of boosted trees that see no other; and ``all but coding``, for
+        traces of JPEG blocks hide all others, and go when images are shrunk for training.
     telling
         All statistics, the most telling first.
     kid
@@ -200,7 +202,7 @@ def judge(
         patches = np.concatenate([real.patches, fake.patches])
         scores["patches"] = patch_scores(patches, composite, fold, seed=seed)
     known = (labels, fold, units)
-    sure = {"resamples": resamples, "seed": seed}
+    sure: Any = {"resamples": resamples, "seed": seed}
     space, features = _space(real, fake, labels, composite)
     return ProbeResult(
         auc={
@@ -221,7 +223,9 @@ def judge(
                 *known,
                 **sure,
             )
-            for family in track(list(FAMILIES) if families else [], "families of statistics")
+            for family in track(
+                [*FAMILIES, BUT_CODING] if families else [], "families of statistics"
+            )
         },
         telling=telling(values, composite, labels),
         kid=kernel_distance(features, composite, labels, units, **sure),
@@ -253,6 +257,17 @@ def _space(
         return SPACE, np.concatenate([real.features.pooled, fake.features.pooled])
     values = np.concatenate([real.statistics, fake.statistics])
     return STATISTICS_SPACE, np.nan_to_num(deviations(values, labels, ~composite))
+
+
+def varied(found: Sequence[Telling], *, most: int, each: int) -> list[Telling]:
+    """Return the first ``most`` of a ranking, at most ``each`` of a family."""
+    seen: dict[str, int] = {}
+    picked = []
+    for one in found:
+        seen[one.family] = seen.get(one.family, 0) + 1
+        if seen[one.family] <= each:
+            picked.append(one)
+    return picked[:most]
 
 
 def telling(

@@ -98,5 +98,11 @@ def scores_table(name: str, result: ProbeResult, ids: Sequence[str]) -> pa.Table
 def tell(report: dict[str, Any]) -> None:
     """Say in a few lines what the report holds beyond its table."""
     say(f"history: {report['history']['used']}; kept together: {report['kept_together']}")
-    for one in report["telling"][:5]:
-        say(f"telling: {one['words']} (AUC {max(one['auc'], 1 - one['auc']):.2f} alone)")
+    if report["families"]:
+        alone = (f"{name} {one['auc']:.2f}" for name, one in report["families"].items())
+        say(f"statistics alone: {', '.join(alone)}")
+    told: dict[str, int] = {}
+    for one in report["telling"]:
+        told[one["family"]] = told.get(one["family"], 0) + 1
+        if told[one["family"]] <= 2:
+            say(f"telling: {one['words']} (AUC {max(one['auc'], 1 - one['auc']):.2f} alone)")

@@ -57,6 +57,7 @@ def realism(
     history: str = "lossless",
     probes: Sequence[str] = tuple(PROBES),
     baselines: Sequence[str] = (),
+    accepted: bool = False,
     folds: int = 5,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -82,6 +83,8 @@ def realism(
     baselines
         Names in :data:`~naturalize.compose.realism.baselines.BASELINES`, probed against the same
         real images.
+    accepted
+        Whether only real images count whose own cell the bank accepts.
     folds, resamples, seed
         Of the cross-validation and the intervals.
     backend, workers
@@ -105,6 +108,7 @@ def realism(
         per_class=per_class,
         classes=classes,
         spare=bool(baselines),
+        accepted=accepted,
         seed=seed,
         backend=backend,
         workers=workers,
@@ -134,6 +138,7 @@ def realism(
         "history": asdict(past),
         "probes": list(probes),
         "baselines": list(baselines),
+        "accepted": accepted,
         "folds": folds,
         "resamples": resamples,
         "seed": seed,
@@ -260,5 +265,10 @@ def _cut(rival: Rival, shape: tuple[int, int]) -> Rival | str:
     fits = [i for i, image in enumerate(rival.images) if _covers(image, shape)]
     if {rival.labels[i] for i in fits} != set(rival.labels):
         return "its images are smaller than the real ones"
-    columns = (rival.images, rival.labels, rival.origins, rival.names)
-    return Rival(rival.name, *([column[i] for i in fits] for column in columns))
+    return Rival(
+        rival.name,
+        [rival.images[i] for i in fits],
+        [rival.labels[i] for i in fits],
+        [rival.origins[i] for i in fits],
+        [rival.names[i] for i in fits],
+    )

@@ -85,6 +85,7 @@ def choose(
     per_class: int = 50,
     classes: Sequence[str] | None = None,
     spare: bool = True,
+    accepted: bool = False,
     seed: int = 0,
     backend: str = "serial",
     workers: int | None = None,
@@ -104,6 +105,9 @@ def choose(
         Some of the plan's classes; all by default.
     spare
         Whether further real images are drawn, for the null.
+    accepted
+        Whether only real images count whose own cell the bank accepts; else a probe may also tell
+        by what the bank leaves out (cut cells, doublets).
     seed
         Another seed, other images.
     backend, workers
@@ -126,7 +130,7 @@ def choose(
     ]
     parents = set().union(*(recipe.parents() for recipe in recipes))
     main = set().union(*(main_parents(recipe, targets) for recipe in recipes))
-    pool = _pool(bank, labels, parents, seed)
+    pool = _pool(bank, labels, parents, accepted, seed)
     wanted = {label: ids[: (2 if spare else 1) * per_class] for label, ids in pool.items()}
     looked = sorted({*main, *(image_id for ids in wanted.values() for image_id in ids)})
     small, encoders = _look(bank, looked, backend, workers)
@@ -191,7 +195,9 @@ def _recipes(plan: Plan, label: str, n: int, targets: frozenset[str], seed: int)
             f"class {label}: the plan has {len(rows)} composites, a probe needs {LEAST} or more; "
             "compose more, or leave the class out"
         )
-    first, again, seen = [], [], set()
+    first: list[Recipe] = []
+    again: list[Recipe] = []
+    seen: set[frozenset[str]] = set()
     for row in rows.tolist():
         recipe = plan.recipe(row)
         own = frozenset(p.cell_id for p in recipe.placements if p.cell_id in targets)
@@ -203,10 +209,10 @@ def _recipes(plan: Plan, label: str, n: int, targets: frozenset[str], seed: int)
 
 
 def _pool(
-    bank: CellBank, labels: Sequence[str], parents: set[str], seed: int
+    bank: CellBank, labels: Sequence[str], parents: set[str], accepted: bool, seed: int
 ) -> dict[str, list[str]]:
     """Return the real images of each class in random order, parents last."""
-    rows = bank.cells(target=True, accepted=None)
+    rows = bank.cells(target=True, accepted=True if accepted else None)
     of_class: dict[str, set[str]] = {label: set() for label in labels}
     for image_id, label in zip(
         rows["image_id"].to_pylist(), rows["label"].to_pylist(), strict=True

@@ -40,6 +40,12 @@ def names() -> tuple[tuple[str, str], ...]:
     return tuple((family, name) for family, measure in FAMILIES.items() for name in measure(empty))
 
 
+#: All statistics that a change of encoding, or a shift by a pixel, does not give away.
+BUT_CODING = "all but coding"
+
+
 def family_columns(family: str) -> np.ndarray:
-    """Return the positions of a family's statistics, int64."""
+    """Return the positions of the statistics of a family, or of :data:`BUT_CODING`, int64."""
+    if family == BUT_CODING:
+        return np.flatnonzero([found != "coding" for found, _ in names()])
     return np.flatnonzero([found == family for found, _ in names()])
