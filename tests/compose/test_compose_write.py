@@ -161,7 +161,7 @@ def blocks(shard: Path) -> int:
 
 
 def test_shards_are_bounded_and_shuffled(bank: CellBank, drawn: Plan, tmp_path: Path) -> None:
-    most = 4 * tarfile.RECORDSIZE
+    most = 2 * tarfile.RECORDSIZE
     out = write_webdataset(drawn, bank, tmp_path / "out", quality=60, shard_bytes=most)
     shards = sorted((out / "shards").iterdir())
     assert len(shards) > 2
