@@ -80,7 +80,7 @@ def telling_picture(found: Sequence[Telling], path: Path) -> None:
     ax.grid(axis="x", color="#e5e7eb", linewidth=0.8)
     ax.tick_params(left=False, labelsize=8.5)
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel("AUC of the statistic alone: lower or higher in composites than in real images")
+    ax.set_xlabel("AUC of the statistic alone, composites against real images")
     used = [family for family in FAMILIES if family in {one.family for one in shown}]
     handles = [
         ax.plot([], [], "s", color=_FAMILY_COLOURS[family], label=family)[0] for family in used
