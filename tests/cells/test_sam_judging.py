@@ -223,8 +223,8 @@ def oracle(phantom) -> FakeModel:
 def test_everything_sorts_perfect_masks_into_kinds(label: str) -> None:
     phantom = render_phantom(label, 5, 1, size=(180, 182))
     model = oracle(phantom)
-    out = everything(phantom.image, model, grid=12, least_score=0.88, least_stability=0.8)
-    assert (model.looks, model.prompts) == (1, 144)
+    out = everything(phantom.image, model, grid=9, least_score=0.88, least_stability=0.8)
+    assert (model.looks, model.prompts) == (1, 81)
     found, true = out.label_image(), phantom.label_image()
     kinds = [2] + ([3] if label == "PLT" else [1])
     for kind in kinds:

@@ -87,6 +87,16 @@ def test_a_cache_forgets_what_was_not_asked_for_longest(tmp_path: Path) -> None:
     assert len(list((tmp_path / "c").rglob("*.*"))) == 0
 
 
+def test_what_a_killed_writer_left_is_swept_later(tmp_path: Path) -> None:
+    cache = ResultCache(tmp_path, limit=256 * 100)
+    (tmp_path / "ab").mkdir()
+    for name, age in ((".fresh", 0), (".old", 7200)):
+        (tmp_path / "ab" / name).write_bytes(bytes(200))
+        os.utime(tmp_path / "ab" / name, (time.time() - age,) * 2)
+    cache.put("ab" + "0" * 62, b"x")
+    assert {path.name for path in (tmp_path / "ab").iterdir()} == {".fresh", "ab" + "0" * 62}
+
+
 def _write_and_read(arguments: tuple[str, int]) -> bool:
     folder, worker = arguments
     cache = ResultCache(Path(folder), limit=256 * 40_000)
@@ -214,22 +224,25 @@ def test_it_is_cheap_to_send_to_a_worker() -> None:
     assert len(pickle.dumps(one)) < 500
 
 
+def middle_of(label: str) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of a phantom, where its white cell is, and that cell's mask."""
+    phantom = render_phantom(label, 21, 0)
+    here = np.s_[70:290, 70:290]
+    return phantom.image[here], (phantom.label_image() == 1)[here]
+
+
 @pytest.mark.parametrize(
-    ("mode", "labels", "least"), [("boxes", ("BNE", "MO"), 0.97), ("points", ("LY",), 0.95)]
+    ("mode", "label", "least"), [("boxes", "BNE", 0.97), ("points", "LY", 0.95)]
 )
 def test_mobilesam_outlines_white_cells_as_well_as_its_detector_or_better(
-    mode: str, labels: tuple[str, ...], least: float
+    mode: str, label: str, least: float
 ) -> None:
     need_mobilesam()
     sam, detector = segmenter("sam", mode=mode, cache=False), segmenter("classical")
-    for label in labels:
-        phantom = render_phantom(label, 21, 0)
-        true = phantom.label_image() == 1
-        ours, theirs = (
-            dice(each.segment(phantom.image).label_image() == 1, true) for each in (sam, detector)
-        )
-        assert ours > least
-        assert ours > theirs - 0.01
+    image, true = middle_of(label)
+    ours, theirs = (dice(each.segment(image).label_image() == 1, true) for each in (sam, detector))
+    assert ours > least
+    assert ours > theirs - 0.01
 
 
 def test_threads_and_memory_of_results_do_not_change_them(
@@ -238,21 +251,20 @@ def test_threads_and_memory_of_results_do_not_change_them(
     need_mobilesam()
     folder = str(find("mobilesam"))
     monkeypatch.setenv("NATURALIZE_CACHE", str(tmp_path))
-    image = render_phantom("EO", 4, 0, size=(200, 202)).image
+    image, _ = middle_of("EO")
     one = segmenter("sam", weights=folder, threads=1, cache=False).segment(image)
     two = segmenter("sam", weights=folder, threads=2).segment(image)
-    start = time.perf_counter()
+    monkeypatch.setattr(load, "_loaded", None)  # nothing may be computed any more
     remembered = segmenter("sam", weights=folder, threads=2).segment(image)
-    assert time.perf_counter() - start < 2
     assert same(one, two)
     assert same(two, remembered)
 
 
 def test_everything_mode_finds_the_white_cell() -> None:
     need_mobilesam()
-    phantom = render_phantom("LY", 21, 0)
-    found = segmenter("sam", mode="everything", grid=8, cache=False).segment(phantom.image)
-    assert dice(found.label_image() == 1, phantom.label_image() == 1) > 0.9
+    image, true = middle_of("LY")
+    found = segmenter("sam", mode="everything", grid=5, cache=False).segment(image)
+    assert dice(found.label_image() == 1, true) > 0.9
 
 
 @pytest.mark.parametrize(
@@ -273,7 +285,7 @@ def test_any_image_has_an_answer(image: np.ndarray) -> None:
 
 def test_segmenting_a_folder_with_sam_writes_cells(tmp_path: Path) -> None:
     need_mobilesam()
-    write_image(tmp_path / "in" / "a.png", render_phantom("LY", 3, 0, size=(200, 202)).image)
+    write_image(tmp_path / "in" / "a.png", middle_of("LY")[0])
     (tmp_path / "in" / "b.png").write_bytes(b"no image")
     items = [("a", "a.png"), ("b", "b.png")]
     out = segment_images(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 from naturalize.base.errors import os_errors_named
@@ -13,6 +14,8 @@ LIMIT = 512_000_000
 
 #: Results are spread over this many folders; each is kept to its share of the limit.
 _BUCKETS = 256
+
+_HOUR = 3600
 
 
 def cache_root() -> Path:
@@ -82,6 +85,8 @@ class ResultCache:
                 facts = path.stat()
             except OSError:
                 continue  # another process was faster
+            if path.name.startswith(".") and time.time() - facts.st_mtime < _HOUR:
+                continue  # being written by another process; older ones were left by a kill
             files.append((facts.st_mtime_ns, facts.st_size, path))
         excess = sum(size for _, size, _ in files) - self.limit // _BUCKETS
         for _, size, path in sorted(files):
