@@ -15,6 +15,8 @@ EXAMPLES = sorted((REPO / "examples").glob("*.py"))
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs_and_shows_something(example: Path, tmp_path: Path) -> None:
+    for library in re.findall(r"^Needs: (\w+)", example.read_text(encoding="utf-8"), re.MULTILINE):
+        pytest.importorskip(library, reason=f"{example.name} needs {library}")
     done = subprocess.run(
         [sys.executable, str(example)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
