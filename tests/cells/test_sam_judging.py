@@ -76,7 +76,7 @@ def test_the_cell_is_chosen_whatever_the_model_prefers(wrong: np.ndarray) -> Non
 
 def test_of_equal_masks_the_surer_one_is_chosen_and_sets_the_quality() -> None:
     sure, unsure = verdict_of(CELL, scores=(0.96,)), verdict_of(CELL, scores=(0.48,))
-    assert sure.quality == pytest.approx(2 * unsure.quality, rel=1e-5)
+    assert sure.quality == pytest.approx(2**0.5 * unsure.quality, rel=1e-5)
     assert verdict_of(CELL, CELL, scores=(0.48, 0.96)).quality == pytest.approx(sure.quality)
     assert verdict_of(CELL, scores=(1.7,)).quality <= 1
 
