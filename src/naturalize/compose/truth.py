@@ -197,10 +197,10 @@ def _numbered(canvas: np.ndarray, cells: Sequence[tuple[str, str | None, str]]) 
     table[seen] = np.arange(1, len(seen) + 1)
     instances = table[canvas]
     boxes = _boxes(instances, len(seen))
-    rows = (
-        TrueCell(number, *cells[old - 1], box)
-        for number, (old, box) in enumerate(zip(seen.tolist(), boxes, strict=True), start=1)
-    )
+    rows = []
+    for number, (old, box) in enumerate(zip(seen.tolist(), boxes, strict=True), start=1):
+        kind, label, cell_id = cells[old - 1]
+        rows.append(TrueCell(number, kind, label, cell_id, box))
     return Truth(instances, tuple(rows))
 
 

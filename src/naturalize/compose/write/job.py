@@ -165,7 +165,8 @@ def rendering(
         "size": list(asked) if asked else None,
         **settings,
     }
-    inputs, run = {"plan": plan.fingerprint}, {"backend": backend, "workers": workers}
+    inputs = {"plan": plan.fingerprint}
+    run: dict[str, Any] = {"backend": backend, "workers": workers}
     with os_errors_named(out), writing(out, "images", settings=said, inputs=inputs) as folder:
         key = _claim(work, {**said, **inputs})
         check_sources(bank, plan.parents())
