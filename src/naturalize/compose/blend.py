@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,7 +10,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from naturalize.compose.halo import FADE, MAX_SHIFT
+from naturalize.compose.halo import FADE, GLOW, MAX_SHIFT
 from naturalize.compose.patch import EDGE, LEVELS
 from naturalize.compose.place import Laid
 from naturalize.compose.poisson import poisson
@@ -28,6 +29,9 @@ _FAINT = int(EDGE - LEVELS * (FADE + MAX_SHIFT))
 
 #: Pixels around a cell that are looked at for the light of its scene.
 _AROUND = 8
+
+#: Steps of a pixel by which the distance to a cell is told.
+_FINE = 16
 
 #: Most that a scene's light is off from what the recipe expects.
 _MOST_GAIN = 1.1
@@ -100,6 +104,33 @@ def scene(canvas: np.ndarray, laid: Laid) -> None:
     cell = laid.colours if (gain == 1).all() else cv2.LUT(laid.colours, _gain_table(gain))
     cv2.copyTo(cell, core, window)
     window[rows, columns] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    _add_glow(canvas, laid)
+
+
+def _add_glow(canvas: np.ndarray, laid: Laid) -> None:
+    """Darken and colour what lies around a cell, where its own soft edge fades to none."""
+    if laid.glow is None or not laid.glow.any():
+        return
+    rows, columns = laid.window
+    wide = math.ceil((GLOW + 1) * laid.scale)
+    top, left = max(rows.start - wide, 0), max(columns.start - wide, 0)
+    around = canvas[top : rows.stop + wide, left : columns.stop + wide]
+    outside = np.ones(around.shape[:2], np.uint8)
+    part = outside[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    part[:] = cv2.threshold(laid.edge, EDGE, 1, cv2.THRESH_BINARY_INV)[1]
+    away = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_5)
+    steps = cv2.convertScaleAbs(np.maximum(away - 0.5, 0), alpha=_FINE / laid.scale)
+    left_over = cv2.LUT(cv2.merge((steps, steps, steps)), _glow_table(laid.glow))
+    around[:] = cv2.multiply(around, left_over, dtype=cv2.CV_8U)
+
+
+def _glow_table(glow: np.ndarray) -> np.ndarray:
+    """Return the share of light that is left at each part of a pixel from the edge."""
+    away = np.arange(256)[:, None] / _FINE
+    steps, none = np.arange(GLOW + 2), np.zeros((1, 3))
+    known = np.concatenate([none, glow, none])
+    found = np.column_stack([np.interp(away[:, 0], steps, known[:, c]) for c in range(3)])
+    return (10.0**-found).astype(np.float32)[None]
 
 
 def _scene_gain(canvas: np.ndarray, laid: Laid) -> np.ndarray:

@@ -53,6 +53,7 @@ INDEX = pa.schema(
         ("height", pa.int32()),
         ("reach", pa.float64()),
         ("ground", pa.list_(pa.uint8(), 3)),
+        ("glow", pa.list_(pa.float32())),
     ]
 )
 
@@ -72,7 +73,7 @@ SCENES = pa.schema(
 _KIND = "crops"
 
 #: Of the layout of the files; another one is made anew.
-_LAYOUT = 2
+_LAYOUT = 3
 
 
 class CropStore:
@@ -189,6 +190,7 @@ class CropStore:
             self._colours[at:end].reshape(height, width, 3),
             self._edges[at:end].reshape(height, width),
             tuple(row["ground"]),
+            None if row["glow"] is None else np.array(row["glow"], np.float32).reshape(-1, 3),
         )
         patch.__dict__["reach"] = row["reach"]  # a cached property, known already
         return patch
@@ -294,7 +296,8 @@ def _write(
                 height, width = patch.edge.shape
                 colours(patch.colours)
                 edges(patch.edge)
-                about = (at, width, height, patch.reach, list(patch.ground))
+                glow = None if patch.glow is None else patch.glow.ravel().tolist()
+                about = (at, width, height, patch.reach, list(patch.ground), glow)
                 cell_rows.append((cell_id, image_id, style, factor, *about))
                 at += width * height
             for (name, x, y), image in zip(scenes, images, strict=True):

@@ -8,6 +8,8 @@ kept as density, fading to none, may be laid on any slide.
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -44,9 +46,18 @@ _FAR = 3.0
 _SLIDE = 12.0
 
 
+#: Pixels over which a cell colours the slide around it: a lens does not focus all colours alike,
+#: and codecs smear colour.
+GLOW = 12
+
+#: Pixels of slide at a distance from which its glow is known; half width in pixels of what another
+#: cell hides of it.
+_SEEN, _OTHERS = 16, 4
+
+
 def lone(
     rgb: np.ndarray, mask: np.ndarray, box: tuple[int, int, int, int]
-) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int]]:
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int], np.ndarray]:
     """Return a cell as it would lie alone.
 
     Inside the mask its pixels are as they were. Outside they are the slide, darkened by what the
@@ -70,8 +81,12 @@ def lone(
         Uint8 of that size: as in a patch, the edge where the density is half of what it is within.
     ground
         Colour of the bare slide around the cell.
+    glow
+        Optical density, float32 (``GLOW``, 3), that this slide has at 1, 2, … pixels from the edge
+        beyond what ``colours`` show.
     """
     ground = slide_colour(rgb, mask)
+    around, cell = rgb, mask
     rgb, mask, known = _window(rgb, mask, box)
     light = np.array(ground, np.float64)
     density = np.log10(light / np.maximum(rgb, 1.0))
@@ -89,7 +104,62 @@ def lone(
     kept = np.where(clean[:, None], own, expected) * fade[:, None]
     colours = rgb.copy()
     colours[ring] = np.clip(np.rint(light * 10.0**-kept), 0, 255)
-    return colours, as_levels(distance - _half(usual)), ground
+    half = _half(usual)
+    own_glow = np.zeros((GLOW, 3))
+    away = np.rint(half - distance[ring]).astype(int)
+    for step in range(1, PAD + 1):
+        if (away == step).any():
+            own_glow[step - 1] = np.median(kept[away == step], axis=0)
+    glow = glow_of(around, cell, ground, half)
+    # what the patch itself shows of it is not added twice
+    glow = np.clip(glow - own_glow, 0, None).astype(np.float32)
+    return colours, as_levels(distance - half), ground, glow
+
+
+def glow_of(
+    rgb: np.ndarray, mask: np.ndarray, ground: tuple[int, int, int], shift: float = 0.0
+) -> np.ndarray:
+    """Return how a cell darkens and colours the bare slide around it.
+
+    Parameters
+    ----------
+    rgb
+        Uint8 (h, w, 3), the cell with something around it.
+    mask
+        Bool (h, w).
+    ground
+        Colour of the bare slide.
+    shift
+        Pixels that the edge lies inside the mask.
+
+    Returns
+    -------
+    numpy.ndarray
+        Optical density, float32 (``GLOW``, 3), at 1, 2, … pixels from the edge, beyond what is
+        there further out; 0 where no slide is seen.
+    """
+    density = np.log10(np.array(ground, np.float64) / np.maximum(rgb, 1.0))
+    away = depth_of((~mask).view(np.uint8)) - 0.5 + shift
+    other = (away > _FAR) & (density.max(axis=2) > _BARE)
+    clear = depth_of((~other).view(np.uint8)) > _OTHERS if other.any() else np.ones_like(mask)
+    steps = np.rint(np.where(clear & ~mask, away, 0)).astype(int)
+    found = np.full((GLOW + 2, 3), np.nan)
+    for step in range(1, GLOW + 3):
+        here = density[steps == step]
+        if len(here) >= _SEEN:
+            found[step - 1] = np.median(here, axis=0)
+    known = np.isfinite(found[:, 0])
+    if known.sum() < GLOW // 2:
+        return np.zeros((GLOW, 3), np.float32)
+    found = np.column_stack(
+        [np.interp(np.arange(GLOW + 2), np.flatnonzero(known), found[known, c]) for c in range(3)]
+    )
+    found -= found[-3:].mean(axis=0)
+    # what is taken for bare slide has some of it too; it falls off by a factor of e in 4 pixels
+    found += np.maximum(found[4], 0) * (rest := math.exp(-8 / 4)) / (1 - rest)
+    # where it is faint it is smooth as well
+    found[3:-1] = (found[2:-2] + 2 * found[3:-1] + found[4:]) / 4
+    return np.clip(found[:GLOW], 0, None).astype(np.float32)
 
 
 def slide_colour(rgb: np.ndarray, mask: np.ndarray) -> tuple[int, int, int]:

@@ -62,11 +62,15 @@ class Patch:
         inside.
     ground
         RGB of the bare slide around it, whole numbers; white for ``carried`` patches.
+    glow
+        Optical density, float32 (distances, 3), that the slide around the cell has because of it,
+        at 1, 2, … pixels from its edge; ``None`` for ``carried`` patches.
     """
 
     colours: np.ndarray
     edge: np.ndarray
     ground: tuple[int, int, int] = (255, 255, 255)
+    glow: np.ndarray | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -107,8 +111,8 @@ def make_patch(rgb: np.ndarray, mask: np.ndarray, *, style: str = "carried") -> 
     if style == "lone":
         from naturalize.compose.halo import lone
 
-        colours, edge, ground = lone(rgb, mask, (x, y, width, height))
-        return Patch(colours, _rimmed(edge), ground)
+        colours, edge, ground, glow = lone(rgb, mask, (x, y, width, height))
+        return Patch(colours, _rimmed(edge), ground, glow)
     inside = cv2.copyMakeBorder(mask.view(np.uint8), PAD, PAD, PAD, PAD, cv2.BORDER_CONSTANT)
     away, nearest = cv2.distanceTransformWithLabels(
         1 - inside, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
@@ -150,7 +154,7 @@ def reduced(patch: Patch, factor: float) -> Patch:
     shrunk = np.einsum("ij,jkc->ikc", rows, planes)
     shrunk = np.rint(np.einsum("lk,ikc->ilc", columns, shrunk)).astype(np.uint8)
     colours, edge = np.ascontiguousarray(shrunk[:, :, :3]), shrunk[:, :, 3].copy()
-    return Patch(colours, _rimmed(edge), patch.ground)
+    return Patch(colours, _rimmed(edge), patch.ground, patch.glow)
 
 
 def _area_weights(length: int, factor: float) -> np.ndarray:

@@ -49,6 +49,8 @@ class Laid:
         Width of the soft edge in pixels of the canvas.
     scale
         Pixels of the canvas for a pixel of the distances in ``edge``.
+    glow
+        As in a patch.
     """
 
     left: int
@@ -58,6 +60,7 @@ class Laid:
     ground: tuple[float, float, float]
     feather: float
     scale: float
+    glow: np.ndarray | None = None
 
     @property
     def window(self) -> tuple[slice, slice]:
@@ -81,7 +84,7 @@ def lay(
     if any(placement.stain) or placement.stain_scale != (1, 1, 1):
         table = _stain_table(placement.stain, placement.stain_scale)
         red, green, blue = (int(table[0, v, c]) for c, v in enumerate(patch.ground))
-        patch = Patch(cv2.LUT(patch.colours, table), patch.edge, (red, green, blue))
+        patch = Patch(cv2.LUT(patch.colours, table), patch.edge, (red, green, blue), patch.glow)
     found = _upright(patch, placement, snap) or _warped(patch, placement, canvas)
     if found is None:
         return None
@@ -96,7 +99,8 @@ def lay(
     if x1 - x0 != width or y1 - y0 != height:
         seen = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
         colours, edge = colours[seen], edge[seen]
-    return Laid(x0, y0, colours, edge, patch.ground, placement.feather, placement.scale)
+    about = (patch.ground, placement.feather, placement.scale, patch.glow)
+    return Laid(x0, y0, colours, edge, *about)
 
 
 #: Left, top, colours and edge of a cell on its way to the canvas.

@@ -77,7 +77,7 @@ class Layout(Variation):
     width: int | None = None
     height: int | None = None
     blend: str = "scene"
-    feather: float = 2.0
+    feather: float = 3.0
     match_stain: float = 0.5
     finish: str = "none"
     quality: int = 95
