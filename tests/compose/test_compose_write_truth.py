@@ -24,8 +24,9 @@ from naturalize.compose.render import render
 from naturalize.compose.sizes import Shrink
 from naturalize.compose.truth import Truth, inside, truth
 
-#: Blend → pixels outside the half-way line within which it may change the canvas.
-REACH = {"hard": 1.0, "feather": 3.0, "scene": 7.0, "poisson": 5.0}
+#: Blend → pixels outside the half-way line within which it may change the canvas by more than so
+#: many grey levels: the light around a cell reaches further, faintly.
+REACH = {"hard": (1.0, 0), "feather": (3.0, 0), "scene": (7.0, 12), "poisson": (5.0, 0)}
 
 
 class Nothing:
@@ -115,7 +116,7 @@ def test_a_cell_changes_nothing_beyond_its_mask(bank: CellBank) -> None:
         for k in (0, len(recipe.placements) - 1):
             before = replace(recipe, placements=recipe.placements[:k])
             after = replace(recipe, placements=recipe.placements[: k + 1])
-            differs = (render(before, bank) != render(after, bank)).any(axis=2)
+            change = render(before, bank).astype(int) - render(after, bank)
             there = inside(bank, recipe.placements[k], whole)
             if there is None or not there[1].any():
                 continue  # it lies off this canvas
@@ -123,8 +124,9 @@ def test_a_cell_changes_nothing_beyond_its_mask(bank: CellBank) -> None:
             mine = found.instances == found.cells[-1].instance
             away = cv2.distanceTransform(1 - mine.astype(np.uint8), cv2.DIST_L2, 5)
             blend = recipe.placements[k].blend
-            assert not (differs & (away > REACH[blend])).any(), blend
-            assert (differs & mine).sum() > 0.8 * mine.sum()
+            reach, faint = REACH[blend]
+            assert np.abs(change[away > reach]).max(initial=0) <= faint, blend
+            assert change[mine].any(axis=1).mean() > 0.8
             seen.add(blend)
     assert seen == set(REACH)
 

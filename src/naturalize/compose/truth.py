@@ -189,8 +189,8 @@ def _middles(start: int, end: int, factor: float, length: int) -> tuple[np.ndarr
 
 def _numbered(canvas: np.ndarray, cells: Sequence[tuple[str, str | None, str]]) -> Truth:
     """Return the truth of a canvas of cells (from 1 on, 0 none): those that are seen, in order."""
-    seen = np.unique(canvas)
-    seen = seen[seen > 0]
+    counts = np.bincount(canvas.ravel(), minlength=len(cells) + 1)
+    seen = 1 + np.flatnonzero(counts[1:])
     if len(seen) > _MOST:
         raise InputError(f"truth: {len(seen):,} cells in one composite, more than {_MOST:,}")
     table = np.zeros(len(cells) + 1, np.uint16)
