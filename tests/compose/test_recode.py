@@ -1,4 +1,4 @@
-"""What is painted on a scene goes through its codec: against libjpeg, and on any turn of the grid."""
+"""What is painted on a scene goes through its codec: as libjpeg does it, on any turned grid."""
 
 from __future__ import annotations
 

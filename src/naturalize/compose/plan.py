@@ -24,6 +24,7 @@ from naturalize.base.artifacts import (
 from naturalize.base.errors import ArtifactError, InputError, SettingsError
 from naturalize.base.rng import rng
 from naturalize.compose.columns import Columns
+from naturalize.compose.images import check_sources
 from naturalize.compose.materials import Materials
 from naturalize.compose.modes import Mode
 from naturalize.compose.modes import mode as mode_of
@@ -209,6 +210,9 @@ def plan(
     seed: int = 0,
     max_reuse: int | None = None,
     real: Mapping[str, int] | None = None,
+    gate: bool = False,
+    backend: str = "serial",
+    workers: int | None = None,
     **mode_settings: Any,
 ) -> Plan:
     """Draw the recipes that reach the target counts.
@@ -237,6 +241,11 @@ def plan(
     real
         Class → number of real training images, for ``per_class`` and ``balance``; by default
         counted from the bank.
+    gate
+        Render and judge all composites, and draw those anew that fail; see
+        :mod:`naturalize.compose.gate`.
+    backend, workers
+        As for :func:`naturalize.base.engine.map`, for the gate; they do not change the plan.
     **mode_settings
         Settings of the mode.
 
@@ -245,7 +254,10 @@ def plan(
     SettingsError
         For unknown names, values out of range, or not exactly one target.
     InputError
-        If a class has no cells, or too few for ``max_reuse``.
+        If a class has no cells, or too few for ``max_reuse``; if composites fail the gate however
+        often they are drawn.
+    ArtifactError
+        If a mode needs whole images and some are gone, or have changed since they were segmented.
     """
     drawer = mode_of(mode, **mode_settings)
     target = one_target(name=name, add=add, per_class=per_class, balance=balance)
@@ -270,15 +282,28 @@ def plan(
             reuse[label] = {"cells": len(pool), "most": _most(columns, materials)}
     if not parts:
         raise InputError("no class to compose: the bank has no target cell of any class")
-    return Plan(
+    made = Plan(
         columns=Columns.concat(parts),
         mode=mode,
-        settings={**drawer.settings, "max_reuse": max_reuse},
+        settings={**drawer.settings, "max_reuse": max_reuse, **({"gate": True} if gate else {})},
         seed=seed,
         targets=targets,
         rejections={reason: n for reason, n in sorted(rejections.items()) if n},
         reuse=reuse,
         bank=bank.fingerprint,
+    )
+    if not gate:
+        return made
+    from naturalize.compose.gate import gated
+
+    return gated(
+        made,
+        bank,
+        drawer,
+        materials,
+        exchange=max_reuse is None,
+        backend=backend,
+        workers=workers,
     )
 
 
@@ -368,7 +393,7 @@ def plan_composites(
         Where the plan artifact shall be.
     settings
         ``mode``, one of ``name``, ``add``, ``per_class``, ``balance``; ``classes``, ``seed``, and
-        ``settings`` of the mode (``max_reuse`` may stand among them).
+        ``settings`` of the mode (``max_reuse`` and ``gate`` may stand among them).
     inputs
         Name → fingerprint of what was read.
     """
@@ -377,9 +402,12 @@ def plan_composites(
 
     chosen = {key: value for key, value in settings.items() if key != "settings"}
     of_mode = dict(settings.get("settings", {}))
-    max_reuse = of_mode.pop("max_reuse", None)
+    max_reuse, gate = of_mode.pop("max_reuse", None), of_mode.pop("gate", False)
+    if not isinstance(gate, bool):
+        raise SettingsError(f"gate: expected true or false, got {gate!r}")
     mode_of(chosen.get("mode", "paper"), **of_mode)  # an argument of plan() is no mode's setting
     real = split.counts()["train"] if split else catalog.counts()
-    made = plan(bank, **chosen, max_reuse=max_reuse, real=real, **of_mode)
+    made = plan(bank, **chosen, max_reuse=max_reuse, gate=gate, real=real, **of_mode)
+    check_sources(bank, made.parents())
     save_plan(made, out, bank, check(made, split) if split else {}, inputs=inputs)
     return made

@@ -55,7 +55,8 @@ class Variation:
     elastic
         Most that its outline is bent, root mean square, in pixels.
     stain
-        Spread (standard deviation) of the factor on its optical density, as a share.
+        Spread (standard deviation) of the factor on its optical density, as a share. It is small
+        against that of a class, and makes composites of the same cell and scene differ.
     """
 
     turn: str = "flips"
@@ -63,7 +64,7 @@ class Variation:
     scale: float = 0.0
     aspect: float = 0.0
     elastic: float = 0.0
-    stain: float = 0.0
+    stain: float = 0.03
 
     def check_variation(self, mode: str) -> None:
         """Raise ``SettingsError`` for values that make no sense, or make another cell."""
