@@ -64,8 +64,8 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize(("name", "workers"), [("imagefolder", 2), ("webdataset", 2), ("coco", 8)])
-def test_workers_change_no_byte(
+@pytest.mark.parametrize(("name", "workers"), [("webdataset", 2), ("coco", 8)])
+def test_workers_change_no_byte(  # of image folders: see test_compose_render
     name: str, workers: int, bank: CellBank, drawn: Plan, written: dict[str, Path], tmp_path: Path
 ) -> None:
     out = WRITERS[name](

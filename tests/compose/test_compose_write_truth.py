@@ -54,7 +54,7 @@ def drawn_cell() -> OneCell:
     return OneCell(cv2.GaussianBlur(rgb, (0, 0), 0.7), mask > 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     blend=st.sampled_from([("hard", 0.0), ("feather", 0.0), ("feather", 1.5), ("feather", 5.0)]),
     angle=st.floats(-180, 180),
@@ -84,7 +84,7 @@ def test_a_pixel_is_the_cells_where_half_its_light_is(
     assert len(found.cells) == int(found.instances.any())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     feather=st.floats(0.5, 5),
     angle=st.floats(-180, 180),
