@@ -143,7 +143,7 @@ def test_sizes_are_judged_within_a_class_that_has_enough_cells() -> None:
 def test_a_star_is_ragged_and_a_dumbbell_is_two_cells() -> None:
     rows, columns = np.mgrid[:200, :200] - 100
     angle, far = np.arctan2(rows, columns), np.hypot(rows, columns)
-    star = Cell.from_mask("wbc", far < 40 * (1 + 0.35 * np.cos(9 * angle)))
+    star = Cell.from_mask("wbc", far < 40 * (1 + 0.2 * np.cos(9 * angle)))
     pair = disc((200, 200), 60, 100, 30) | disc((200, 200), 118, 100, 30)
     assert reasons([star]) == [accept.RAGGED]
     assert reasons([Cell.from_mask("wbc", pair)]) == [accept.JOINED]
