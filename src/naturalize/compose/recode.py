@@ -153,7 +153,7 @@ def _quantised(image: np.ndarray, before: np.ndarray, quality: int) -> np.ndarra
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     # not by @: a library of linear algebra may start threads for it, which takes longer
-    return cv2.gemm(a, np.ascontiguousarray(b), 1.0, None, 0.0)
+    return cv2.gemm(a, np.ascontiguousarray(b), 1.0, None, 0.0)  # type: ignore[call-overload]
 
 
 def _held(values: np.ndarray) -> np.ndarray:
