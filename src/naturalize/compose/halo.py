@@ -21,9 +21,13 @@ FADE = 2.75
 #: Pixels outside the mask that are kept as they are, where they look like the cell's edge.
 _OWN = 2.0
 
-#: Optical density by which they may differ from the usual at that distance: at the mask, and at
-#: the furthest, where a neighbour's own blurred edge may begin.
+#: Optical density by which pixels near other cells may differ from the usual at that distance: at
+#: the mask, and at the furthest, where a neighbour's own blurred edge may begin.
 _TOLERANCE = (0.1, 0.04)
+
+#: Distances in pixels to other cells up to which they blur into the edge, and from which they do
+#: not.
+_NEAR_OTHERS = (1.5, 4.0)
 
 #: Quantile of density around the cell that is its edge alone; what is denser are neighbours.
 _CLEAR = 0.4
@@ -98,10 +102,14 @@ def lone(
     steps = distance[ring]
     expected = np.column_stack([np.interp(steps, _STEPS, usual[:, c]) for c in range(3)])
     own = density[ring]
+    # the edge is its own, pixel by pixel; near another cell only where it looks like an edge
     allowed = np.interp(-steps, (0.5, _OWN), _TOLERANCE)[:, None]
-    clean = known[ring] & (steps > -_OWN) & (np.abs(own - expected) < allowed).all(axis=1)
+    alike = (np.abs(own - expected) < allowed).all(axis=1)
+    expected = np.where(alike[:, None], own, expected)
+    free = _window(to_others(around, cell, ground), cell, box)[0][ring]
+    share = np.interp(free, _NEAR_OTHERS, (0, 1)) * known[ring] * (steps > -FADE)
     fade = np.clip((FADE + steps) / (FADE - _OWN), 0, 1)
-    kept = np.where(clean[:, None], own, expected) * fade[:, None]
+    kept = (expected + share[:, None] * (own - expected)) * fade[:, None]
     colours = rgb.copy()
     colours[ring] = np.clip(np.rint(light * 10.0**-kept), 0, 255)
     half = _half(usual)
@@ -140,8 +148,7 @@ def glow_of(
     """
     density = np.log10(np.array(ground, np.float64) / np.maximum(rgb, 1.0))
     away = depth_of((~mask).view(np.uint8)) - 0.5 + shift
-    other = (away > _FAR) & (density.max(axis=2) > _BARE)
-    clear = depth_of((~other).view(np.uint8)) > _OTHERS if other.any() else np.ones_like(mask)
+    clear = to_others(rgb, mask, ground) > _OTHERS
     steps = np.rint(np.where(clear & ~mask, away, 0)).astype(int)
     found = np.full((GLOW + 2, 3), np.nan)
     for step in range(1, GLOW + 3):
@@ -160,6 +167,17 @@ def glow_of(
     # where it is faint it is smooth as well
     found[3:-1] = (found[2:-2] + 2 * found[3:-1] + found[4:]) / 4
     return np.clip(found[:GLOW], 0, None).astype(np.float32)
+
+
+def to_others(rgb: np.ndarray, mask: np.ndarray, ground: tuple[int, int, int]) -> np.ndarray:
+    """Return the distance in pixels to what is near a cell and no bare slide, float32 (h, w).
+
+    As long as one side of the picture where there is nothing; parameters as of :func:`glow_of`.
+    """
+    density = np.log10(np.array(ground, np.float64) / np.maximum(rgb, 1.0)).max(axis=2)
+    away = depth_of((~mask).view(np.uint8)) if not mask.all() else np.zeros(mask.shape)
+    other = ((away > _FAR) & (cv2.blur(density, (3, 3)) > _BARE)).view(np.uint8)
+    return depth_of(1 - other) if other.any() else np.full(mask.shape, max(mask.shape), np.float32)
 
 
 def slide_colour(rgb: np.ndarray, mask: np.ndarray) -> tuple[int, int, int]:
