@@ -17,7 +17,7 @@ def compose(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.", show_default=False)],
-    mode: Annotated[str, typer.Option("--mode", "-m", help="How scenes are made.")] = "paper",
+    mode: Annotated[str, typer.Option("--mode", "-m", help="paper, scene or layout.")] = "paper",
     add: Annotated[
         int | None, typer.Option(min=1, help="So many composites for each class.")
     ] = None,
@@ -42,6 +42,10 @@ def compose(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the mode, e.g. turn=any."),
     ] = None,
+    gate: Annotated[
+        bool,
+        typer.Option("--gate", help="Render and judge all; draw those anew that fail."),
+    ] = False,
     write: Annotated[
         str | None, typer.Option(help="imagefolder: render to OUT/images/CLASS/.")
     ] = None,
@@ -54,9 +58,7 @@ def compose(
         Path | None,
         typer.Option(help="Only images of this split's train part lend cells.", show_default=False),
     ] = None,
-    segmenter: Annotated[
-        str, typer.Option(help="Finds the cells of labelled images.")
-    ] = "classical",
+    segmenter: Annotated[str, typer.Option(help="Finds the cells of labelled images.")] = "unet",
     root: Annotated[
         Path | None, typer.Option(help="Where the images are now.", show_default=False)
     ] = None,
@@ -77,7 +79,8 @@ def compose(
     ```
     naturalize compose runs/pbc11 --name 2K-PBC -o runs/2k
     naturalize compose runs/pbc11 --add 500 --write imagefolder -o composites
-    naturalize compose images --scheme pbc11 --balance --classes PMY,BNE -o plan
+    naturalize compose images --scheme pbc11 -m scene --per-class 2000 --write imagefolder -o out
+    naturalize compose runs/pbc11 -m layout --add 200 --gate --set crowding=1.3 -o plan
     naturalize compose runs/pbc11/bank --per-class 3000 --set turn=any -o plan
     ```
     """
@@ -85,6 +88,7 @@ def compose(
     from naturalize.base.console import say
     from naturalize.base.errors import unknown
     from naturalize.cli.keyvalue import settings_of
+    from naturalize.compose.images import check_sources
     from naturalize.compose.modes import mode as mode_of
     from naturalize.compose.plan import plan
     from naturalize.compose.source import open_source
@@ -112,9 +116,12 @@ def compose(
             seed=seed,
             max_reuse=max_reuse,
             real=found.real,
+            gate=gate,
+            **run,
             **target,
             **of_mode,
         )
+        check_sources(found.bank, made.parents())
         lineage = found.lineage(made)
         if write:
             WRITERS[write](
@@ -124,5 +131,7 @@ def compose(
             save_plan(made, out, found.bank, lineage)
     counts = ", ".join(f"{label} {n:,}" for label, n in made.targets.items() if n)
     say(f"{len(made):,} composites: {counts}")
+    if made.rejections:
+        say("given up: " + ", ".join(f"{why} {n:,}" for why, n in made.rejections.items()))
     say(f"lineage: {lineage['statement']}")
     say(f"to look at: {(out / 'plan' if write else out) / 'sheet.jpg'}")
