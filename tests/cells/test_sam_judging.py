@@ -251,6 +251,20 @@ def test_overlapping_discs_are_two_and_their_lens_and_clump_are_none() -> None:
     assert all(abs(cell.area - one.sum()) < 0.05 * one.sum() for cell in out.cells)
 
 
+def test_a_pale_centre_makes_no_clump_of_a_red_cell() -> None:
+    cell, centre, paler = (circle(100, 100, radius) for radius in (32, 24, 19))
+    image = np.full((*SHAPE, 3), SLIDE, np.uint8)
+    image[cell | circle(190, 180, 30)] = (225, 175, 170)
+
+    def answer(image: np.ndarray, at: tuple[float, float]):
+        masks = [cell, centre, paler] if cell[int(at[1]), int(at[0])] else [~cell] * 3
+        return np.stack([logits_of(mask) for mask in masks]), [0.9, 0.97, 0.98]
+
+    out = everything(image, FakeModel(answer), grid=8, least_score=0.88, least_stability=0.8)
+    assert [cell.kind for cell in out.cells] == ["rbc"]
+    assert abs(out.cells[0].area - cell.sum()) < 0.05 * cell.sum()
+
+
 def test_unsure_and_unstable_masks_are_not_taken() -> None:
     phantom = render_phantom("LY", 5, 1, size=(180, 182))
     perfect = oracle(phantom).answer

@@ -162,16 +162,28 @@ def _outermost(masks: Sequence[_Measured]) -> list[_Measured]:
 
 
 def _is_clump(mask: _Measured, others: Sequence[_Measured]) -> bool:
-    """Return whether a mask holds two or more others that are cells of their own."""
+    """Return whether others, cells of their own side by side, make up most of a mask.
+
+    A pale centre in a paler centre is no second cell: they share too much.
+    """
     inside = [o for o in others if 0.3 * mask.area < o.area < 0.9 * mask.area and _lies_in(o, mask)]
-    return len(inside) > 1
+    apart: list[_Measured] = []
+    for one in sorted(inside, key=lambda o: -o.area):
+        if all(_shared(one, other) < 0.4 * one.area for other in apart):
+            apart.append(one)
+    return len(apart) > 1 and sum(one.area for one in apart) > 0.75 * mask.area
 
 
 def _lies_in(small: _Measured, large: _Measured) -> bool:
-    a, b = small.mask.box, large.mask.box
+    return _shared(small, large) > _INSIDE * small.area
+
+
+def _shared(one: _Measured, other: _Measured) -> int:
+    """Return how many pixels two masks share."""
+    a, b = one.mask.box, other.mask.box
     x0, y0, x1, y1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
     if x0 >= x1 or y0 >= y1:
-        return False
-    one = small.mask.mask[y0 - a[1] : y1 - a[1], x0 - a[0] : x1 - a[0]]
-    two = large.mask.mask[y0 - b[1] : y1 - b[1], x0 - b[0] : x1 - b[0]]
-    return bool(np.count_nonzero(one & two) > _INSIDE * small.area)
+        return 0
+    first = one.mask.mask[y0 - a[1] : y1 - a[1], x0 - a[0] : x1 - a[0]]
+    second = other.mask.mask[y0 - b[1] : y1 - b[1], x0 - b[0] : x1 - b[0]]
+    return int(np.count_nonzero(first & second))
