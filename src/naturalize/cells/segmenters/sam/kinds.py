@@ -101,7 +101,7 @@ def sort_out(masks: Sequence[Mask], field: Field) -> Iterator[tuple[str, Mask, n
         yield "wbc", white.mask, white.nucleus.mask
     reds = [m for m in measured if _is_red(m, disc)]
     # where two discs overlap there are masks of both, of each, and of what they share
-    for red in _outermost([m for m in reds if not _is_clump(m, reds)]):
+    for red in _outermost([m for m in reds if not _is_clump(m, reds, disc)]):
         yield "rbc", red.mask, None
     for platelet in _outermost([m for m in measured if _is_platelet(m, disc)]):
         yield "platelet", platelet.mask, None
@@ -125,17 +125,29 @@ def _measured(mask: Mask, field: Field) -> _Measured:
 
 
 def _disc(measured: Sequence[_Measured], field: Field) -> float:
-    """Return the usual area of a red cell: the median of round masks without nuclear stain.
+    """Return the usual area of a red cell: the median of whole round masks without nuclear stain.
 
-    Without any, a share of the image that fits the magnification of the usual single-cell images.
+    Weighted by area, because pieces of cells are many and small. Without any, a share of the image
+    that fits the magnification of the usual single-cell images.
     """
-    usual = np.pi * (min(field.stained.shape) / 9.6) ** 2
-    areas = [
-        m.area
-        for m in measured
-        if m.azure < 0.2 and m.convex > 0.93 and 0.2 * usual < m.area < 4 * usual
-    ]
-    return float(np.median(areas)) if len(areas) > 1 else usual
+    height, width = field.stained.shape
+    usual = np.pi * (min(height, width) / 9.6) ** 2
+    areas = np.sort(
+        [
+            m.area
+            for m in measured
+            if m.azure < 0.2 and m.convex > 0.93 and 0.2 * usual < m.area < 4 * usual
+            and _is_whole(m.mask.box, width, height)
+        ]
+    )  # fmt: skip
+    if len(areas) < 2:
+        return usual
+    weights = np.cumsum(areas)
+    return float(areas[np.searchsorted(weights, 0.5 * weights[-1])])
+
+
+def _is_whole(box: tuple[int, int, int, int], width: int, height: int) -> bool:
+    return box[0] > 0 and box[1] > 0 and box[2] < width and box[3] < height
 
 
 def _is_white(m: _Measured, disc: float) -> bool:
@@ -161,12 +173,14 @@ def _outermost(masks: Sequence[_Measured]) -> list[_Measured]:
     return [m for m in masks if not any(_lies_in(m, o) for o in masks if o.area > m.area)]
 
 
-def _is_clump(mask: _Measured, others: Sequence[_Measured]) -> bool:
-    """Return whether others, cells of their own side by side, make up most of a mask.
+def _is_clump(mask: _Measured, others: Sequence[_Measured], disc: float) -> bool:
+    """Return whether a mask holds a cell and more, or others side by side make up most of it.
 
     A pale centre in a paler centre is no second cell: they share too much.
     """
     inside = [o for o in others if 0.3 * mask.area < o.area < 0.9 * mask.area and _lies_in(o, mask)]
+    if mask.area > 1.4 * disc and any(one.area > 0.7 * disc for one in inside):
+        return True
     apart: list[_Measured] = []
     for one in sorted(inside, key=lambda o: -o.area):
         if all(_shared(one, other) < 0.4 * one.area for other in apart):
