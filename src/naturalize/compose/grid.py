@@ -86,7 +86,7 @@ def on_grid(
     Returns
     -------
     numpy.ndarray
-        Int64 (..., 2): left, top; no further from ``goal`` than half a block.
+        Int32 (..., 2): left, top; no further from ``goal`` than half a block.
 
     Examples
     --------
@@ -94,4 +94,4 @@ def on_grid(
     [13, 0]
     """
     left = np.asarray(origin) - phase
-    return (left + unit * np.rint((goal - left) / unit)).astype(np.int64)
+    return (left + unit * np.rint((goal - left) / unit)).astype(np.int32)

@@ -153,7 +153,8 @@ def place_discs(
     n, k, tries = centres.shape[:3]
     taken = np.full((n, k), -1, np.int64)
     taken[:, :1] = 0
-    at = np.zeros((n, k, 2))
+    centres = centres.astype(np.float32)
+    at = np.zeros((n, k, 2), np.float32)
     at[:, :1] = centres[:, :1, 0]
     for turn in range(1, k):
         bound = np.where(np.arange(turn) == 0, beside_first[:, turn, None], nearest[:, turn, None])

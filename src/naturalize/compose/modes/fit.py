@@ -17,7 +17,7 @@ from naturalize.compose.images import Images
 from naturalize.compose.materials import Materials
 
 #: Cells of the grid by which outlines are compared.
-_GRID = 24
+_GRID = 16
 
 #: What counts as much as one: share of the old cell that stays uncovered; share of the new one that
 #: stands out over it; pixels that it is moved for the sake of the codec's grid.

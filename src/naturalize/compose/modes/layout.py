@@ -71,7 +71,7 @@ class Layout(Variation):
     smears: str = "pbc"
     crowding: float = 1.0
     overlap: float = 0.3
-    tries: int = 12
+    tries: int = 8
     choices: int = 24
     scenes: int = 200
     width: int | None = None
@@ -223,9 +223,10 @@ class Layout(Variation):
         a little beyond.
         """
         n, k = cells.shape
-        reach = 0.8 * np.sqrt(materials.area[cells] / np.pi)[:, :, None, None]
-        chance = generator.random((n, k, self.tries, 2))
-        goal = -reach + chance * (canvas[:, None, None] + 2 * reach)
+        reach = 0.8 * np.sqrt(materials.area[cells] / np.pi)[:, :, None, None].astype(np.float32)
+        goal = generator.random((n, k, self.tries, 2), dtype=np.float32)
+        goal *= canvas[:, None, None].astype(np.float32) + 2 * reach
+        goal -= reach
         own = materials.image[cells[:, 0]]
         middle = centre(materials, cells[:, 0])
         if len(materials.images):
