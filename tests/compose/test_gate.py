@@ -129,7 +129,6 @@ def test_what_fails_is_drawn_again_and_counted(bank: CellBank, limits: gate.Limi
     assert after.rejections["gate: implausible colour"] >= len(bad) / 2
     assert after.targets == before.targets
     assert after.settings["gate"] is True
-    assert plan(bank, add=12, gate=True, **wild).ids == after.ids
     fewer = plan(bank, add=5, gate=True, **wild)
     assert [fewer.ids[i] for i in fewer.rows_of("SNE")] == [
         after.ids[i] for i in after.rows_of("SNE")[:5]

@@ -7,12 +7,13 @@ outside the range of real images of the same bank, or where its scene was restor
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -54,6 +55,13 @@ _STAINED = 0.05
 
 #: How often a recipe is drawn again, and so often of these with the same cell.
 ROUNDS, _SAME_CELL = 8, 2
+
+
+#: Restored scenes that are kept between rounds (0.4 MB each for PBC).
+_KEPT = 32
+
+_scenes: WeakKeyDictionary[CellBank, OrderedDict[str, tuple[np.ndarray, float]]]
+_scenes = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -269,21 +277,35 @@ def _judge_scene(
     bank: CellBank, limits: Limits, group: tuple[str | None, list[Recipe]]
 ) -> list[list[str]]:
     """Judge the composites of one scene, which is restored once."""
-    from naturalize.cells.background import USABLE, scene
+    from naturalize.cells.background import USABLE
 
     background_id, recipes = group
-    removal = None
-    if background_id is not None:
-        image_id, removal = image_of(background_id)
-    if removal is None:
+    if background_id is None or image_of(background_id)[1] is None:
         return [judge(recipe, bank, limits) for recipe in recipes]
-    restored = scene(
-        bank.image(image_id), cells_of(bank, image_id), remove=REMOVALS[removal], key=image_id
-    )
-    if restored.quality < USABLE:
+    source, quality = _restored(bank, background_id)
+    if quality < USABLE:
         return [["scene restored poorly"] for _ in recipes]
-    source = _OneScene(bank, restored.image)
     return [judge(recipe, source, limits) for recipe in recipes]
+
+
+def _restored(bank: CellBank, background_id: str) -> tuple[_OneScene, float]:
+    """Return a restored scene and its quality; the last few are kept for later rounds."""
+    from naturalize.cells.background import scene
+
+    kept = _scenes.setdefault(bank, OrderedDict())
+    if background_id not in kept:
+        image_id, removal = image_of(background_id)
+        found = scene(
+            bank.image(image_id),
+            cells_of(bank, image_id),
+            remove=REMOVALS[removal or ""],
+            key=image_id,
+        )
+        kept[background_id] = found.image, found.quality
+        if len(kept) > _KEPT:
+            kept.popitem(last=False)
+    image, quality = kept[background_id]
+    return _OneScene(bank, image), quality
 
 
 def judge_all(
