@@ -81,6 +81,13 @@ def test_a_canvas_that_nothing_was_painted_on_stays_as_it_is() -> None:
     assert np.array_equal(done, scene)
 
 
+def test_a_block_with_nothing_but_a_faint_glow_is_not_quantised_twice() -> None:
+    scene = through_libjpeg(smooth((64, 64), "scene"), 75)
+    glowing = scene.copy()
+    glowing[:32] -= 3
+    assert np.array_equal(recode(glowing, scene, Codec(75, "4:4:4"), ground(), (64, 64)), glowing)
+
+
 class Ready:
     """A source with one scene."""
 

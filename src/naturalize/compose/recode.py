@@ -4,7 +4,7 @@ A decoded JPEG shows in every 8 × 8 block that it was one: most fine coefficien
 others multiples of a step, and colour smears from a cell into the slide next to it. Pixels that
 were blended or re-stained have lost that, which a network sees at once. So the blocks of a scene
 that cells were painted on are quantised once more, on the scene's grid and with its steps. Blocks
-that no cell touched stay as they are.
+that no cell touched, or only its glow, stay as they are.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ _RGB = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], np.fl
 
 #: Least value of each plane.
 _LOW = np.array([0, -128, -128], np.float32)[:, None]
+
+#: Grey levels up to which a change is a cell's faint glow: smooth, so that fine coefficients stay
+#: at zero. To quantise such a block again would only add a second error to its mean, and a step at
+#: its border.
+_FAINT = 4
 
 _codecs: WeakKeyDictionary[object, dict[str, Codec | None]] = WeakKeyDictionary()
 
@@ -133,8 +138,8 @@ def _quantised(image: np.ndarray, before: np.ndarray, quality: int) -> np.ndarra
     """
     rows, columns = image.shape[0] // _SIDE, image.shape[1] // _SIDE
     tiles = image.reshape(rows, _SIDE, columns, _SIDE, 3).transpose(0, 2, 1, 3, 4)
-    olds = before.reshape(rows, _SIDE, columns, _SIDE, 3).transpose(0, 2, 1, 3, 4)
-    changed = (tiles != olds).any(axis=(2, 3, 4))
+    changed = (cv2.absdiff(image, before) > _FAINT).reshape(rows, _SIDE, columns, _SIDE, 3)
+    changed = changed.any(axis=(1, 3, 4))
     if not changed.any():
         return image
     waves, steps = _waves(), _steps(quality)[:, None]
