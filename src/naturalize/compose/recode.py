@@ -138,8 +138,8 @@ def _quantised(image: np.ndarray, before: np.ndarray, quality: int) -> np.ndarra
     """
     rows, columns = image.shape[0] // _SIDE, image.shape[1] // _SIDE
     tiles = image.reshape(rows, _SIDE, columns, _SIDE, 3).transpose(0, 2, 1, 3, 4)
-    changed = (cv2.absdiff(image, before) > _FAINT).reshape(rows, _SIDE, columns, _SIDE, 3)
-    changed = changed.any(axis=(1, 3, 4))
+    differs = (cv2.absdiff(image, before) > _FAINT).reshape(rows, _SIDE, columns, _SIDE, 3)
+    changed = np.asarray(differs.any(axis=(1, 3, 4)))
     if not changed.any():
         return image
     waves, steps = _waves(), _steps(quality)[:, None]
