@@ -12,7 +12,7 @@ from naturalize.base.images import read_image
 from naturalize.compose.plan import Plan, plan
 from naturalize.compose.render import finished, render
 from naturalize.models.folder import describe
-from naturalize.models.preprocess import resize
+from naturalize.models.preprocess import View, resize
 from naturalize.training.settings import TrainSettings
 
 pytest.importorskip("torch")
@@ -62,7 +62,7 @@ def module(composed, work, settings=SETTINGS, made=None):
         catalog,
         split,
         classes=classes_of(catalog, split),
-        size=32,
+        view=View(32),
         work=work,
         plan=made or plan_,
         bank=bank,

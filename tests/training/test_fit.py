@@ -262,12 +262,12 @@ def test_the_command_names_what_is_missing(toys, tmp_path):
 
 
 def test_training_pixels_are_the_resized_files(toys, tmp_path):
-    from naturalize.models.preprocess import resize
+    from naturalize.models.preprocess import View, resize
     from naturalize.training.data import CellImages, classes_of
 
     catalog, split, _ = toys
     classes = classes_of(catalog, split)
-    data = CellImages(TINY, catalog, split, classes=classes, size=16, work=tmp_path)
+    data = CellImages(TINY, catalog, split, classes=classes, view=View(16), work=tmp_path)
     data.decode()
     batch = next(iter(data.val_dataloader()))
     ids = split.ids("val")

@@ -93,6 +93,7 @@ def train(
         bank=bank,
         root=root,
         composites=chosen.composites,
+        masks=chosen.augment.alone > 0,
     )
     run(
         chosen,

@@ -125,6 +125,8 @@ def _config(file: Path) -> NetworkConfig:
             std=tuple(raw["std"]),
             weights_source=raw["weights_source"],
             temperature=float(raw["temperature"]),
+            crop=float(raw.get("crop", 1.0)),  # models of the first release have neither
+            balanced=bool(raw.get("balanced", False)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{file}: damaged description ({error})") from error

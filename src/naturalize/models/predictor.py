@@ -56,7 +56,7 @@ class Predictor:
         """
         import torch
 
-        pixels = torch.from_numpy(preprocess.batch(list(images), self.config.input_size))
+        pixels = torch.from_numpy(preprocess.batch(list(images), self.config.view))
         return preprocess.normalise(pixels.to(self.device), self.config.mean, self.config.std)
 
     def probabilities(

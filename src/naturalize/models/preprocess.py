@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -10,6 +11,53 @@ import numpy as np
 
 if TYPE_CHECKING:
     import torch
+
+#: What a balanced image's bare slide becomes, 0–255, and the most that light is changed for it.
+SLIDE_GREY, _MOST_GAIN = 235, 2.2
+
+#: The slide is what is brighter than this share of the pixels, but for the brightest few: glints.
+_SLIDE_FROM, _SLIDE_TO = 0.85, 0.97
+
+
+@dataclass(frozen=True)
+class View:
+    """What a network gets to see of an image.
+
+    Attributes
+    ----------
+    size
+        Side of the network's input in pixels.
+    crop
+        Share of the shorter side that is shown, a square about the centre; 1 shows the whole image,
+        stretched to a square.
+    balanced
+        Whether each channel is multiplied so that the bare slide becomes neutral grey: a yellow or
+        a lilac slide is no property of a cell.
+    """
+
+    size: int
+    crop: float = 1.0
+    balanced: bool = False
+
+    def window(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Return what is shown of an image, in its pixels: top, left, bottom, right.
+
+        Examples
+        --------
+        >>> View(192, crop=0.75).window(360, 400)
+        (45, 65, 315, 335)
+        """
+        if self.crop >= 1:
+            return 0, 0, height, width
+        side = max(1, round(self.crop * min(height, width)))
+        top, left = (height - side) // 2, (width - side) // 2
+        return top, left, top + side, left + side
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """Return RGB uint8 (H, W, 3) as the network sees it, uint8 (size, size, 3)."""
+        top, left, bottom, right = self.window(*image.shape[:2])
+        shown = resize(image[top:bottom, left:right], self.size)
+        return balance(shown, slide_colour(image)) if self.balanced else shown
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
@@ -38,11 +86,31 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(image), (size, size), interpolation=how)
 
 
-def batch(images: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """Resize and stack images, RGB uint8 of any sizes, into uint8 (N, size, size, 3)."""
-    out = np.empty((len(images), size, size, 3), np.uint8)
+def slide_colour(image: np.ndarray) -> tuple[float, float, float]:
+    """Return the colour of the bare slide, RGB 0–255: the median of bright but not brightest.
+
+    Every stain takes light away, so the slide is what is bright; red cells' pale middles are nearly
+    as bright, and count too where they are all there is.
+    """
+    sparse = image[::3, ::3].reshape(-1, 3)
+    light = sparse.sum(axis=1, dtype=np.int32)
+    low, high = np.quantile(light, (_SLIDE_FROM, _SLIDE_TO))
+    red, green, blue = np.median(sparse[(light >= low) & (light <= high)], axis=0)
+    return float(red), float(green), float(blue)
+
+
+def balance(image: np.ndarray, slide: tuple[float, float, float]) -> np.ndarray:
+    """Multiply each channel of RGB uint8 so that the colour ``slide`` becomes neutral grey."""
+    gain = np.clip(SLIDE_GREY / np.maximum(slide, 1), 1 / _MOST_GAIN, _MOST_GAIN)
+    levels = np.clip(np.rint(np.arange(256)[:, None] * gain), 0, 255).astype(np.uint8)
+    return cv2.LUT(image, levels[None])
+
+
+def batch(images: Sequence[np.ndarray], view: View) -> np.ndarray:
+    """Prepare and stack images, RGB uint8 of any sizes, into uint8 (N, size, size, 3)."""
+    out = np.empty((len(images), view.size, view.size, 3), np.uint8)
     for i, image in enumerate(images):
-        out[i] = resize(image, size)
+        out[i] = view.prepare(image)
     return out
 
 

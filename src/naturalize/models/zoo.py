@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from naturalize.base.console import warn
 from naturalize.base.errors import ArtifactError, SettingsError, closest
 from naturalize.models import weights as sources
+from naturalize.models.preprocess import View
 from naturalize.models.torchvision_compat import ensure
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class NetworkConfig:
     """All that is needed to build a network again and to feed it.
 
     ``mean`` and ``std`` are on a 0–1 scale; ``weights_source`` is what training started from;
-    ``temperature`` divides the logits.
+    ``temperature`` divides the logits; ``crop`` and ``balanced``: see ``preprocess.View``.
     """
 
     architecture: str
@@ -54,6 +55,13 @@ class NetworkConfig:
     std: tuple[float, ...]
     weights_source: str
     temperature: float = 1.0
+    crop: float = 1.0
+    balanced: bool = False
+
+    @property
+    def view(self) -> View:
+        """What the network gets to see of an image."""
+        return View(self.input_size, self.crop, self.balanced)
 
 
 @dataclass(frozen=True)

@@ -237,6 +237,7 @@ class Stages:
         source = "pooled" if self.pools else "catalog"
         # the pool has the composites as images among the others
         composed = settings.composites and not self.pools
+        masked = composed or settings.augment.alone > 0
 
         def make(output: Path, work: Path) -> None:
             from naturalize.training.fit import train
@@ -246,14 +247,15 @@ class Stages:
                 self.catalog,
                 self.split,
                 plan=self.plan if composed else None,
-                bank=self.bank if composed else None,
+                bank=self.bank if masked else None,
                 out=output,
                 work=work,
                 protocol=self.study.protocol,
                 inputs=self._inputs(source, "split", *(["plan"] if composed else [])),
             )
 
-        needs = (source, "split", *(("bank", "plan") if composed else ()))
+        needs = (source, "split", *(("bank",) if masked else ()))
+        needs += ("plan",) if composed else ()
         decides = {**settings.model_dump(mode="json"), "protocol": self.study.protocol}
         return Stage(f"train-{run}", f"models/{run}", needs, decides, make)
 

@@ -36,6 +36,7 @@ def open_data(
     bank: Path | None = None,
     root: Path | None = None,
     composites: bool = False,
+    masks: bool = False,
 ) -> TrainingData:
     """Open catalog, split and, with ``composites``, plan and bank.
 
@@ -46,6 +47,8 @@ def open_data(
         or a catalog.
     root
         Where the images are now, if they have moved.
+    masks
+        The bank is needed for the masks of cells.
 
     Raises
     ------
@@ -63,7 +66,8 @@ def open_data(
         else:
             inside = {name: source / name for name in named if (source / name).is_dir()}
             named = {name: path or inside.get(name) for name, path in named.items()}
-    needed = ["catalog", "split", *(["plan", "bank"] if composites else [])]
+    needed = ["catalog", "split", *(["plan"] if composites else [])]
+    needed += ["bank"] if composites or masks else []
     absent = [name for name in needed if named[name] is None]
     if absent:
         where = f"{source}: holds no" if source is not None else "no"
@@ -77,10 +81,13 @@ def open_data(
         raise ArtifactError(
             f"{paths['split']}: was made from another catalog than {paths['catalog']}; split again"
         )
-    if not composites:
-        return TrainingData(opened, parts, None, None, inputs)
-    from naturalize.cells.bank import CellBank
-    from naturalize.compose.plan import Plan
+    cells = composed = None
+    if "bank" in paths:
+        from naturalize.cells.bank import CellBank
 
-    cells = CellBank.load(paths["bank"], root=root)
-    return TrainingData(opened, parts, Plan.load(paths["plan"]), cells, inputs)
+        cells = CellBank.load(paths["bank"], root=root)
+    if "plan" in paths:
+        from naturalize.compose.plan import Plan
+
+        composed = Plan.load(paths["plan"])
+    return TrainingData(opened, parts, composed, cells, inputs)

@@ -13,6 +13,9 @@ from naturalize.training.settings import AugmentSettings
 #: Intensities 1 to 256 on a 0–1 scale: the light that came through.
 _LIGHT = (np.arange(256, dtype=np.float64) + 1) / 256
 
+#: Blurs of a smaller σ, in pixels, change nothing.
+_LEAST_BLUR = 0.25
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -30,6 +33,10 @@ class Augmentation:
         Factor on the optical density of each channel (R, G, B).
     offset
         Added to all optical densities; negative is brighter.
+    blur
+        σ of a Gaussian, in shares of the side.
+    alone
+        Whether the cell is shown alone (what is done before all else).
     """
 
     flip: bool = False
@@ -39,12 +46,15 @@ class Augmentation:
     shift: tuple[float, float] = (0.0, 0.0)
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
     offset: float = 0.0
+    blur: float = 0.0
+    alone: bool = False
 
 
 def draw(settings: AugmentSettings, generator: np.random.Generator) -> Augmentation:
     """Draw an augmentation; the same number of draws whatever is turned off."""
     u = generator.uniform(-1, 1, 10)
     bits = generator.integers(0, 4, 2)
+    more = generator.uniform(0, 1, 3)
     gain = 1 + settings.stain * (0.5 * u[4] + 0.5 * u[5:8])
     return Augmentation(
         flip=bool(settings.flips and bits[0] % 2),
@@ -54,6 +64,8 @@ def draw(settings: AugmentSettings, generator: np.random.Generator) -> Augmentat
         shift=(float(settings.shift * u[2]), float(settings.shift * u[3])),
         gain=(float(gain[0]), float(gain[1]), float(gain[2])),
         offset=float(settings.brightness * u[8]),
+        blur=float(settings.blur * more[1]) if more[0] < 0.5 else 0.0,
+        alone=bool(more[2] < settings.alone),
     )
 
 
@@ -81,6 +93,8 @@ def apply(image: np.ndarray, change: Augmentation) -> np.ndarray:
         image = np.ascontiguousarray(np.rot90(image, change.turns))
     if change.gain != (1.0, 1.0, 1.0) or change.offset:
         image = cv2.LUT(image, colour_table(change.gain, change.offset))
+    if change.blur * len(image) > _LEAST_BLUR:
+        image = cv2.GaussianBlur(image, (0, 0), change.blur * len(image))
     return image
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from naturalize.base.errors import InputError, SettingsError
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
 from naturalize.models.ahead import map_ahead
+from naturalize.models.preprocess import View
 from naturalize.training.dataset import (
     Composites,
     EpochSampler,
@@ -32,6 +34,7 @@ from naturalize.training.framework import pl
 from naturalize.training.imbalance import steps_per_epoch
 from naturalize.training.pixels import PixelStore
 from naturalize.training.settings import TrainSettings
+from naturalize.training.surroundings import TargetMasks
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -88,8 +91,8 @@ class CellImages(pl.LightningDataModule):
         As for :func:`naturalize.training.fit.train`.
     classes
         The class names in the order of the targets.
-    size
-        Side of the network's input in pixels.
+    view
+        What the network sees of an image.
     work
         Folder for decoded pixels and crops.
     """
@@ -101,19 +104,22 @@ class CellImages(pl.LightningDataModule):
         split: Split,
         *,
         classes: Sequence[str],
-        size: int,
+        view: View,
         work: Path,
         plan: Plan | None = None,
         bank: CellBank | None = None,
     ) -> None:
         super().__init__()
-        self.settings, self.classes, self.size, self.work = settings, tuple(classes), size, work
+        self.settings, self.classes, self.view, self.work = settings, tuple(classes), view, work
         label_of = dict(
             zip(split.table["image_id"].to_pylist(), split.table["label"].to_pylist(), strict=True)
         )
         self.val = self._real(catalog, split.ids("val"), label_of)
         self.train = self._real(catalog, split.ids("train"), label_of, plan)
         self.n_real, self.n_composites = len(self.train), 0
+        if settings.augment.alone and bank is not None:
+            masks = TargetMasks(bank, catalog, view)
+            self.train = dataclasses.replace(self.train, masks=masks)
         if plan is not None and bank is not None:
             self.train = self._with_composites(self.train, plan, bank)
             self.n_composites = len(self.train) - self.n_real
@@ -152,15 +158,19 @@ class CellImages(pl.LightningDataModule):
             stores=real.stores + made.stores,
             targets=np.concatenate([real.targets, made.targets]),
             names=real.names + made.names,
-            size=self.size,
+            view=self.view,
+            masks=real.masks,
         )
 
     def _rows(self, source: Source, labels: list[str], ids: tuple[str, ...], how: str = "") -> Rows:
         index = {label: i for i, label in enumerate(self.classes)}
+        if (self.view.crop, self.view.balanced) != (1.0, False):
+            how += repr(self.view)
         key = hashlib.sha256("\n".join([*ids, how]).encode()).hexdigest()[:16]
-        store = PixelStore(self.work / f"pixels-{self.size}-{key}", len(ids), self.size)
+        size = self.view.size
+        store = PixelStore(self.work / f"pixels-{size}-{key}", len(ids), size)
         targets = np.array([index[label] for label in labels], np.int64)
-        return Rows((source,), (store,), targets, ids, self.size)
+        return Rows((source,), (store,), targets, ids, self.view)
 
     def decode(self) -> None:
         """Decode and resize every real image that is not there yet, with a progress bar."""
@@ -213,6 +223,10 @@ def check_composites(settings: TrainSettings, plan: object | None, bank: object 
     """Raise ``SettingsError`` if composites are asked for without a plan and its bank."""
     if settings.composites and (plan is None or bank is None):
         raise SettingsError("composites: training on composites needs a plan and its cell bank")
+    if settings.augment.alone and bank is None:
+        raise SettingsError(
+            "augment.alone: showing cells alone needs their masks: name a cell bank, or set it to 0"
+        )
     if plan is not None and not settings.composites:
         warn("a plan was given, but composites is off: only real images are trained on")
 

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from naturalize.base.images import read_image
 from naturalize.base.rng import rng
-from naturalize.models.preprocess import resize
+from naturalize.models.preprocess import SLIDE_GREY, View, slide_colour
 from naturalize.training import augment
 from naturalize.training.imbalance import epoch_rows
 from naturalize.training.pixels import PixelStore
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from naturalize.compose.crops import CropStore
     from naturalize.compose.plan import Plan
     from naturalize.compose.recipe import Finish
+    from naturalize.training.surroundings import TargetMasks
 
 
 class Source(Protocol):
@@ -94,15 +95,23 @@ class Rows:
         int64 (N,): index of the class.
     names
         Image id or recipe id, for messages.
-    size
-        Side of the network's input.
+    view
+        What the network sees of an image.
+    masks
+        Of the cells that the labels speak of, if they are known.
     """
 
     sources: tuple[Source, ...]
     stores: tuple[PixelStore, ...]
     targets: np.ndarray
     names: tuple[str, ...]
-    size: int
+    view: View
+    masks: TargetMasks | None = None
+
+    @property
+    def size(self) -> int:
+        """Side of the network's input."""
+        return self.view.size
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -114,11 +123,23 @@ class Rows:
             if row < len(source):
                 found = store.get(row)
                 if found is None:
-                    found = resize(source.read(row), self.size)
+                    found = self.view.prepare(source.read(row))
                     store.put(row, found)
                 return found
             row -= len(source)
         raise IndexError(row)
+
+    def alone(self, row: int) -> np.ndarray:
+        """Return a row as :meth:`pixels` does, its cell alone on a bare slide if that is known."""
+        from naturalize.training.surroundings import alone
+
+        pixels = self.pixels(row)
+        mask = self.masks.get(self.names[row]) if self.masks is not None else None
+        if mask is None:
+            return pixels
+        grey = float(SLIDE_GREY)
+        slide = (grey, grey, grey) if self.view.balanced else slide_colour(pixels)
+        return alone(pixels, mask, slide)
 
 
 class Draw(NamedTuple):
@@ -181,11 +202,12 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
     def _one(self, drawn: Draw | int) -> np.ndarray:
         if not isinstance(drawn, Draw):
             return self.rows.pixels(drawn)
-        pixels = self.rows.pixels(drawn.row)
         if self.augment is None:
-            return pixels
+            return self.rows.pixels(drawn.row)
         generator = rng(self.seed, "augment", drawn.epoch, drawn.place)
-        return augment.apply(pixels, augment.draw(self.augment, generator))
+        change = augment.draw(self.augment, generator)
+        pixels = self.rows.alone(drawn.row) if change.alone else self.rows.pixels(drawn.row)
+        return augment.apply(pixels, change)
 
 
 def as_is(batch: Any) -> Any:

@@ -9,6 +9,7 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,8 @@ def train(
     catalog, split
         Real images: those of ``train`` are trained on, those of ``val`` choose the epoch.
     plan, bank
-        Composites and the cells they are made of; needed if ``settings.composites``.
+        Composites and the cells they are made of; needed if ``settings.composites``. The bank is
+        needed too where ``settings.augment.alone`` shows cells alone.
     out
         The model folder to write.
     work
@@ -90,7 +92,7 @@ def train(
     check_device(settings.device)
     check_composites(settings, plan, bank)
     if not settings.composites:
-        plan = bank = None
+        plan = None
     classes = classes_of(catalog, split)
     lineage = None if plan is None else _lineage(plan, split, protocol)
     if inputs is None:
@@ -104,12 +106,14 @@ def train(
         input_size=settings.input_size,
         dropout=settings.dropout,
     )
+    seen = replace(network.config, crop=settings.crop, balanced=settings.balanced)
+    network = replace(network, config=seen)
     data = CellImages(
         settings,
         catalog,
         split,
         classes=classes,
-        size=network.config.input_size,
+        view=network.config.view,
         work=work,
         plan=plan,
         bank=bank,

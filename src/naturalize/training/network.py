@@ -11,10 +11,11 @@ from torch import nn
 from torch.nn import functional
 
 from naturalize.base.errors import NaturalizeError
-from naturalize.base.rng import seed_of
+from naturalize.base.rng import rng, seed_of
 from naturalize.models.preprocess import normalise
 from naturalize.models.zoo import Network
 from naturalize.training.framework import pl
+from naturalize.training.mixing import mix
 from naturalize.training.settings import TrainSettings
 
 
@@ -98,13 +99,17 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Return the loss of a batch; a loss that is no number stops the run, naming its images."""
-        logits = self.network(self._input(batch))
-        loss = functional.cross_entropy(
-            logits.float(),
-            batch["target"],
-            weight=self.class_weights,
-            label_smoothing=self.settings.label_smoothing,
-        )
+        x, target = self._input(batch), batch["target"]
+        if self.settings.mixup or self.settings.cutmix:
+            generator = rng(self.settings.seed, "mix", self.global_step)
+            x, partner, share = mix(
+                x, generator, mixup=self.settings.mixup, cutmix=self.settings.cutmix
+            )
+            logits = self.network(x).float()
+            loss = share * self._loss(logits, target)
+            loss = loss + (1 - share) * self._loss(logits, target[partner])
+        else:
+            loss = self._loss(self.network(x).float(), target)
         value = float(loss.detach())
         if not math.isfinite(value):
             ids = [self.names[row] for row in batch["row"].tolist()]
@@ -114,6 +119,14 @@ class Classifier(pl.LightningModule):
             )
         self._losses.append(value)
         return loss
+
+    def _loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(
+            logits,
+            target,
+            weight=self.class_weights,
+            label_smoothing=self.settings.label_smoothing,
+        )
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the average."""

@@ -29,6 +29,10 @@ class AugmentSettings(BaseModel):
     stain: Annotated[float, Field(ge=0, lt=1)] = 0.1
     #: Offset of all optical densities, uniform within ± this (0.05: about 5 % of brightness).
     brightness: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    #: Greatest blur (σ in shares of the side) of every second sample: other lenses, other focus.
+    blur: Annotated[float, Field(ge=0, le=0.1)] = 0.0
+    #: Share of the real samples whose cell is shown alone on a bare slide; needs a bank.
+    alone: Share = 0.0
 
 
 class TrainSettings(BaseModel):
@@ -49,6 +53,10 @@ class TrainSettings(BaseModel):
     #: Side in pixels; the architecture's own by default.
     input_size: Annotated[int, Field(ge=16, le=2048)] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    #: Share of the shorter side that the network sees, about the centre; 1: the whole image.
+    crop: Annotated[float, Field(gt=0.1, le=1)] = 1.0
+    #: Bring the bare slide of every image to the same grey.
+    balanced: bool = False
 
     epochs: Annotated[int, Field(ge=1)] = 8
     batch_size: Annotated[int, Field(ge=2)] = 32
@@ -70,6 +78,9 @@ class TrainSettings(BaseModel):
     class_weights: Literal["none", "balanced"] = "none"
     sampler: Literal["natural", "balanced"] = "natural"
     augment: AugmentSettings = AugmentSettings()
+    #: α of the Beta distribution that MixUp and CutMix draw from; 0: none.
+    mixup: Annotated[float, Field(ge=0, le=10)] = 0.0
+    cutmix: Annotated[float, Field(ge=0, le=10)] = 0.0
 
     seed: int = 0
     workers: Annotated[int, Field(ge=0)] | None = Field(default=None, exclude=True)
