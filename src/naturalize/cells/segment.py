@@ -89,10 +89,9 @@ def segment_images(
         If the segmenter fails at every image that can be read.
     """
     out = Path(out)
+    settings = described(items, segmenter, masks=masks, overlays=overlays)
     segmenter = Tiled(segmenter)
     work = Path(work) if work else out.with_name(f".{out.name}.work")
-    settings = {"segmenter": segmenter.name, **segmenter.settings, "images": _named(items)}
-    settings |= {"masks": masks, "overlays": overlays}
     names = picture_names([path for _, path in items])
     every = max(1.0, len(items) / SHEET)
     shown = {int(i * every) for i in range(SHEET)} if overlays else set()
@@ -124,6 +123,24 @@ def segment_images(
             _write_sheet(folder / "sheet.jpg", work / "thumbnails", tasks, pieces)
     shutil.rmtree(work, ignore_errors=True)
     return out
+
+
+def described(
+    items: Sequence[tuple[str, str]],
+    segmenter: Segmenter,
+    *,
+    masks: bool = False,
+    overlays: bool = False,
+) -> dict[str, Any]:
+    """Return the settings of the artifact that :func:`segment_images` makes of these images."""
+    tiled = Tiled(segmenter)
+    return {
+        "segmenter": tiled.name,
+        **tiled.settings,
+        "images": _named(items),
+        "masks": masks,
+        "overlays": overlays,
+    }
 
 
 def picture_names(paths: Sequence[str]) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from naturalize.base.artifacts import fingerprint, is_artifact, read_manifest
 from naturalize.base.console import warn
-from naturalize.base.errors import ArtifactError, InputError, NaturalizeError
+from naturalize.base.errors import ArtifactError, InputError, NaturalizeError, SettingsError
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -35,14 +36,29 @@ class Source:
         The split that says which images may lend pixels, if there is one.
     real
         Class → number of real images that may; ``None`` lets the plan count them in the bank.
-    catalog
-        Of a source that was catalogued on the way; it keeps unpacked images in place.
+    catalog, cells
+        Of a source that was segmented on the way; the catalog keeps unpacked images in place.
     """
 
     bank: CellBank
     split: Split | None = None
     real: Mapping[str, int] | None = None
     catalog: Catalog | None = field(default=None, repr=False)
+    cells: Path | None = None
+
+    def keep(self, folder: Path) -> None:
+        """Leave what was made on the way in ``folder``, as a study has it, to go on from there.
+
+        ``catalog/``, ``cells/``, ``bank/`` and, if there is one, ``split/``. Nothing of a source
+        that has a bank already. The bank of an archive holds its images: they lie nowhere else.
+        """
+        if self.catalog is None or self.cells is None:
+            return
+        shutil.copytree(self.cells, folder / "cells", copy_function=_linked)
+        self.bank.save(folder / "bank", self_contained=self.catalog.unpacked)
+        if self.split is not None:
+            self.split.save(folder / "split")
+        self.catalog.save(folder / "catalog")
 
     def lineage(self, plan: Plan) -> dict[str, Any]:
         """Return what ``lineage.json`` says of a plan; without a split: not checked."""
@@ -65,9 +81,11 @@ def open_source(
     work: str | Path,
     scheme: str = "folders",
     split: str | Path | None = None,
+    fractions: Sequence[float] | None = None,
     root: str | Path | None = None,
     segmenter: str = "unet",
     segmenter_settings: Mapping[str, Any] | None = None,
+    kept: str | Path | None = None,
     backend: str = "serial",
     workers: int | None = None,
 ) -> Iterator[Source]:
@@ -87,10 +105,16 @@ def open_source(
     split
         A split artifact: only images of its train part lend cells, and lineage is checked against
         it. A study has its own. Without one, every image of the source may lend cells.
+    fractions
+        Split a source that is segmented on the way, into shares of train, val and test, instead.
+        Pictures with two labels are left out.
     root
         Where the images are now, if they have moved.
     segmenter, segmenter_settings
         For a source that is segmented on the way.
+    kept
+        Where an earlier run kept what it made (:meth:`Source.keep`): the same images are not
+        segmented again by the same segmenter.
     backend, workers
         As for :func:`naturalize.base.engine.map`; they do not change the result.
 
@@ -100,6 +124,8 @@ def open_source(
         If there is nothing at ``source``, or nothing to compose from.
     ArtifactError
         If it is an artifact of a kind that has no cells.
+    SettingsError
+        If a source that has a split, or was cut already, shall be split.
     """
     source, work = Path(source), Path(work)
     if not source.exists():
@@ -108,24 +134,66 @@ def open_source(
         )
     try:
         bank = next((p for p in (source / "bank", source) if is_artifact(p, "bank")), None)
+        _check_fractions(source, bank, split, fractions)
         if bank is not None:
             yield _of_bank(source, bank, split, root)
         else:
             catalog = _catalog(source, scheme, root, backend, workers)
+            found = _cut(catalog, fractions) if fractions else _split(source, split)
             segmented = {"name": segmenter, **(segmenter_settings or {})}
             engine = {"backend": backend, "workers": workers}
-            yield _of_catalog(catalog, _split(source, split), work, segmented, engine)
+            places = (work, Path(kept) / "cells" if kept is not None else None)
+            yield _of_catalog(catalog, found, places, segmented, engine)
     except NaturalizeError:
         shutil.rmtree(work, ignore_errors=True)
         raise
     shutil.rmtree(work, ignore_errors=True)
 
 
+def _check_fractions(
+    source: Path,
+    bank: Path | None,
+    split: str | Path | None,
+    fractions: Sequence[float] | None,
+) -> None:
+    if fractions is None:
+        return
+    if split is not None:
+        raise SettingsError("fractions and split: name one of them")
+    if bank is not None:
+        raise SettingsError(f"fractions: {bank} holds cells already; split before they are chosen")
+    if is_artifact(source / "split", "split"):
+        raise SettingsError(f"fractions: {source} has a split of its own; leave them out")
+
+
+def _cut(catalog: Catalog, fractions: Sequence[float]) -> Split:
+    from naturalize.dataset.split import Split
+
+    split = Split.build(catalog, fractions=fractions, conflicts="drop")
+    if split.dropped:
+        first = split.dropped[0]
+        warn(f"{len(split.dropped)} images left out, the first: {first['path']}: {first['reason']}")
+    return split
+
+
+def _linked(source: str, target: str) -> None:
+    """Give a finished file a second name, or copy it where the disk has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def _of_bank(source: Path, path: Path, split: str | Path | None, root: str | Path | None) -> Source:
     from naturalize.cells.bank import CellBank
+    from naturalize.dataset.catalog import Catalog
 
     bank, found = CellBank.load(path, root=root), _split(source, split)
-    return Source(bank, found, found.counts()["train"] if found else None)
+    if found is not None:
+        return Source(bank, found, found.counts()["train"])
+    if bank.part is None and is_artifact(source / "catalog", "catalog"):
+        return Source(bank, None, Catalog.load(source / "catalog").counts())
+    return Source(bank)
 
 
 def _split(source: Path, named: str | Path | None) -> Split | None:
@@ -155,7 +223,7 @@ def _catalog(
 def _of_catalog(
     catalog: Catalog,
     split: Split | None,
-    work: Path,
+    places: tuple[Path, Path | None],
     segmented: Mapping[str, Any],
     engine: Mapping[str, Any],
 ) -> Source:
@@ -166,7 +234,7 @@ def _of_catalog(
     if split is None:
         warn(
             f"{catalog.root}: no split given, so every image may lend cells; keep the images you "
-            "test on out of it, or name a split"
+            "test on out of it, name a split, or give fractions"
         )
     else:
         train = set(split.ids("train"))
@@ -176,28 +244,30 @@ def _of_catalog(
                 f"{catalog.root}: none of its images is in the train part of the split; it was "
                 "made from other images"
             )
-    cells = _cells(catalog, items, work, segmented, engine)
+    cells = _cells(catalog, items, places, segmented, engine)
     real = split.counts()["train"] if split else catalog.counts()
-    return Source(CellBank.build(cells, catalog, split), split, real, catalog)
+    return Source(CellBank.build(cells, catalog, split), split, real, catalog, cells)
 
 
 def _cells(
     catalog: Catalog,
     items: list[tuple[str, str]],
-    work: Path,
+    places: tuple[Path, Path | None],
     segmented: Mapping[str, Any],
     engine: Mapping[str, Any],
 ) -> Path:
-    """Return the ``cells`` artifact of ``items``; one that a killed run finished is taken again."""
-    from naturalize.cells.segment import segment_images
+    """Return the ``cells`` artifact of ``items``; one that an earlier run finished is taken."""
+    from naturalize.cells.segment import described, segment_images
     from naturalize.cells.segmenters import segmenter
 
+    work, kept = places
     finder = segmenter(**segmented)
-    named = {"segmenter": finder.name, **finder.settings, "images": items}
-    cells = work / f"cells-{fingerprint('cells', named, {'catalog': catalog.fingerprint})}"
-    if is_artifact(cells, "cells"):
-        return cells
     inputs = {"catalog": catalog.fingerprint}
+    named = fingerprint("cells", described(items, finder), inputs)
+    cells = work / f"cells-{named}"
+    for place in (cells, kept):
+        if place and is_artifact(place, "cells") and read_manifest(place).fingerprint == named:
+            return place
     return segment_images(
         items, catalog.root, finder, cells, work=work / "pieces", inputs=inputs, **engine
     )

@@ -137,6 +137,11 @@ class Catalog:
         """16 hex digits naming the content; equal to the saved artifact's."""
         return fingerprint("catalog", self.settings, {})
 
+    @property
+    def unpacked(self) -> bool:
+        """Whether the images lie in a folder that goes with this object: those of an archive."""
+        return self._unpacked is not None
+
     def usable(self) -> pa.Table:
         """Return the rows to work with: readable, labelled, one a picture and label.
 

@@ -65,6 +65,8 @@ def open_data(
             raise ArtifactError(f"{source}: no such folder; name a study folder or a catalog")
         else:
             inside = {name: source / name for name in named if (source / name).is_dir()}
+            if is_artifact(source, "plan"):  # composed from labelled images, all left beside it
+                inside["plan"] = source
             named = {name: path or inside.get(name) for name, path in named.items()}
     needed = ["catalog", "split", *(["plan"] if composites else [])]
     needed += ["bank"] if composites or masks else []

@@ -11,7 +11,8 @@ from naturalize.compose.write.imagefolder import write_imagefolder
 from naturalize.compose.write.webdataset import write_webdataset
 
 #: Name → what renders a plan to disk. All take a plan, its bank and a folder, and by keyword
-#: ``format``, ``quality``, ``masks``, ``size``, ``lineage``, ``work``, ``backend``, ``workers``.
+#: ``format``, ``quality``, ``masks``, ``size``, ``lineage``, ``work``, ``backend``, ``workers``,
+#: ``also``; ``webdataset`` also ``shard_bytes``.
 WRITERS: dict[str, Callable[..., Path]] = {
     "imagefolder": write_imagefolder,
     "webdataset": write_webdataset,

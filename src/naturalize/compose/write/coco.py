@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ def write_coco(
     work: str | Path | None = None,
     backend: str = "serial",
     workers: int | None = None,
+    also: Callable[[Path], None] | None = None,
 ) -> Path:
     """Render every recipe of a plan, with COCO annotations of every cell that is seen.
 
@@ -58,14 +59,15 @@ def write_coco(
     categories
         ``"label"``: the classes, and kinds for cells without one; ``"kind"``: ``wbc``, ``rbc``,
         ``platelet``. The kind is a category's supercategory.
-    plan, bank, out, format, quality, size, lineage, work, backend, workers
+    plan, bank, out, format, quality, size, lineage, work, backend, workers, also
         As for :func:`~naturalize.compose.write.write_imagefolder`; errors likewise.
     """
     if categories not in CATEGORIES:
         raise unknown("categories", categories, list(CATEGORIES))
     with rendering(
         "coco", plan, bank, out, format=format, quality=quality, size=size, truth=True,
-        lineage=lineage, work=work, backend=backend, workers=workers, categories=categories,
+        lineage=lineage, work=work, backend=backend, workers=workers, also=also,
+        categories=categories,
     ) as job:  # fmt: skip
         rows = job.tables(partial(_paint, job.painter, job.work), _ROWS)
         names = _categories(rows, bank.labels if categories == "label" else ())

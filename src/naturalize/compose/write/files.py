@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,13 +67,19 @@ def save_plan(
     lineage: Mapping[str, Any],
     *,
     inputs: Mapping[str, str] | None = None,
+    also: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write a plan artifact that also has ``lineage.json`` and ``sheet.jpg``."""
+    """Write a plan artifact that also has ``lineage.json`` and ``sheet.jpg``.
+
+    ``also`` may add more to the folder before it is moved to its place.
+    """
     from naturalize.compose.sheet import plan_sheet
 
     def more(folder: Path) -> None:
         write_json(folder / "lineage.json", dict(lineage))
         write_image(folder / "sheet.jpg", plan_sheet(plan, bank), quality=_SHEET_QUALITY)
+        if also is not None:
+            also(folder)
 
     plan.save(path, inputs, more=more)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ def write_imagefolder(
     work: str | Path | None = None,
     backend: str = "serial",
     workers: int | None = None,
+    also: Callable[[Path], None] | None = None,
 ) -> Path:
     """Render every recipe of a plan to ``out/images/<class>/<recipe_id>.<suffix>``.
 
@@ -74,6 +75,8 @@ def write_imagefolder(
         Folder for what is under way; by default hidden beside ``out``. Removed at the end.
     backend, workers
         As for :func:`naturalize.base.engine.map`; they change no byte.
+    also
+        Writes more into the artifact before it is moved to its place.
 
     Raises
     ------
@@ -84,7 +87,7 @@ def write_imagefolder(
     """
     with rendering(
         "imagefolder", plan, bank, out, format=format, quality=quality, size=size, truth=masks,
-        lineage=lineage, work=work, backend=backend, workers=workers, masks=masks,
+        lineage=lineage, work=work, backend=backend, workers=workers, also=also, masks=masks,
     ) as job:  # fmt: skip
         if masks:
             paint = partial(_paint_with_truth, job.painter, job.work)

@@ -139,6 +139,7 @@ def rendering(
     work: str | Path | None,
     backend: str,
     workers: int | None,
+    also: Callable[[Path], None] | None = None,
     **settings: Any,
 ) -> Iterator[Job]:
     """Give a job; what it leaves in its folder becomes the ``images`` artifact ``out``.
@@ -151,7 +152,7 @@ def rendering(
         Whether the truth will be asked for.
     **settings
         Of this writer: what else decides the content.
-    plan, bank, out, format, quality, size, lineage, work, backend, workers
+    plan, bank, out, format, quality, size, lineage, work, backend, workers, also
         As for the writers.
     """
     check_format(format, quality)
@@ -177,6 +178,8 @@ def rendering(
         painter = Painter(store, known, format, quality, asked)
         yield Job(plan, painter, folder, work, key, run)
         save_plan(plan, folder / "plan", bank, lineage or {}, inputs={"bank": plan.bank})
+        if also is not None:
+            also(folder)
     shutil.rmtree(work, ignore_errors=True)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -52,6 +52,7 @@ def write_webdataset(
     work: str | Path | None = None,
     backend: str = "serial",
     workers: int | None = None,
+    also: Callable[[Path], None] | None = None,
 ) -> Path:
     """Render every recipe of a plan into tar shards, ``out/shards/composites-000000.tar``, ….
 
@@ -68,7 +69,7 @@ def write_webdataset(
         ``cells`` in the JSON: ``instance``, ``kind``, ``label``, ``cell_id``, ``box``.
     shard_bytes
         Most that a shard has, at least 10,240; a sample that is larger has a shard of its own.
-    plan, bank, out, format, quality, size, lineage, work, backend, workers
+    plan, bank, out, format, quality, size, lineage, work, backend, workers, also
         As for :func:`~naturalize.compose.write.write_imagefolder`; errors likewise.
     """
     if shard_bytes < _LEAST:
@@ -78,7 +79,7 @@ def write_webdataset(
             raise unknown("class", label, list(bank.labels))
     with rendering(
         "webdataset", plan, bank, out, format=format, quality=quality, size=size, truth=masks,
-        lineage=lineage, work=work, backend=backend, workers=workers, masks=masks,
+        lineage=lineage, work=work, backend=backend, workers=workers, also=also, masks=masks,
         shard_bytes=shard_bytes,
     ) as job:  # fmt: skip
         order = rng(0, "shards", plan.fingerprint).permutation(len(plan)).tolist()
