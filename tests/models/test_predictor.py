@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import write_image
 from naturalize.models import preprocess
-from naturalize.models.files import find_images, predict_files, to_csv
 from naturalize.models.folder import save_model
 from naturalize.models.predictor import Predictor
 from naturalize.models.zoo import build
+from naturalize.prediction.files import find_images, predict_files, to_csv
 
 torch = pytest.importorskip("torch")
 
@@ -136,9 +136,9 @@ def test_files_are_predicted_in_order_and_bad_ones_are_rows(folder, predictor):
 def test_the_table_has_a_probability_for_each_class(folder, predictor):
     text = to_csv(predictor.classes, predict_files(predictor, find_images([folder])))
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert list(rows[0]) == ["path", "label", "confidence", "prob_A", "prob_B", "prob_C", "error"]
+    assert list(rows[0]) == ["path", "label", "confidence", "prob_A", "prob_B", "prob_C", "flag"]
     for row in rows:
-        if row["error"]:
+        if row["flag"].startswith("error"):
             assert row["label"] == row["confidence"] == row["prob_A"] == ""
         else:
             numbers = {c: float(row[f"prob_{c}"]) for c in "ABC"}
@@ -157,10 +157,24 @@ def test_the_command_writes_the_table(folder, predictor, tmp_path):
     from naturalize.cli.predict import predict
 
     save_model(tmp_path / "model", predictor.module, predictor.config)
-    predict([folder], model=tmp_path / "model", out=tmp_path / "p.csv", batch=32, device="cpu")
+    predict(
+        [folder],
+        model=str(tmp_path / "model"),
+        out=tmp_path / "p.csv",
+        batch=32,
+        device="cpu",
+        standardise="auto",
+        unsure=0.5,
+    )
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 5
     with pytest.raises(InputError, match="none of 1 files can be read"):
-        predict([folder / "a/bad.jpg"], model=tmp_path / "model", out=tmp_path / "q.csv")
+        predict(
+            [folder / "a/bad.jpg"],
+            model=str(tmp_path / "model"),
+            out=tmp_path / "q.csv",
+            standardise="auto",
+            unsure=0.5,
+        )
 
 
 def test_working_ahead_keeps_the_order_and_the_window():

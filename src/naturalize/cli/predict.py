@@ -1,4 +1,4 @@
-"""``naturalize predict``: a model and images to a table of classes and probabilities."""
+"""``naturalize predict``: images to a table of classes and probabilities."""
 
 from __future__ import annotations
 
@@ -12,43 +12,70 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(help="Image files and folders of them.", show_default=False)
     ],
-    model: Annotated[Path, typer.Option("--model", "-m", help="A model folder.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A model folder, or the name of a shipped model.")
+    ] = "pbc11",
     out: Annotated[Path, typer.Option("--out", "-o", help="Table to write.")] = Path(
         "predictions.csv"
     ),
+    standardise: Annotated[
+        str,
+        typer.Option(help="Bring images from elsewhere to the model's: auto, always or never."),
+    ] = "auto",
+    unsure: Annotated[
+        float, typer.Option(min=0, max=1, help="Confidence below which a row is flagged.")
+    ] = 0.5,
     batch: Annotated[int, typer.Option(min=1, help="Images a pass.")] = 32,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
 ) -> None:
     """Say for each image which cell it shows, and how sure the model is.
 
-    Writes one row an image, in the order given (folders sorted by path): path, label, confidence,
-    prob_CLASS for each class, error. A file that cannot be read is a row with its error.
+    Without --model, the model of 11 classes that comes with the package says it; nothing is
+    downloaded. Writes one row an image, in the order given (folders sorted by path): path, label,
+    confidence, prob_CLASS for each class, flag. The flag says what to know of a row: standardised,
+    no white cell found, cell cut by the border, N white cells, unsure; a file that cannot be read
+    is a row with its error there.
+
+    Images that do not look like those the model was trained on are standardised first: the white
+    cell is found and set in the middle, scale and stain are brought to the model's.
 
     **Examples**
 
     ```
-    naturalize predict images --model runs/pbc11/models/plain -o predictions.csv
-    naturalize predict a.jpg b.png -m MODEL
+    naturalize predict images -o predictions.csv
+    naturalize predict a.jpg b.png --standardise never
+    naturalize predict images --model runs/pbc11/models/plain
     ```
     """
     from naturalize.base.artifacts import write_bytes
     from naturalize.base.console import say, warn
     from naturalize.base.errors import ArtifactError, InputError
-    from naturalize.models.files import find_images, predict_files, to_csv
-    from naturalize.models.predictor import Predictor
+    from naturalize.models import shipped
     from naturalize.training.speed import keep_memory, wait_calmly
 
     keep_memory()
     wait_calmly()
+    from naturalize.models.predictor import Predictor
+    from naturalize.prediction.files import find_images, predict_files, to_csv
+
     if out.is_dir():
         raise ArtifactError(f"{out}: is a folder; name a file, e.g. {out / 'predictions.csv'}")
     paths = find_images(images)
-    predictor = Predictor.load(model, device=device)
-    rows = list(predict_files(predictor, paths, batch=batch, what="predict"))
+    predictor = Predictor.load(shipped.find(model), device=device)
+    found = predict_files(
+        predictor, paths, batch=batch, standardise=standardise, unsure=unsure, what="predict"
+    )
+    rows = list(found)
     write_bytes(out, to_csv(predictor.classes, rows).encode())
     bad = [row for row in rows if row.error]
     if len(bad) == len(rows):
-        raise InputError(f"none of {len(rows)} files can be read; see the column error in {out}")
+        raise InputError(f"none of {len(rows)} files can be read; see the column flag in {out}")
     if bad:
         warn(f"{len(bad)} of {len(rows)} files could not be read: {bad[0].path}: {bad[0].error}")
+    foreign = sum("standardised" in row.flags for row in rows)
+    if foreign:
+        say(
+            f"{foreign} of {len(rows)} images do not look like the training images and were "
+            "standardised; the figures on the model card do not hold for them"
+        )
     say(f"predictions of {len(rows) - len(bad)} images: {out}")

@@ -16,13 +16,18 @@ from naturalize.base.errors import ImageReadError, InputError
 from naturalize.base.images import IMAGE_SUFFIXES, read_image
 from naturalize.models.ahead import map_ahead
 from naturalize.models.predictor import Predictor
+from naturalize.prediction.standardise import Standardised, Standardiser
+
+#: Confidence below which a prediction is flagged.
+UNSURE = 0.5
 
 
 @dataclass(frozen=True)
 class Prediction:
     """What a model says of one file; without probabilities where ``error`` says why.
 
-    ``probabilities`` is float32 (C,) in the order of the model's classes.
+    ``probabilities`` is float32 (C,) in the order of the model's classes; ``flags`` are remarks on
+    the image, such as ``"standardised"`` or ``"2 white cells"``.
     """
 
     path: Path
@@ -30,6 +35,12 @@ class Prediction:
     confidence: float | None = None
     probabilities: np.ndarray | None = None
     error: str | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """The remarks as one text, or the error."""
+        return f"error: {self.error}" if self.error else "; ".join(self.flags)
 
 
 def find_images(inputs: Sequence[Path]) -> list[Path]:
@@ -61,43 +72,74 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
 
 
 def predict_files(
-    predictor: Predictor, paths: Sequence[Path], *, batch: int = 32, what: str | None = None
+    predictor: Predictor,
+    paths: Sequence[Path],
+    *,
+    batch: int = 32,
+    standardise: str = "auto",
+    unsure: float = UNSURE,
+    what: str | None = None,
 ) -> Iterator[Prediction]:
-    """Yield a prediction for each file, in order; memory does not grow with their number."""
-    rows = _predict(predictor, paths, batch)
+    """Yield a prediction for each file, in order; memory does not grow with their number.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    paths
+        Image files.
+    batch
+        Images a pass.
+    standardise
+        ``"auto"`` brings images that do not look like the training images to their scale, framing
+        and stain; ``"always"`` does so with all, ``"never"`` with none.
+    unsure
+        Confidence below which a prediction is flagged.
+    what
+        Heading of a progress bar; none without it.
+    """
+    standardiser = Standardiser(predictor.config.standard, standardise).learn(paths)
+    rows = _predict(predictor, paths, batch, standardiser, unsure)
     return track(rows, what, len(paths)) if what else rows
 
 
-def _predict(predictor: Predictor, paths: Sequence[Path], batch: int) -> Iterator[Prediction]:
-    pairs = zip(paths, map_ahead(_read, paths, window=2 * batch), strict=True)
+def _predict(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    batch: int,
+    standardiser: Standardiser,
+    unsure: float,
+) -> Iterator[Prediction]:
+    def read(path: Path) -> Standardised | str:
+        try:
+            image = read_image(path)
+        except ImageReadError as error:
+            return error.reason
+        return standardiser(image)
+
+    pairs = zip(paths, map_ahead(read, paths, window=2 * batch), strict=True)
     while piece := list(itertools.islice(pairs, batch)):
-        images = [image for _, image in piece if isinstance(image, np.ndarray)]
+        images = [made.image for _, made in piece if isinstance(made, Standardised)]
         probabilities = iter(predictor.probabilities(images, batch=batch))
-        for path, image in piece:
-            if isinstance(image, str):
-                yield Prediction(path, error=image)
+        for path, made in piece:
+            if isinstance(made, str):
+                yield Prediction(path, error=made)
                 continue
             row = next(probabilities)
             top = int(row.argmax())
-            yield Prediction(path, predictor.classes[top], float(row[top]), row)
-
-
-def _read(path: Path) -> np.ndarray | str:
-    try:
-        return read_image(path)
-    except ImageReadError as error:
-        return error.reason
+            flags = made.flags + (("unsure",) if row[top] < unsure else ())
+            yield Prediction(path, predictor.classes[top], float(row[top]), row, flags=flags)
 
 
 def to_csv(classes: Sequence[str], predictions: Iterable[Prediction]) -> str:
-    """Return predictions as CSV: ``path, label, confidence, prob_<class>…, error``."""
+    """Return predictions as CSV: ``path, label, confidence, prob_<class>…, flag``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "confidence", *(f"prob_{c}" for c in classes), "error"])
+    writer.writerow(["path", "label", "confidence", *(f"prob_{c}" for c in classes), "flag"])
     for row in predictions:
         if row.probabilities is None:
             numbers = [""] * (1 + len(classes))
         else:
             numbers = [f"{value:.6f}" for value in (row.confidence, *row.probabilities)]
-        writer.writerow([row.path.as_posix(), row.label or "", *numbers, row.error or ""])
+        writer.writerow([row.path.as_posix(), row.label or "", *numbers, row.flag])
     return text.getvalue()

@@ -1,0 +1,192 @@
+"""How a set of images was taken: the size of its cells and the strength of its stains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from naturalize.base.errors import InputError
+from naturalize.base.rng import rng
+from naturalize.cells.segmentation import Cell, Segmentation
+from naturalize.cells.shape import solidity
+from naturalize.cells.stain import mean_density
+from naturalize.models.preprocess import slide_colour
+from naturalize.models.standard import Colour, Standard
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+    from naturalize.dataset.catalog import Catalog
+
+#: Cells that a set is measured by, at most, and images whose slides are.
+_SAMPLE = 200
+
+#: A whole red cell is rounder than this; a part of one, or two in one, is not.
+_ROUND = 0.92
+
+#: The share of training images whose slides are left out of the usual range, and what is added to
+#: the range at either end, in levels.
+_ODD, _SLACK = 0.01, 6.0
+
+#: Whole red cells an image below which their median diameter says little: where they hardly fit
+#: into the images, only small ones are whole.
+_ENOUGH = 2.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """How images were taken, as far as it could be measured.
+
+    Attributes
+    ----------
+    red_cell, white_cell
+        Median diameter in pixels of whole red cells and of white cells; null if too few were seen.
+    nucleus_stain, red_stain
+        Median optical density (red, green, blue) of nuclei and of red cells; null if none was seen.
+    """
+
+    red_cell: float | None
+    white_cell: float | None
+    nucleus_stain: Colour | None
+    red_stain: Colour | None
+
+    @classmethod
+    def of(cls, seen: Iterable[tuple[np.ndarray, Segmentation]]) -> Look:
+        """Measure images (RGB uint8 (H, W, 3)) and the cells that were found in them."""
+        reds: list[float] = []
+        whites: list[float] = []
+        nuclei: list[Colour] = []
+        red_stains: list[Colour] = []
+        images = 0
+        for image, found in seen:
+            images += 1
+            reds += [diameter(cell) for cell in found.cells if _whole_red(cell, image.shape)]
+            cells = [cell for cell in found.cells if cell.kind == "wbc"]
+            whites += [diameter(cell) for cell in cells if not _cut(cell, image.shape)]
+            slide = found.background
+            nuclei += [stain for cell in cells if (stain := nuclear_stain(image, cell, slide))]
+            red_stains += [_stain(image, cell, slide) for cell in found.of("rbc")]
+        return cls(
+            red_cell=float(np.median(reds)) if len(reds) >= max(1, _ENOUGH * images) else None,
+            white_cell=float(np.median(whites)) if whites else None,
+            nucleus_stain=_median(nuclei) if nuclei else None,
+            red_stain=_median(red_stains) if red_stains else None,
+        )
+
+
+def diameter(cell: Cell) -> float:
+    """Return the diameter in pixels of a disc of the cell's area."""
+    return 2 * math.sqrt(cell.area / math.pi)
+
+
+def nuclear_stain(image: np.ndarray, cell: Cell, slide: Colour) -> Colour | None:
+    """Return the mean optical density of a cell's nucleus, or null if it shows none."""
+    if cell.nucleus is None or not cell.nucleus.any():
+        return None
+    x0, y0, x1, y1 = cell.box
+    return mean_density(image[y0:y1, x0:x1], cell.nucleus, slide)
+
+
+def _stain(image: np.ndarray, cell: Cell, slide: Colour) -> Colour:
+    x0, y0, x1, y1 = cell.box
+    return mean_density(image[y0:y1, x0:x1], cell.mask, slide)
+
+
+def measure_standard(catalog: Catalog, bank: CellBank, *, alone: bool, seed: int = 0) -> Standard:
+    """Return the standard of the images that a bank's cells come from.
+
+    A sample of 200 images is measured, drawn by ``seed`` alone.
+
+    Parameters
+    ----------
+    catalog
+        For the size of the images.
+    bank
+        Of the training images: their cells and slides.
+    alone
+        Whether the network also learns cells that lie alone.
+
+    Raises
+    ------
+    InputError
+        If the bank has no whole red cell or no white cell with a nucleus.
+    """
+    whites = bank.cells(kind="wbc", target=True, accepted=None)
+    reds = bank.cells(kind="rbc", whole=True)
+    solid = reds["solidity"].to_numpy(zero_copy_only=False)
+    round_ones = reds["area"].to_numpy()[np.isnan(solid) | (solid >= _ROUND)]
+    if not len(round_ones) or not whites.num_rows:
+        raise InputError("the bank has no whole red cell, or no white cell, to measure")
+    places = rng(seed, "standard").permutation(whites.num_rows)[:_SAMPLE]
+    rows = whites.take(places).to_pylist()
+    images = [bank.image(row["image_id"]) for row in rows]
+    stains = [
+        stain
+        for row, image in zip(rows, images, strict=True)
+        if (stain := _stain_of(row, image)) is not None
+    ]
+    if not stains:
+        raise InputError("no white cell of the bank has a nucleus to measure")
+    slides = np.array([slide_colour(image) for image in images])
+    low, high = np.quantile(slides, (_ODD, 1 - _ODD), axis=0)
+    sizes = catalog.usable().select(["height", "width"]).to_pydict()
+    return Standard(
+        height=int(np.median(sizes["height"])),
+        width=int(np.median(sizes["width"])),
+        slide=_colour(np.median(slides, axis=0)),
+        slide_low=_colour(low - _SLACK),
+        slide_high=_colour(high + _SLACK),
+        red_cell=_disc(float(np.median(round_ones))),
+        white_cell=_disc(float(np.median(whites["area"].to_numpy()))),
+        nucleus_stain=_median(stains),
+        red_stain=_median(np.stack([reds[f"od_{c}"].to_numpy() for c in "rgb"], axis=1)),
+        alone=alone,
+    )
+
+
+def _stain_of(row: dict[str, object], image: np.ndarray) -> Colour | None:
+    from naturalize.cells.runlength import decode
+
+    if not row["nucleus"]:
+        return None
+    x0, y0, x1, y1 = (int(str(row[name])) for name in ("x0", "y0", "x1", "y1"))
+    nucleus = decode(np.asarray(row["nucleus"], np.uint32), (y1 - y0, x1 - x0))
+    if not nucleus.any():
+        return None
+    return mean_density(image[y0:y1, x0:x1], nucleus, slide_colour(image))
+
+
+def sample(paths: Sequence[object], n: int) -> list[int]:
+    """Return at most ``n`` places, evenly spaced over a list."""
+    if len(paths) <= n:
+        return list(range(len(paths)))
+    return np.unique(np.linspace(0, len(paths) - 1, n).round().astype(int)).tolist()
+
+
+def _whole_red(cell: Cell, shape: tuple[int, ...]) -> bool:
+    if cell.kind != "rbc" or _cut(cell, shape):
+        return False
+    x0, y0, x1, y1 = cell.box
+    oblong = max(x1 - x0, y1 - y0) > 1.3 * min(x1 - x0, y1 - y0)
+    return not oblong and solidity(cell.mask) >= _ROUND
+
+
+def _cut(cell: Cell, shape: tuple[int, ...]) -> bool:
+    x0, y0, x1, y1 = cell.box
+    return x0 <= 0 or y0 <= 0 or x1 >= shape[1] or y1 >= shape[0]
+
+
+def _disc(area: float) -> float:
+    return 2 * math.sqrt(area / math.pi)
+
+
+def _median(stains: Sequence[Colour] | np.ndarray) -> Colour:
+    return _colour(np.median(np.asarray(stains), axis=0))
+
+
+def _colour(values: np.ndarray) -> Colour:
+    red, green, blue = (round(float(value), 4) for value in values)
+    return red, green, blue

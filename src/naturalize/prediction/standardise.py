@@ -1,0 +1,291 @@
+"""Images from elsewhere, brought to the scale, framing and stain of a network's training images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from naturalize.base.console import track
+from naturalize.base.errors import ImageReadError, SettingsError, unknown
+from naturalize.base.images import read_image
+from naturalize.cells.segmentation import Cell, Segmentation
+from naturalize.cells.segmenters import segmenter
+from naturalize.models.ahead import map_ahead
+from naturalize.models.alone import alone
+from naturalize.models.preprocess import slide_colour
+from naturalize.models.standard import Colour, Standard
+from naturalize.prediction.look import Look, sample
+
+#: ``auto``: what does not look like training images is standardised.
+MODES = ("auto", "always", "never")
+
+#: How far an image's sides may be from the usual ones and still pass for usual.
+_SIZE_SLACK = 0.06
+
+#: Images that a set is measured by.
+_SAMPLE = 48
+
+#: The most that images are enlarged or shrunk, and stains made stronger or weaker.
+_MOST_SCALE, _MOST_GAIN = 4.0, 2.5
+
+#: Two stains whose colours are nearer to each other than this (as a share of the nuclei's density)
+#: cannot be told apart well enough to be moved one by one.
+_LEAST_APART = 0.08
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """An image ready for the network, and what is to be said of it.
+
+    ``flags`` are short remarks for the table; empty where the image was taken as it is.
+    """
+
+    image: np.ndarray
+    flags: tuple[str, ...] = ()
+
+
+class Standardiser:
+    """Brings images to a standard: for each, or for those that do not look like it.
+
+    The white cell is found by the package's own segmenter and set in the middle; the image is
+    scaled so that red cells (or, where there are none, white cells) have the training images' size;
+    each channel's optical density is scaled so that nuclei are stained as there; and the slide gets
+    their colour. Scale and stain are those of the whole set, measured on a sample of it, for they
+    are properties of a microscope and a laboratory, not of a cell: a lymphocyte must stay small.
+
+    Parameters
+    ----------
+    standard
+        Of the network; without one, images are taken as they are.
+    mode
+        One of :data:`MODES`.
+    """
+
+    def __init__(self, standard: Standard | None, mode: str = "auto") -> None:
+        if mode not in MODES:
+            raise unknown("standardise", mode, list(MODES))
+        if mode == "always" and standard is None:
+            raise SettingsError(
+                "standardise always: this model does not say what its training images looked like; "
+                "train it with a cell bank, or take images as they are with 'never'"
+            )
+        self.standard = standard if mode != "never" else None
+        self.mode = mode
+        self.look: Look | None = None
+        self._segmenter = segmenter()
+
+    def learn(self, paths: Sequence[Path]) -> Standardiser:
+        """Measure a sample of the images that are to be standardised; others are passed over."""
+        if self.standard is None:
+            return self
+        seen = []
+        chosen = [paths[place] for place in sample(paths, _SAMPLE)]
+        read = map_ahead(_read, chosen)
+        foreign = [image for image in read if image is not None and not self.usual(image)]
+        if foreign:
+            for image in track(foreign, "look at the images", len(foreign)):
+                seen.append((image, self._segmenter.segment(image)))
+        self.look = Look.of(seen) if seen else None
+        return self
+
+    def usual(self, image: np.ndarray) -> bool:
+        """Whether RGB uint8 (H, W, 3) has the size and the slide of training images."""
+        standard = self.standard
+        if standard is None:
+            return True
+        if self.mode == "always":
+            return False
+        height, width = image.shape[:2]
+        sizes = ((height, standard.height), (width, standard.width))
+        if any(abs(side - usual) > _SIZE_SLACK * usual for side, usual in sizes):
+            return False
+        bounds = zip(slide_colour(image), standard.slide_low, standard.slide_high, strict=True)
+        return all(low <= value <= high for value, low, high in bounds)
+
+    def __call__(self, image: np.ndarray) -> Standardised:
+        """Return RGB uint8 (H, W, 3) as training images look."""
+        standard = self.standard
+        if standard is None or self.usual(image):
+            return Standardised(image)
+        found = self._segmenter.segment(image)
+        look = self.look or Look.of([(image, found)])
+        cell, scale = self._cell(image, found, look, standard)
+        flags = ["standardised"]
+        if cell is None:
+            flags.append("no white cell found")
+        elif _cut(cell, image):
+            flags.append("cell cut by the border")
+        whites = sum(cell.kind == "wbc" for cell in found.cells)
+        if whites > 1:
+            flags.append(f"{whites} white cells")
+        slide = found.background
+        made = _moved(image, cell, scale, slide, standard)
+        stained = restained(made.image, slide, look, standard)
+        if made.mask is not None and standard.alone:
+            stained = alone(stained, made.mask, standard.slide)
+        return Standardised(stained, tuple(flags))
+
+    def _cell(
+        self, image: np.ndarray, found: Segmentation, look: Look, standard: Standard
+    ) -> tuple[Cell | None, float]:
+        """Return the white cell that is meant, looked for again at the set's scale, and a scale."""
+        scale = _scale(look, standard)
+        cell = _meant(found.cells, image.shape)
+        if cell is None and self.look is not None:
+            slide = found.background
+            plain = restained(image, slide, look, standard)
+            again = segmenter(cell_size=standard.red_cell / scale).segment(plain)
+            cell = _meant(again.cells, image.shape)
+        return cell, scale
+
+
+@dataclass(frozen=True)
+class _Moved:
+    image: np.ndarray
+    mask: np.ndarray | None
+
+
+def _scale(look: Look, standard: Standard) -> float:
+    """Return pixels of the standard to one of the set's."""
+    if look.red_cell:
+        scale = standard.red_cell / look.red_cell
+    elif look.white_cell:
+        scale = standard.white_cell / look.white_cell
+    else:
+        scale = 1.0
+    return float(np.clip(scale, 1 / _MOST_SCALE, _MOST_SCALE))
+
+
+def _meant(cells: Sequence[Cell], shape: tuple[int, ...]) -> Cell | None:
+    """Return the white cell that a picture is taken of: large, and near its middle."""
+    whites = [cell for cell in cells if cell.kind == "wbc"]
+    reach = math.hypot(shape[0], shape[1]) / 2
+
+    def worth(cell: Cell) -> float:
+        x, y = _centre(cell)
+        off = math.hypot(x - shape[1] / 2, y - shape[0] / 2) / reach
+        return cell.area * (1.5 - off)
+
+    return max(whites, key=worth, default=None)
+
+
+def _centre(cell: Cell) -> tuple[float, float]:
+    x0, y0, x1, y1 = cell.box
+    return (x0 + x1) / 2, (y0 + y1) / 2
+
+
+def _cut(cell: Cell, image: np.ndarray) -> bool:
+    x0, y0, x1, y1 = cell.box
+    return x0 <= 0 or y0 <= 0 or x1 >= image.shape[1] or y1 >= image.shape[0]
+
+
+def _moved(
+    image: np.ndarray, cell: Cell | None, scale: float, slide: Colour, standard: Standard
+) -> _Moved:
+    """Scale an image and set a cell, or its own middle, into the middle of a standard one."""
+    height, width = image.shape[:2]
+    x, y = _centre(cell) if cell is not None else (width / 2, height / 2)
+    mask: np.ndarray | None = None
+    if cell is not None:
+        mask = _hull(cell, (height, width))
+    if scale < 1:  # a warp would skip pixels: average them first
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        mask = cv2.resize(mask, size, interpolation=cv2.INTER_AREA) if mask is not None else None
+        x, y, scale = x * size[0] / width, y * size[1] / height, 1.0
+    half = 0.5 * scale
+    matrix = np.array(
+        [
+            [scale, 0, standard.width / 2 - scale * x + half - 0.5],
+            [0, scale, standard.height / 2 - scale * y + half - 0.5],
+        ]
+    )
+    size = (standard.width, standard.height)
+    made = cv2.warpAffine(
+        image,
+        matrix,
+        size,
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=tuple(round(value) for value in slide),
+    )
+    if mask is not None:
+        mask = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_LINEAR)
+    return _Moved(made, mask)
+
+
+def _hull(cell: Cell, shape: tuple[int, int]) -> np.ndarray:
+    """Return the convex hull of a cell, uint8 (H, W).
+
+    Masks on images from elsewhere have bays where a lobe or a pale edge was missed; a hull with a
+    corner of a neighbour in it does less harm than a cell without its edge.
+    """
+    points = np.argwhere(cell.mask)[:, ::-1] + cell.box[:2]
+    mask = np.zeros(shape, np.uint8)
+    cv2.fillConvexPoly(mask, cv2.convexHull(points.astype(np.int32)), 255)
+    return mask
+
+
+def restained(image: np.ndarray, slide: Colour, look: Look, standard: Standard) -> np.ndarray:
+    """Return an image with the standard's slide colour and stains.
+
+    In optical density stains add up (Ruifrok & Johnston, Anal Quant Cytol Histol 23:291, 2001): a
+    pixel is so much of the nuclei's dye and so much of the red cells'. A matrix takes the two
+    colours of the one laboratory to those of the other, and what is left at right angles to both to
+    the same there, as Macenko et al. (ISBI 2009) do with stains found by other means. Where red
+    cells were not seen, or the colours are hardly two, only the strength is brought to the
+    standard's.
+
+    Parameters
+    ----------
+    image
+        RGB uint8 (H, W, 3).
+    slide
+        Colour of its bare slide.
+    look
+        Stains of its set.
+    standard
+        What they are brought to.
+    """
+    levels = np.maximum(np.arange(256, dtype=np.float32), 1)[:, None]
+    table = np.log10(np.maximum(np.asarray(slide, np.float32), 1) / levels)
+    density = np.stack([table[image[..., c], c] for c in range(3)], axis=-1)
+    density = density @ stain_matrix(look, standard).T.astype(np.float32)
+    light = np.asarray(standard.slide, np.float32) * np.float32(10) ** -density
+    return np.clip(np.rint(light), 0, 255).astype(np.uint8)
+
+
+def stain_matrix(look: Look, standard: Standard) -> np.ndarray:
+    """Return float64 (3, 3), which takes optical densities of a set to the standard's."""
+    if look.nucleus_stain is None:
+        return np.eye(3)
+    nucleus, wanted = np.asarray(look.nucleus_stain), np.asarray(standard.nucleus_stain)
+    strength = float(np.linalg.norm(wanted) / max(float(np.linalg.norm(nucleus)), 1e-3))
+    plain = np.eye(3) * np.clip(strength, 1 / _MOST_GAIN, _MOST_GAIN)
+    if look.red_stain is None:
+        return plain
+    here = _frame(nucleus, np.asarray(look.red_stain))
+    there = _frame(wanted, np.asarray(standard.red_stain))
+    if min(np.linalg.svd(here, compute_uv=False)) < _LEAST_APART * np.linalg.norm(nucleus):
+        return plain
+    return there @ np.linalg.inv(here)
+
+
+def _frame(nucleus: np.ndarray, red: np.ndarray) -> np.ndarray:
+    """Return the two stains and a third at right angles, as long as they are, as columns."""
+    third = np.cross(nucleus, red)
+    length = np.sqrt(np.linalg.norm(nucleus) * np.linalg.norm(red))
+    third = third / max(float(np.linalg.norm(third)), 1e-9) * length
+    return np.stack([nucleus, red, third], axis=1)
+
+
+def _read(path: Path) -> np.ndarray | None:
+    try:
+        return read_image(path)
+    except ImageReadError:
+        return None
