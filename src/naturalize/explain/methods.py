@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import cv2
 import numpy as np
 
 from naturalize.base.console import progress_bar
@@ -78,8 +79,10 @@ def explain(
     Returns
     -------
     numpy.ndarray
-        float32 (N, S, S) in 0–1, S being the network's input size; a map covers the whole image.
-        Each map is stretched to 0–1; one that is the same everywhere is 0.
+        float32 (N, S, S) in 0–1, S being the network's input size; a map covers the whole image,
+        and is 0 where the network does not get to see it. Each map is stretched to 0–1; one that is
+        the same everywhere is 0. Of an averaging ensemble, it is the mean of the members' maps, by
+        their weights, for those members that the method fits.
 
     Raises
     ------
@@ -91,6 +94,10 @@ def explain(
     if targets is not None and len(targets) != len(images):
         raise SettingsError(
             f"targets: expected one for each of {len(images)} images, got {len(targets)}"
+        )
+    if getattr(predictor, "averaged", None):
+        return _of_members(
+            predictor, images, method, targets, layer=layer, channels=channels, what=what
         )
     found = []
     with progress_bar() as bar:
@@ -107,15 +114,21 @@ def explain(
                 channels=channels,
                 done=lambda: bar.advance(task),
             )
-            found.append(_finished(raw, x.shape[-2:]))
+            found.append(_in_place(_finished(raw, x.shape[-2:]), images[piece], predictor))
     size = found[0].shape[1:] if found else (0, 0)
     return np.concatenate(found) if found else np.zeros((0, *size), np.float32)
 
 
 def default_methods(module: Any) -> tuple[str, ...]:
-    """Return the methods that fit a network: rollout for a timm transformer, else the CAMs."""
+    """Return the methods that fit a network: rollout for a timm transformer, else the CAMs.
+
+    Those of an averaging ensemble are those that fit any of its members.
+    """
     from naturalize.explain.rollout import attention_layers
 
+    if hasattr(module, "averaged"):
+        fitting = (name for member in module.averaged for name in default_methods(member))
+        return tuple(dict.fromkeys(fitting))
     try:
         attention_layers(module)
     except SettingsError:
@@ -140,6 +153,37 @@ def _target_numbers(
     return torch.tensor([classes.index(name) for name in names], device=x.device)
 
 
+def _of_members(
+    predictor: Any,
+    images: Sequence[np.ndarray],
+    method: str,
+    targets: Sequence[str] | None,
+    *,
+    layer: str | None,
+    channels: int | None,
+    what: str | None,
+) -> np.ndarray:
+    """Return the mean of the maps of an averaging ensemble's members, by their shares."""
+    if targets is None:
+        best = predictor.probabilities(images).argmax(axis=1)
+        targets = [predictor.classes[i] for i in best]
+    fitting = [
+        (share, member)
+        for share, member in zip(predictor.shares, predictor.averaged, strict=True)
+        if method in default_methods(member.module)
+    ]
+    if not fitting:
+        raise SettingsError(f"{method} fits none of the ensemble's members")
+    side = max(member.config.input_size for _, member in fitting)
+    mean = np.zeros((len(images), side, side), np.float32)
+    for number, (share, member) in enumerate(fitting, start=1):
+        called = what and f"{what}, member {number} of {len(fitting)}"
+        maps = explain(member, images, method, targets, layer=layer, channels=channels, what=called)
+        for i, each in enumerate(maps):
+            mean[i] += share * cv2.resize(each, (side, side), interpolation=cv2.INTER_LINEAR)
+    return _stretched(mean)
+
+
 def _finished(raw: torch.Tensor, size: Sequence[int]) -> np.ndarray:
     """Enlarge raw maps (N, h, w) to ``size`` and stretch each to 0–1: float32."""
     from torch.nn import functional
@@ -147,12 +191,32 @@ def _finished(raw: torch.Tensor, size: Sequence[int]) -> np.ndarray:
     large = functional.interpolate(
         raw[:, None].float(), tuple(size), mode="bicubic", align_corners=False
     )
-    maps = large[:, 0].clamp_min(0).cpu().numpy()
+    return _stretched(large[:, 0].clamp_min(0).cpu().numpy())
+
+
+def _stretched(maps: np.ndarray) -> np.ndarray:
+    """Stretch each of maps (N, H, W), all ≥ 0, to 0–1: float32."""
     low = maps.min(axis=(1, 2), keepdims=True)
     span = maps.max(axis=(1, 2), keepdims=True) - low
     # below rounding, a map that is the same everywhere is no map of anything
     flat = span <= 1e-6 * np.abs(maps).max(axis=(1, 2), keepdims=True)
     return np.where(flat, 0, (maps - low) / np.where(flat, 1, span)).astype(np.float32)
+
+
+def _in_place(maps: np.ndarray, images: Sequence[np.ndarray], predictor: Any) -> np.ndarray:
+    """Put maps (N, S, S) of what a network was shown where that lies in the images, S × S too."""
+    view = getattr(getattr(predictor, "config", None), "view", None)
+    if view is None or view.crop >= 1:
+        return maps
+    whole = np.zeros_like(maps)
+    for image, seen, out in zip(images, maps, whole, strict=True):
+        height, width = image.shape[:2]
+        scale = np.array([len(out) / height, len(out) / width] * 2)
+        top, left, bottom, right = np.rint(np.array(view.window(height, width)) * scale).astype(int)
+        out[top:bottom, left:right] = cv2.resize(
+            seen, (right - left, bottom - top), interpolation=cv2.INTER_AREA
+        )
+    return whole
 
 
 def _score_cam(

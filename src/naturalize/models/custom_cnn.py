@@ -1,11 +1,17 @@
-"""The small convolutional network of the paper, trained from scratch."""
+"""The small convolutional network of the paper, plain or with CBAM, trained from scratch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
+
+from naturalize.models.cbam import attention
+
+#: Short trainings: running statistics must follow within a few dozen steps.
+_MOMENTUM = 0.3
 
 
 class CustomCNN(nn.Module):
@@ -22,6 +28,8 @@ class CustomCNN(nn.Module):
         Output channels of each block; every block halves height and width.
     drop_rate
         Share of the pooled features dropped in training.
+    cbam
+        Whether each block ends in CBAM, before its pooling.
     """
 
     def __init__(
@@ -30,20 +38,20 @@ class CustomCNN(nn.Module):
         *,
         channels: Sequence[int] = (32, 64, 128, 256),
         drop_rate: float = 0.3,
+        cbam: bool = False,
     ) -> None:
         super().__init__()
         blocks, width = [], 3
         for out in channels:
-            blocks.append(_block(width, out, pool=True))
+            blocks.append(_block(width, out, pool=True, cbam=cbam))
             width = out
-        blocks.append(_block(width, width, pool=False))
+        blocks.append(_block(width, width, pool=False, cbam=cbam))
         self.blocks = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(drop_rate)
         self.classifier = nn.Linear(width, num_classes)
         self.num_features, self.num_classes = width, num_classes
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for block in blocks:  # not CBAM's: its gates would start shut or wide open
+            nn.init.kaiming_normal_(block[0].weight, mode="fan_out", nonlinearity="relu")
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """Return the last feature maps, (N, D, H, W), of normalised images (N, 3, H, W)."""
@@ -62,12 +70,23 @@ class CustomCNN(nn.Module):
         """Return the dense layer that gives the logits."""
         return self.classifier
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Return timm's description of which parameters lie how deep, for layer-wise rates."""
+        return {"stem": r"^blocks\.0\.", "blocks": r"^blocks\.(\d+)"}
 
-def _block(width: int, out: int, *, pool: bool) -> nn.Sequential:
+
+def _block(width: int, out: int, *, pool: bool, cbam: bool) -> nn.Sequential:
     layers: list[nn.Module] = [
         nn.Conv2d(width, out, 3, padding=1, bias=False),
-        # short trainings: running statistics must follow within a few dozen steps
-        nn.BatchNorm2d(out, momentum=0.3),
+        nn.BatchNorm2d(out),
         nn.ReLU(inplace=True),
     ]
-    return nn.Sequential(*layers, *([nn.MaxPool2d(2)] if pool else []))
+    if cbam:
+        layers.append(attention(out))
+    if pool:
+        layers.append(nn.MaxPool2d(2))
+    block = nn.Sequential(*layers)
+    for module in block.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = _MOMENTUM
+    return block

@@ -16,12 +16,17 @@ from naturalize.base.artifacts import (
     writing,
 )
 from naturalize.base.errors import ArtifactError, NaturalizeError
-from naturalize.models.zoo import Network, NetworkConfig, build
+from naturalize.models.config import Network, NetworkConfig
+from naturalize.models.standard import Standard
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
+
+#: Key of ``model.json`` that an averaging ensemble has, and its folder.
+MEMBERS = "members"
 
 
 def save_model(
@@ -35,6 +40,7 @@ def save_model(
     settings: Mapping[str, Any] | None = None,
     inputs: Mapping[str, str] | None = None,
     also: Callable[[Path], None] | None = None,
+    half: bool = False,
 ) -> Path:
     """Write a model folder, whole or not at all.
 
@@ -54,6 +60,9 @@ def save_model(
         For the manifest; ``settings`` is the configuration alone by default.
     also
         Writes more files into the folder (history, plots) before it is moved to its place.
+    half
+        Write numbers as float16, in half the space; a tensor with a number beyond its range
+        (±65,504) is written as it is. Loading gives float32 again.
     """
     from safetensors.torch import save
 
@@ -61,6 +70,8 @@ def save_model(
     described = {"network": asdict(config), **dict(settings or {})}
     with writing(path, "model", settings=described, inputs=inputs) as folder:
         state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+        if half:
+            state = {k: _halved(v) for k, v in state.items()}
         data = save(state, metadata={"architecture": config.architecture})
         write_bytes(folder / WEIGHTS, data)
         write_json(
@@ -68,6 +79,7 @@ def save_model(
             {
                 **asdict(config),
                 "parameters": sum(p.numel() for p in module.parameters()),
+                "stored": "float16" if half else "float32",
                 "protocol": protocol,
                 "training": dict(training or {}),
                 "metrics": dict(metrics or {}),
@@ -76,6 +88,14 @@ def save_model(
         if also is not None:
             also(folder)
     return path
+
+
+def _halved(tensor: torch.Tensor) -> torch.Tensor:
+    """Return ``tensor`` as float16 if it is of numbers that fit, else as it is."""
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    return half if bool((half.isfinite() == tensor.isfinite()).all()) else tensor
 
 
 def load_model(path: str | Path) -> tuple[nn.Module, NetworkConfig]:
@@ -94,7 +114,11 @@ def load_model(path: str | Path) -> tuple[nn.Module, NetworkConfig]:
     """
     path = Path(path)
     manifest = read_manifest(path, "model")
-    config = _config(path / MODEL)
+    if MEMBERS in read_json(path / MODEL):
+        from naturalize.models.ensemble import load_ensemble
+
+        return load_ensemble(path)
+    config = read_config(path)
     file = path / WEIGHTS
     if not file.is_file():
         raise ArtifactError(f"{file}: no such file; copy the model folder again, whole")
@@ -114,7 +138,9 @@ def describe(path: str | Path) -> dict[str, Any]:
     return read_json(Path(path) / MODEL)
 
 
-def _config(file: Path) -> NetworkConfig:
+def read_config(path: Path) -> NetworkConfig:
+    """Read the configuration out of the model folder ``path``."""
+    file = path / MODEL
     raw = read_json(file)
     try:
         return NetworkConfig(
@@ -127,15 +153,23 @@ def _config(file: Path) -> NetworkConfig:
             temperature=float(raw["temperature"]),
             crop=float(raw.get("crop", 1.0)),  # models of the first release have neither
             balanced=bool(raw.get("balanced", False)),
+            standard=Standard.parse(raw["standard"]) if raw.get("standard") else None,
+            options=dict(raw.get("options", {})),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{file}: damaged description ({error})") from error
 
 
 def _empty(config: NetworkConfig, path: Path) -> Network:
+    from naturalize.models.zoo import build
+
     try:
         return build(
-            config.architecture, config.classes, weights="none", input_size=config.input_size
+            config.architecture,
+            config.classes,
+            weights="none",
+            input_size=config.input_size,
+            options=config.options,
         )
     except NaturalizeError as error:
         raise ArtifactError(f"{path}: this model cannot be built here: {error}") from error

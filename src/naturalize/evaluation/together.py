@@ -1,0 +1,117 @@
+"""Weights for an averaging ensemble, found on labelled images, and what they are worth there."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from naturalize.base.console import track, warn
+from naturalize.base.errors import ImageReadError, InputError
+from naturalize.base.images import read_image
+from naturalize.evaluation.evaluate import Item, known_items
+from naturalize.evaluation.metrics import scores
+from naturalize.models.ahead import map_ahead
+from naturalize.models.ensemble import check_classes, fit_weights
+from naturalize.models.folder import read_config
+from naturalize.models.predictor import Predictor
+
+_PIECE = 32
+
+
+@dataclass(frozen=True)
+class Together:
+    """What was found: one weight a model, the scores of each, and those of their mean.
+
+    Scores are ``n``, ``loss`` (mean negative log-likelihood), ``accuracy`` and ``macro_f1``.
+    """
+
+    weights: np.ndarray
+    each: list[dict[str, float]]
+    mean: dict[str, float]
+
+
+def weigh(
+    models: Sequence[Path], items: Sequence[Item], root: Path, *, device: str = "cpu"
+) -> Together:
+    """Find the weights that make the images' labels most probable; see `fit_weights`.
+
+    Parameters
+    ----------
+    models
+        Model folders of the same classes.
+    items, root
+        Labelled images, best those that neither trained the models nor are to test them, and the
+        folder that their paths start from. Unreadable ones are named in a warning and left out.
+    device
+        A torch device.
+
+    Raises
+    ------
+    SettingsError
+        If the models' classes differ.
+    InputError
+        If no image is of the models' classes, or none can be read.
+    """
+    configs = [read_config(path) for path in models]
+    check_classes(models, configs)
+    classes = configs[0].classes
+    known, _ = known_items(items, classes)
+    predictors = [Predictor.load(path, device=device) for path in models]
+    targets, said = _predicted(predictors, known, root, classes)
+    weights = fit_weights(said, targets)
+    return Together(
+        weights,
+        [_judged(probabilities, targets, classes) for probabilities in said],
+        _judged(np.tensordot(weights, said, 1), targets, classes),
+    )
+
+
+def _predicted(
+    predictors: Sequence[Predictor], items: Sequence[Item], root: Path, classes: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return targets (N,) and probabilities (M, N, C) of the images that can be read."""
+
+    def read(item: Item) -> np.ndarray | ImageReadError:
+        try:
+            return read_image(root / item.path)
+        except ImageReadError as error:
+            return error
+
+    columns = [[p.classes.index(name) for name in classes] for p in predictors]
+    targets: list[int] = []
+    rows: list[np.ndarray] = []
+    pairs = track(zip(items, map_ahead(read, items), strict=True), "predict", len(items))
+    while piece := list(itertools.islice(pairs, _PIECE)):
+        images = []
+        for item, image in piece:
+            if isinstance(image, ImageReadError):
+                warn(f"{image}; left out")
+                continue
+            targets.append(classes.index(item.label))
+            images.append(image)
+        said = [
+            predictor.probabilities(images)[:, order]
+            for predictor, order in zip(predictors, columns, strict=True)
+        ]
+        rows.append(np.stack(said).astype(np.float64))
+    if not targets:
+        raise InputError(f"{root}: none of {len(items)} images can be read")
+    return np.array(targets), np.concatenate(rows, axis=1)
+
+
+def _judged(
+    probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str]
+) -> dict[str, float]:
+    true = [classes[i] for i in targets]
+    whole = scores(list(classes), true, [classes[i] for i in probabilities.argmax(axis=1)])
+    likely = np.maximum(probabilities[np.arange(len(targets)), targets], 1e-12)
+    return {
+        "n": len(targets),
+        "loss": float(-np.log(likely).mean()),
+        "accuracy": float(whole["accuracy"]),
+        "macro_f1": float(whole["macro_f1"]),
+    }

@@ -1,0 +1,143 @@
+"""Averaging: the networks of an ensemble side by side, and the predictor that takes their mean."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from naturalize.base.console import track
+from naturalize.base.errors import SettingsError
+from naturalize.models.config import NetworkConfig
+from naturalize.models.predictor import Predictor
+
+
+class Averaged(nn.Module):
+    """Networks whose probabilities are averaged.
+
+    Where all of them have one view of an image (size, crop, balance), it is a network like any
+    other, whose logits are the logarithms of the mean probabilities.
+
+    Parameters
+    ----------
+    members
+        Networks that take normalised (N, 3, S, S) to logits (N, C).
+    configs
+        Their configurations, in the same order. Classes may be in any order.
+    shares
+        What each counts, summing to one.
+    """
+
+    shares: torch.Tensor
+
+    def __init__(
+        self, members: Sequence[nn.Module], configs: Sequence[NetworkConfig], shares: np.ndarray
+    ) -> None:
+        super().__init__()
+        self.averaged = nn.ModuleList(members)
+        self.configs = tuple(configs)
+        self.classes = self.configs[0].classes
+        self.exact_shares = np.asarray(shares, np.float64)
+        # in the state too: other weights are another network
+        self.register_buffer("shares", torch.tensor(self.exact_shares, dtype=torch.float32))
+        self.columns = tuple(
+            tuple(config.classes.index(c) for c in self.classes) for config in self.configs
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, C) of images normalised as the first member wants them.
+
+        Raises
+        ------
+        SettingsError
+            If the members have different views, so that no one input serves them all.
+        """
+        first = self.configs[0]
+        if any(config.view != first.view for config in self.configs):
+            raise SettingsError(
+                "the members of this ensemble see images of different size, crop or balance, so it "
+                "has no single input; use Predictor.probabilities, or its members one by one"
+            )
+        mean = torch.zeros(len(x), len(self.classes), device=x.device)
+        for i, (member, config) in enumerate(zip(self.averaged, self.configs, strict=True)):
+            logits = member(_renormalised(x, first, config)).float() / config.temperature
+            found = torch.softmax(logits, dim=1)[:, list(self.columns[i])]
+            mean = mean + self.shares[i] * found
+        return torch.log(mean.clamp_min(torch.finfo(mean.dtype).tiny))
+
+
+class AveragingPredictor(Predictor):
+    """A predictor for the mean of several: each prepares images as it was trained to see them.
+
+    Attributes
+    ----------
+    averaged
+        The members' own predictors.
+    """
+
+    module: Averaged
+
+    def __init__(self, module: Averaged, config: NetworkConfig, *, device: str = "cpu") -> None:
+        super().__init__(module, config, device=device)
+        pairs = zip(module.averaged, module.configs, strict=True)
+        self.averaged = [Predictor.of(*pair, device=device) for pair in pairs]
+
+    @property
+    def shares(self) -> np.ndarray:
+        """What each member counts, float64 (M,), summing to one."""
+        return self.module.exact_shares
+
+    def probabilities(
+        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
+    ) -> np.ndarray:
+        """Return the members' mean probabilities; see `Predictor.probabilities`."""
+        rows = []
+        for piece in _pieces(images, batch, what):
+            mean = np.zeros((len(piece), len(self.classes)))
+            for share, member, order in zip(
+                self.shares, self.averaged, self.module.columns, strict=True
+            ):
+                mean += share * member.probabilities(piece, batch=batch)[:, order]
+            rows.append(_tempered(mean, self.config.temperature).astype(np.float32))
+        return np.concatenate(rows) if rows else np.empty((0, len(self.classes)), np.float32)
+
+    def features(
+        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
+    ) -> np.ndarray:
+        """Return the members' features side by side, float32 (N, ΣD)."""
+        rows = [
+            np.concatenate([m.features(piece, batch=batch) for m in self.averaged], axis=1)
+            for piece in _pieces(images, batch, what)
+        ]
+        if rows:
+            return np.concatenate(rows)
+        return np.concatenate([m.features([]) for m in self.averaged], axis=1)
+
+
+def _pieces(
+    images: Iterable[np.ndarray], size: int, what: str | None
+) -> Iterable[list[np.ndarray]]:
+    source = iter(track(images, what) if what else images)
+    while piece := list(itertools.islice(source, size)):
+        yield piece
+
+
+def _renormalised(x: torch.Tensor, given: NetworkConfig, wanted: NetworkConfig) -> torch.Tensor:
+    if (given.mean, given.std) == (wanted.mean, wanted.std):
+        return x
+    mean, std, wanted_mean, wanted_std = (
+        torch.tensor(values, dtype=x.dtype, device=x.device).view(3, 1, 1)
+        for values in (given.mean, given.std, wanted.mean, wanted.std)
+    )
+    return (x * std + mean - wanted_mean) / wanted_std
+
+
+def _tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Divide the logits behind probabilities (N, C) by ``temperature``."""
+    if temperature == 1:
+        return probabilities
+    powered = probabilities ** (1 / temperature)
+    return powered / powered.sum(axis=1, keepdims=True)

@@ -1,0 +1,216 @@
+"""Averaging ensembles: several model folders made one, and the weights that suit them best."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from naturalize.base.artifacts import (
+    MANIFEST,
+    file_hash,
+    read_json,
+    read_manifest,
+    write_json,
+    writing,
+)
+from naturalize.base.errors import ArtifactError, SettingsError
+from naturalize.models.config import NetworkConfig
+from naturalize.models.folder import MEMBERS, MODEL, describe, load_model, read_config
+
+if TYPE_CHECKING:
+    from naturalize.models.averaged import Averaged
+
+#: What ``model.json`` calls the architecture of an averaging ensemble.
+ARCHITECTURE = "average"
+
+#: Below this, a probability counts as this much: a member that excludes the truth is not forgiven,
+#: but the others' weights still matter.
+_FLOOR = 1e-12
+
+
+def save_ensemble(
+    path: str | Path,
+    members: Sequence[str | Path],
+    *,
+    weights: Sequence[float] | None = None,
+    training: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, str] | None = None,
+) -> Path:
+    """Write model folders as one, whose probabilities are the mean of theirs.
+
+    The members are copied into it; the result is a model folder like any other.
+
+    Parameters
+    ----------
+    path
+        Where the folder shall be.
+    members
+        Two model folders or more, of the same classes (in any order).
+    weights
+        What each counts, 0 or more; they need not sum to one. Equal by default.
+    training
+        How the weights were found: JSON values.
+    metrics
+        Validation scores of the ensemble.
+    inputs
+        Name → fingerprint of what the weights were found on.
+
+    Raises
+    ------
+    SettingsError
+        If there is one member only, the classes differ, or the weights are no weights.
+    ArtifactError
+        If a member is no model folder.
+    """
+    path, folders = Path(path), [Path(member) for member in members]
+    if path.resolve() in [folder.resolve() for folder in folders]:
+        raise SettingsError(f"{path}: is one of the members; write the ensemble to another place")
+    shares = normalised(weights, len(folders))
+    manifests = [read_manifest(folder, "model") for folder in folders]
+    configs = [read_config(folder) for folder in folders]
+    check_classes(folders, configs)
+    listed = [
+        {
+            "folder": f"{MEMBERS}/{i:02d}",
+            "share": float(share),
+            "architecture": config.architecture,
+            "fingerprint": manifest.fingerprint,
+        }
+        for i, (share, config, manifest) in enumerate(zip(shares, configs, manifests, strict=True))
+    ]
+    config = _common(configs)
+    settings = {"network": asdict(config), MEMBERS: listed}
+    sources = {f"member-{i:02d}": m.fingerprint for i, m in enumerate(manifests)}
+    cards = [describe(folder) for folder in folders]
+    with writing(path, "model", settings=settings, inputs={**sources, **dict(inputs or {})}) as out:
+        for folder, entry in zip(folders, listed, strict=True):
+            shutil.copytree(folder, out / str(entry["folder"]))
+        about = {
+            **asdict(config),
+            MEMBERS: listed,
+            "parameters": sum(card["parameters"] for card in cards),
+            "protocol": "paper" if any(c["protocol"] == "paper" for c in cards) else "honest",
+            "training": dict(training or {}),
+            "metrics": dict(metrics or {}),
+        }
+        write_json(out / MODEL, about)
+    return path
+
+
+def load_ensemble(path: Path) -> tuple[Averaged, NetworkConfig]:
+    """Open the model folder ``path`` of an averaging ensemble; see `folder.load_model`."""
+    from naturalize.models.averaged import Averaged
+
+    manifest = read_manifest(path, "model")
+    config, listed = read_config(path), read_json(path / MODEL)[MEMBERS]
+    try:
+        places = [str(entry["folder"]) for entry in listed]
+        shares = normalised([float(entry["share"]) for entry in listed], len(listed))
+    except (KeyError, TypeError, ValueError, SettingsError) as error:
+        raise ArtifactError(f"{path / MODEL}: damaged list of members ({error})") from error
+    for place in places:
+        file = path / place / MANIFEST
+        if not file.is_file() or manifest.files.get(f"{place}/{MANIFEST}") != file_hash(file):
+            raise ArtifactError(
+                f"{path / place}: not the member that was written; copy the model folder again"
+            )
+    opened = [load_model(path / place) for place in places]
+    configs = [each for _, each in opened]
+    check_classes([path / place for place in places], configs)
+    module = Averaged([module for module, _ in opened], configs, shares)
+    return module.eval(), config
+
+
+def check_classes(folders: Sequence[Path], configs: Sequence[NetworkConfig]) -> None:
+    """Raise ``SettingsError`` unless all members have the same set of classes."""
+    first = set(configs[0].classes)
+    for folder, config in zip(folders, configs, strict=True):
+        other = set(config.classes)
+        if other != first:
+            apart = [f"lacks {c}" for c in sorted(first - other)]
+            apart += [f"also has {c}" for c in sorted(other - first)]
+            raise SettingsError(
+                f"the members' classes differ: {folder} {', '.join(apart)}, compared with "
+                f"{folders[0]}; an ensemble needs models of the same classes"
+            )
+
+
+def normalised(weights: Sequence[float] | None, n: int) -> np.ndarray:
+    """Return ``n`` weights that sum to one, float64; equal ones by default.
+
+    Raises
+    ------
+    SettingsError
+        If there are fewer than two, not ``n``, or one is negative or no number, or all are 0.
+    """
+    if n < 2:
+        raise SettingsError(f"an ensemble needs two models or more, got {n}")
+    if weights is None:
+        return np.full(n, 1 / n)
+    values = np.asarray(weights, np.float64)
+    if len(values) != n:
+        raise SettingsError(f"weights: expected {n}, one for each model, got {len(values)}")
+    if not np.isfinite(values).all() or (values < 0).any() or values.sum() <= 0:
+        given = ", ".join(f"{value:g}" for value in values)
+        raise SettingsError(f"weights: expected numbers from 0, not all 0, got {given}")
+    return values / values.sum()
+
+
+def fit_weights(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    r"""Return the weights of the mean that make the truth most probable.
+
+    Maximises :math:`\frac1N \sum_n \log \sum_m w_m p_{mn}(y_n)` over weights that are positive and
+    sum to one, :math:`w = softmax(v)`. It is concave in :math:`w`, so what L-BFGS finds is the best
+    there is.
+
+    Parameters
+    ----------
+    probabilities
+        (M, N, C): of M members for N images of known class, best such as chose no epoch.
+    targets
+        int (N,): the number of the true class.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (M,), summing to one.
+    """
+    from scipy.optimize import minimize
+
+    members, n = probabilities.shape[:2]
+    true = np.maximum(probabilities[:, np.arange(n), targets].astype(np.float64), _FLOOR)
+
+    def loss(v: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = _softmax(v)
+        mixed = weights @ true
+        slope = (true / mixed).mean(axis=1)  # of the mean log, by each weight
+        return float(-np.log(mixed).mean()), -weights * (slope - weights @ slope)
+
+    found = minimize(
+        loss, np.zeros(members), jac=True, method="L-BFGS-B", options={"gtol": 1e-9, "ftol": 1e-14}
+    )
+    return _softmax(found.x)
+
+
+def _softmax(v: np.ndarray) -> np.ndarray:
+    powers = np.exp(v - v.max())
+    return powers / powers.sum()
+
+
+def _common(configs: Sequence[NetworkConfig]) -> NetworkConfig:
+    """Describe the whole by its first member, and by what all of them have."""
+    standards = {config.standard for config in configs}
+    return replace(
+        configs[0],
+        architecture=ARCHITECTURE,
+        weights_source="members",
+        temperature=1.0,
+        standard=configs[0].standard if len(standards) == 1 else None,
+        options={},
+    )

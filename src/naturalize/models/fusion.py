@@ -1,0 +1,195 @@
+"""Building CBAM ensembles: ``cbam:NAME+NAME…``, of architectures and of model folders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from naturalize.base.errors import SettingsError
+from naturalize.models import weights as sources
+from naturalize.models.config import Network, NetworkConfig, Wanted
+from naturalize.models.names import CBAM, OWN, resolve
+from naturalize.models.own import build_own, check_options, load_all_but_head
+
+_OPTIONS = ["width", "grid", "frozen", "members"]
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One backbone as it is asked for; ``folder`` where a model folder gives it."""
+
+    architecture: str
+    options: dict[str, Any]
+    size: int
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    folder: Path | None = None
+
+
+def build_fusion(wanted: Wanted) -> Network:
+    """Build a CBAM ensemble (Abou Ali, Dornaika & Arganda-Carreras 2023, §3; CBAM: `cbam`).
+
+    The last feature maps of the members are brought to one grid, joined, reduced by a 1×1
+    convolution, refined by channel and spatial attention, pooled and classified. All members see
+    one input; one that was trained with another normalisation gets it inside.
+
+    The name is ``cbam:`` and the members with ``+`` between them: names that the zoo knows, or
+    model folders, whose backbones then come as they were trained, whatever ``weights`` says (but
+    for ``none``, which takes their architectures only). A path as ``weights`` is a trained CBAM
+    ensemble of the same members.
+
+    Options are ``width`` (channels after the reduction, 512; null: no reduction), ``grid`` (its
+    side; the finest of the members' by default), ``frozen`` (leave the backbones as they are; false
+    by default) and ``members``, which is written by the program itself.
+
+    Raises
+    ------
+    SettingsError
+        For a member that cannot be one, an unknown option, or a size that a member cannot take.
+    ArtifactError
+        For a damaged model folder.
+    """
+    from naturalize.models.from_timm import try_out
+    from naturalize.models.fused import Fused
+
+    check_options(wanted, _OPTIONS)
+    width, grid, frozen = _checked(wanted.options)
+    members = _members(wanted)
+    name = CBAM + "+".join(member.architecture for member in members)
+    size = wanted.input_size or max(member.size for member in members)
+    given = wanted.weights in ("auto", "imagenet", "download", "none")
+    parts = [_maps(m, replace(wanted, input_size=size), given=given) for m in members]
+    mean, std = parts[0].mean, parts[0].std
+    module = Fused(
+        [part.module for part in parts],
+        [part.channels for part in parts],
+        len(wanted.classes),
+        affine=[_affine((mean, std), (part.mean, part.std)) for part in parts],
+        width=width,
+        grid=grid,
+        frozen=frozen,
+        **({} if wanted.dropout is None else {"drop_rate": wanted.dropout}),
+    )
+    source = "+".join(part.source for part in parts)
+    if not given:
+        found = sources.find(name, wanted.weights)
+        assert found is not None
+        load_all_but_head(module, found, "head.fc", name)
+        source = found.source
+    try_out(module, name, size)
+    listed = [
+        {
+            "architecture": member.architecture,
+            "mean": list(part.mean),
+            "std": list(part.std),
+            "options": member.options,
+        }
+        for member, part in zip(members, parts, strict=True)
+    ]
+    options = {**wanted.options, "members": listed}
+    return Network(
+        module, NetworkConfig(name, wanted.classes, size, mean, std, source, options=options)
+    )
+
+
+def _checked(options: dict[str, Any]) -> tuple[int | None, int | None, bool]:
+    width, grid = options.get("width", 512), options.get("grid")
+    frozen = options.get("frozen", False)
+    for key, value in (("width", width), ("grid", grid)):
+        if value is not None and (type(value) is not int or value < 1):
+            raise SettingsError(
+                f"network_options: {key}: expected a whole number from 1 or null, got {value!r}"
+            )
+    if not isinstance(frozen, bool):
+        raise SettingsError(f"network_options: frozen: expected true or false, got {frozen!r}")
+    return width, grid, frozen
+
+
+def _members(wanted: Wanted) -> list[_Member]:
+    spoken = [text.strip() for text in wanted.name.removeprefix(CBAM).split("+")]
+    if not all(spoken):
+        raise SettingsError(
+            f"model {wanted.name!r}: name the members, with + between them: "
+            "cbam:tf_efficientnet_lite0+mobilenetv2_100"
+        )
+    known = wanted.options.get("members")
+    if known is None:
+        return [_member(text) for text in spoken]
+    if [each["architecture"] for each in known] != spoken:
+        raise SettingsError(f"network_options: members are not those of {wanted.name!r}")
+    return [
+        _Member(
+            each["architecture"],
+            dict(each["options"]),
+            _own_size(each["architecture"]),
+            tuple(each["mean"]),
+            tuple(each["std"]),
+        )
+        for each in known
+    ]
+
+
+def _member(text: str) -> _Member:
+    if not Path(text).is_dir():
+        name = resolve(text)
+        if name.startswith(CBAM):
+            raise SettingsError(f"cbam: {text!r} is an ensemble itself and cannot be a member")
+        return _Member(name, {}, _own_size(name))
+    from naturalize.models.folder import MEMBERS, describe, read_config
+
+    if MEMBERS in describe(text):
+        raise SettingsError(f"cbam: {text} is an ensemble itself; name its members instead")
+    config = read_config(Path(text))
+    if config.architecture.startswith(CBAM):
+        raise SettingsError(f"cbam: {text} is an ensemble itself; name its members instead")
+    return _Member(
+        config.architecture,
+        dict(config.options),
+        config.input_size,
+        config.mean,
+        config.std,
+        Path(text),
+    )
+
+
+def _own_size(name: str) -> int:
+    from naturalize.models.from_timm import own_size
+    from naturalize.models.own import SIZE
+
+    return SIZE if name in OWN else own_size(name)
+
+
+def _maps(member: _Member, wanted: Wanted, *, given: bool) -> Any:
+    """Build one backbone; ``given`` says whether ``weights`` speaks of members."""
+    from naturalize.models.from_timm import Maps, build_maps
+
+    name = member.architecture
+    chosen = wanted.weights if given else "none"
+    if member.folder is not None and chosen != "none":
+        chosen = str(member.folder)
+    if name in OWN and chosen in ("imagenet", "download"):
+        chosen = "none"
+    asked = replace(wanted, name=name, weights=chosen, options=member.options)
+    if name in OWN:
+        network = build_own(asked)
+        module: Any = network.module
+        config = network.config
+        part = Maps(
+            module.blocks, module.num_features, config.mean, config.std, config.weights_source
+        )
+    else:
+        part = build_maps(replace(asked, dropout=None))
+    if member.mean is not None and member.std is not None:
+        part = replace(part, mean=member.mean, std=member.std)
+    return part
+
+
+def _affine(common: tuple, own: tuple) -> tuple[list[float], list[float]] | None:
+    """Return scale and shift that turn the common normalisation into a member's own, if another."""
+    if common == own:
+        return None
+    (mean, std), (mean_i, std_i) = common, own
+    scale = [s / s_i for s, s_i in zip(std, std_i, strict=True)]
+    shift = [(m - m_i) / s_i for m, m_i, s_i in zip(mean, mean_i, std_i, strict=True)]
+    return scale, shift
