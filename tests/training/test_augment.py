@@ -1,6 +1,10 @@
 """Augmentation: exact where it can be, by the formula where it cannot."""
+# ruff: noqa: NPY002 - timm draws from numpy's own generator
 
 from __future__ import annotations
+
+import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naturalize.base.rng import rng
+from naturalize.models.preprocess import slide_colour
+from naturalize.training import policy as policy_room
 from naturalize.training.augment import Augmentation, apply, colour_table, draw
+from naturalize.training.policy import Policy, randaugment
 from naturalize.training.settings import AugmentSettings
 
 OFF = AugmentSettings(
@@ -112,3 +119,91 @@ def test_stain_leaves_clear_glass_clear():
     np.testing.assert_array_equal(
         colour_table((1.0, 1.0, 1.0), 0.0)[0], np.repeat(np.arange(256)[:, None], 3, 1)
     )
+
+
+def test_blur_is_a_gaussian_in_shares_of_the_side():
+    image = np.zeros((101, 101, 3), np.uint8)
+    image[50, 50] = 255
+    blurred = apply(image, Augmentation(blur=0.02))[..., 0].astype(float)
+    offsets = np.arange(101) - 50
+    spread = (blurred.sum(0) * offsets**2).sum() / blurred.sum()
+    assert spread == pytest.approx((0.02 * 101) ** 2, rel=0.15)
+    np.testing.assert_array_equal(apply(image, Augmentation(blur=0.001)), image)
+
+
+def test_every_second_sample_is_blurred_and_the_share_alone_is_kept():
+    settings = AugmentSettings(blur=0.01, alone=0.25)
+    found = [draw(settings, rng(0, i)) for i in range(2000)]
+    blurs = [change.blur for change in found]
+    assert np.mean([blur > 0 for blur in blurs]) == pytest.approx(0.5, abs=0.05)
+    assert max(blurs) <= 0.01
+    assert np.mean([change.alone for change in found]) == pytest.approx(0.25, abs=0.04)
+
+
+@pytest.fixture
+def _needs_timm():
+    pytest.importorskip("torch")
+    from naturalize.models.torchvision_compat import ensure
+
+    ensure()
+
+
+@pytest.mark.usefixtures("_needs_timm")
+def test_randaugment_draws_by_its_key_alone_and_leaves_other_draws_be():
+    settings = AugmentSettings(randaugment=2)
+    first = draw(settings, rng(5, "a"))
+    assert first.policy is not None
+    assert first.policy != draw(settings, rng(5, "b")).policy
+    assert draw(AugmentSettings(), rng(5, "a")) == replace(first, policy=None)
+    image = picture(32)
+    random.seed(1)
+    before, theirs = random.getstate(), np.random.get_state()[1].tolist()
+    made = apply(image, first)
+    assert random.getstate() == before
+    assert np.random.get_state()[1].tolist() == theirs
+    random.seed(2)
+    np.testing.assert_array_equal(apply(image, first), made)
+    assert made.dtype == np.uint8
+    assert made.shape == image.shape
+
+
+@pytest.mark.usefixtures("_needs_timm")
+def test_randaugment_is_timms_with_the_same_seed():
+    from PIL import Image
+    from timm.data.auto_augment import rand_augment_transform
+
+    image = picture(40, 3)
+    slide = tuple(round(value) for value in slide_colour(image))
+    theirs = rand_augment_transform(
+        "rand-m7-n3-p1.0-inc1",
+        {
+            "img_mean": slide,
+            "interpolation": Image.Resampling.BILINEAR,
+            "translate_const": 18,
+        },
+    )
+    for seed in range(12):
+        random.seed(seed)
+        np.random.seed(seed)
+        expected = np.array(theirs(Image.fromarray(image)))
+        np.testing.assert_array_equal(randaugment(image, Policy(3, 7.0, seed)), expected)
+
+
+@pytest.mark.usefixtures("_needs_timm")
+def test_what_randaugment_moves_in_has_the_colour_of_the_slide():
+    image = np.full((64, 64, 3), (250, 230, 200), np.uint8)
+    image[20:44, 20:44] = (90, 60, 140)
+    geometric = {"Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel"}
+    from timm.data.auto_augment import rand_augment_choices
+
+    names = rand_augment_choices("", increasing=True)
+    seen = 0
+    for seed in range(60):
+        with policy_room._seeded(seed):
+            name = names[np.random.choice(len(names), 1)[0]]
+        if name in geometric:
+            made = randaugment(image, Policy(1, 9.0, seed))
+            corners = made[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
+            assert np.abs(corners - (250, 230, 200)).max() <= 2
+            seen += 1
+    assert seen > 5

@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from naturalize.base.errors import NaturalizeError
 from naturalize.training.imbalance import class_weights, epoch_rows, steps_per_epoch
-from naturalize.training.pixels import PixelStore
+from naturalize.training.pixels import PixelStore, RecordStore
 
 sizes = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 
@@ -45,6 +45,44 @@ def test_balanced_epochs_draw_classes_equally_and_waste_no_row(counts, draws, ep
     for label in range(len(counts)):
         its = uses[targets == label]
         assert its.max() - its.min() <= 1
+
+
+@given(
+    counts=sizes,
+    share=st.integers(1, 4),
+    processes=st.integers(1, 4),
+    steps=st.integers(1, 5),
+    epoch=st.integers(0, 3),
+    balanced=st.booleans(),
+)
+def test_processes_share_every_batch_of_one_order(counts, share, processes, steps, epoch, balanced):
+    pytest.importorskip("torch")
+    from naturalize.training.dataset import EpochSampler
+
+    targets, batch = targets_of(counts), share * processes
+
+    def drawn(rank: int, of: int) -> list:
+        sampler = EpochSampler(
+            targets,
+            steps * batch,
+            batch=batch,
+            rank=rank,
+            processes=of,
+            seed=3,
+            balanced=balanced,
+        )
+        sampler.set_epoch(epoch)
+        found = list(sampler)
+        assert len(found) == len(sampler)
+        return found
+
+    whole = drawn(0, 1)
+    shares = [drawn(rank, processes) for rank in range(processes)]
+    for step in range(steps):
+        pieces = [one[step * share : (step + 1) * share] for one in shares]
+        together = [draw for piece in pieces for draw in piece]
+        assert together == whole[step * batch : (step + 1) * batch]
+    assert len({draw.place for one in shares for draw in one}) == steps * batch
 
 
 def test_an_epoch_depends_on_seed_and_number_alone():
@@ -85,6 +123,17 @@ def test_what_was_put_is_got_by_any_process(tmp_path):
         np.testing.assert_array_equal(seen.get(0), picture(0))
         assert seen.get(1) is None
         assert seen.missing().tolist() == [1, 2, 4]
+
+
+def test_records_of_any_shape_and_type_come_back(tmp_path):
+    values = np.random.default_rng(0).normal(size=(4, 2, 3)).astype(np.float32)
+    store = RecordStore(tmp_path / "r", 4, (2, 3), np.float32)
+    for row in (2, 0):
+        store.put(row, values[row])
+    again = RecordStore(tmp_path / "r", 4, (2, 3), np.float32)
+    np.testing.assert_array_equal(again.get(2), values[2])
+    assert again.get(2).dtype == np.float32
+    assert again.missing().tolist() == [1, 3]
 
 
 def test_a_record_cut_by_a_kill_does_not_count(tmp_path):

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 @given(total=st.integers(2, 300), share=st.floats(0, 0.9))
 def test_the_rate_rises_to_one_and_falls_towards_nought(total, share):
-    from naturalize.training.network import rate_factor
+    from naturalize.training.optimiser import rate_factor
 
     warmup = int(total * share)
     rates = np.array([rate_factor(step, total, warmup) for step in range(total)])
@@ -29,7 +29,7 @@ def test_the_rate_rises_to_one_and_falls_towards_nought(total, share):
 
 
 def test_the_rate_after_warm_up_is_torchs_cosine():
-    from naturalize.training.network import rate_factor
+    from naturalize.training.optimiser import rate_factor
 
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=20)
@@ -70,17 +70,3 @@ def test_freed_memory_is_kept_and_not_given_back():
     said, given_back = faults(MALLOC_MMAP_THRESHOLD_="1000000", MALLOC_TOP_PAD_="0")
     assert said == "False"
     assert kept < given_back / 10
-
-
-def test_a_frozen_backbone_stays_in_evaluation_mode():
-    from naturalize.models.zoo import build
-    from naturalize.training.network import Classifier
-    from naturalize.training.settings import TrainSettings
-
-    network = build("custom_cnn", 3, weights="none", input_size=16)
-    settings = TrainSettings(model="custom_cnn", mode="transfer")
-    module = Classifier(network, settings, steps=2, names=("a", "b")).train()
-    assert not module.network.blocks.training
-    assert module.network.get_classifier().training
-    trained = [name for name, p in module.named_parameters() if p.requires_grad]
-    assert trained == ["network.classifier.weight", "network.classifier.bias"]

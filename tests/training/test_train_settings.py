@@ -16,8 +16,8 @@ def test_defaults_are_valid_and_frozen():
         settings.lr = 1.0
 
 
-def test_workers_and_device_decide_no_result():
-    here, there = TrainSettings(), TrainSettings(workers=4, device="cpu")
+def test_workers_device_and_loggers_decide_no_result():
+    here, there = TrainSettings(), TrainSettings(workers=4, device="cpu", loggers=("mlflow",))
     assert here.model_dump(mode="json") == there.model_dump(mode="json")
     assert TrainSettings(seed=1).model_dump() != here.model_dump()
 
@@ -34,6 +34,17 @@ def test_workers_and_device_decide_no_result():
         ({"mode": "transfer", "weights": "none"}, "mode transfer needs weights"),
         ({"class_weights": "balanced", "sampler": "balanced"}, "choose one of them"),
         ({"label_smoothing": 1.0}, "label_smoothing.*less than 1"),
+        ({"mode": "transfer", "mixup": 0.2}, "mixup and cutmix mix images"),
+        ({"mode": "scratch", "head_epochs": 1}, "mode scratch has no use for it"),
+        ({"mode": "scratch", "layer_decay": 0.8}, "layer_decay is for mode finetune"),
+        ({"head_epochs": 8}, r"head_epochs \(8\) must be fewer than epochs \(8\)"),
+        ({"loss": "balanced_softmax", "sampler": "balanced"}, "corrects for the counts"),
+        ({"loss": "balanced_softmax", "class_weights": "balanced"}, "corrects for the counts"),
+        ({"loss": "hinge"}, "loss.*'focal'"),
+        ({"device": "gpu"}, "device: expected one of auto, cpu, cpu:2.*got 'gpu'"),
+        ({"device": "cpu:3"}, "batch_size 32 cannot be dealt evenly to the processes of .*cpu:3"),
+        ({"loggers": ["wandb"]}, "'tensorboard' or 'mlflow'.*got 'wandb'"),
+        ({"augment": {"randaugment": 9}}, "less than or equal to 8"),
     ],
 )
 def test_wrong_settings_are_named(values, message):

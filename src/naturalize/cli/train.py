@@ -50,19 +50,24 @@ def train(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that load data.  [default: by device]")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cpu:2 (two processes), cuda, cuda:0,1, cuda:all or mps.")
+    ] = "auto",
 ) -> None:
     """Train a network and write its model folder.
 
     The weights with the best validation macro-F1 are kept. Killed and started again with the same
-    options, it goes on after the last whole epoch and ends with the same weights.
+    options, it goes on after the last whole epoch and ends with the same weights. All settings that
+    --set takes are told in the documentation, "Train a network".
 
     **Examples**
 
     ```
     naturalize train runs/pbc11 --epochs 8 --input-size 192 -o model
     naturalize train --catalog C --split S --plan P --bank B -o model
-    naturalize train runs/pbc11 --model custom_cnn --set lr=0.002 --set augment.rotate=0 -o m
+    naturalize train runs/pbc11 --mode transfer --set lr=0.01 -o quick
+    naturalize train runs/pbc11 --set head_epochs=1 --set layer_decay=0.8 --set patience=4 -o fine
+    naturalize train runs/pbc11 --model custom_cnn --set loss=focal --set augment.rotate=0 -o m
     ```
     """
     from naturalize.base.console import say

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from naturalize.training.policy import Policy, randaugment
 from naturalize.training.settings import AugmentSettings
 
 #: Intensities 1 to 256 on a 0–1 scale: the light that came through.
@@ -37,6 +38,8 @@ class Augmentation:
         σ of a Gaussian, in shares of the side.
     alone
         Whether the cell is shown alone (what is done before all else).
+    policy
+        RandAugment's operations, done after all else.
     """
 
     flip: bool = False
@@ -48,6 +51,7 @@ class Augmentation:
     offset: float = 0.0
     blur: float = 0.0
     alone: bool = False
+    policy: Policy | None = None
 
 
 def draw(settings: AugmentSettings, generator: np.random.Generator) -> Augmentation:
@@ -55,6 +59,7 @@ def draw(settings: AugmentSettings, generator: np.random.Generator) -> Augmentat
     u = generator.uniform(-1, 1, 10)
     bits = generator.integers(0, 4, 2)
     more = generator.uniform(0, 1, 3)
+    seed = int(generator.integers(2**32))
     gain = 1 + settings.stain * (0.5 * u[4] + 0.5 * u[5:8])
     return Augmentation(
         flip=bool(settings.flips and bits[0] % 2),
@@ -66,6 +71,9 @@ def draw(settings: AugmentSettings, generator: np.random.Generator) -> Augmentat
         offset=float(settings.brightness * u[8]),
         blur=float(settings.blur * more[1]) if more[0] < 0.5 else 0.0,
         alone=bool(more[2] < settings.alone),
+        policy=Policy(settings.randaugment, settings.magnitude, seed)
+        if settings.randaugment
+        else None,
     )
 
 
@@ -95,7 +103,7 @@ def apply(image: np.ndarray, change: Augmentation) -> np.ndarray:
         image = cv2.LUT(image, colour_table(change.gain, change.offset))
     if change.blur * len(image) > _LEAST_BLUR:
         image = cv2.GaussianBlur(image, (0, 0), change.blur * len(image))
-    return image
+    return image if change.policy is None else randaugment(image, change.policy)
 
 
 def _warp(image: np.ndarray, change: Augmentation) -> np.ndarray:

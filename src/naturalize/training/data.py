@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader
 
 from naturalize.base import engine
@@ -95,6 +94,8 @@ class CellImages(pl.LightningDataModule):
         What the network sees of an image.
     work
         Folder for decoded pixels and crops.
+    pin
+        Whether batches go to a GPU.
     """
 
     def __init__(
@@ -108,9 +109,11 @@ class CellImages(pl.LightningDataModule):
         work: Path,
         plan: Plan | None = None,
         bank: CellBank | None = None,
+        pin: bool = False,
     ) -> None:
         super().__init__()
         self.settings, self.classes, self.view, self.work = settings, tuple(classes), view, work
+        self.pin = pin
         label_of = dict(
             zip(split.table["image_id"].to_pylist(), split.table["label"].to_pylist(), strict=True)
         )
@@ -181,42 +184,54 @@ class CellImages(pl.LightningDataModule):
             for _ in track(map_ahead(rows.pixels, todo), f"decode {part}", len(todo)):
                 pass
 
+    def sampler(self) -> EpochSampler:
+        """Return the order of training rows, as far as this process has a share in them."""
+        rank, processes = self._share
+        return EpochSampler(
+            self.train.targets,
+            self.steps * self.settings.batch_size,
+            batch=self.settings.batch_size,
+            rank=rank,
+            processes=processes,
+            seed=self.settings.seed,
+            balanced=self.settings.sampler == "balanced",
+        )
+
+    @property
+    def _share(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of augmented training batches, all of the same size."""
-        settings = self.settings
-        sampler = EpochSampler(
-            self.train.targets,
-            self.steps * settings.batch_size,
-            seed=settings.seed,
-            balanced=settings.sampler == "balanced",
-        )
+        settings, (_, processes) = self.settings, self._share
         workers = settings.workers
         if workers is None:
-            workers = max(1, min(8, engine.available_cpus() - 1)) if _on_gpu(settings) else 0
+            workers = max(1, min(8, engine.available_cpus() // processes - 1)) if self.pin else 0
         more: dict[str, Any] = {}
         if workers:
             # forkserver: a fork of a process that holds threads (torch, the bar) can deadlock
             more = {"multiprocessing_context": "forkserver", "persistent_workers": True}
         return DataLoader(
             Samples(self.train, settings.augment, seed=settings.seed),
-            batch_size=settings.batch_size,
-            sampler=sampler,
+            batch_size=settings.batch_size // processes,
+            sampler=self.sampler(),
             collate_fn=as_is,
             num_workers=workers,
             worker_init_fn=calm_worker,
-            pin_memory=_on_gpu(settings),
+            pin_memory=self.pin,
             **more,
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Return the loader of validation batches, as they are and in order."""
+        """Return the loader of validation batches, as they are; each process has every n-th row."""
+        rank, processes = self._share
         return DataLoader(
-            Samples(self.val, None), batch_size=max(32, self.settings.batch_size), collate_fn=as_is
+            Samples(self.val, None),
+            batch_size=max(32, self.settings.batch_size // processes),
+            sampler=range(rank, len(self.val), processes),
+            collate_fn=as_is,
         )
-
-
-def _on_gpu(settings: TrainSettings) -> bool:
-    return settings.device in ("auto", "cuda") and torch.cuda.is_available()
 
 
 def check_composites(settings: TrainSettings, plan: object | None, bank: object | None) -> None:

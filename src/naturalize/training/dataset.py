@@ -151,10 +151,38 @@ class Draw(NamedTuple):
 
 
 class EpochSampler(Sampler[Draw]):
-    """Gives the draws of one epoch after the other; which, depends on seed and epoch alone."""
+    """Gives the draws of one epoch after the other; which, depends on seed and epoch alone.
 
-    def __init__(self, targets: np.ndarray, draws: int, *, seed: int, balanced: bool) -> None:
+    Of several processes, each gets its share of every batch: batch by batch, all of them together
+    have what one process alone would have.
+
+    Parameters
+    ----------
+    targets
+        int64 (N,): the class of each row.
+    draws
+        Number of draws an epoch, of all processes together: whole batches.
+    batch
+        Size of a batch, of all processes together: a multiple of their number.
+    rank, processes
+        Which of how many processes this is.
+    seed, balanced
+        See :func:`naturalize.training.imbalance.epoch_rows`.
+    """
+
+    def __init__(
+        self,
+        targets: np.ndarray,
+        draws: int,
+        *,
+        batch: int = 1,
+        rank: int = 0,
+        processes: int = 1,
+        seed: int,
+        balanced: bool,
+    ) -> None:
         self.targets, self.draws, self.seed, self.balanced = targets, draws, seed, balanced
+        self.batch, self.rank, self.processes = batch, rank, processes
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -162,14 +190,18 @@ class EpochSampler(Sampler[Draw]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Return the number of draws an epoch."""
-        return self.draws
+        """Return the number of draws an epoch that this process gets."""
+        return self.draws // self.processes
 
     def __iter__(self) -> Iterator[Draw]:
-        """Yield the draws of the chosen epoch."""
+        """Yield this process's draws of the chosen epoch."""
         epoch = self.epoch
         rows = epoch_rows(self.targets, epoch, self.draws, seed=self.seed, balanced=self.balanced)
-        return (Draw(epoch, place, int(row)) for place, row in enumerate(rows))
+        share = self.batch // self.processes
+        places = np.arange(self.draws)
+        if self.processes > 1:
+            places = places[places % self.batch // share == self.rank]
+        return (Draw(epoch, int(place), int(rows[place])) for place in places)
 
 
 class Samples(Dataset[dict[str, torch.Tensor]]):

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from naturalize.base.artifacts import fingerprint, write_bytes
 from naturalize.base.console import say
@@ -25,10 +21,19 @@ if TYPE_CHECKING:
     from naturalize.compose.plan import Plan
     from naturalize.models.zoo import Network
     from naturalize.training.data import CellImages
-    from naturalize.training.keeper import Keeper
 
 #: What a run writes into its work folder.
-_OURS = ("key.json", "pixels-*", "crops", ".crops.*", "state.ckpt", "best-*", ".*.partial")
+_OURS = (
+    "key.json",
+    "pixels-*",
+    "features-*",
+    "crops",
+    ".crops.*",
+    "state.ckpt",
+    "best-*",
+    "pieces.json",
+    ".*.partial",
+)
 
 
 def train(
@@ -83,44 +88,37 @@ def train(
     speed.keep_memory()
     speed.wait_calmly()
     speed.use_threads()
-    from naturalize.models.predictor import check_device
-    from naturalize.models.zoo import build
-    from naturalize.training.data import CellImages, check_composites, classes_of
+    from naturalize.training import logs
+    from naturalize.training.data import check_composites, classes_of
+    from naturalize.training.devices import place
+    from naturalize.training.job import Job, carry_out
 
     out = Path(out)
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
-    check_device(settings.device)
+    logs.check(settings)
     check_composites(settings, plan, bank)
     if not settings.composites:
         plan = None
-    classes = classes_of(catalog, split)
+    job = Job(
+        settings,
+        catalog,
+        split,
+        classes=classes_of(catalog, split),
+        plan=plan,
+        bank=bank,
+        place=place(settings.device),
+        work=work,
+        logs=(out.parent, out.name),
+    )
     lineage = None if plan is None else _lineage(plan, split, protocol)
     if inputs is None:
         inputs = _inputs(catalog, split, plan)
     _claim(work, fingerprint("model", settings.model_dump(mode="json"), inputs))
-    _seed(settings)
-    network = build(
-        settings.model,
-        classes,
-        weights="none" if settings.mode == "scratch" else settings.weights,
-        input_size=settings.input_size,
-        dropout=settings.dropout,
-    )
-    seen = replace(network.config, crop=settings.crop, balanced=settings.balanced)
-    network = replace(network, config=seen)
-    data = CellImages(
-        settings,
-        catalog,
-        split,
-        classes=classes,
-        view=network.config.view,
-        work=work,
-        plan=plan,
-        bank=bank,
-    )
+    network = job.network()
+    data = job.data(network)
     data.decode()
-    keeper = _fit(settings, network, data, work)
-    path = _write(out, settings, network, data, keeper, work, protocol, inputs, lineage)
+    network = carry_out(job, network, data)
+    path = _write(out, settings, network, data, work, protocol, inputs, lineage)
     _clear(work)
     return path
 
@@ -167,103 +165,11 @@ def _clear(work: Path, keep: str | None = None) -> None:
         work.rmdir()
 
 
-def _seed(settings: TrainSettings) -> None:
-    import torch
-
-    from naturalize.base.rng import seed_of
-
-    torch.manual_seed(seed_of(settings.seed, "initial weights"))
-
-
-def _fit(settings: TrainSettings, network: Network, data: CellImages, work: Path) -> Keeper:
-    from naturalize.models.zoo import channels_last
-    from naturalize.training.framework import pl
-    from naturalize.training.imbalance import class_weights
-    from naturalize.training.keeper import STATE, Bar, Keeper, kept
-    from naturalize.training.network import Classifier
-
-    keeper = Keeper(work)
-    before = kept(work)
-    if before is not None:
-        keeper.load_state_dict(before)
-        say(f"going on after epoch {len(keeper.history)} of {settings.epochs}")
-        if len(keeper.history) >= settings.epochs:
-            return keeper
-    weights = None
-    if settings.class_weights == "balanced":
-        weights = class_weights(data.train.targets, len(data.classes))
-    channels_last(network.module)
-    module = Classifier(
-        network, settings, steps=data.steps, names=data.train.names, class_weights=weights
-    )
-    module.train()  # Lightning keeps the modes it finds; ours leaves a frozen backbone alone
-    with _guarded():
-        trainer = pl.Trainer(
-            accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}[
-                settings.device
-            ],
-            devices=1,
-            precision=_precision(settings),
-            max_epochs=settings.epochs,
-            gradient_clip_val=settings.clip_norm,
-            callbacks=[Bar(f"train {settings.model}", settings.epochs, data.steps), keeper],
-            deterministic="warn" if _on_gpu(settings) else None,  # a processor is, unasked
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            default_root_dir=work,
-        )
-        state = work / STATE
-        trainer.fit(module, datamodule=data, ckpt_path=state if before is not None else None)
-    return keeper
-
-
-def _precision(settings: TrainSettings) -> Any:
-    import torch
-
-    if settings.precision == "bf16":
-        return "bf16-mixed"
-    if settings.precision == "auto" and _on_gpu(settings) and torch.cuda.is_bf16_supported():
-        return "bf16-mixed"
-    return "32-true"
-
-
-def _on_gpu(settings: TrainSettings) -> bool:
-    import torch
-
-    return settings.device in ("auto", "cuda") and torch.cuda.is_available()
-
-
-@contextmanager
-def _guarded() -> Iterator[None]:
-    """Keep Lightning's tips to itself, and leave torch's modes as they were."""
-    import torch
-
-    strict = torch.are_deterministic_algorithms_enabled()
-    warned = torch.is_deterministic_algorithms_warn_only_enabled()
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(lightning|torch)\..*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        torch.use_deterministic_algorithms(strict, warn_only=warned)
-
-
 def _write(
     out: Path,
     settings: TrainSettings,
     network: Network,
     data: CellImages,
-    keeper: Keeper,
     work: Path,
     protocol: str,
     inputs: Mapping[str, str],
@@ -274,11 +180,14 @@ def _write(
     from safetensors.torch import load_file
 
     from naturalize.models.folder import save_model
-    from naturalize.training.keeper import write_history
+    from naturalize.training.features import learning_part
+    from naturalize.training.keeper import kept, write_history
 
-    best = keeper.best
-    assert best is not None
-    network.module.load_state_dict(load_file(work / best["file"]))
+    state = kept(work)
+    assert state is not None
+    history, best = state["history"], state["best"]
+    learnt = learning_part(network, settings.mode, settings.dropout)
+    learnt.module.load_state_dict(load_file(work / best["file"]))
     counts = Counter(data.train.targets.tolist())
     training = {
         "settings": settings.model_dump(mode="json"),
@@ -287,7 +196,7 @@ def _write(
         "n_composites": data.n_composites,
         "counts": {label: counts[i] for i, label in enumerate(data.classes)},
         "samples_per_epoch": data.steps * settings.batch_size,
-        "epochs_run": len(keeper.history),
+        "epochs_run": len(history),
         "best_epoch": best["epoch"],
         **({} if lineage is None else {"lineage": lineage}),
     }
@@ -302,10 +211,10 @@ def _write(
         protocol=protocol,
         settings={**settings.model_dump(mode="json"), "protocol": protocol},
         inputs=inputs,
-        also=lambda folder: write_history(folder, keeper.history, best["epoch"]),
+        also=lambda folder: write_history(folder, history, best["epoch"]),
     )
     say(
-        f"{settings.model}: best epoch {best['epoch']} of {len(keeper.history)}, validation "
+        f"{settings.model}: best epoch {best['epoch']} of {len(history)}, validation "
         f"macro-F1 {best['scores']['macro_f1']:.3f}, accuracy {best['scores']['accuracy']:.3f} "
         f"on {len(data.val)} images"
     )

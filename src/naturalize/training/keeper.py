@@ -14,6 +14,7 @@ from naturalize.base.console import progress_bar, say
 from naturalize.base.errors import os_errors_named
 from naturalize.training.framework import pl
 from naturalize.training.network import Classifier
+from naturalize.training.settings import TrainSettings
 
 STATE = "state.ckpt"
 
@@ -25,13 +26,23 @@ class Keeper(pl.Callback):
     """After each epoch: one row of history, the best weights so far, and the state to resume from.
 
     Each file is written beside its place and moved there. The state names the file of the best
-    weights, which is never changed, so a kill between any two writes loses at most one epoch.
+    weights, which is never changed, so a kill between any two writes loses at most one epoch. Of
+    several processes, the first one writes.
     """
 
-    def __init__(self, work: Path) -> None:
-        self.work = work
+    def __init__(self, work: Path, settings: TrainSettings) -> None:
+        self.work, self.settings = work, settings
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Any] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done, or the validation score got no better for too long."""
+        done, patience = len(self.history), self.settings.patience
+        if patience is None or self.best is None or done >= self.settings.epochs:
+            return done >= self.settings.epochs
+        # while only the head learns, nothing is decided
+        return done - max(self.best["epoch"], self.settings.head_epochs) >= patience
 
     def state_dict(self) -> dict[str, Any]:
         """Return what goes into the state file."""
@@ -57,15 +68,25 @@ class Keeper(pl.Callback):
         )
         if self.best is None or _rank(scores) > _rank(self.best["scores"]):
             file = f"best-{epoch:04d}.safetensors"
-            self._save_weights(pl_module, self.work / file)
+            if trainer.is_global_zero:
+                self._save_weights(pl_module, self.work / file)
             self.best = {"epoch": epoch, "file": file, "scores": dict(scores)}
         partial = self.work / f".{STATE}.partial"
         with os_errors_named(self.work):
-            trainer.save_checkpoint(partial)
-            partial.replace(self.work / STATE)
-        for old in self.work.glob("best-*.safetensors"):
-            if old.name != self.best["file"]:
-                old.unlink()
+            trainer.save_checkpoint(partial)  # all processes take part
+            if trainer.is_global_zero:
+                partial.replace(self.work / STATE)
+        if trainer.is_global_zero:
+            for old in self.work.glob("best-*.safetensors"):
+                if old.name != self.best["file"]:
+                    old.unlink()
+        if self.finished and epoch < self.settings.epochs:
+            trainer.should_stop = True
+            if trainer.is_global_zero:
+                say(
+                    f"stopped after epoch {epoch}: no better validation score in "
+                    f"{self.settings.patience} epochs"
+                )
 
     @staticmethod
     def _save_weights(pl_module: Classifier, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a training step, a validation pass, the optimiser and the schedule are."""
+"""What a training step and a validation pass are."""
 
 from __future__ import annotations
 
@@ -7,20 +7,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.nn import functional
 
 from naturalize.base.errors import NaturalizeError
 from naturalize.base.rng import rng, seed_of
 from naturalize.models.preprocess import normalise
 from naturalize.models.zoo import Network
+from naturalize.training import optimiser
 from naturalize.training.framework import pl
+from naturalize.training.losses import Loss
 from naturalize.training.mixing import mix
 from naturalize.training.settings import TrainSettings
 
 
 class Classifier(pl.LightningModule):
     """A network in training.
+
+    A step is written out (Lightning's "manual optimisation"), so that a batch that does not fit
+    into memory can be worked off in pieces, and so that the loss of a batch is the same number
+    whether one process has it or several have a share each.
 
     Parameters
     ----------
@@ -32,19 +38,20 @@ class Classifier(pl.LightningModule):
         Optimiser steps an epoch.
     names
         Image or recipe id of each training row, for messages.
-    class_weights
-        float32 (C,), or null.
+    loss
+        Of an image; cross entropy by default.
+    pieces
+        How many pieces a batch is worked off in.
 
     Attributes
     ----------
     scores
         Of the last validation: ``loss``, ``accuracy``, ``macro_f1``.
     train_loss, last_lr
-        Mean over the last epoch's steps, and the rate of its last one.
+        Mean over the last epoch's steps, and the greatest rate of its last one.
     """
 
     network: Any
-    class_weights: torch.Tensor | None
 
     def __init__(
         self,
@@ -53,29 +60,23 @@ class Classifier(pl.LightningModule):
         *,
         steps: int,
         names: tuple[str, ...],
-        class_weights: np.ndarray | None = None,
+        loss: Loss | None = None,
+        pieces: int = 1,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.network = network.module
         self.config, self.settings, self.steps, self.names = network.config, settings, steps, names
-        weights = None if class_weights is None else torch.from_numpy(class_weights)
-        self.register_buffer("class_weights", weights, persistent=False)
+        self.loss = loss or Loss(smoothing=settings.label_smoothing)
+        self.pieces = pieces
         self.average: Any = None
         if settings.ema is not None:
-            from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-            self.average = AveragedModel(
-                self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True
-            )
-        self.frozen = settings.mode == "transfer"
-        if self.frozen:
-            head = {id(p) for p in self.network.get_classifier().parameters()}
-            for parameter in self.network.parameters():
-                parameter.requires_grad_(id(parameter) in head)
+            self.average = optimiser.moving_average(self.network, settings.ema)
+        self.only_head = settings.head_epochs > 0
         self.scores: dict[str, float] = {}
         self.train_loss = self.last_lr = math.nan
         self._losses: list[float] = []
-        self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._seen: list[tuple[torch.Tensor, ...]] = []
 
     @property
     def judged(self) -> nn.Module:
@@ -87,120 +88,163 @@ class Classifier(pl.LightningModule):
         super().train(mode)
         if self.average is not None:
             self.average.eval()
-        if mode and self.frozen:
+        if mode and self.only_head:
             self.network.eval()
             self.network.get_classifier().train()
         return self
 
+    def configure_optimizers(self) -> Any:
+        """Return AdamW with its rates and their schedule."""
+        groups = optimiser.parameter_groups(self.network, self.settings)
+        adam = torch.optim.AdamW(groups, lr=self.settings.lr)
+        return [adam], [optimiser.schedule(adam, self.settings, self.steps)]
+
+    # -- training -----------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the last epoch's losses, and freeze what does not learn in this one."""
+        self._losses = []
+        self.only_head = self.current_epoch < self.settings.head_epochs
+        if self.settings.head_epochs:
+            optimiser.only_head(self.network, self.only_head)
+            self.train()
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed dropout by the step, so that a resumed run draws what an unbroken one draws."""
-        torch.manual_seed(seed_of(self.settings.seed, "step", self.global_step))
-        self.last_lr = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        torch.manual_seed(seed_of(self.settings.seed, "step", self.global_step, *self._rank))
 
-    def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """Return the loss of a batch; a loss that is no number stops the run, naming its images."""
+    def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> dict[str, Any]:
+        """Take one step; a loss that is no number stops the run, naming the batch's images."""
+        adam, rates = self.optimizers(), self.lr_schedulers()
         x, target = self._input(batch), batch["target"]
-        if self.settings.mixup or self.settings.cutmix:
-            generator = rng(self.settings.seed, "mix", self.global_step)
-            x, partner, share = mix(
-                x, generator, mixup=self.settings.mixup, cutmix=self.settings.cutmix
-            )
-            logits = self.network(x).float()
-            loss = share * self._loss(logits, target)
-            loss = loss + (1 - share) * self._loss(logits, target[partner])
-        else:
-            loss = self._loss(self.network(x).float(), target)
-        value = float(loss.detach())
+        x, partner, share = self._mixed(x)
+        total = self._weight(target)
+        value = 0.0
+        adam.zero_grad()
+        size = math.ceil(len(target) / self.pieces)
+        for start in range(0, len(target), size):
+            piece = slice(start, start + size)
+            logits = self.network(x[piece]).float()
+            losses = self.loss(logits, target[piece])
+            if partner is not None:
+                losses = share * losses + (1 - share) * self.loss(logits, target[partner[piece]])
+            loss = losses.sum() / total
+            value += float(loss.detach())
+            self._check(value, batch)
+            self.manual_backward(loss)
+        if self.settings.clip_norm is not None:
+            self.clip_gradients(adam, self.settings.clip_norm, "norm")
+        self.last_lr = max(float(group["lr"]) for group in adam.param_groups)
+        adam.step()
+        rates.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        self._losses.append(value)
+        return {"loss": torch.tensor(value)}
+
+    def _weight(self, target: torch.Tensor) -> float:
+        """Return the sum of a batch's weights, the mean over all processes."""
+        if self.loss.weights is None:
+            return len(target)
+        return self._over_ranks(self.loss.weights[target].sum())
+
+    def _mixed(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, float]:
+        mixup, cutmix = self.settings.mixup, self.settings.cutmix
+        if not (mixup or cutmix):
+            return x, None, 1.0
+        generator = rng(self.settings.seed, "mix", self.global_step, *self._rank)
+        return mix(x, generator, mixup=mixup, cutmix=cutmix)
+
+    def _check(self, value: float, batch: dict[str, torch.Tensor]) -> None:
         if not math.isfinite(value):
             ids = [self.names[row] for row in batch["row"].tolist()]
             raise NaturalizeError(
                 f"step {self.global_step + 1}: the loss is {value}; lower lr (now "
                 f"{self.settings.lr:g}) or look at the batch's images: {', '.join(ids)}"
             )
-        self._losses.append(value)
-        return loss
 
-    def _loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return functional.cross_entropy(
-            logits,
-            target,
-            weight=self.class_weights,
-            label_smoothing=self.settings.label_smoothing,
-        )
+    # -- validation ---------------------------------------------------------------------------
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Move the average."""
-        if self.average is not None:
-            self.average.update_parameters(self.network)
-
-    def on_train_epoch_start(self) -> None:
-        """Forget the last epoch's losses."""
-        self._losses = []
+    def on_validation_epoch_start(self) -> None:
+        """Let all processes judge the network that is kept: batch statistics differ a little."""
+        if self._processes > 1:
+            for buffer in self.judged.buffers():
+                distributed.broadcast(buffer, 0)
 
     def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
         """Keep the logits of a batch."""
-        logits = self.judged(self._input(batch)).float()
-        self._seen.append((logits.cpu(), batch["target"].cpu()))
+        x = self._input(batch)
+        size = math.ceil(len(x) / self.pieces)
+        logits = torch.cat([self.judged(piece).float() for piece in x.split(size)])
+        self._seen.append((batch["row"].cpu(), logits.cpu(), batch["target"].cpu()))
 
     def on_validation_epoch_end(self) -> None:
         """Score the pass over all validation images."""
-        from sklearn.metrics import accuracy_score, f1_score
-
-        logits = torch.cat([seen[0] for seen in self._seen])
-        target = torch.cat([seen[1] for seen in self._seen])
-        self._seen = []
+        logits, target = self._all_seen()
         if not bool(torch.isfinite(logits).all()):
             raise NaturalizeError(
                 f"after step {self.global_step}: the network's outputs on the validation images "
                 f"are no numbers; lower lr (now {self.settings.lr:g})"
             )
-        said, true = logits.argmax(1).numpy(), target.numpy()
-        self.scores = {
-            "loss": float(functional.cross_entropy(logits, target)),
-            "accuracy": float(accuracy_score(true, said)),
-            "macro_f1": float(
-                f1_score(
-                    true,
-                    said,
-                    labels=np.arange(len(self.config.classes)),
-                    average="macro",
-                    zero_division=0.0,
-                )
-            ),
-        }
-        self.train_loss = float(np.mean(self._losses)) if self._losses else math.nan
+        self.scores = scores_of(logits, target)
+        mean = float(np.mean(self._losses)) if self._losses else math.nan
+        self.train_loss = self._over_ranks(mean)
 
-    def configure_optimizers(self) -> Any:
-        """Return AdamW (no decay for biases and norms) with warm-up and cosine, step by step."""
-        settings = self.settings
-        trained = [p for p in self.network.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.lr)
-        total = settings.epochs * self.steps
-        warmup = min(round(settings.warmup_epochs * self.steps), total - 1)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: rate_factor(step, total, warmup)
-        )
-        return {
-            "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+    def _all_seen(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits and targets of all validation images, in the order of their rows."""
+        parts = [torch.cat([seen[i] for seen in self._seen]) for i in range(3)]
+        self._seen = []
+        if self._processes > 1:
+            gathered: list[Any] = [None] * self._processes
+            distributed.all_gather_object(gathered, [part.numpy() for part in parts])
+            parts = [
+                torch.from_numpy(np.concatenate(pieces)) for pieces in zip(*gathered, strict=True)
+            ]
+        order = parts[0].argsort()
+        return parts[1][order], parts[2][order]
+
+    # -- what several processes share -----------------------------------------------------------
+
+    @property
+    def _processes(self) -> int:
+        return int(self.trainer.world_size) if self._trainer is not None else 1
+
+    @property
+    def _rank(self) -> tuple[int, ...]:
+        """A key that sets other processes' draws apart from the first one's."""
+        return (self.global_rank,) if self.global_rank else ()
+
+    def _over_ranks(self, value: Any) -> float:
+        """Return the mean of a number over all processes."""
+        if self._processes == 1:
+            return float(value)
+        held = torch.as_tensor(value, dtype=torch.float64, device=self.device).clone()
+        distributed.all_reduce(held)
+        return float(held) / self._processes
 
     def _input(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        if "features" in batch:
+            return batch["features"]
         return normalise(batch["pixels"], self.config.mean, self.config.std)
 
 
-def rate_factor(step: int, total: int, warmup: int) -> float:
-    """Return the factor on the rate at a step: linear up to 1 over ``warmup``, then half a cosine.
+def scores_of(logits: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
+    """Return ``loss`` (cross entropy), ``accuracy`` and ``macro_f1`` over all C classes.
 
-    Examples
-    --------
-    >>> [round(rate_factor(step, 6, 2), 2) for step in range(6)]
-    [0.5, 1.0, 1.0, 0.85, 0.5, 0.15]
+    Parameters
+    ----------
+    logits
+        float32 (N, C).
+    target
+        int64 (N,).
     """
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+    from sklearn.metrics import accuracy_score, f1_score
+
+    said, true = logits.argmax(1).numpy(), target.numpy()
+    labels = np.arange(logits.shape[1])
+    f1 = f1_score(true, said, labels=labels, average="macro", zero_division=0.0)
+    return {
+        "loss": float(functional.cross_entropy(logits, target)),
+        "accuracy": float(accuracy_score(true, said)),
+        "macro_f1": float(f1),
+    }

@@ -1,4 +1,4 @@
-"""Decoded and resized images in one file of equal records, so that each is decoded only once."""
+"""Decoded images, or features of them, in one file of equal records: each is made only once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from naturalize.base.errors import os_errors_named
 
 
-class PixelStore:
-    """``n`` records of RGB uint8 (size, size, 3) in a file, filled in any order by any process.
+class RecordStore:
+    """``n`` arrays of one shape and type in a file, filled in any order by any process.
 
     Records are read and written by position, not mapped: memory stays flat, a full disk is an error
     and not a crash, and two processes that fill the same record write the same bytes.
@@ -21,13 +21,15 @@ class PixelStore:
     ----------
     path
         The file; beside it, ``<path>.done`` has one byte a record.
-    n, size
-        Number of records, and their side in pixels.
+    n
+        Number of records.
+    shape, dtype
+        Of each record.
     """
 
-    def __init__(self, path: Path, n: int, size: int) -> None:
-        self.path, self.n, self.size = path, n, size
-        self._record = size * size * 3
+    def __init__(self, path: Path, n: int, shape: tuple[int, ...], dtype: Any) -> None:
+        self.path, self.n, self.shape, self.dtype = path, n, tuple(shape), np.dtype(dtype)
+        self._record = int(np.prod(shape)) * self.dtype.itemsize
         self._files: tuple[int, int] | None = None
         self._owner = 0
 
@@ -37,12 +39,12 @@ class PixelStore:
         if os.pread(done, 1, row) != b"\x01":
             return None
         data = os.pread(pixels, self._record, row * self._record)
-        return np.frombuffer(data, np.uint8).reshape(self.size, self.size, 3)
+        return np.frombuffer(data, self.dtype).reshape(self.shape)
 
-    def put(self, row: int, image: np.ndarray) -> None:
-        """Keep ``image`` as record ``row``; it counts as there only once it is whole."""
+    def put(self, row: int, values: np.ndarray) -> None:
+        """Keep ``values`` as record ``row``; they count as there only once they are whole."""
         pixels, done = self._open()
-        data = memoryview(np.ascontiguousarray(image).tobytes())
+        data = memoryview(np.ascontiguousarray(values, self.dtype).tobytes())
         with os_errors_named(self.path):
             written = 0
             while written < len(data):  # a nearly full disk takes a part first, then fails
@@ -77,3 +79,10 @@ class PixelStore:
 
     def __del__(self) -> None:
         self.close()
+
+
+class PixelStore(RecordStore):
+    """Images RGB uint8 (size, size, 3)."""
+
+    def __init__(self, path: Path, n: int, size: int) -> None:
+        super().__init__(path, n, (size, size, 3), np.uint8)

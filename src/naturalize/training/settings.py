@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from naturalize.base.errors import SettingsError, closest
+from naturalize.training import devices
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -33,13 +41,23 @@ class AugmentSettings(BaseModel):
     blur: Annotated[float, Field(ge=0, le=0.1)] = 0.0
     #: Share of the real samples whose cell is shown alone on a bare slide; needs a bank.
     alone: Share = 0.0
+    #: Operations that RandAugment applies to each sample; 0: none.
+    randaugment: Annotated[int, Field(ge=0, le=8)] = 0
+    #: How strong they are, 0–10.
+    magnitude: Annotated[float, Field(ge=0, le=10)] = 9.0
+
+    @property
+    def changes(self) -> bool:
+        """Whether any part is on."""
+        return any(value for name, value in self if name != "magnitude")
 
 
 class TrainSettings(BaseModel):
-    """One training run. Everything here decides the result, but ``workers`` and ``device``.
+    """One training run.
 
-    ``workers`` (processes that load data; null: 0 on a processor, some beside a GPU) and
-    ``device`` are not part of ``model_dump()``, hence of no fingerprint.
+    ``workers`` (processes that load data; null: 0 on a processor, some beside a GPU), ``device``
+    (see :mod:`naturalize.training.devices`) and ``loggers`` do not decide the result: they are not
+    part of ``model_dump()``, hence of no fingerprint.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,8 +66,15 @@ class TrainSettings(BaseModel):
     model: str = "tf_efficientnet_lite0"
     #: ``auto``, ``imagenet``, ``download``, ``none``, or a path.
     weights: str = "auto"
-    #: ``scratch``: no weights; ``transfer``: only the classifier trained; ``finetune``: all.
+    #: ``scratch``: no weights; ``transfer``: only the classifier is trained, on features that are
+    #: computed once; ``finetune``: all.
     mode: Literal["scratch", "transfer", "finetune"] = "finetune"
+    #: The first epochs of ``finetune`` train the classifier alone.
+    head_epochs: Annotated[int, Field(ge=0)] = 0
+    #: Factor on the rate from each layer to the one before it; 1: one rate for all.
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    #: Augmented views of each training image whose features ``transfer`` computes.
+    views: Annotated[int, Field(ge=1, le=64)] = 4
     #: Side in pixels; the architecture's own by default.
     input_size: Annotated[int, Field(ge=16, le=2048)] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -66,6 +91,11 @@ class TrainSettings(BaseModel):
     lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    #: Stop after so many epochs without a better validation score; null: never.
+    patience: Annotated[int, Field(ge=1)] | None = None
+    loss: Literal["cross_entropy", "focal", "balanced_softmax"] = "cross_entropy"
+    #: γ of the focal loss: how little well-known images count.
+    focal_gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
     #: Decay of the exponential moving average of the weights; null: none.
@@ -84,16 +114,65 @@ class TrainSettings(BaseModel):
 
     seed: int = 0
     workers: Annotated[int, Field(ge=0)] | None = Field(default=None, exclude=True)
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", exclude=True)
+    #: ``auto``, ``cpu``, ``cpu:2`` (two processes), ``cuda``, ``cuda:1``, ``cuda:0,1``,
+    #: ``cuda:all`` or ``mps``.
+    device: str = Field(default="auto", exclude=True)
+    #: Besides ``history.csv``: ``tensorboard``, ``mlflow``.
+    loggers: tuple[Literal["tensorboard", "mlflow"], ...] = Field(default=(), exclude=True)
+
+    @field_validator("device")
+    @classmethod
+    def _a_device(cls, value: str) -> str:
+        devices.parse(value)
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:
-        if self.mode == "scratch" and self.weights not in ("auto", "none"):
-            raise ValueError("mode scratch takes no weights: leave weights out, or set it to none")
-        if self.mode == "transfer" and self.weights == "none":
-            raise ValueError("mode transfer needs weights: nothing but the classifier is trained")
-        if self.class_weights == "balanced" and self.sampler == "balanced":
-            raise ValueError("class_weights and sampler are both balanced: choose one of them")
+        for wrong, message in (
+            (
+                self.mode == "scratch" and self.weights not in ("auto", "none"),
+                "mode scratch takes no weights: leave weights out, or set it to none",
+            ),
+            (
+                self.mode == "transfer" and self.weights == "none",
+                "mode transfer needs weights: nothing but the classifier is trained",
+            ),
+            (
+                self.mode == "transfer" and bool(self.mixup or self.cutmix),
+                "mode transfer trains on features, and mixup and cutmix mix images: set them to 0, "
+                "or use mode finetune",
+            ),
+            (
+                self.mode != "finetune" and self.head_epochs > 0,
+                f"head_epochs warms up the classifier of mode finetune; mode {self.mode} has "
+                "no use for it",
+            ),
+            (
+                self.mode != "finetune" and self.layer_decay < 1,
+                f"layer_decay is for mode finetune: mode {self.mode} has no learnt layers to spare",
+            ),
+            (
+                self.mode == "finetune" and self.head_epochs >= self.epochs,
+                f"head_epochs ({self.head_epochs}) must be fewer than epochs ({self.epochs})",
+            ),
+            (
+                self.class_weights == "balanced" and self.sampler == "balanced",
+                "class_weights and sampler are both balanced: choose one of them",
+            ),
+            (
+                self.loss == "balanced_softmax"
+                and "balanced" in (self.class_weights, self.sampler),
+                "loss balanced_softmax corrects for the counts of the classes by itself: leave "
+                "class_weights at none and sampler at natural",
+            ),
+            (
+                self.batch_size % devices.parse(self.device).known_processes != 0,
+                f"batch_size {self.batch_size} cannot be dealt evenly to the processes of device "
+                f"{self.device}",
+            ),
+        ):
+            if wrong:
+                raise ValueError(message)
         return self
 
     @classmethod

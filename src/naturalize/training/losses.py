@@ -1,0 +1,103 @@
+"""What a network is trained to make small, one number an image, and what each image weighs."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from naturalize.training.imbalance import class_weights
+from naturalize.training.settings import TrainSettings
+
+
+class Loss(nn.Module):
+    """A loss an image.
+
+    The loss of a batch is the sum of the losses over the sum of the weights, which pieces of a
+    batch, and processes that share one, can add up for themselves.
+
+    Parameters
+    ----------
+    kind
+        ``cross_entropy``; ``focal`` (Lin et al., ICCV 2017, eq. 5): each class's part is multiplied
+        by (1 − p)^γ; ``balanced_softmax`` (Ren et al., NeurIPS 2020, eq. 3): the cross entropy of
+        logits to which the logarithm of each class's count was added.
+    smoothing
+        Share of the target that is spread over all classes.
+    gamma
+        γ of the focal loss.
+    weights
+        float32 (C,): weight of each class; all 1 by default.
+    counts
+        int64 (C,): training images of each class, for the balanced softmax.
+    """
+
+    weights: torch.Tensor | None
+    shift: torch.Tensor | None
+
+    def __init__(
+        self,
+        kind: str = "cross_entropy",
+        *,
+        smoothing: float = 0.0,
+        gamma: float = 2.0,
+        weights: np.ndarray | None = None,
+        counts: np.ndarray | None = None,
+    ) -> None:
+        super().__init__()
+        self.kind, self.smoothing, self.gamma = kind, smoothing, gamma
+        held = None if weights is None else torch.from_numpy(np.asarray(weights, np.float32))
+        shift = None
+        if kind == "balanced_softmax":
+            assert counts is not None
+            shift = torch.from_numpy(np.log(counts / counts.sum()).astype(np.float32))
+        # not persistent: they follow from the data, and are no part of a model
+        self.register_buffer("weights", held, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
+
+    @classmethod
+    def of(cls, settings: TrainSettings, targets: np.ndarray, n_classes: int) -> Loss:
+        """Return the loss of a run whose training rows have these classes."""
+        balanced = settings.class_weights == "balanced"
+        return cls(
+            settings.loss,
+            smoothing=settings.label_smoothing,
+            gamma=settings.focal_gamma,
+            weights=class_weights(targets, n_classes) if balanced else None,
+            counts=np.bincount(targets, minlength=n_classes),
+        )
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each image, times its weight.
+
+        Parameters
+        ----------
+        logits
+            float32 (N, C).
+        target
+            int64 (N,).
+
+        Returns
+        -------
+        torch.Tensor
+            float32 (N,).
+        """
+        if self.shift is not None:
+            logits = logits + self.shift
+        if self.kind != "focal":
+            return functional.cross_entropy(
+                logits,
+                target,
+                weight=self.weights,
+                label_smoothing=self.smoothing,
+                reduction="none",
+            )
+        log_p = functional.log_softmax(logits, dim=1)
+        wanted = functional.one_hot(target, logits.shape[1]).to(log_p)
+        wanted = wanted * (1 - self.smoothing) + self.smoothing / logits.shape[1]
+        if self.weights is not None:
+            wanted = wanted * self.weights
+        # a floor: at p = 1 the slope of (1 − p)^γ would be infinite for γ < 1
+        rest = (-log_p.expm1()).clamp_min(1e-6)
+        return -(wanted * rest**self.gamma * log_p).sum(1)
