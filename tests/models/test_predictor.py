@@ -164,6 +164,7 @@ def test_the_command_writes_the_table(folder, predictor, tmp_path):
         batch=32,
         device="cpu",
         standardise="auto",
+        sheet=None,
         unsure=0.5,
     )
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 5
@@ -173,6 +174,7 @@ def test_the_command_writes_the_table(folder, predictor, tmp_path):
             model=str(tmp_path / "model"),
             out=tmp_path / "q.csv",
             standardise="auto",
+            sheet=None,
             unsure=0.5,
         )
 

@@ -25,6 +25,10 @@ def predict(
     unsure: Annotated[
         float, typer.Option(min=0, max=1, help="Confidence below which a row is flagged.")
     ] = 0.5,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="Picture to write: the least confident first.", show_default=False),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images a pass.")] = 32,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
 ) -> None:
@@ -43,6 +47,7 @@ def predict(
 
     ```
     naturalize predict images -o predictions.csv
+    naturalize predict images --sheet predictions.jpg
     naturalize predict a.jpg b.png --standardise never
     naturalize predict images --model runs/pbc11/models/plain
     ```
@@ -57,13 +62,15 @@ def predict(
     wait_calmly()
     from naturalize.models.predictor import Predictor
     from naturalize.prediction.files import find_images, predict_files, to_csv
+    from naturalize.prediction.standardise import Standardiser
 
     if out.is_dir():
         raise ArtifactError(f"{out}: is a folder; name a file, e.g. {out / 'predictions.csv'}")
     paths = find_images(images)
     predictor = Predictor.load(shipped.find(model), device=device)
+    standardiser = Standardiser(predictor.config.standard, standardise).learn(paths)
     found = predict_files(
-        predictor, paths, batch=batch, standardise=standardise, unsure=unsure, what="predict"
+        predictor, paths, batch=batch, standardiser=standardiser, unsure=unsure, what="predict"
     )
     rows = list(found)
     write_bytes(out, to_csv(predictor.classes, rows).encode())
@@ -78,4 +85,10 @@ def predict(
             f"{foreign} of {len(rows)} images do not look like the training images and were "
             "standardised; the figures on the model card do not hold for them"
         )
+    if sheet is not None:
+        from naturalize.base.images import write_image
+        from naturalize.prediction.sheet import prediction_sheet
+
+        write_image(sheet, prediction_sheet(rows, standardiser, predictor.config.view))
+        say(f"sheet: {sheet}")
     say(f"predictions of {len(rows) - len(bad)} images: {out}")

@@ -76,7 +76,7 @@ def predict_files(
     paths: Sequence[Path],
     *,
     batch: int = 32,
-    standardise: str = "auto",
+    standardiser: Standardiser | None = None,
     unsure: float = UNSURE,
     what: str | None = None,
 ) -> Iterator[Prediction]:
@@ -90,15 +90,16 @@ def predict_files(
         Image files.
     batch
         Images a pass.
-    standardise
-        ``"auto"`` brings images that do not look like the training images to their scale, framing
-        and stain; ``"always"`` does so with all, ``"never"`` with none.
+    standardiser
+        What brings images to the model's standard, having learnt how they were taken; by default,
+        those that do not look like the training images.
     unsure
         Confidence below which a prediction is flagged.
     what
         Heading of a progress bar; none without it.
     """
-    standardiser = Standardiser(predictor.config.standard, standardise).learn(paths)
+    if standardiser is None:
+        standardiser = Standardiser(predictor.config.standard).learn(paths)
     rows = _predict(predictor, paths, batch, standardiser, unsure)
     return track(rows, what, len(paths)) if what else rows
 

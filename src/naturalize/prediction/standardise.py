@@ -33,6 +33,9 @@ _SAMPLE = 48
 #: The most that images are enlarged or shrunk, and stains made stronger or weaker.
 _MOST_SCALE, _MOST_GAIN = 4.0, 2.5
 
+#: A white cell that covers more of an image than this is none: the image is empty and dark.
+_MOST_SHARE = 0.97
+
 #: Two stains whose colours are nearer to each other than this (as a share of the nuclei's density)
 #: cannot be told apart well enough to be moved one by one.
 _LEAST_APART = 0.08
@@ -163,7 +166,8 @@ def _scale(look: Look, standard: Standard) -> float:
 
 def _meant(cells: Sequence[Cell], shape: tuple[int, ...]) -> Cell | None:
     """Return the white cell that a picture is taken of: large, and near its middle."""
-    whites = [cell for cell in cells if cell.kind == "wbc"]
+    most = _MOST_SHARE * shape[0] * shape[1]
+    whites = [cell for cell in cells if cell.kind == "wbc" and cell.area <= most]
     reach = math.hypot(shape[0], shape[1]) / 2
 
     def worth(cell: Cell) -> float:
