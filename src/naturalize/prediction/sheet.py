@@ -49,7 +49,7 @@ def prediction_sheet(
         while caption in pairs:  # two files may have the same words; a row needs its own
             caption += " "
         pairs[caption] = [_square(image, _TILE), resize(shown, _TILE)]
-    return _in_columns(pairs, "least confident first: image, and what the network was shown")
+    return _in_columns(pairs, "image, and what the network saw")
 
 
 def _in_columns(rows: dict[str, list[np.ndarray]], title: str) -> np.ndarray:
