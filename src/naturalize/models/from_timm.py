@@ -12,6 +12,7 @@ from naturalize.base.console import warn
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.models import weights as sources
 from naturalize.models.config import Network, NetworkConfig, Wanted
+from naturalize.models.names import CBAM
 from naturalize.models.torchvision_compat import ensure
 
 #: What is decided elsewhere, or would make the network's answer something else than logits.
@@ -146,7 +147,7 @@ def _config(name: str) -> Any:
     ensure()
     import timm
 
-    return timm.get_pretrained_cfg(name, allow_unregistered=False)
+    return timm.get_pretrained_cfg(name)  # null for a network without one
 
 
 def _create(wanted: Wanted, found: sources.Weights | None, size: int, **asked: Any) -> Any:
@@ -190,9 +191,8 @@ def _create(wanted: Wanted, found: sources.Weights | None, size: int, **asked: A
 
 def _impossible(name: str, size: int, error: Exception) -> SettingsError:
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return SettingsError(
-        f"model {name} cannot take input_size {size} (its own is {own_size(name)}): {first}"
-    )
+    own = "" if name.startswith(CBAM) else f" (its own is {own_size(name)})"
+    return SettingsError(f"model {name} cannot take input_size {size}{own}: {first}")
 
 
 def _heads(head: Any) -> tuple[str, ...]:

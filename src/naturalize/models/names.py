@@ -47,10 +47,10 @@ SPOKEN = {
     "Inception-V3": "inception_v3",
     "Xception": "legacy_xception",
     "ConvNeXt-Tiny": "convnext_tiny",
-    "ViT-Tiny/16": "vit_tiny_patch16_224",
-    "ViT-Base/16": "vit_base_patch16_224",
     "ViT-Ti/16": "vit_tiny_patch16_224",
+    "ViT-Tiny/16": "vit_tiny_patch16_224",
     "ViT-B/16": "vit_base_patch16_224",
+    "ViT-Base/16": "vit_base_patch16_224",
     "Custom CNN": "custom_cnn",
     "Custom CNN + CBAM": "custom_cnn_cbam",
 }
