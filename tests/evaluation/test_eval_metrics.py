@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
@@ -24,6 +24,7 @@ def _split(pairs: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
     return [t for t, _ in pairs], [p for _, p in pairs]
 
 
+@settings(deadline=None)
 @given(answers)
 def test_scores_equal_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     true, predicted = _split(pairs)
@@ -43,6 +44,7 @@ def test_scores_equal_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     assert found["confusion"] == oracle.confusion_matrix(true, predicted, labels=LABELS).tolist()
 
 
+@settings(deadline=None)
 @given(answers)
 def test_each_class_equals_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     true, predicted = _split(pairs)
@@ -54,6 +56,7 @@ def test_each_class_equals_scikit_learn(pairs: list[tuple[str, str]]) -> None:
         assert found[label] == pytest.approx({"precision": p, "recall": r, "f1": f, "support": n})
 
 
+@settings(deadline=None)
 @given(answers)
 def test_order_of_images_changes_nothing(pairs: list[tuple[str, str]]) -> None:
     assert metrics.scores(LABELS, *_split(pairs)) == metrics.scores(LABELS, *_split(pairs[::-1]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,14 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A model folder.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A model folder, or the name of a shipped one: pbc11.",
+            show_default=False,
+        ),
+    ],
     data: Annotated[
         Path,
         typer.Argument(help="Labelled images, a catalog or a study folder.", show_default=False),
@@ -25,6 +32,21 @@ def evaluate(
     root: Annotated[
         Path | None, typer.Option(help="Where a catalog's images are now.", show_default=False)
     ] = None,
+    merge: Annotated[
+        str | None,
+        typer.Option(
+            "--map",
+            metavar="CLASS=A+B,…",
+            help="Which of the model's classes make up one of the images', e.g. "
+            "Neutrophil=BNE+SNE,Eosinophil=EO.",
+        ),
+    ] = None,
+    only_mapped: Annotated[
+        bool,
+        typer.Option(
+            "--only-mapped", help="Ask which of the mapped classes it is, as if others cannot be."
+        ),
+    ] = False,
     drop_unknown: Annotated[
         bool, typer.Option("--drop-unknown", help="Leave out classes the model does not know.")
     ] = False,
@@ -42,47 +64,104 @@ def evaluate(
 
     Writes predictions.parquet (one row an image, all probabilities), metrics.json and three
     pictures; prints the scores. Of a study folder the held-out part is used. A killed run goes on
-    where it stopped.
+    where it stopped. Images of fewer or broader classes than the model's are scored over their
+    own: --map sums the probabilities.
 
     **Examples**
 
     ```
     naturalize evaluate runs/pbc11/models/plain runs/pbc11 -o eval/plain
     naturalize evaluate MODEL images --scheme pbc11 -o eval/other-lab
-    naturalize evaluate MODEL bccd_crops --drop-unknown -o eval/bccd
+    naturalize evaluate MODEL images --scheme pbc11 --drop-unknown -o eval/known
+    naturalize evaluate pbc11 crops --map Neutrophil=BNE+SNE,Monocyte=MO -o eval/crops
     ```
     """
     from rich.console import Console
 
-    from naturalize.base.artifacts import read_manifest
-    from naturalize.base.console import say
+    from naturalize.base.artifacts import check_place, read_manifest
+    from naturalize.base.console import say, warn
     from naturalize.evaluation.data import labelled_data
     from naturalize.evaluation.evaluate import evaluate as run
     from naturalize.evaluation.evaluate import read_metrics
+    from naturalize.evaluation.merge import Merge
     from naturalize.models.folder import describe
     from naturalize.models.predictor import Predictor
+    from naturalize.training.speed import keep_memory, wait_calmly
 
-    predictor = Predictor.load(model)
+    keep_memory()
+    wait_calmly()
+    chosen = Merge.parse(merge, only=only_mapped)
+    folder = model_folder(model)
+    predictor = Predictor.load(folder)
+    chosen.names(predictor.classes)  # what does not fit is said before a tree is read
+    check_place(out)
     found = labelled_data(
         data, scheme=scheme, part=part, root=root, backend=engine, workers=workers
     )
+    for remark in [*chosen.unused(found.labels), *seen_before(folder, found.inputs)]:
+        warn(remark)
     run(
         predictor,
         found.items,
         found.root,
         out,
-        protocol=describe(model)["protocol"],
+        protocol=describe(folder)["protocol"],
+        merge=chosen,
         unknown_labels="drop" if drop_unknown else "refuse",
         strict=strict,
         resamples=resamples,
         seed=seed,
-        inputs={"model": read_manifest(model).fingerprint, **found.inputs},
+        inputs={"model": read_manifest(folder).fingerprint, **found.inputs},
+        left_out=found.left_out,
     )
     result = read_metrics(out)
     for table in score_tables(result):
         Console(highlight=False).print(table)
-    say(f"{result['interval_method']}; {result['convention']}")
+    for line in remarks(result):
+        say(line)
     say(f"evaluation: {out}")
+
+
+def model_folder(model: str) -> Path:
+    """Return the folder of a model: the one that is named, or a shipped model's."""
+    folder = Path(model)
+    if folder.exists():
+        return folder
+    from naturalize.models.shipped import find
+
+    return find(model)
+
+
+def seen_before(model: Path, inputs: dict[str, str]) -> list[str]:
+    """Return a warning if the images are those that the model's own were drawn from, unsplit."""
+    from naturalize.base.artifacts import read_manifest
+
+    own = read_manifest(model).inputs
+    if "split" in inputs or own.get("catalog") != inputs["catalog"]:
+        return []
+    return [
+        "the model was trained on images of this very source: these scores say nothing of new "
+        "images; name the study folder, of which the held-out part is taken"
+    ]
+
+
+def remarks(result: dict[str, Any]) -> list[str]:
+    """Return the lines that say how the scores in ``metrics.json`` are to be read."""
+    lines = [f"{result['interval_method']}; {result['convention']}"]
+    if merged := result["merged"]:
+        sums = ", ".join(f"{name} = {' + '.join(of)}" for name, of in merged["classes"].items())
+        others = "left out" if merged["only"] else "kept: an answer that names one is wrong"
+        lines.append(f"classes: {sums}; the model's others are {others}")
+    elsewhere = sum(
+        n
+        for row in result["confusion"]
+        for n, label in zip(row, result["labels"], strict=True)
+        if label in result["absent"]
+    )
+    if elsewhere:
+        share = f"{elsewhere:,} of {result['n']:,} images"
+        lines.append(f"{share} were taken for a class that is not in the data")
+    return lines
 
 
 def score_tables(result: dict) -> list[Table]:
@@ -101,7 +180,10 @@ def score_tables(result: dict) -> list[Table]:
     )
     for column in classes.columns[1:]:
         column.justify = "right"
-    for label, row in result["per_class"].items():
+    rows = result["per_class"]
+    if result.get("merged"):  # what is left of the model's own classes is no class of the images
+        rows = {label: row for label, row in rows.items() if row["support"]}
+    for label, row in rows.items():
         sure = result["per_class_intervals"].get(label)
         numbers = [f"{row[key]:.3f}" if sure else "–" for key in ("precision", "recall", "f1")]
         limits = "{:.3f} – {:.3f}".format(*sure["f1"]) if sure else "not in the data"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,14 +20,22 @@ from naturalize.evaluation.evaluate import Item
 class LabelledData:
     """Images with labels, and the fingerprints of what named them.
 
-    ``items`` include files that cannot be read, so that an evaluation lists them; ``catalog`` keeps
-    images that were unpacked from an archive in place.
+    ``items`` include files that cannot be read, so that an evaluation lists them; ``left_out`` says
+    what they do not include (see :func:`naturalize.evaluation.evaluate.evaluate`); ``catalog``
+    keeps images that were unpacked from an archive in place.
     """
 
     root: Path
     items: list[Item]
     inputs: dict[str, str]
     catalog: Catalog = field(repr=False)
+    left_out: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes that occur, in the order of the catalog."""
+        there = {item.label for item in self.items}
+        return [label for label in self.catalog.labels if label in there]
 
 
 def labelled_data(
@@ -80,7 +89,8 @@ def labelled_data(
             f"{catalog.root}: the images of {source} are not there any more; say where with --root"
         )
     inputs = {"catalog": catalog.fingerprint} | ({"split": split.fingerprint} if split else {})
-    return LabelledData(catalog.root, items, inputs, catalog)
+    left_out = {} if split else _left_out(catalog)
+    return LabelledData(catalog.root, items, inputs, catalog, left_out)
 
 
 def part_items(catalog: Catalog, split: Split, part: str) -> list[Item]:
@@ -98,6 +108,17 @@ def _all(catalog: Catalog) -> list[Item]:
     unreadable = catalog.table.filter(bad)
     items = [Item(*row) for row in [*_rows(catalog.usable()), *_rows(unreadable)]]
     return sorted(items, key=lambda item: item.path)
+
+
+def _left_out(catalog: Catalog) -> dict[str, Any]:
+    table = catalog.table
+    readable = pc.and_(pc.is_null(table["problem"]), pc.is_valid(table["label"]))
+    n_copies = pc.sum(readable).as_py() - catalog.usable().num_rows
+    return {
+        "dropped_labels": dict(catalog.dropped),
+        "n_copies": n_copies,
+        "passed_over": list(catalog.skipped),
+    }
 
 
 def _rows(table: pa.Table) -> list[tuple[str, str, str, str | None]]:

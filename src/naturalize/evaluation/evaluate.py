@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,8 @@ from naturalize.base.images import read_image
 from naturalize.base.shards import resumable_rows
 from naturalize.evaluation import intervals, metrics
 from naturalize.evaluation.calibration import calibration
+from naturalize.evaluation.merge import Merge
+from naturalize.models.ahead import map_ahead
 from naturalize.models.identity import weights_hash
 
 #: Protocols of DESIGN §6: real held-out images, or the published pool-augment-split.
@@ -57,6 +60,17 @@ class Predictor(Protocol):
 
     def probabilities(self, images: Iterable[np.ndarray], *, batch: int = 32) -> np.ndarray:
         """Return float32 (N, C) for RGB uint8 (H, W, 3) images."""
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """What is done to an image, RGB uint8 (H, W, 3), before the model sees it.
+
+    ``name`` says what, with all that decides the result; ``image`` is called in threads.
+    """
+
+    name: str
+    image: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -93,12 +107,15 @@ def evaluate(
     out: str | Path,
     *,
     protocol: str = "honest",
+    merge: Merge | None = None,
     unknown_labels: str = "refuse",
     strict: bool = False,
+    prepare: Prepare | None = None,
     resamples: int = intervals.RESAMPLES,
     seed: int = 0,
     work: str | Path | None = None,
     inputs: Mapping[str, str] | None = None,
+    left_out: Mapping[str, Any] | None = None,
 ) -> Path:
     """Predict ``items``, score the predictions, and write an `evaluation` artifact to ``out``.
 
@@ -114,16 +131,23 @@ def evaluate(
         Where the artifact shall be.
     protocol
         ``"honest"`` (real images that the model has never seen) or ``"paper"``; written down.
+    merge
+        Which of the model's classes make up one of the images'; by default they are the same.
     unknown_labels
         ``"refuse"`` or ``"drop"`` images of classes that the model does not know.
     strict
         Stop at an unreadable image, which is otherwise listed, counted and skipped.
+    prepare
+        What is done to each image before the model sees it; by default nothing.
     resamples, seed
         Of the bootstrap.
     work
         Folder for finished pieces, removed at the end; ``.<name>.work`` beside ``out`` by default.
     inputs
         Name → fingerprint of the artifacts behind this (model, catalog, split).
+    left_out
+        What is known of files that are not among ``items``: ``dropped_labels``, ``n_copies`` and
+        ``passed_over`` of ``metrics.json``.
 
     Returns
     -------
@@ -138,13 +162,15 @@ def evaluate(
     ImageReadError
         With ``strict``, at the first unreadable image.
     SettingsError
-        For a protocol or policy that does not exist.
+        For a protocol or policy that does not exist, or a ``merge`` that does not fit the model.
     """
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, list(PROTOCOLS))
-    root, out = Path(root), Path(out)
+    root, out, merge = Path(root), Path(out), merge or Merge()
+    artifacts.check_place(out)
     weights = model_hash(predictor)
-    known, dropped = known_items(items, predictor.classes, unknown_labels=unknown_labels)
+    classes = merge.names(predictor.classes)
+    known, dropped = known_items(items, classes, unknown_labels=unknown_labels)
     settings = {
         "protocol": protocol,
         "unknown_labels": unknown_labels,
@@ -154,9 +180,13 @@ def evaluate(
         "model": weights,
         "items": _items_hash(items),
     }
+    if merge.classes:
+        settings["merged"] = merge.described()
+    if prepare is not None:
+        settings["prepared"] = prepare.name
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
-    rows = _predict(predictor, known, root, work, weights, strict)
-    table, skipped = _tables(rows, predictor.classes)
+    rows = _predict(predictor, known, root, work, weights, strict, prepare)
+    table, skipped = _tables(rows, predictor.classes, merge)
     if not table.num_rows:
         first = skipped[0]
         raise InputError(
@@ -166,8 +196,14 @@ def evaluate(
     result = score_table(table, protocol=protocol, resamples=resamples, seed=seed)
     result["model"] = str(getattr(getattr(predictor, "config", None), "architecture", "custom"))
     result["model_hash"] = weights
+    result["merged"] = merge.described()
+    result["prepared"] = prepare.name if prepare is not None else None
+    before = dict(left_out or {})
+    dropped = {**before.get("dropped_labels", {}), **dropped}
     result |= {"skipped": skipped, "n_skipped": len(skipped), "dropped_labels": dropped}
-    _say_left_out(skipped, dropped)
+    result["n_copies"] = before.get("n_copies", 0)
+    result["passed_over"] = before.get("passed_over", [])
+    _say_left_out(result)
     with artifacts.writing(out, "evaluation", settings=settings, inputs=inputs) as folder:
         artifacts.write_table(folder / "predictions.parquet", table)
         artifacts.write_json(folder / "metrics.json", result)
@@ -203,12 +239,13 @@ def known_items(
         raise InputError(
             f"{others.total()} of {len(items)} images are of classes that the model does not know: "
             f"{named}; it knows {', '.join(classes)}; name the scheme it was trained with "
-            "(--scheme), or leave these images out with --drop-unknown"
+            "(--scheme), say which of its classes these are (--map), or leave these images out "
+            "(--drop-unknown)"
         )
     if not known:
         raise InputError(
             f"none of the images is of a class that the model knows: found {named}; it knows "
-            f"{', '.join(classes)}; check --scheme"
+            f"{', '.join(classes)}; check --scheme, or say which are which with --map"
         )
     return known, dict(sorted(others.items()))
 
@@ -271,21 +308,28 @@ def _items_hash(items: Sequence[Item]) -> str:
 
 
 def _predict(
-    predictor: Predictor, items: list[Item], root: Path, work: Path, model: str, strict: bool
+    predictor: Predictor,
+    items: list[Item],
+    root: Path,
+    work: Path,
+    model: str,
+    strict: bool,
+    prepare: Prepare | None,
 ) -> pa.Table:
     """Rows of `_SHARD`, one an item; unreadable images have a problem and no probabilities."""
+    look = partial(_look, root=root, prepare=prepare)
 
     def rows(piece: Sequence[Item]) -> Iterator[dict[str, Any]]:
         problems: dict[int, str] = {}
 
         def readable() -> Iterator[np.ndarray]:
-            for i, item in enumerate(piece):
-                try:
-                    yield read_image(root / item.path)
-                except ImageReadError as error:
-                    if strict:
-                        raise
-                    problems[i] = error.reason
+            for i, seen in enumerate(map_ahead(look, piece)):
+                if not isinstance(seen, ImageReadError):
+                    yield seen
+                elif strict:
+                    raise seen
+                else:
+                    problems[i] = seen.reason
 
         found = iter(np.asarray(predictor.probabilities(readable()), np.float32))
         for i, item in enumerate(piece):
@@ -298,11 +342,22 @@ def _predict(
                 "probabilities": None if i in problems else next(found),
             }
 
-    key = f"{model} {_items_hash(items)}"
+    key = f"{model} {_items_hash(items)}" + (f" {prepare.name}" if prepare is not None else "")
     return resumable_rows(work, key, items, rows, _SHARD, piece=_PIECE, what="evaluate")
 
 
-def _tables(rows: pa.Table, classes: Sequence[str]) -> tuple[pa.Table, list[dict[str, str]]]:
+def _look(item: Item, *, root: Path, prepare: Prepare | None) -> np.ndarray | ImageReadError:
+    """Return an image as the model shall see it, or why it cannot be read."""
+    try:
+        image = read_image(root / item.path)
+    except ImageReadError as error:
+        return error
+    return image if prepare is None else prepare.image(image)
+
+
+def _tables(
+    rows: pa.Table, model_classes: Sequence[str], merge: Merge
+) -> tuple[pa.Table, list[dict[str, str]]]:
     """Split the shards' rows into the predictions table and the list of skipped images."""
     unreadable = rows.filter(pc.is_valid(rows["problem"]))
     skipped = [
@@ -313,12 +368,13 @@ def _tables(rows: pa.Table, classes: Sequence[str]) -> tuple[pa.Table, list[dict
     ]
     rows = rows.filter(pc.is_null(rows["problem"]))
     flat = rows["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    values = flat.reshape(-1, len(classes))
+    values = flat.reshape(-1, len(model_classes))
     if not np.isfinite(values).all():
         raise InputError(
             "the model gives probabilities that are no numbers (NaN or infinite); its weights are "
             "damaged or its training diverged; train it again with a smaller learning rate"
         )
+    classes, values = merge.names(model_classes), merge.apply(values, model_classes)
     best = values.argmax(axis=1)
     columns: dict[str, Any] = {name: rows[name] for name in ("image_id", "path", "label")}
     columns["predicted"] = [classes[i] for i in best]
@@ -328,7 +384,13 @@ def _tables(rows: pa.Table, classes: Sequence[str]) -> tuple[pa.Table, list[dict
     return pa.table(columns, schema=predictions_schema(classes)), skipped
 
 
-def _say_left_out(skipped: list[dict[str, str]], dropped: dict[str, int]) -> None:
+def _say_left_out(result: dict[str, Any]) -> None:
+    skipped, dropped, passed = (result[k] for k in ("skipped", "dropped_labels", "passed_over"))
+    if passed:
+        warn(
+            f"{len(passed)} file(s) passed over, the first: {passed[0]['path']}: "
+            f"{passed[0]['reason']}; all are listed in metrics.json"
+        )
     if skipped:
         warn(
             f"{len(skipped)} unreadable image(s) skipped, the first: {skipped[0]['path']}: "
@@ -337,6 +399,8 @@ def _say_left_out(skipped: list[dict[str, str]], dropped: dict[str, int]) -> Non
     if dropped:
         named = ", ".join(f"{label} ({n})" for label, n in dropped.items())
         warn(f"images of classes that the model does not know were left out: {named}")
+    if n_copies := result["n_copies"]:
+        warn(f"{n_copies} file(s) show a picture that another one shows; each is scored once")
 
 
 def _draw(folder: Path, result: dict[str, Any]) -> None:

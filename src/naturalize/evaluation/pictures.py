@@ -11,14 +11,18 @@ from naturalize.base import plots
 
 
 def confusion_picture(result: dict[str, Any], path: str | Path) -> None:
-    """Draw the confusion matrix: colour is the share of the true class, numbers are counts."""
-    counts = np.array(result["confusion"])
-    labels = result["labels"]
+    """Draw the confusion matrix: colour is the share of the true class, numbers are counts.
+
+    Classes that are not in the data have no row, and a column, the last ones and their names grey,
+    only if an image was taken for one.
+    """
+    counts, rows, labels = _drawn(result)
     support = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, support, out=np.zeros(counts.shape), where=support > 0)
-    side = 1.9 + 0.44 * len(labels)
-    margin = 0.0 if _short(labels) else 0.08 * max(map(len, labels))
-    fig, ax = plots.figure(side + 1.1 + margin, side + 0.7 * margin)
+    side, height = 1.9 + 0.44 * len(labels), 1.9 + 0.44 * len(rows)
+    short = _short([*labels, *rows])
+    margin = 0.0 if short else 0.08 * max(map(len, [*labels, *rows]))
+    fig, ax = plots.figure(side + 1.1 + margin, height + 0.7 * margin)
     fig.set_layout_engine("compressed")  # the one that minds axes of a fixed aspect
     image = ax.imshow(share, cmap=plots.SEQUENTIAL, vmin=0, vmax=1)
     ax.grid(visible=False)
@@ -26,14 +30,15 @@ def confusion_picture(result: dict[str, Any], path: str | Path) -> None:
         spine.set_visible(False)
     # white lines between the cells: a matrix is read by its cells, not as a surface
     ax.set_xticks(np.arange(len(labels) + 1) - 0.5, minor=True)
-    ax.set_yticks(np.arange(len(labels) + 1) - 0.5, minor=True)
+    ax.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
     ax.grid(which="minor", color=plots.PAPER, linewidth=1.6)
     ax.tick_params(which="both", length=0)
-    slanted = {} if _short(labels) else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    slanted = {} if short else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     ax.set_xticks(range(len(labels)), labels, **slanted)
-    ax.set_yticks(range(len(labels)), _with_support(labels, support[:, 0]))
+    ax.set_yticks(range(len(rows)), _with_support(rows, support[:, 0]))
     ax.set_xlabel("predicted", color=plots.INK)
     ax.set_ylabel("true (images)", color=plots.INK)
+    _set_apart(ax, len(rows), len(labels))
     _write_counts(ax, counts, share)
     bar = fig.colorbar(
         image, ax=ax, fraction=0.04, pad=0.02, format=lambda v, _: f"{100 * v:.0f} %"
@@ -46,6 +51,26 @@ def confusion_picture(result: dict[str, Any], path: str | Path) -> None:
     title = (" · " if len(labels) > 7 else "\n").join(facts)
     ax.set_title(title, fontsize=10, color=plots.INK, loc="left")
     plots.save_figure(fig, path)
+
+
+def _drawn(result: dict[str, Any]) -> tuple[np.ndarray, list[str], list[str]]:
+    """Return the counts that are shown, and the names of their rows and columns."""
+    counts = np.array(result["confusion"])
+    rows = np.flatnonzero(counts.sum(axis=1))
+    others = np.flatnonzero((counts.sum(axis=0) > 0) & (counts.sum(axis=1) == 0))
+    columns = np.concatenate([rows, others])
+    names = result["labels"]
+    return counts[np.ix_(rows, columns)], [names[i] for i in rows], [names[i] for i in columns]
+
+
+def _set_apart(ax: Any, n_present: int, n_drawn: int) -> None:
+    """Show which columns are of classes that are not in the data: no answer there is right."""
+    if n_present == n_drawn:
+        return
+    ax.axvline(n_present - 0.5, color=plots.GREY, linewidth=1.6)
+    for tick in ax.get_xticklabels()[n_present:]:
+        tick.set_color(plots.GREY)
+    ax.set_xlabel("predicted (grey: not in the data)", color=plots.INK)
 
 
 def _write_counts(ax: Any, counts: np.ndarray, share: np.ndarray) -> None:
