@@ -160,6 +160,19 @@ def test_the_head_warms_up_alone_and_then_all_learn(toys, start, tmp_path, monke
     assert {"classifier.weight", "blocks.0.0.weight", "blocks.0.1.running_mean"} <= moved
 
 
+def test_what_a_network_never_trains_stays_frozen_after_the_warm_up():
+    from naturalize.training.optimiser import learning, only_head
+
+    network = build("custom_cnn", 16).module
+    network.blocks[0].requires_grad_(False)
+    parameters = learning(network)
+    only_head(network, parameters, True)
+    assert {id(p) for p in learning(network)} == {id(p) for p in network.classifier.parameters()}
+    only_head(network, parameters, False)
+    assert learning(network) == parameters
+    assert not network.blocks[0][0].weight.requires_grad
+
+
 def test_rates_are_constant_while_the_head_warms_up_and_then_follow_the_cosine():
     from naturalize.training.optimiser import rate_factor, schedule
 

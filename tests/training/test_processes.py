@@ -100,3 +100,28 @@ def test_what_processes_tell_is_raised_and_a_death_is_named():
         _await(ranks(None, NaturalizeError("step 3")))
     with pytest.raises(EngineError, match=r"died \(exit code -9.*__main__"):
         _await(ranks(None, "dies"))
+
+
+def _lives_with_its_parent(parent) -> None:
+    import threading
+    import time
+
+    from naturalize.training.processes import _die_with
+
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    parent.send("up")
+    time.sleep(100)
+
+
+def test_a_process_ends_when_its_parent_is_gone():
+    import multiprocessing
+
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_lives_with_its_parent, args=(theirs,))
+    process.start()
+    theirs.close()
+    assert ours.recv() == "up"
+    ours.close()  # as the system does for a process that was killed
+    process.join(60)
+    assert process.exitcode == 1

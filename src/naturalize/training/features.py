@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from naturalize.base.console import track
+from naturalize.base.console import say, track
 from naturalize.models.identity import weights_hash
 from naturalize.models.preprocess import normalise
 from naturalize.models.zoo import Network
@@ -41,8 +41,10 @@ class Head(nn.Module):
 
     def __init__(self, network: Any, dropout: float) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
         self.classifier = network.get_classifier()
+        # a classifier of several layers has its own
+        single = isinstance(self.classifier, nn.Linear)
+        self.dropout = nn.Dropout(dropout if single else 0.0)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return logits (N, C)."""
@@ -184,6 +186,9 @@ def _filled(
 
     shape = of(read(0)[1]).shape[1:]
     store = RecordStore(path, len(asked), shape, np.float32)
+    size_gb = 4 * len(asked) * int(np.prod(shape)) / 1e9
+    if size_gb > 1:
+        say(f"features of {len(asked)} images take {size_gb:.1f} GB on disk while the run lasts")
     blocks = sorted({row // _BLOCK for row in store.missing().tolist()})
     ahead = map_ahead(read, blocks, window=4)
     for block, batch in track(ahead, f"features of {path.name.split('-')[1]}", len(blocks)):

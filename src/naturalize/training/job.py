@@ -75,6 +75,7 @@ class Job:
             weights="none" if settings.mode == "scratch" else settings.weights,
             input_size=settings.input_size,
             dropout=settings.dropout,
+            options=settings.network_options,
         )
         seen = replace(network.config, crop=settings.crop, balanced=settings.balanced)
         return replace(network, config=seen)
@@ -119,6 +120,11 @@ def carry_out(job: Job, network: Network, data: CellImages) -> Network:
         raise SettingsError(
             f"batch_size {job.settings.batch_size} cannot be dealt evenly to the {job.processes} "
             f"processes of device {job.settings.device}"
+        )
+    if job.processes > len(data.val):
+        raise SettingsError(
+            f"device {job.settings.device}: {job.processes} processes for {len(data.val)} "
+            "validation images; use fewer"
         )
     if job.settings.mode == "transfer" and len(job.place.numbers) > 1:
         warn("mode transfer trains the classifier alone, in one process, on the first device")

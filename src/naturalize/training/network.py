@@ -73,6 +73,7 @@ class Classifier(pl.LightningModule):
         if settings.ema is not None:
             self.average = optimiser.moving_average(self.network, settings.ema)
         self.only_head = settings.head_epochs > 0
+        self._learning = optimiser.learning(self.network)
         self.scores: dict[str, float] = {}
         self.train_loss = self.last_lr = math.nan
         self._losses: list[float] = []
@@ -106,7 +107,7 @@ class Classifier(pl.LightningModule):
         self._losses = []
         self.only_head = self.current_epoch < self.settings.head_epochs
         if self.settings.head_epochs:
-            optimiser.only_head(self.network, self.only_head)
+            optimiser.only_head(self.network, self._learning, self.only_head)
             self.train()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

@@ -76,10 +76,15 @@ def rate_factor(step: int, total: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def only_head(network: Any, alone: bool) -> None:
-    """Let only the classifier learn, or everything."""
+def learning(network: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that may learn; a network may hold some that never do."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+def only_head(network: Any, parameters: list[nn.Parameter], alone: bool) -> None:
+    """Let those of the classifier alone learn, or all of ``parameters``."""
     head = {id(parameter) for parameter in network.get_classifier().parameters()}
-    for parameter in network.parameters():
+    for parameter in parameters:
         parameter.requires_grad_(not alone or id(parameter) in head)
 
 

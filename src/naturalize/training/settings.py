@@ -78,6 +78,8 @@ class TrainSettings(BaseModel):
     #: Side in pixels; the architecture's own by default.
     input_size: Annotated[int, Field(ge=16, le=2048)] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    #: Settings of the architecture itself; see ``options`` of `naturalize.models.zoo.build`.
+    network_options: dict[str, Any] = {}
     #: Share of the shorter side that the network sees, about the centre; 1: the whole image.
     crop: Annotated[float, Field(gt=0.1, le=1)] = 1.0
     #: Bring the bare slide of every image to the same grey.
