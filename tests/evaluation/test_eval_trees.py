@@ -10,10 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from naturalize.base.artifacts import writing
+from naturalize.base.artifacts import read_manifest, writing
 from naturalize.base.errors import ArtifactError, InputError, NaturalizeError, SettingsError
 from naturalize.base.images import write_image
-from naturalize.cli.evaluate import evaluate, model_folder, remarks, seen_before
+from naturalize.cli.evaluate import evaluate, remarks, seen_before
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.schemes import SCHEMES
 from naturalize.evaluation import metrics
@@ -176,14 +176,16 @@ def test_crops_of_another_laboratory(model: Path, real_data: Path, tmp_path: Pat
     assert results["only"]["balanced_accuracy"] >= results["kept"]["balanced_accuracy"]
 
 
-def test_a_model_is_found_by_its_folder_or_its_name(
-    model: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_model_is_found_by_its_name(
+    model: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from naturalize.models import shipped
 
-    assert model_folder(str(model)) == model
-    monkeypatch.setattr(shipped, "find", lambda name: model if name == "pbc11" else None)
-    assert model_folder("pbc11") == model
+    monkeypatch.setattr(shipped, "find", lambda name: model if name == "pbc11" else Path(name))
+    run("pbc11", few, "--drop-unknown", "-o", tmp_path / "out")
+    assert read_manifest(tmp_path / "out").inputs["model"] == read_manifest(model).fingerprint
+    with pytest.raises(ArtifactError, match="pbc12"):
+        run("pbc12", few, "-o", tmp_path / "other")
 
 
 def test_a_model_tried_on_its_own_images_is_told(tmp_path: Path) -> None:

@@ -86,12 +86,13 @@ def evaluate(
     from naturalize.evaluation.merge import Merge
     from naturalize.models.folder import describe
     from naturalize.models.predictor import Predictor
+    from naturalize.models.shipped import find
     from naturalize.training.speed import keep_memory, wait_calmly
 
     keep_memory()
     wait_calmly()
     chosen = Merge.parse(merge, only=only_mapped)
-    folder = model_folder(model)
+    folder = find(model)
     predictor = Predictor.load(folder)
     chosen.names(predictor.classes)  # what does not fit is said before a tree is read
     check_place(out)
@@ -120,16 +121,6 @@ def evaluate(
     for line in remarks(result):
         say(line)
     say(f"evaluation: {out}")
-
-
-def model_folder(model: str) -> Path:
-    """Return the folder of a model: the one that is named, or a shipped model's."""
-    folder = Path(model)
-    if folder.exists():
-        return folder
-    from naturalize.models.shipped import find
-
-    return find(model)
 
 
 def seen_before(model: Path, inputs: dict[str, str]) -> list[str]:
