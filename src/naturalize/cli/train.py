@@ -31,7 +31,7 @@ def train(
         bool, typer.Option("--composites", help="Train on a study folder's plan too.")
     ] = False,
     model: Annotated[
-        str, typer.Option(help="custom_cnn, or any timm name.")
+        str, typer.Option(help="A name of `naturalize models`, any timm name, or cbam:A+B.")
     ] = "tf_efficientnet_lite0",
     weights: Annotated[
         str, typer.Option(help="auto, imagenet, download, none, or a path.")
