@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -23,6 +23,7 @@ from naturalize.models.standard import Standard
 from naturalize.prediction.files import predict_files
 from naturalize.prediction.look import Look, diameter, measure_standard, sample
 from naturalize.prediction.standardise import Standardiser, restained, stain_matrix
+from naturalize.prediction.standardising import of_kind, standardising
 
 COLOUR = st.tuples(*[st.floats(0.02, 1.2)] * 3)
 
@@ -129,6 +130,7 @@ def test_an_empty_image_is_said_to_show_no_cell(home, grey):
     assert made.image.shape == (standard.height, standard.width, 3)
 
 
+@settings(deadline=None)
 @given(COLOUR, COLOUR, COLOUR, COLOUR)
 def test_the_matrix_takes_each_stain_to_the_standards(home, nucleus, red, wanted, wanted_red):
     standard = Standard(**{**home[0].__dict__, "nucleus_stain": wanted, "red_stain": wanted_red})
@@ -140,6 +142,7 @@ def test_the_matrix_takes_each_stain_to_the_standards(home, nucleus, red, wanted
         np.testing.assert_allclose(matrix @ red, wanted_red, atol=1e-6)
 
 
+@settings(deadline=None)
 @given(npst.arrays(np.uint8, (5, 6, 3)))
 def test_restaining_to_its_own_look_changes_nothing(home, image):
     standard = home[0]
@@ -148,6 +151,17 @@ def test_restaining_to_its_own_look_changes_nothing(home, image):
     np.testing.assert_allclose(same, np.maximum(image, 1), atol=1)
 
 
+def test_classes_of_another_kind_get_nothing_where_the_kind_was_seen():
+    shares = np.array([0.5, 0.3, 0.2], np.float32)
+    kinds = {"PLT": "platelet", "SNE": "wbc"}
+    found = of_kind(shares, ("PLT", "SNE", "??"), kinds, "wbc")
+    np.testing.assert_allclose(found, [0, 0.6, 0.4], atol=1e-6)
+    np.testing.assert_array_equal(of_kind(shares, ("a", "b", "c"), {}, "wbc"), shares)
+    certain = np.array([1, 0, 0], np.float32)
+    np.testing.assert_array_equal(of_kind(certain, ("PLT", "SNE", "??"), kinds, "wbc"), certain)
+
+
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 60))
 def test_a_sample_is_spread_over_the_list(n, wanted):
     places = sample(range(n), wanted)
@@ -183,7 +197,22 @@ def test_a_model_keeps_its_standard_and_files_are_predicted_by_it(home, abroad, 
     assert "standardised" in rows[2].flags
     made = Standardiser(home[0]).learn([abroad[0]])(read_image(abroad[0])).image
     expected = predictor.probabilities([made])[0]
+    assert home[0].kinds["PLT"] == "platelet"
     np.testing.assert_allclose(rows[2].probabilities, expected, atol=1e-6)
+
+
+def test_an_evaluation_predicts_as_the_command_does(home, abroad, model):
+    from naturalize.models.predictor import Predictor
+
+    predictor = Predictor.load(model)
+    paths = [*abroad[:3], home[1][0]]
+    stand_in = standardising(predictor, paths)
+    rows = list(predict_files(predictor, paths))
+    found = stand_in.probabilities(read_image(path) for path in paths)
+    np.testing.assert_allclose(found, [row.probabilities for row in rows], atol=1e-6)
+    assert "standardise auto" in stand_in.prepared
+    assert standardising(predictor, paths, "never") is predictor
+    assert stand_in.probabilities([]).shape == (0, 3)
 
 
 def test_the_command_writes_a_table_and_a_sheet(home, abroad, model, tmp_path):

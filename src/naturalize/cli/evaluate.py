@@ -50,6 +50,10 @@ def evaluate(
     drop_unknown: Annotated[
         bool, typer.Option("--drop-unknown", help="Leave out classes the model does not know.")
     ] = False,
+    standardise: Annotated[
+        str,
+        typer.Option(help="Bring images from elsewhere to the model's: auto, always or never."),
+    ] = "auto",
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at an image that cannot be read.")
     ] = False,
@@ -87,6 +91,7 @@ def evaluate(
     from naturalize.models.folder import describe
     from naturalize.models.predictor import Predictor
     from naturalize.models.shipped import find
+    from naturalize.prediction.standardising import standardising
     from naturalize.training.speed import keep_memory, wait_calmly
 
     keep_memory()
@@ -102,7 +107,7 @@ def evaluate(
     for remark in [*chosen.unused(found.labels), *seen_before(folder, found.inputs)]:
         warn(remark)
     run(
-        predictor,
+        standardising(predictor, [found.root / item.path for item in found.items], standardise),
         found.items,
         found.root,
         out,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,17 +63,6 @@ class Predictor(Protocol):
 
 
 @dataclass(frozen=True)
-class Prepare:
-    """What is done to an image, RGB uint8 (H, W, 3), before the model sees it.
-
-    ``name`` says what, with all that decides the result; ``image`` is called in threads.
-    """
-
-    name: str
-    image: Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
 class Item:
     """One labelled image.
 
@@ -110,7 +99,6 @@ def evaluate(
     merge: Merge | None = None,
     unknown_labels: str = "refuse",
     strict: bool = False,
-    prepare: Prepare | None = None,
     resamples: int = intervals.RESAMPLES,
     seed: int = 0,
     work: str | Path | None = None,
@@ -122,7 +110,8 @@ def evaluate(
     Parameters
     ----------
     predictor
-        The model.
+        The model. If it has an attribute ``prepared``, that says, with all that decides the result,
+        what it does to images first; it is written down.
     items
         The labelled images.
     root
@@ -137,8 +126,6 @@ def evaluate(
         ``"refuse"`` or ``"drop"`` images of classes that the model does not know.
     strict
         Stop at an unreadable image, which is otherwise listed, counted and skipped.
-    prepare
-        What is done to each image before the model sees it; by default nothing.
     resamples, seed
         Of the bootstrap.
     work
@@ -182,10 +169,11 @@ def evaluate(
     }
     if merge.classes:
         settings["merged"] = merge.described()
-    if prepare is not None:
-        settings["prepared"] = prepare.name
+    prepared = getattr(predictor, "prepared", None)
+    if prepared is not None:
+        settings["prepared"] = prepared
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
-    rows = _predict(predictor, known, root, work, weights, strict, prepare)
+    rows = _predict(predictor, known, root, work, weights, strict, prepared)
     table, skipped = _tables(rows, predictor.classes, merge)
     if not table.num_rows:
         first = skipped[0]
@@ -197,7 +185,7 @@ def evaluate(
     result["model"] = str(getattr(getattr(predictor, "config", None), "architecture", "custom"))
     result["model_hash"] = weights
     result["merged"] = merge.described()
-    result["prepared"] = prepare.name if prepare is not None else None
+    result["prepared"] = prepared
     before = dict(left_out or {})
     dropped = {**before.get("dropped_labels", {}), **dropped}
     result |= {"skipped": skipped, "n_skipped": len(skipped), "dropped_labels": dropped}
@@ -314,10 +302,10 @@ def _predict(
     work: Path,
     model: str,
     strict: bool,
-    prepare: Prepare | None,
+    prepared: str | None,
 ) -> pa.Table:
     """Rows of `_SHARD`, one an item; unreadable images have a problem and no probabilities."""
-    look = partial(_look, root=root, prepare=prepare)
+    look = partial(_look, root=root)
 
     def rows(piece: Sequence[Item]) -> Iterator[dict[str, Any]]:
         problems: dict[int, str] = {}
@@ -342,17 +330,16 @@ def _predict(
                 "probabilities": None if i in problems else next(found),
             }
 
-    key = f"{model} {_items_hash(items)}" + (f" {prepare.name}" if prepare is not None else "")
+    key = f"{model} {_items_hash(items)}" + (f" {prepared}" if prepared is not None else "")
     return resumable_rows(work, key, items, rows, _SHARD, piece=_PIECE, what="evaluate")
 
 
-def _look(item: Item, *, root: Path, prepare: Prepare | None) -> np.ndarray | ImageReadError:
-    """Return an image as the model shall see it, or why it cannot be read."""
+def _look(item: Item, *, root: Path) -> np.ndarray | ImageReadError:
+    """Return an image, or why it cannot be read."""
     try:
-        image = read_image(root / item.path)
+        return read_image(root / item.path)
     except ImageReadError as error:
         return error
-    return image if prepare is None else prepare.image(image)
 
 
 def _tables(

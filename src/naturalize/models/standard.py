@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Colour = tuple[float, float, float]
@@ -25,6 +25,8 @@ class Standard:
         Median optical density (red, green, blue) of nuclei and of red cells, against the slide.
     alone
         Whether the network also learnt cells that lie alone on a bare slide.
+    kinds
+        Class → kind of its cells, ``"wbc"`` or ``"platelet"``.
     """
 
     height: int
@@ -37,6 +39,7 @@ class Standard:
     nucleus_stain: Colour
     red_stain: Colour
     alone: bool
+    kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Standard:
@@ -52,6 +55,7 @@ class Standard:
             nucleus_stain=_colour(raw["nucleus_stain"]),
             red_stain=_colour(raw["red_stain"]),
             alone=bool(raw["alone"]),
+            kinds={str(name): str(kind) for name, kind in raw["kinds"].items()},
         )
 
 

@@ -17,6 +17,7 @@ from naturalize.base.images import IMAGE_SUFFIXES, read_image
 from naturalize.models.ahead import map_ahead
 from naturalize.models.predictor import Predictor
 from naturalize.prediction.standardise import Standardised, Standardiser
+from naturalize.prediction.standardising import of_standardised
 
 #: Confidence below which a prediction is flagged.
 UNSURE = 0.5
@@ -120,8 +121,8 @@ def _predict(
 
     pairs = zip(paths, map_ahead(read, paths, window=2 * batch), strict=True)
     while piece := list(itertools.islice(pairs, batch)):
-        images = [made.image for _, made in piece if isinstance(made, Standardised)]
-        probabilities = iter(predictor.probabilities(images, batch=batch))
+        readable = [made for _, made in piece if isinstance(made, Standardised)]
+        probabilities = iter(of_standardised(predictor, readable, batch=batch))
         for path, made in piece:
             if isinstance(made, str):
                 yield Prediction(path, error=made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -144,7 +145,17 @@ def measure_standard(catalog: Catalog, bank: CellBank, *, alone: bool, seed: int
         nucleus_stain=_median(stains),
         red_stain=_median(np.stack([reds[f"od_{c}"].to_numpy() for c in "rgb"], axis=1)),
         alone=alone,
+        kinds=_kinds(bank),
     )
+
+
+def _kinds(bank: CellBank) -> dict[str, str]:
+    """Return for each class the kind that most of its target cells are."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    table = bank.cells(target=True, accepted=None)
+    for label, kind in zip(table["label"].to_pylist(), table["kind"].to_pylist(), strict=True):
+        found[label][kind] += 1
+    return {label: kinds.most_common(1)[0][0] for label, kinds in sorted(found.items())}
 
 
 def _stain_of(row: dict[str, object], image: np.ndarray) -> Colour | None:

@@ -45,11 +45,13 @@ _LEAST_APART = 0.08
 class Standardised:
     """An image ready for the network, and what is to be said of it.
 
-    ``flags`` are short remarks for the table; empty where the image was taken as it is.
+    ``flags`` are short remarks for the table; empty where the image was taken as it is. ``kind`` is
+    what the cell in the middle was found to be; null where nobody looked, or nothing was found.
     """
 
     image: np.ndarray
     flags: tuple[str, ...] = ()
+    kind: str | None = None
 
 
 class Standardiser:
@@ -131,7 +133,7 @@ class Standardiser:
         stained = restained(made.image, slide, look, standard)
         if made.mask is not None and standard.alone:
             stained = alone(stained, made.mask, standard.slide)
-        return Standardised(stained, tuple(flags))
+        return Standardised(stained, tuple(flags), cell.kind if cell is not None else None)
 
     def _cell(
         self, image: np.ndarray, found: Segmentation, look: Look, standard: Standard

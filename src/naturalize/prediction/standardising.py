@@ -1,0 +1,86 @@
+"""A predictor that standardises what it is given; it stands in wherever a predictor does."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from naturalize.models.ahead import map_ahead
+from naturalize.models.predictor import Predictor
+from naturalize.prediction.standardise import Standardised, Standardiser
+
+
+class StandardisingPredictor:
+    """A predictor whose images go through a standardiser first.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    standardiser
+        With its standard, having learnt how the images were taken.
+    """
+
+    def __init__(self, predictor: Predictor, standardiser: Standardiser) -> None:
+        self.predictor, self.standardiser = predictor, standardiser
+        self.config, self.module = predictor.config, predictor.module
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the probabilities' columns."""
+        return self.predictor.classes
+
+    @property
+    def prepared(self) -> str:
+        """What is done to images, with all that decides the result."""
+        return f"standardise {self.standardiser.mode}: {self.standardiser.look}"
+
+    def probabilities(self, images: Iterable[np.ndarray], *, batch: int = 32) -> np.ndarray:
+        """Return float32 (N, C) for RGB uint8 (H, W, 3) images; see :func:`of_standardised`."""
+        made = map_ahead(self.standardiser, images, window=2 * batch)
+        pieces = iter(lambda: list(itertools.islice(made, batch)), [])
+        found = [of_standardised(self.predictor, piece, batch=batch) for piece in pieces]
+        return np.concatenate(found) if found else np.empty((0, len(self.classes)), np.float32)
+
+
+def of_standardised(
+    predictor: Predictor, made: Sequence[Standardised], *, batch: int = 32
+) -> np.ndarray:
+    """Return the probabilities for standardised images, float32 (N, C).
+
+    Where the segmenter found a white cell and the image is from elsewhere, classes of other kinds
+    (platelets) get nothing, and the rest is divided anew: a network tells sizes by what it is used
+    to, the segmenter by what is around.
+    """
+    found = predictor.probabilities([one.image for one in made], batch=batch)
+    standard = predictor.config.standard
+    if standard is None:
+        return found
+    for row, one in zip(found, made, strict=True):
+        if one.kind is not None:
+            row[:] = of_kind(row, predictor.classes, standard.kinds, one.kind)
+    return found
+
+
+def of_kind(
+    shares: np.ndarray, classes: Sequence[str], kinds: Mapping[str, str], kind: str
+) -> np.ndarray:
+    """Return probabilities (C,) given that a cell is of a kind; classes of unknown kind stay."""
+    fits = np.array([kinds.get(name, kind) == kind for name in classes])
+    kept = np.where(fits, shares, 0)
+    return (kept / kept.sum()).astype(np.float32) if kept.sum() > 0 else shares
+
+
+def standardising(predictor: Predictor, paths: Sequence[Path], mode: str = "auto") -> Any:
+    """Return a predictor that standardises images like those at ``paths``; see `Standardiser`.
+
+    A model that does not say what its training images looked like is returned as it is.
+    """
+    standardiser = Standardiser(predictor.config.standard, mode)
+    if standardiser.standard is None:
+        return predictor
+    return StandardisingPredictor(predictor, standardiser.learn(paths))
