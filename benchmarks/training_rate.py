@@ -115,7 +115,7 @@ class Turns:
         self._done = 0.0
 
     def __len__(self) -> int:
-        return self.rounds * 3 * (self.block + 1)
+        return self.rounds * 3 * (self.block + 1) + 1
 
     def __iter__(self) -> Iterator[Any]:
         ready = {name: iter(data.train_dataloader()) for name, data in self.loaders.items()}
@@ -136,6 +136,7 @@ class Turns:
                     yield fixed if phase == "memory" else next(ready[phase])
                 # control comes back after the last step, when the next batch is asked for
                 self.times[phase].append((self._done - start) / self.block)
+        yield fixed
 
     def clock(self, base: type) -> Any:
         """Return the callback that notes when a step is done."""

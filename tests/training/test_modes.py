@@ -219,7 +219,7 @@ def test_rates_by_layer_of_unknown_layers_are_refused():
 def test_training_stops_when_the_score_gets_no_better(toys, tmp_path, capsys):
     # a rate of nearly nought: every epoch scores as the first one does
     settings = TINY.model_copy(
-        update={"model": "test_convnext", "epochs": 9, "patience": 2, "lr": 1e-30}
+        update={"model": "test_convnext", "input_size": 32, "epochs": 9, "patience": 2, "lr": 1e-30}
     )
     about = describe(fit(toys, tmp_path / "model", settings))["training"]
     assert (about["epochs_run"], about["best_epoch"]) == (3, 1)

@@ -241,7 +241,7 @@ def _fit(job: Job, network: Network, cells: CellImages, rank: int | None) -> Non
             **_processes(job, rank),
             precision=_precision(job),
             max_epochs=settings.epochs,
-            callbacks=[*callbacks, Journal(written)],
+            callbacks=[*callbacks, Journal(written, keeper)],
             deterministic="warn" if job.place.gpu else None,  # a processor is, unasked
             logger=False,
             enable_checkpointing=False,
@@ -260,7 +260,7 @@ def _processes(job: Job, rank: int | None) -> dict[str, Any]:
     if rank is None:
         one = [job.place.numbers[0]] if job.place.gpu else 1
         return {"devices": one}
-    from lightning.pytorch.plugins.environments import LightningEnvironment
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
     from lightning.pytorch.strategies import DDPStrategy
 
     strategy = DDPStrategy(

@@ -56,10 +56,13 @@ def loggers(settings: TrainSettings, folder: Path, name: str) -> list[Any]:
 
 
 class Journal(pl.Callback):
-    """Tells loggers the loss and the rate of each step, and the history's row of each epoch."""
+    """Tells loggers the loss and the rate of each step, and the history's row of each epoch.
 
-    def __init__(self, written: Sequence[Any]) -> None:
-        self.written = written
+    It stands after the keeper, which writes the history.
+    """
+
+    def __init__(self, written: Sequence[Any], keeper: Keeper) -> None:
+        self.written, self.keeper = written, keeper
 
     def on_train_batch_end(
         self,
@@ -77,9 +80,9 @@ class Journal(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell an epoch."""
-        keeper = next(c for c in trainer.callbacks if isinstance(c, Keeper))
-        row = {f"epoch/{k}": v for k, v in keeper.history[-1].items() if k != "epoch"}
-        self._tell(row, len(keeper.history))
+        history = self.keeper.history
+        row = {f"epoch/{k}": v for k, v in history[-1].items() if k != "epoch"}
+        self._tell(row, len(history))
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the journals."""

@@ -116,7 +116,8 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> dict[str, Any]:
         """Take one step; a loss that is no number stops the run, naming the batch's images."""
-        adam, rates = self.optimizers(), self.lr_schedulers()
+        adam: Any = self.optimizers()
+        rates: Any = self.lr_schedulers()
         x, target = self._input(batch), batch["target"]
         x, partner, share = self._mixed(x)
         total = self._weight(target)

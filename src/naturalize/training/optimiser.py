@@ -25,15 +25,15 @@ def parameter_groups(network: Any, settings: TrainSettings) -> list[dict[str, An
         If rates by layer are asked for and the network's layers are not known.
     """
     ensure()
-    from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+    from timm import optim
 
     exempt = network.no_weight_decay() if hasattr(network, "no_weight_decay") else ()
     if settings.layer_decay == 1:
-        groups = param_groups_weight_decay(
+        groups = optim.param_groups_weight_decay(
             network, settings.weight_decay, no_weight_decay_list=exempt
         )
     else:
-        groups = param_groups_layer_decay(
+        groups = optim.param_groups_layer_decay(
             network,
             settings.weight_decay,
             no_weight_decay_list=exempt,

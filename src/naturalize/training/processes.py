@@ -48,12 +48,13 @@ def fit_in_processes(job: Job) -> None:
 
 def _await(ranks: list[tuple[Any, Connection]]) -> None:
     """Wait until all are done; raise the first error that comes."""
-    left = {ours: process for process, ours in ranks}
+    left: dict[Any, Any] = {ours: process for process, ours in ranks}
     while left:
         for ours in wait(list(left)):
-            process = left.pop(ours)  # type: ignore[call-overload]
+            told: Any = ours
+            process = left.pop(told)
             try:
-                error = ours.recv()  # type: ignore[union-attr]
+                error = told.recv()
             except EOFError:
                 process.join()
                 raise EngineError(
