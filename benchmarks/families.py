@@ -3,7 +3,7 @@
 Each is trained alike on the same split of real images and scored on the held-out part. Which
 weights it started from is in the table: a family without ImageNet weights on this machine starts
 from scratch, and what it reaches then says little about the family. Times are prediction in
-batches of 32 with one network at a time, as multiples of ResNet-18 at its own 224 px too.
+batches of 32, and multiples of what ResNet-18 at 224 px takes right after.
 
     python -m benchmarks.families --images 1100 --epochs 8 [--data ../shared/data/pbc]
         [--input-size 192] [--models tf_efficientnet_lite0 custom_cnn] [--keep families.csv]
@@ -62,7 +62,7 @@ def main() -> None:
         split = Split.build(catalog, fractions=(0.6, 0.15, 0.25), seed=0, conflicts="drop")
         held = part_items(catalog, split, "test")
         images = [catalog.read(item.image_id) for item in held[:64]]
-        reference = _reference(images)
+        reference = _reference()
         rows = _kept(options.keep)
         for name in map(resolve, options.models):
             if name not in [row["model"] for row in rows]:
@@ -113,10 +113,10 @@ def _subset(data: Path, n: int, scheme: str, place: Path) -> Catalog:
     return Catalog.build(place, scheme=scheme)
 
 
-def _reference(images: list[np.ndarray]) -> float:
+def _reference() -> Predictor:
     name, size = REFERENCE
     network = build(name, 11, weights="none", input_size=size)
-    return _milliseconds(Predictor(network.module, network.config), images)
+    return Predictor(network.module, network.config)
 
 
 def _milliseconds(predictor: Predictor, images: list[np.ndarray]) -> float:
@@ -131,9 +131,10 @@ def _milliseconds(predictor: Predictor, images: list[np.ndarray]) -> float:
 
 
 def _row(
-    name: str, path: Path, found: dict[str, Any], images: list[np.ndarray], reference: float
+    name: str, path: Path, found: dict[str, Any], images: list[np.ndarray], reference: Predictor
 ) -> dict[str, str]:
     about, spent = describe(path), _milliseconds(Predictor.load(path), images)
+    beside = _milliseconds(reference, images)
     low, high = found["intervals"]["macro_f1"]
     values = (
         name,
@@ -144,7 +145,7 @@ def _row(
         f"{found['macro_f1']:.3f}",
         f"{low:.3f} – {high:.3f}",
         f"{spent:.1f}",
-        f"{spent / reference:.2f}",
+        f"{spent / beside:.2g}",
         f"{about['training']['best_epoch']} of {about['training']['epochs_run']}",
     )
     return dict(zip(COLUMNS, map(str, values), strict=True))

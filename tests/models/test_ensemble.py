@@ -378,8 +378,10 @@ def test_the_command_needs_images_of_the_models_classes(members, tmp_path):
 
 
 def test_evaluate_and_predict_take_an_ensemble_as_it_is(members, tree, tmp_path):
+    from naturalize.base.images import read_image
     from naturalize.evaluation.data import labelled_data
     from naturalize.evaluation.evaluate import evaluate, read_metrics
+    from naturalize.prediction.files import predict_files
 
     save_ensemble(tmp_path / "e", members)
     data = labelled_data(tree)
@@ -388,3 +390,7 @@ def test_evaluate_and_predict_take_an_ensemble_as_it_is(members, tree, tmp_path)
     found = read_metrics(tmp_path / "v")
     assert found["model"] == "average"
     assert found["n"] == 12
+    paths = sorted(tree.rglob("*.png"))
+    expected = predictor.probabilities([read_image(path) for path in paths])
+    got = np.stack([row.probabilities for row in predict_files(predictor, paths)])
+    np.testing.assert_allclose(got, expected, atol=1e-6)

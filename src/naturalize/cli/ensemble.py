@@ -48,7 +48,7 @@ def ensemble(
     **Examples**
 
     ```
-    naturalize ensemble runs/pbc11/models/plain runs/pbc11/models/composites -o both
+    naturalize ensemble models/plain models/composites -o both
     naturalize ensemble A B C --weights 0.5,0.3,0.2 -o three
     naturalize ensemble A B C --fit runs/pbc11 -o three
     naturalize ensemble A B --fit CATALOG --split SPLIT -o two
@@ -113,7 +113,11 @@ def _fitted(models: list[Path], data: LabelledData, part: str, device: str) -> d
     Console(highlight=False).print(table)
     return {
         "weights": found.weights.tolist(),
-        "training": {"weights": "fitted", "part": part, "data": data.inputs},
+        "training": {
+            "weights": "fitted",
+            "part": part if "split" in data.inputs else None,
+            "data": data.inputs,
+        },
         "metrics": found.mean,
         "inputs": data.inputs,
     }

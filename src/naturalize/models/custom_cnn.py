@@ -51,7 +51,9 @@ class CustomCNN(nn.Module):
         self.classifier = nn.Linear(width, num_classes)
         self.num_features, self.num_classes = width, num_classes
         for block in blocks:  # not CBAM's: its gates would start shut or wide open
-            nn.init.kaiming_normal_(block[0].weight, mode="fan_out", nonlinearity="relu")
+            convolution = block[0]
+            assert isinstance(convolution, nn.Conv2d)
+            nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """Return the last feature maps, (N, D, H, W), of normalised images (N, 3, H, W)."""

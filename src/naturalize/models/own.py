@@ -27,8 +27,8 @@ def build_own(wanted: Wanted) -> Network:
     if wanted.dropout is not None:
         options["drop_rate"] = wanted.dropout
     module = CustomCNN(len(wanted.classes), cbam=name.endswith("_cbam"), **options)
-    mean = std = (0.5, 0.5, 0.5)
-    source = "scratch"
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std, source = mean, "scratch"
     if wanted.weights not in ("auto", "none"):
         found = sources.find(name, wanted.weights)
         assert found is not None
