@@ -121,6 +121,7 @@ class Features(pl.LightningDataModule):
         ):
             path = cells.work / f"features-{part}-{name}"
             self.stores[part] = _filled(path, network, samples, asked, device, pieces)
+        module.to("cpu")  # the trainer moves the head alone, and brings it back
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of training batches, all of the same size."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -25,8 +26,7 @@ def parameter_groups(network: Any, settings: TrainSettings) -> list[dict[str, An
         If rates by layer are asked for and the network's layers are not known.
     """
     ensure()
-    from timm import optim
-
+    optim: Any = import_module("timm.optim")
     exempt = network.no_weight_decay() if hasattr(network, "no_weight_decay") else ()
     if settings.layer_decay == 1:
         groups = optim.param_groups_weight_decay(
