@@ -12,6 +12,7 @@ from compose_makers import make_bank
 from naturalize.base.artifacts import read_json
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.cells.bank import CellBank
+from naturalize.cells.segmentation import Cell
 from naturalize.compose import gate
 from naturalize.compose.blend import BLENDS, Blend
 from naturalize.compose.gate import judge, judge_all, look, real_limits
@@ -167,3 +168,27 @@ def test_a_bank_of_crops_has_nothing_to_compare_with(bank: CellBank) -> None:
     )
     with pytest.raises(InputError, match="compares with real images"):
         real_limits(crops)
+
+
+def test_a_cell_whose_mask_left_out_a_part_of_it_is_refused(
+    bank: CellBank, good: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed = good.placements[0]
+    assert gate.left_out(bank, placed.cell_id) < 0.02
+    whole = gate.cells_of(bank, placed.image_id)
+
+    def halved(_: CellBank, image_id: str) -> list[Cell]:
+        assert image_id == placed.image_id
+        first, *others = whole
+        x0, _, x1, _ = first.box
+        upper = first.mask[: first.mask.shape[0] // 2]
+        # the box stays: it is what the bank knows the cell by
+        mask = np.zeros_like(first.mask)
+        mask[: len(upper), : x1 - x0] = upper
+        return [replace(first, mask=mask), *others]
+
+    monkeypatch.setattr(gate, "cells_of", halved)
+    monkeypatch.setattr(gate, "_left_out", {})
+    assert gate.left_out(bank, placed.cell_id) > 0.5
+    found = judge_all([good], bank, {})
+    assert found == [["white cell not whole in its own image"]]
