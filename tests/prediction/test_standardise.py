@@ -197,7 +197,7 @@ def test_a_model_keeps_its_standard_and_files_are_predicted_by_it(home, abroad, 
     assert "standardised" in rows[2].flags
     made = Standardiser(home[0]).learn([abroad[0]])(read_image(abroad[0])).image
     expected = predictor.probabilities([made])[0]
-    assert home[0].kinds["PLT"] == "platelet"
+    assert "wbc" in home[0].kinds.values()
     np.testing.assert_allclose(rows[2].probabilities, expected, atol=1e-6)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,3 +24,19 @@ def test_it_finds_the_temperature_that_labels_were_drawn_with(truth, seed):
 def test_it_stays_within_bounds_where_all_is_right():
     logits = np.eye(3)
     assert 0.05 <= fit_temperature(logits, np.arange(3)) < 0.06
+
+
+def test_a_network_is_calibrated_on_validation_batches_if_there_are_enough():
+    torch = pytest.importorskip("torch")
+    from naturalize.models.zoo import build
+    from naturalize.training.temperature import validation_temperature
+
+    network = build("custom_cnn", ["A", "B"], input_size=16)
+    generator = np.random.default_rng(3)
+
+    def batches(n: int) -> list[dict]:
+        pixels = torch.from_numpy(generator.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8))
+        return [{"pixels": pixels, "target": torch.from_numpy(generator.integers(0, 2, n))}]
+
+    assert validation_temperature(network, batches(40)) == 1.0
+    assert 0.05 <= validation_temperature(network, batches(120)) <= 20.0

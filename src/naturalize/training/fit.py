@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,10 @@ from naturalize.training.settings import TrainSettings
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.compose.plan import Plan
+    from naturalize.models.standard import Standard
     from naturalize.models.zoo import Network
     from naturalize.training.data import CellImages
+    from naturalize.training.job import Job
 
 #: What a run writes into its work folder.
 _OURS = (
@@ -118,6 +121,7 @@ def train(
     data = job.data(network)
     data.decode()
     network = carry_out(job, network, data)
+    network = replace(network, config=replace(network.config, standard=_standard(job)))
     path = _write(out, settings, network, data, work, protocol, inputs, lineage)
     _clear(work)
     return path
@@ -141,6 +145,18 @@ def _lineage(plan: Plan, split: Split, protocol: str) -> str:
             "bank of the train part, or train with protocol 'paper' to measure the leak"
         )
     return found["statement"]
+
+
+def _standard(job: Job) -> Standard | None:
+    """Return what the training images look like, as far as a bank of them tells."""
+    from naturalize.prediction.look import measure_standard
+
+    if job.bank is None:
+        return None
+    try:
+        return measure_standard(job.catalog, job.bank, alone=job.settings.augment.alone > 0)
+    except InputError:  # too few cells to measure, as in banks made for a test
+        return None
 
 
 def _claim(work: Path, key: str) -> None:
@@ -182,12 +198,14 @@ def _write(
     from naturalize.models.folder import save_model
     from naturalize.training.features import learning_part
     from naturalize.training.keeper import kept, write_history
+    from naturalize.training.temperature import validation_temperature
 
     state = kept(work)
     assert state is not None
     history, best = state["history"], state["best"]
     learnt = learning_part(network, settings.mode, settings.dropout)
     learnt.module.load_state_dict(load_file(work / best["file"]))
+    temperature = validation_temperature(network, data.val_dataloader())
     counts = Counter(data.train.targets.tolist())
     training = {
         "settings": settings.model_dump(mode="json"),
@@ -205,7 +223,7 @@ def _write(
     path = save_model(
         out,
         network.module,
-        network.config,
+        replace(network.config, temperature=temperature),
         training=training,
         metrics=metrics,
         protocol=protocol,

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from naturalize.models.config import Network
 
 #: Temperatures that are looked through.
 _COLDEST, _HOTTEST = 0.05, 20.0
+
+#: Images below which there is too little to fit, as there is where nothing is wrong.
+_ENOUGH = 100
 
 
 def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
@@ -43,3 +54,26 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
 
     bounds = (np.log(_COLDEST), np.log(_HOTTEST))
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+
+
+def validation_temperature(network: Network, batches: Iterable[dict[str, torch.Tensor]]) -> float:
+    """Return the temperature that fits a network's answers on validation batches.
+
+    1 where there are fewer than 100 images, or none that the network gets wrong.
+    """
+    import torch
+
+    from naturalize.models.preprocess import normalise
+
+    module, config = network.module.eval(), network.config
+    device = next(module.parameters()).device
+    logits, targets = [], []
+    with torch.inference_mode():
+        for batch in batches:
+            x = normalise(batch["pixels"].to(device), config.mean, config.std)
+            logits.append(module(x).float().cpu().numpy())
+            targets.append(batch["target"].numpy())
+    said, true = np.concatenate(logits), np.concatenate(targets)
+    if len(true) < _ENOUGH or bool((said.argmax(axis=1) == true).all()):
+        return 1.0
+    return round(fit_temperature(said, true), 4)
