@@ -43,6 +43,10 @@ def main() -> None:
         made = list((work / "composites" / "images").rglob("*.jpg"))
         if not made:
             sys.exit("composing without PyTorch wrote no image")
+        asked = [bin_folder / "naturalize", "predict", tree, "-o", work / "p.csv"]
+        said = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if said.returncode != 2 or "naturalize[train]" not in said.stderr:
+            sys.exit(f"predicting without PyTorch does not name the extra:\n{said.stderr}")
         print(f"{wheel.name}: installs alone, answers --help, composed {len(made)} images")
 
 

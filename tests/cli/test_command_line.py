@@ -100,3 +100,17 @@ def test_unknown_attributes_are_errors_and_known_ones_work() -> None:
         assert getattr(package, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = package.nothing
+
+
+def test_a_network_without_pytorch_names_the_extra(phantom_root: Path, tmp_path: Path) -> None:
+    script = f"""
+import sys
+sys.modules["torch"] = None  # as where it is not installed
+from naturalize.cli.app import run_app
+run_app(["predict", {str(phantom_root)!r}, "-o", {str(tmp_path / "p.csv")!r}])
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'naturalize[train]'" in done.stderr
+    assert "Traceback" not in done.stderr

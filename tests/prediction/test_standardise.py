@@ -17,12 +17,18 @@ from naturalize.base.images import read_image, write_image
 from naturalize.cells.bank import CellBank
 from naturalize.cells.segment import segment_images
 from naturalize.cells.segmenters import segmenter
-from naturalize.cells.stain import optical_density
+from naturalize.cells.stain import focus, optical_density
 from naturalize.dataset.catalog import Catalog
 from naturalize.models.standard import Standard
 from naturalize.prediction.files import predict_files
 from naturalize.prediction.look import Look, diameter, measure_standard, sample
-from naturalize.prediction.standardise import Standardiser, restained, stain_matrix
+from naturalize.prediction.standardise import (
+    Standardiser,
+    restained,
+    sharpened,
+    stain_matrix,
+    wanted_sharpening,
+)
 from naturalize.prediction.standardising import of_kind, standardising
 
 COLOUR = st.tuples(*[st.floats(0.02, 1.2)] * 3)
@@ -140,6 +146,22 @@ def test_the_matrix_takes_each_stain_to_the_standards(home, nucleus, red, wanted
     if not diagonal:
         np.testing.assert_allclose(matrix @ nucleus, wanted, atol=1e-6)
         np.testing.assert_allclose(matrix @ red, wanted_red, atol=1e-6)
+
+
+def test_a_blurred_image_is_sharpened_up_to_the_standard(home):
+    standard, paths = home
+    image = read_image(paths[0])
+    mask = np.full(image.shape[:2], 255, np.uint8)
+    own = Standard(**{**standard.__dict__, "focus": focus(image, mask > 0)})
+    assert wanted_sharpening(image, mask, own) == pytest.approx(0, abs=1e-6)
+    assert sharpened(image, 0.0) is image
+    blurred = cv2.GaussianBlur(image, (0, 0), 1.0)
+    amount = wanted_sharpening(blurred, mask, own)
+    assert 0 < amount <= 1
+    assert focus(blurred, mask > 0) < focus(sharpened(blurred, amount), mask > 0) < 1.5 * own.focus
+    sharper = Standard(**{**own.__dict__, "focus": own.focus / 2})
+    assert wanted_sharpening(image, mask, sharper) == 0
+    assert wanted_sharpening(image, None, own) == 0
 
 
 @settings(deadline=None)

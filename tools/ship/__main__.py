@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--test", type=Path, required=True, help="evaluation on held-out images")
     parser.add_argument("--foreign", type=Path, help="evaluation on another laboratory's images")
     parser.add_argument("--untouched", type=Path, help="the same, images not standardised")
+    parser.add_argument("--first", type=Path, help="the model that it began with")
     options = parser.parse_args()
     read_manifest(options.model, "model")
     out = _SHIPPED / options.name
@@ -46,12 +47,18 @@ def main() -> None:
     }
     counts = {part: len(split.ids(part)) for part in ("train", "val", "test")}
     described = read_json(options.model / MODEL)
+    first = read_json(options.first / MODEL) if options.first else None
     size = (out / WEIGHTS).stat().st_size / 1e6
     template = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string((_HERE / "card.md.j2").read_text())
     card = template.render(
-        name=options.name, model=described, counts=counts, megabytes=size, **evaluations
+        name=options.name,
+        model=described,
+        counts=counts,
+        megabytes=size,
+        first=first,
+        **evaluations,
     )
     (out / "MODEL_CARD.md").write_text(card)
     print(f"{out}: {size:.1f} MB; test {json.dumps(_short(evaluations['test']))}")

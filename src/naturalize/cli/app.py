@@ -62,14 +62,28 @@ def _options(
     console.quiet = quiet
 
 
+#: What networks need, which a plain installation leaves out: module → what it is called.
+_TRAINING = {
+    "torch": "PyTorch",
+    "timm": "timm",
+    "lightning": "Lightning",
+    "safetensors": "safetensors",
+}
+
+
 def run_app(arguments: list[str] | None = None) -> None:
     """Run the command line; a user's mistake ends in one line and exit code 2."""
-    from naturalize.base.errors import NaturalizeError
+    from naturalize.base.errors import MissingExtraError, NaturalizeError
 
     try:
         build_app()(args=arguments)
     except NaturalizeError as error:
         _fail(f"error: {error}", 2)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _TRAINING:
+            raise
+        _fail(f"error: {MissingExtraError(_TRAINING[package], 'train')}", 2)
     except KeyboardInterrupt:
         _fail("stopped; the same command goes on from here", 130)
     except BrokenPipeError:

@@ -25,6 +25,8 @@ class Standard:
         Median optical density (red, green, blue) of nuclei and of red cells, against the slide.
     alone
         Whether the network also learnt cells that lie alone on a bare slide.
+    focus
+        Median sharpness of white cells, as `naturalize.cells.stain.focus` measures it.
     kinds
         Class → kind of its cells, ``"wbc"`` or ``"platelet"``.
     """
@@ -39,6 +41,7 @@ class Standard:
     nucleus_stain: Colour
     red_stain: Colour
     alone: bool
+    focus: float
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
@@ -55,6 +58,7 @@ class Standard:
             nucleus_stain=_colour(raw["nucleus_stain"]),
             red_stain=_colour(raw["red_stain"]),
             alone=bool(raw["alone"]),
+            focus=float(raw["focus"]),
             kinds={str(name): str(kind) for name, kind in raw["kinds"].items()},
         )
 

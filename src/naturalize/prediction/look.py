@@ -145,6 +145,7 @@ def measure_standard(catalog: Catalog, bank: CellBank, *, alone: bool, seed: int
         nucleus_stain=_median(stains),
         red_stain=_median(np.stack([reds[f"od_{c}"].to_numpy() for c in "rgb"], axis=1)),
         alone=alone,
+        focus=float(np.median(whites["focus"].to_numpy())),
         kinds=_kinds(bank),
     )
 

@@ -15,6 +15,7 @@ from naturalize.base.errors import ImageReadError, SettingsError, unknown
 from naturalize.base.images import read_image
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.segmenters import segmenter
+from naturalize.cells.stain import focus
 from naturalize.models.ahead import map_ahead
 from naturalize.models.alone import alone
 from naturalize.models.preprocess import slide_colour
@@ -29,6 +30,9 @@ _SIZE_SLACK = 0.06
 
 #: Images that a set is measured by.
 _SAMPLE = 48
+
+#: Blurred images are sharpened: σ of the mask in pixels of the standard, and its greatest weight.
+_SHARPEN_SIGMA, _MOST_SHARPENING = 2.0, 1.0
 
 #: The most that images are enlarged or shrunk, and stains made stronger or weaker.
 _MOST_SCALE, _MOST_GAIN = 4.0, 2.5
@@ -82,6 +86,7 @@ class Standardiser:
         self.standard = standard if mode != "never" else None
         self.mode = mode
         self.look: Look | None = None
+        self.sharpening: float | None = None
         self._segmenter = segmenter()
 
     def learn(self, paths: Sequence[Path]) -> Standardiser:
@@ -96,6 +101,9 @@ class Standardiser:
             for image in track(foreign, "look at the images", len(foreign)):
                 seen.append((image, self._segmenter.segment(image)))
         self.look = Look.of(seen) if seen else None
+        if self.look is not None:
+            found = [self._blur(image, cells, self.look) for image, cells in seen]
+            self.sharpening = float(np.median([s for s in found if s is not None] or [0.0]))
         return self
 
     def usual(self, image: np.ndarray) -> bool:
@@ -131,9 +139,23 @@ class Standardiser:
         slide = found.background
         made = _moved(image, cell, scale, slide, standard)
         stained = restained(made.image, slide, look, standard)
+        amount = self.sharpening
+        if amount is None:
+            amount = wanted_sharpening(stained, made.mask, standard)
+        stained = sharpened(stained, amount)
         if made.mask is not None and standard.alone:
             stained = alone(stained, made.mask, standard.slide)
         return Standardised(stained, tuple(flags), cell.kind if cell is not None else None)
+
+    def _blur(self, image: np.ndarray, found: Segmentation, look: Look) -> float | None:
+        """Return how much one image of a set would have to be sharpened, if it shows a cell."""
+        standard = self.standard
+        cell = _meant(found.cells, image.shape)
+        if standard is None or cell is None:
+            return None
+        made = _moved(image, cell, _scale(look, standard), found.background, standard)
+        stained = restained(made.image, found.background, look, standard)
+        return wanted_sharpening(stained, made.mask, standard)
 
     def _cell(
         self, image: np.ndarray, found: Segmentation, look: Look, standard: Standard
@@ -235,6 +257,26 @@ def _hull(cell: Cell, shape: tuple[int, int]) -> np.ndarray:
     mask = np.zeros(shape, np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(points.astype(np.int32)), 255)
     return mask
+
+
+def wanted_sharpening(image: np.ndarray, mask: np.ndarray | None, standard: Standard) -> float:
+    """Return the weight of an unsharp mask that makes a cell as sharp as the standard's, 0 to 1.
+
+    Sharpness is a variance, so finest detail has to grow by the root of its ratio. What is sharper
+    than the standard is left so: a blur takes away what the network may need.
+    """
+    if mask is None or not (mask > 0).any():
+        return 0.0
+    seen = max(focus(image, mask > 127) if (mask > 127).any() else 0.0, 1e-3)
+    return float(np.clip(math.sqrt(standard.focus / seen) - 1, 0, _MOST_SHARPENING))
+
+
+def sharpened(image: np.ndarray, amount: float) -> np.ndarray:
+    """Return RGB uint8 with ``amount`` of what a blur takes away added to it (unsharp masking)."""
+    if amount <= 0:
+        return image
+    blurred = cv2.GaussianBlur(image, (0, 0), _SHARPEN_SIGMA)
+    return cv2.addWeighted(image, 1 + amount, blurred, -amount, 0)
 
 
 def restained(image: np.ndarray, slide: Colour, look: Look, standard: Standard) -> np.ndarray:

@@ -37,7 +37,8 @@ class StandardisingPredictor:
     @property
     def prepared(self) -> str:
         """What is done to images, with all that decides the result."""
-        return f"standardise {self.standardiser.mode}: {self.standardiser.look}"
+        made = self.standardiser
+        return f"standardise {made.mode}: {made.look}, sharpening {made.sharpening}"
 
     def probabilities(self, images: Iterable[np.ndarray], *, batch: int = 32) -> np.ndarray:
         """Return float32 (N, C) for RGB uint8 (H, W, 3) images; see :func:`of_standardised`."""
