@@ -15,7 +15,8 @@ from naturalize.cells.bank import CellBank
 from naturalize.cells.segmentation import Cell
 from naturalize.compose import gate
 from naturalize.compose.blend import BLENDS, Blend
-from naturalize.compose.gate import judge, judge_all, look, real_limits
+from naturalize.compose.gate import again, judge, judge_all, look, real_limits, verdict
+from naturalize.compose.gate import limits as limits_of
 from naturalize.compose.plan import Plan, plan, plan_composites
 from naturalize.compose.recipe import Background, Recipe
 
@@ -104,7 +105,7 @@ def test_a_look_is_what_it_says() -> None:
 
 def test_real_images_pass_their_own_limits(bank: CellBank, limits: gate.Limits) -> None:
     for row in bank.cells(target=True).to_pylist():
-        found = gate._look_at(bank, row["cell_id"])
+        found = limits_of._look_at(bank, row["cell_id"])
         for measure, (low, high) in limits[row["label"]].items():
             assert low <= getattr(found, measure) <= high
 
@@ -138,7 +139,7 @@ def test_what_fails_is_drawn_again_and_counted(bank: CellBank, limits: gate.Limi
 
 def test_a_gate_that_nothing_passes_says_so(bank: CellBank, monkeypatch) -> None:
     never = {label: {"red": (8.0, 9.0)} for label in bank.labels}
-    monkeypatch.setattr(gate, "real_limits", lambda *_, **__: never)
+    monkeypatch.setattr(again, "real_limits", lambda *_, **__: never)
     told = r"8 times; class LY: 2 of 2, class SNE: 2 of 2.*mostly for: implausible colour"
     with pytest.raises(InputError, match=told):
         plan(bank, mode="scene", add=2, gate=True)
@@ -175,7 +176,7 @@ def test_a_cell_whose_mask_left_out_a_part_of_it_is_refused(
 ) -> None:
     placed = good.placements[0]
     assert gate.left_out(bank, placed.cell_id) < 0.02
-    whole = gate.cells_of(bank, placed.image_id)
+    whole = verdict.cells_of(bank, placed.image_id)
 
     def halved(_: CellBank, image_id: str) -> list[Cell]:
         assert image_id == placed.image_id
@@ -187,8 +188,8 @@ def test_a_cell_whose_mask_left_out_a_part_of_it_is_refused(
         mask[: len(upper), : x1 - x0] = upper
         return [replace(first, mask=mask), *others]
 
-    monkeypatch.setattr(gate, "cells_of", halved)
-    monkeypatch.setattr(gate, "_left_out", {})
+    monkeypatch.setattr(verdict, "cells_of", halved)
+    monkeypatch.setattr(verdict, "_left_out", {})
     assert gate.left_out(bank, placed.cell_id) > 0.5
     found = judge_all([good], bank, {})
     assert found == [["white cell not whole in its own image"]]

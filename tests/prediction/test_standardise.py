@@ -20,16 +20,11 @@ from naturalize.cells.segmenters import segmenter
 from naturalize.cells.stain import focus, optical_density
 from naturalize.dataset.catalog import Catalog
 from naturalize.models.standard import Standard
+from naturalize.prediction.colour import restained, sharpened, stain_matrix, wanted_sharpening
 from naturalize.prediction.files import predict_files
 from naturalize.prediction.look import Look, diameter, measure_standard, sample
-from naturalize.prediction.standardise import (
-    Standardiser,
-    restained,
-    sharpened,
-    stain_matrix,
-    wanted_sharpening,
-)
-from naturalize.prediction.standardising import of_kind, standardising
+from naturalize.prediction.predictor import of_kind, standardising
+from naturalize.prediction.standardise import Standardiser
 
 COLOUR = st.tuples(*[st.floats(0.02, 1.2)] * 3)
 

@@ -91,7 +91,7 @@ def evaluate(
     from naturalize.models.folder import describe
     from naturalize.models.predictor import Predictor
     from naturalize.models.shipped import find
-    from naturalize.prediction.standardising import standardising
+    from naturalize.prediction.predictor import standardising
     from naturalize.training.speed import keep_memory, wait_calmly
 
     keep_memory()

@@ -16,8 +16,8 @@ from naturalize.base.errors import ImageReadError, InputError
 from naturalize.base.images import IMAGE_SUFFIXES, read_image
 from naturalize.models.ahead import map_ahead
 from naturalize.models.predictor import Predictor
+from naturalize.prediction.predictor import of_standardised
 from naturalize.prediction.standardise import Standardised, Standardiser
-from naturalize.prediction.standardising import of_standardised
 
 #: Confidence below which a prediction is flagged.
 UNSURE = 0.5

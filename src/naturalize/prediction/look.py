@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -66,7 +66,7 @@ class Look:
             images += 1
             reds += [diameter(cell) for cell in found.cells if _whole_red(cell, image.shape)]
             cells = [cell for cell in found.cells if cell.kind == "wbc"]
-            whites += [diameter(cell) for cell in cells if not _cut(cell, image.shape)]
+            whites += [diameter(cell) for cell in cells if not cut_by_border(cell, image.shape)]
             slide = found.background
             nuclei += [stain for cell in cells if (stain := nuclear_stain(image, cell, slide))]
             red_stains += [_stain(image, cell, slide) for cell in found.of("rbc")]
@@ -80,7 +80,13 @@ class Look:
 
 def diameter(cell: Cell) -> float:
     """Return the diameter in pixels of a disc of the cell's area."""
-    return 2 * math.sqrt(cell.area / math.pi)
+    return _disc(cell.area)
+
+
+def cut_by_border(cell: Cell, shape: tuple[int, ...]) -> bool:
+    """Whether a cell's box reaches the edge of an image of this shape."""
+    x0, y0, x1, y1 = cell.box
+    return x0 <= 0 or y0 <= 0 or x1 >= shape[1] or y1 >= shape[0]
 
 
 def nuclear_stain(image: np.ndarray, cell: Cell, slide: Colour) -> Colour | None:
@@ -159,12 +165,12 @@ def _kinds(bank: CellBank) -> dict[str, str]:
     return {label: kinds.most_common(1)[0][0] for label, kinds in sorted(found.items())}
 
 
-def _stain_of(row: dict[str, object], image: np.ndarray) -> Colour | None:
+def _stain_of(row: dict[str, Any], image: np.ndarray) -> Colour | None:
     from naturalize.cells.runlength import decode
 
     if not row["nucleus"]:
         return None
-    x0, y0, x1, y1 = (int(str(row[name])) for name in ("x0", "y0", "x1", "y1"))
+    x0, y0, x1, y1 = (row[name] for name in ("x0", "y0", "x1", "y1"))
     nucleus = decode(np.asarray(row["nucleus"], np.uint32), (y1 - y0, x1 - x0))
     if not nucleus.any():
         return None
@@ -179,16 +185,11 @@ def sample(paths: Sequence[object], n: int) -> list[int]:
 
 
 def _whole_red(cell: Cell, shape: tuple[int, ...]) -> bool:
-    if cell.kind != "rbc" or _cut(cell, shape):
+    if cell.kind != "rbc" or cut_by_border(cell, shape):
         return False
     x0, y0, x1, y1 = cell.box
     oblong = max(x1 - x0, y1 - y0) > 1.3 * min(x1 - x0, y1 - y0)
     return not oblong and solidity(cell.mask) >= _ROUND
-
-
-def _cut(cell: Cell, shape: tuple[int, ...]) -> bool:
-    x0, y0, x1, y1 = cell.box
-    return x0 <= 0 or y0 <= 0 or x1 >= shape[1] or y1 >= shape[0]
 
 
 def _disc(area: float) -> float:

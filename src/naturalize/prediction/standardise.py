@@ -15,12 +15,12 @@ from naturalize.base.errors import ImageReadError, SettingsError, unknown
 from naturalize.base.images import read_image
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.segmenters import segmenter
-from naturalize.cells.stain import focus
 from naturalize.models.ahead import map_ahead
 from naturalize.models.alone import alone
 from naturalize.models.preprocess import slide_colour
 from naturalize.models.standard import Colour, Standard
-from naturalize.prediction.look import Look, sample
+from naturalize.prediction.colour import restained, sharpened, wanted_sharpening
+from naturalize.prediction.look import Look, cut_by_border, sample
 
 #: ``auto``: what does not look like training images is standardised.
 MODES = ("auto", "always", "never")
@@ -31,18 +31,11 @@ _SIZE_SLACK = 0.06
 #: Images that a set is measured by.
 _SAMPLE = 48
 
-#: Blurred images are sharpened: σ of the mask in pixels of the standard, and its greatest weight.
-_SHARPEN_SIGMA, _MOST_SHARPENING = 2.0, 1.0
-
-#: The most that images are enlarged or shrunk, and stains made stronger or weaker.
-_MOST_SCALE, _MOST_GAIN = 4.0, 2.5
+#: The most that images are enlarged or shrunk.
+_MOST_SCALE = 4.0
 
 #: A white cell that covers more of an image than this is none: the image is empty and dark.
 _MOST_SHARE = 0.97
-
-#: Two stains whose colours are nearer to each other than this (as a share of the nuclei's density)
-#: cannot be told apart well enough to be moved one by one.
-_LEAST_APART = 0.08
 
 
 @dataclass(frozen=True)
@@ -62,10 +55,10 @@ class Standardiser:
     """Brings images to a standard: for each, or for those that do not look like it.
 
     The white cell is found by the package's own segmenter and set in the middle; the image is
-    scaled so that red cells (or, where there are none, white cells) have the training images' size;
-    each channel's optical density is scaled so that nuclei are stained as there; and the slide gets
-    their colour. Scale and stain are those of the whole set, measured on a sample of it, for they
-    are properties of a microscope and a laboratory, not of a cell: a lymphocyte must stay small.
+    scaled so that red cells (or, where too few are whole, white cells) have the training images'
+    size; the colours of nuclei, of red cells and of the slide become theirs, and what is blurred is
+    sharpened. Scale, stain and blur are those of the whole set, measured on a sample of it: they
+    are properties of a microscope and a laboratory, not of a cell; a lymphocyte must stay small.
 
     Parameters
     ----------
@@ -102,8 +95,8 @@ class Standardiser:
                 seen.append((image, self._segmenter.segment(image)))
         self.look = Look.of(seen) if seen else None
         if self.look is not None:
-            found = [self._blur(image, cells, self.look) for image, cells in seen]
-            self.sharpening = float(np.median([s for s in found if s is not None] or [0.0]))
+            wanted = [_blur(image, found, self.look, self.standard) for image, found in seen]
+            self.sharpening = float(np.median([one for one in wanted if one is not None] or [0.0]))
         return self
 
     def usual(self, image: np.ndarray) -> bool:
@@ -131,31 +124,19 @@ class Standardiser:
         flags = ["standardised"]
         if cell is None:
             flags.append("no white cell found")
-        elif _cut(cell, image):
+        elif cut_by_border(cell, image.shape):
             flags.append("cell cut by the border")
         whites = sum(cell.kind == "wbc" for cell in found.cells)
         if whites > 1:
             flags.append(f"{whites} white cells")
-        slide = found.background
-        made = _moved(image, cell, scale, slide, standard)
-        stained = restained(made.image, slide, look, standard)
+        made, mask = _made(image, cell, scale, found.background, look, standard)
         amount = self.sharpening
         if amount is None:
-            amount = wanted_sharpening(stained, made.mask, standard)
-        stained = sharpened(stained, amount)
-        if made.mask is not None and standard.alone:
-            stained = alone(stained, made.mask, standard.slide)
-        return Standardised(stained, tuple(flags), cell.kind if cell is not None else None)
-
-    def _blur(self, image: np.ndarray, found: Segmentation, look: Look) -> float | None:
-        """Return how much one image of a set would have to be sharpened, if it shows a cell."""
-        standard = self.standard
-        cell = _meant(found.cells, image.shape)
-        if standard is None or cell is None:
-            return None
-        made = _moved(image, cell, _scale(look, standard), found.background, standard)
-        stained = restained(made.image, found.background, look, standard)
-        return wanted_sharpening(stained, made.mask, standard)
+            amount = wanted_sharpening(made, mask, standard)
+        made = sharpened(made, amount)
+        if mask is not None and standard.alone:
+            made = alone(made, mask, standard.slide)
+        return Standardised(made, tuple(flags), cell.kind if cell is not None else None)
 
     def _cell(
         self, image: np.ndarray, found: Segmentation, look: Look, standard: Standard
@@ -171,10 +152,13 @@ class Standardiser:
         return cell, scale
 
 
-@dataclass(frozen=True)
-class _Moved:
-    image: np.ndarray
-    mask: np.ndarray | None
+def _blur(image: np.ndarray, found: Segmentation, look: Look, standard: Standard) -> float | None:
+    """Return how much one image of a set would have to be sharpened, if it shows a cell."""
+    cell = _meant(found.cells, image.shape)
+    if cell is None:
+        return None
+    made, mask = _made(image, cell, _scale(look, standard), found.background, look, standard)
+    return wanted_sharpening(made, mask, standard)
 
 
 def _scale(look: Look, standard: Standard) -> float:
@@ -207,14 +191,22 @@ def _centre(cell: Cell) -> tuple[float, float]:
     return (x0 + x1) / 2, (y0 + y1) / 2
 
 
-def _cut(cell: Cell, image: np.ndarray) -> bool:
-    x0, y0, x1, y1 = cell.box
-    return x0 <= 0 or y0 <= 0 or x1 >= image.shape[1] or y1 >= image.shape[0]
+def _made(
+    image: np.ndarray,
+    cell: Cell | None,
+    scale: float,
+    slide: Colour,
+    look: Look,
+    standard: Standard,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return an image in the standard's frame and stain, and the mask of its cell there."""
+    made, mask = _moved(image, cell, scale, slide, standard)
+    return restained(made, slide, look, standard), mask
 
 
 def _moved(
     image: np.ndarray, cell: Cell | None, scale: float, slide: Colour, standard: Standard
-) -> _Moved:
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Scale an image and set a cell, or its own middle, into the middle of a standard one."""
     height, width = image.shape[:2]
     x, y = _centre(cell) if cell is not None else (width / 2, height / 2)
@@ -244,7 +236,7 @@ def _moved(
     )
     if mask is not None:
         mask = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_LINEAR)
-    return _Moved(made, mask)
+    return made, mask
 
 
 def _hull(cell: Cell, shape: tuple[int, int]) -> np.ndarray:
@@ -257,79 +249,6 @@ def _hull(cell: Cell, shape: tuple[int, int]) -> np.ndarray:
     mask = np.zeros(shape, np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(points.astype(np.int32)), 255)
     return mask
-
-
-def wanted_sharpening(image: np.ndarray, mask: np.ndarray | None, standard: Standard) -> float:
-    """Return the weight of an unsharp mask that makes a cell as sharp as the standard's, 0 to 1.
-
-    Sharpness is a variance, so finest detail has to grow by the root of its ratio. What is sharper
-    than the standard is left so: a blur takes away what the network may need.
-    """
-    if mask is None or not (mask > 0).any():
-        return 0.0
-    seen = max(focus(image, mask > 127) if (mask > 127).any() else 0.0, 1e-3)
-    return float(np.clip(math.sqrt(standard.focus / seen) - 1, 0, _MOST_SHARPENING))
-
-
-def sharpened(image: np.ndarray, amount: float) -> np.ndarray:
-    """Return RGB uint8 with ``amount`` of what a blur takes away added to it (unsharp masking)."""
-    if amount <= 0:
-        return image
-    blurred = cv2.GaussianBlur(image, (0, 0), _SHARPEN_SIGMA)
-    return cv2.addWeighted(image, 1 + amount, blurred, -amount, 0)
-
-
-def restained(image: np.ndarray, slide: Colour, look: Look, standard: Standard) -> np.ndarray:
-    """Return an image with the standard's slide colour and stains.
-
-    In optical density stains add up (Ruifrok & Johnston, Anal Quant Cytol Histol 23:291, 2001): a
-    pixel is so much of the nuclei's dye and so much of the red cells'. A matrix takes the two
-    colours of the one laboratory to those of the other, and what is left at right angles to both to
-    the same there, as Macenko et al. (ISBI 2009) do with stains found by other means. Where red
-    cells were not seen, or the colours are hardly two, only the strength is brought to the
-    standard's.
-
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3).
-    slide
-        Colour of its bare slide.
-    look
-        Stains of its set.
-    standard
-        What they are brought to.
-    """
-    levels = np.maximum(np.arange(256, dtype=np.float32), 1)[:, None]
-    table = np.log10(np.maximum(np.asarray(slide, np.float32), 1) / levels)
-    density = np.stack([table[image[..., c], c] for c in range(3)], axis=-1)
-    density = density @ stain_matrix(look, standard).T.astype(np.float32)
-    light = np.asarray(standard.slide, np.float32) * np.float32(10) ** -density
-    return np.clip(np.rint(light), 0, 255).astype(np.uint8)
-
-
-def stain_matrix(look: Look, standard: Standard) -> np.ndarray:
-    """Return float64 (3, 3), which takes optical densities of a set to the standard's."""
-    if look.nucleus_stain is None:
-        return np.eye(3)
-    nucleus, wanted = np.asarray(look.nucleus_stain), np.asarray(standard.nucleus_stain)
-    strength = float(np.linalg.norm(wanted) / max(float(np.linalg.norm(nucleus)), 1e-3))
-    plain = np.eye(3) * np.clip(strength, 1 / _MOST_GAIN, _MOST_GAIN)
-    if look.red_stain is None:
-        return plain
-    here = _frame(nucleus, np.asarray(look.red_stain))
-    there = _frame(wanted, np.asarray(standard.red_stain))
-    if min(np.linalg.svd(here, compute_uv=False)) < _LEAST_APART * np.linalg.norm(nucleus):
-        return plain
-    return there @ np.linalg.inv(here)
-
-
-def _frame(nucleus: np.ndarray, red: np.ndarray) -> np.ndarray:
-    """Return the two stains and a third at right angles, as long as they are, as columns."""
-    third = np.cross(nucleus, red)
-    length = np.sqrt(np.linalg.norm(nucleus) * np.linalg.norm(red))
-    third = third / max(float(np.linalg.norm(third)), 1e-9) * length
-    return np.stack([nucleus, red, third], axis=1)
 
 
 def _read(path: Path) -> np.ndarray | None:
