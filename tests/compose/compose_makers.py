@@ -119,6 +119,8 @@ def varied(bank: CellBank) -> Plan:
 class OneCell:
     """A source with one cell, for pixels that are to be followed by hand."""
 
+    corner = (0, 0)
+
     def __init__(self, rgb: np.ndarray, mask: np.ndarray) -> None:
         self.rgb, self.mask = rgb, mask
 

@@ -123,8 +123,9 @@ class Slide:
     def cutout(self, cell_id: str, *, margin: int = 0) -> Cutout:
         """Return the cell."""
         x0, y0, x1, y1 = self.box
-        part = np.s_[y0 - margin : y1 + margin, x0 - margin : x1 + margin]
-        return Cutout(self.image[part].copy(), self.mask[part])
+        left, top = max(x0 - margin, 0), max(y0 - margin, 0)
+        part = np.s_[top : y1 + margin, left : x1 + margin]
+        return Cutout(self.image[part].copy(), self.mask[part], (left, top))
 
 
 def moved(source: Slide, colour: tuple[float, ...], **placement) -> np.ndarray:

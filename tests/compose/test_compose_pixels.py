@@ -156,11 +156,11 @@ def test_a_store_decodes_each_parent_once(bank: CellBank, tmp_path: Path) -> Non
     decoded: list[str] = []
 
     class Counting(CellBank):
-        def cutout(self, cell_id: str):
+        def cutout(self, cell_id: str, *, margin: int = 0):
             image_id = self.row(cell_id)["image_id"]
             if not decoded or decoded[-1] != image_id:
                 decoded.append(image_id)
-            return super().cutout(cell_id)
+            return super().cutout(cell_id, margin=margin)
 
     counting = Counting(
         bank.table, bank.backgrounds, root=bank.root, labels=bank.labels, inputs=bank.inputs

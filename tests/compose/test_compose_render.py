@@ -323,8 +323,8 @@ def golden_cell_on_a_slide() -> OneCell:
 def test_golden_composites(name: str) -> None:
     recipe, tolerance = golden_recipes()[name]
     wanted = read_image(GOLDEN / f"{name}.png").astype(int)
-    lone = BLENDS[recipe.placements[-1].blend].style == "lone"
-    cell = golden_cell_on_a_slide() if lone else golden_cell()
+    carried = BLENDS[recipe.placements[-1].blend].style == "carried"
+    cell = golden_cell() if carried else golden_cell_on_a_slide()
     assert np.abs(render(recipe, cell).astype(int) - wanted).max() <= tolerance
 
 
@@ -345,7 +345,8 @@ from naturalize.compose import Background, Placement, Recipe
 from naturalize.compose.render import render
 class Source:
     rgb, mask = np.full((5, 5, 3), 7, np.uint8), np.ones((5, 5), bool)
-    def cutout(self, cell_id):
+    corner = (0, 0)
+    def cutout(self, cell_id, *, margin=0):
         return self
 recipe = Recipe("a", "paper", 9, 9, Background((0, 0, 0)), (Placement("c", "i", "wbc", 4.5, 4.5),))
 assert render(recipe, Source()).sum() == 7 * 75

@@ -12,7 +12,7 @@ from naturalize.base.rng import rng
 from naturalize.cells.background.codec import Codec
 from naturalize.compose.place import dihedral
 from naturalize.compose.recipe import Background
-from naturalize.compose.recode import codec_of, recode
+from naturalize.compose.recode import recode
 
 
 def smooth(shape: tuple[int, int], key: str) -> np.ndarray:
@@ -39,7 +39,7 @@ def test_changed_blocks_become_what_libjpeg_would_make_of_them(quality: int) -> 
     scene = through_libjpeg(smooth((80, 96), "scene"), quality)
     painted = scene.copy()
     painted[20:50, 30:70] = smooth((30, 40), "cell")
-    done = recode(painted, scene, Codec(quality, "4:4:4"), ground(), (96, 80))
+    done = recode(painted, scene, scene, Codec(quality, "4:4:4"), ground(), (96, 80))
     blocks = np.s_[16:56, 24:72]
     outside = np.ones(scene.shape[:2], bool)
     outside[blocks] = False
@@ -63,13 +63,13 @@ def test_the_grid_is_the_scene_s_own_however_it_lies(
     inside = np.zeros((73, 90), bool)
     inside[24:48, 24:64] = True
     upright = np.where(inside[..., None], cell, scene)
-    whole = recode(upright, scene, codec, ground(), (90, 73))
+    whole = recode(upright, scene, scene, codec, ground(), (90, 73))
 
     def seen(image: np.ndarray) -> np.ndarray:
         laid = dihedral(image, turn >= 4, turn % 4)
         return np.ascontiguousarray(laid[y:, x:])
 
-    done = recode(seen(upright), seen(scene), codec, ground(turn, x, y), (90, 73))
+    done = recode(*map(seen, (upright, scene, scene)), codec, ground(turn, x, y), (90, 73))
     # at the canvas' own edge a codec does not see what the whole scene shows it
     apart = np.abs(done.astype(int) - seen(whole))[16:-16, 16:-16]
     assert apart.max() <= (0 if subsampling == "4:4:4" else 3)
@@ -77,33 +77,24 @@ def test_the_grid_is_the_scene_s_own_however_it_lies(
 
 def test_a_canvas_that_nothing_was_painted_on_stays_as_it_is() -> None:
     scene = through_libjpeg(smooth((64, 64), "scene"), 75)
-    done = recode(scene, scene, Codec(75, "4:4:4"), ground(3), (64, 64))
-    assert np.array_equal(done, scene)
+    shown = smooth((64, 64), "shown")
+    done = recode(scene, scene, shown, Codec(75, "4:4:4"), ground(3), (64, 64))
+    assert np.array_equal(done, shown)
 
 
-def test_a_block_with_nothing_but_a_faint_glow_is_not_quantised_twice() -> None:
-    scene = through_libjpeg(smooth((64, 64), "scene"), 75)
-    glowing = scene.copy()
-    glowing[:32] -= 3
-    assert np.array_equal(recode(glowing, scene, Codec(75, "4:4:4"), ground(), (64, 64)), glowing)
-
-
-class Ready:
-    """A source with one scene."""
-
-    def __init__(self, scene: np.ndarray) -> None:
-        self.scene, self.asked = scene, 0
-
-    def background(self, _name: str, _factors: tuple[float, float]) -> np.ndarray:
-        self.asked += 1
-        return self.scene
-
-
-def test_a_codec_is_told_once_and_of_restored_scenes_only() -> None:
-    source = Ready(through_libjpeg(smooth((160, 160), "scene"), 75))
-    assert codec_of(ground(), source) == codec_of(ground(), source) == Codec(75, "4:4:4")
-    assert source.asked == 1
-    plain = Background((250, 230, 200), "i", "i")
-    assert codec_of(plain, source) is None
-    assert codec_of(Background((250, 230, 200)), source) is None
-    assert codec_of(ground(), Ready(smooth((160, 160), "raw"))) is None
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
+def test_only_units_that_were_painted_on_are_not_shown_as_they_were(subsampling: str) -> None:
+    codec = Codec(75, subsampling)
+    before, shown = smooth((96, 96), "before"), smooth((96, 96), "shown")
+    painted = before.copy()
+    painted[40:44, 50] += 9
+    done = recode(painted, before, shown, codec, ground(), (96, 96))
+    apart = (done != shown).any(axis=2)
+    assert apart.any()
+    rows, columns = (np.flatnonzero(apart.any(axis=axis)) for axis in (1, 0))
+    far = 0 if subsampling == "4:4:4" else 16  # a decoder smooths colour into the next unit
+    unit = codec.unit
+    assert rows[0] >= 40 // unit * unit - far
+    assert rows[-1] < -(-44 // unit) * unit + far
+    assert columns[0] >= 50 // unit * unit - far
+    assert columns[-1] < -(-51 // unit) * unit + far

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,8 +9,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from naturalize.compose.halo import FADE, GLOW, MAX_SHIFT
-from naturalize.compose.patch import EDGE, LEVELS
+from naturalize.compose.halo import FADE, MAX_SHIFT
+from naturalize.compose.patch import EDGE, LEVELS, OWN
 from naturalize.compose.place import Laid
 from naturalize.compose.poisson import poisson
 
@@ -27,11 +26,19 @@ _SLIDE, _FEW = 14, 24
 #: Level of distance up to which a cell that is alone darkens the slide.
 _FAINT = int(EDGE - LEVELS * (FADE + MAX_SHIFT))
 
-#: Pixels around a cell that are looked at for the light of its scene.
+#: Level of distance from which on a pixel belongs to the cell's soft edge.
+_NEAR = int(EDGE - 3 * LEVELS)
+
+#: Share of its own slide at each level of a patch; and by how much less a mixture of two grains
+#: with this share of one spreads than either.
+_KEPT = np.clip(np.arange(256) / OWN, 0, 1).astype(np.float32)
+_ROUGH = 1 / np.hypot(_KEPT, 1 - _KEPT)
+
+#: Pixels around a patch that are looked at for the light of its scene.
 _AROUND = 8
 
-#: Steps of a pixel by which the distance to a cell is told.
-_FINE = 16
+#: Pixels to anything but slide up to which a scene shows its blur, and from which it does not.
+_OTHERS = (1.0, 5.0)
 
 #: Most that a scene's light is off from what the recipe expects.
 _MOST_GAIN = 1.1
@@ -80,73 +87,61 @@ def _ramp(feather: float, scale: float) -> np.ndarray:
 def scene(canvas: np.ndarray, laid: Laid) -> None:
     """Exchange the slide behind the cell for the scene.
 
-    The patch is the cell alone on bare slide, in the scene's light: at its edge every pixel ``p``
-    is a mixture, ``a`` cell and ``1 − a`` slide ``g``. That share of slide is taken out and as much
-    of the scene, ``s``, put in: ``p + (1 − a) · (s − g)`` (matting; Porter & Duff, SIGGRAPH 1984).
-    Over bare slide the cell keeps the very edge that optics gave it, with the scene's grain and
-    none of its old slide; other cells it covers. ``a`` falls over ``feather`` pixels across the
-    line where the cell's density is half of what it is within: 3 is about what optics make of it.
+    The patch is the cell on its own slide, in the scene's light: at its edge every pixel ``p`` is a
+    mixture, ``a`` cell and ``1 − a`` slide ``g``. That share of slide is taken out and as much of
+    the scene, ``s``, put in: ``p + (1 − a) · (s − g)`` (matting; Porter & Duff, SIGGRAPH 1984).
+    ``a`` falls over ``feather`` pixels across the line where the cell's density is half of what it
+    is within: 3 is about what optics make of it. Around the cell, as far as the scene is bare slide
+    too, ``a`` stays 1: the cell brings its own slide, with all that optics and codec did to it, and
+    what differs from bare slide fades away with ``w``: ``s + w · (p − g) + a · (g − s)``. Other
+    cells it covers.
     """
-    gain = _scene_gain(canvas, laid)
-    window, ground = canvas[laid.window], np.array(laid.ground, np.float32)
-    ramp = _ramp(laid.feather, laid.scale)
-    full = int(np.argmax(ramp == 255))
-    core = cv2.threshold(laid.edge, full - 1, 1, cv2.THRESH_BINARY)[1]
-    begin = int(np.argmax(ramp > 0))
-    band = cv2.inRange(laid.edge, max(min(_FAINT, begin), 1), full - 1)
-    rows, columns = np.nonzero(band)
-    share = ramp[laid.edge[rows, columns]][:, None] * np.float32(1 / 255)
-    old = window[rows, columns]
-    mixed = laid.colours[rows, columns] * gain + (1 - share) * (old - ground * gain)
-    # a cell with a harder edge than that has less slide in it: nothing is darker than both
-    darkest = cv2.erode(laid.colours, _NEIGHBOURS)[rows, columns] * gain
-    mixed = np.maximum(mixed, np.minimum(old, darkest))
+    room, gain = _room_and_gain(canvas, laid)
+    window, ground = canvas[laid.window], np.array(laid.ground, np.float32) * gain
     cell = laid.colours if (gain == 1).all() else cv2.LUT(laid.colours, _gain_table(gain))
-    cv2.copyTo(cell, core, window)
-    window[rows, columns] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
-    _add_glow(canvas, laid)
+    ramp = _ramp(laid.feather, laid.scale)
+    core = cv2.threshold(laid.edge, int(np.argmax(ramp == 255)) - 1, 1, cv2.THRESH_BINARY)[1]
+    kept = _KEPT[laid.edge]
+    share = np.maximum(cv2.LUT(laid.edge, ramp) * np.float32(1 / 255), kept * room)
+    # what is a mixture of two grains would have less than either
+    rough = 1 + room * (_ROUGH[laid.edge] - 1)
+    old, kept, share = window - ground, kept[..., None], share[..., None]
+    mixed = ground + rough[..., None] * (old + kept * (cell - ground) - share * old)
+    # a cell with a harder edge than that has less slide in it: nothing is darker than both
+    near = laid.edge > _NEAR
+    darkest = np.minimum(window, cv2.erode(cell, _NEIGHBOURS))
+    mixed = np.where(near[..., None], np.maximum(mixed, darkest), mixed)
+    painted = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    cv2.copyTo(cell, core, painted)
+    cv2.copyTo(painted, cv2.threshold(laid.edge, 0, 1, cv2.THRESH_BINARY)[1], window)
 
 
-def _add_glow(canvas: np.ndarray, laid: Laid) -> None:
-    """Darken and colour what lies around a cell, where its own soft edge fades to none."""
-    if laid.glow is None or not laid.glow.any():
-        return
-    rows, columns = laid.window
-    wide = math.ceil((GLOW + 1) * laid.scale)
-    top, left = max(rows.start - wide, 0), max(columns.start - wide, 0)
-    around = canvas[top : rows.stop + wide, left : columns.stop + wide]
-    outside = np.ones(around.shape[:2], np.uint8)
-    part = outside[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    part[:] = cv2.threshold(laid.edge, EDGE, 1, cv2.THRESH_BINARY_INV)[1]
-    away = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_5)
-    steps = cv2.convertScaleAbs(np.maximum(away - 0.5, 0), alpha=_FINE / laid.scale)
-    left_over = cv2.LUT(cv2.merge((steps, steps, steps)), _glow_table(laid.glow))
-    around[:] = cv2.multiply(around, left_over, dtype=cv2.CV_8U)
+def _room_and_gain(canvas: np.ndarray, laid: Laid) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the scene under a cell is bare slide, and its light.
 
-
-def _glow_table(glow: np.ndarray) -> np.ndarray:
-    """Return the share of light that is left at each part of a pixel from the edge."""
-    away = np.arange(256)[:, None] / _FINE
-    steps, none = np.arange(GLOW + 2), np.zeros((1, 3))
-    known = np.concatenate([none, glow, none])
-    found = np.column_stack([np.interp(away[:, 0], steps, known[:, c]) for c in range(3)])
-    return (10.0**-found).astype(np.float32)[None]
-
-
-def _scene_gain(canvas: np.ndarray, laid: Laid) -> np.ndarray:
-    """Return bare slide around the cell / what the recipe took it for, float32 (3,)."""
+    Returns
+    -------
+    room
+        Float32 (h, w), 0–1: 1 where nothing but slide is near.
+    gain
+        Bare slide around the cell / what the recipe took it for, float32 (3,).
+    """
     rows, columns = laid.window
     top, left = max(rows.start - _AROUND, 0), max(columns.start - _AROUND, 0)
     around = canvas[top : rows.stop + _AROUND, left : columns.stop + _AROUND]
+    here = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
     ground = np.array(laid.ground, np.float64)
-    bare = cv2.inRange(around, np.maximum(ground - _SLIDE, 0), ground + _SLIDE)
-    inside = cv2.threshold(laid.edge, EDGE - 2 * LEVELS, 255, cv2.THRESH_BINARY_INV)[1]
-    under = bare[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    cv2.bitwise_and(under, inside, dst=under)
-    if cv2.countNonZero(bare) < _FEW:
-        return np.ones(3, np.float32)
-    gain = np.array(cv2.mean(around, bare)[:3]) / np.maximum(ground, 1)
-    return np.clip(gain, 1 / _MOST_GAIN, _MOST_GAIN).astype(np.float32)
+    bare = cv2.inRange(cv2.blur(around, (3, 3)), np.maximum(ground - _SLIDE, 0), ground + _SLIDE)
+    away = cv2.distanceTransform(bare, cv2.DIST_L2, cv2.DIST_MASK_5)
+    low, high = _OTHERS
+    room = np.clip((away[here] - low) * np.float32(1 / (high - low)), 0, 1)
+    light = cv2.threshold(away, (low + high) / 2, 255, cv2.THRESH_BINARY)[1].astype(np.uint8)
+    outside = cv2.threshold(laid.edge, EDGE - 2 * LEVELS, 255, cv2.THRESH_BINARY_INV)[1]
+    cv2.bitwise_and(light[here], outside, dst=light[here])
+    if cv2.countNonZero(light) < _FEW:
+        return room, np.ones(3, np.float32)
+    gain = np.array(cv2.mean(around, light)[:3]) / np.maximum(ground, 1)
+    return room, np.clip(gain, 1 / _MOST_GAIN, _MOST_GAIN).astype(np.float32)
 
 
 def _gain_table(gain: np.ndarray) -> np.ndarray:
@@ -176,7 +171,7 @@ def seamless(canvas: np.ndarray, laid: Laid) -> None:
 BLENDS: dict[str, Blend] = {
     "hard": Blend(hard),
     "feather": Blend(feathered),
-    "scene": Blend(scene, "lone"),
+    "scene": Blend(scene, "own"),
     "density": Blend(density, "lone"),
     "poisson": Blend(seamless, "lone"),
 }

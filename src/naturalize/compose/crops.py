@@ -2,8 +2,9 @@
 
 An artifact-like folder: ``colours.npy`` (uint8 (P, 3)) and ``edges.npy`` (uint8 (P,)), the pixels
 of all patches one after the other (see ``patch``), ``index.parquet``, a row a patch;
-``scenes.npy`` (uint8 (Q, 3)) and ``scenes.parquet`` likewise for what stands behind the cells. It
-is opened read-only, so that all workers share its pages. A store that is built for a size holds
+``scenes.npy`` (uint8 (Q, 3)) and ``scenes.parquet`` likewise for what stands behind the cells, and
+for the parts of it that are to be painted on, as they were before they were coded. It is opened
+read-only, so that all workers share its pages. A store that is built for a size holds
 everything at that size only.
 """
 
@@ -34,6 +35,7 @@ from naturalize.compose.needs import Need, needs
 from naturalize.compose.patch import EDGE, PAD, Patch, cut_patch, reduced
 from naturalize.compose.scenes import made_background, shrunk
 from naturalize.compose.sizes import Size
+from naturalize.compose.soft import Soft, soft_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,8 +54,7 @@ INDEX = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("reach", pa.float64()),
-        ("ground", pa.list_(pa.uint8(), 3)),
-        ("glow", pa.list_(pa.float32())),
+        ("ground", pa.list_(pa.float32(), 3)),
     ]
 )
 
@@ -67,13 +68,16 @@ SCENES = pa.schema(
         ("offset", pa.int64()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("codec", pa.string()),
+        ("soft_offset", pa.int64()),
+        ("soft_box", pa.list_(pa.int32(), 4)),
     ]
 )
 
 _KIND = "crops"
 
 #: Of the layout of the files; another one is made anew.
-_LAYOUT = 3
+_LAYOUT = 4
 
 
 class CropStore:
@@ -95,7 +99,7 @@ class CropStore:
             (row["background_id"], row["factor_x"], row["factor_y"]): row for row in scenes
         }
         self._ids = {row["cell_id"] for row in cells}
-        shapes = (_end(cells), 3), (_end(cells),), (_end(scenes), 3)
+        shapes = (_end(cells), 3), (_end(cells),), (_end_of_scenes(scenes), 3)
         found = self._colours.shape, self._edges.shape, self._pixels.shape
         if shapes != found:
             raise ArtifactError(f"{self.folder}: pixels do not fit the index; make it again")
@@ -190,7 +194,7 @@ class CropStore:
             self._colours[at:end].reshape(height, width, 3),
             self._edges[at:end].reshape(height, width),
             tuple(row["ground"]),
-            None if row["glow"] is None else np.array(row["glow"], np.float32).reshape(-1, 3),
+            row["style"],
         )
         patch.__dict__["reach"] = row["reach"]  # a cached property, known already
         return patch
@@ -240,9 +244,22 @@ class CropStore:
             return shrunk(self._scene(whole), factors)
         return self._scene(row)
 
+    def soft(self, background_id: str) -> Soft | None:
+        """Return what of a scene, at its own size, is to be painted on; as of ``scenes``."""
+        row = self._scenes.get((background_id, 1.0, 1.0))
+        if row is None or row["codec"] is None:
+            return None
+        from naturalize.cells.background.codec import Codec
+
+        x0, y0, x1, y1 = row["soft_box"]
+        pixels = self._at(row["soft_offset"], x1 - x0, y1 - y0)
+        return Soft(Codec.parse(row["codec"]), (x0, y0, x1, y1), pixels)
+
     def _scene(self, row: dict[str, Any]) -> np.ndarray:
-        at, width, height = row["offset"], row["width"], row["height"]
-        return self._pixels[at : at + width * height].reshape(height, width, 3)
+        return self._at(row["offset"], row["width"], row["height"])
+
+    def _at(self, offset: int, width: int, height: int) -> np.ndarray:
+        return self._pixels[offset : offset + width * height].reshape(height, width, 3)
 
     def image(self, image_id: str) -> np.ndarray:
         """Return the image of a background, RGB uint8 (H, W, 3), not to be written to."""
@@ -251,6 +268,12 @@ class CropStore:
 
 def _end(rows: list[dict[str, Any]]) -> int:
     return max((row["offset"] + row["width"] * row["height"] for row in rows), default=0)
+
+
+def _end_of_scenes(rows: list[dict[str, Any]]) -> int:
+    boxes = [(row["soft_offset"], row["soft_box"]) for row in rows if row["soft_box"] is not None]
+    ends = [at + (x1 - x0) * (y1 - y0) for at, (x0, y0, x1, y1) in boxes]
+    return max([_end(rows), *ends])
 
 
 def _image_name(item: Need) -> str:
@@ -265,7 +288,11 @@ def _mapped(file: Path) -> np.ndarray:
         raise ArtifactError(f"{file}: cannot be mapped ({error}); make the store again") from error
 
 
-def _of_image(bank: CellBank, item: Need) -> tuple[list[Patch], list[np.ndarray]]:
+#: A scene as it is stored, and what of it is to be painted on.
+_Ground = tuple[np.ndarray, "Soft | None"]
+
+
+def _of_image(bank: CellBank, item: Need) -> tuple[list[Patch], list[_Ground]]:
     """Return the patches and scenes of one image; each is cut, or restored, once for all sizes."""
     _, cells, scenes = item
     cut: dict[tuple[str, str], Patch] = {}
@@ -275,13 +302,17 @@ def _of_image(bank: CellBank, item: Need) -> tuple[list[Patch], list[np.ndarray]
         if whole is None:
             whole = cut[cell_id, style] = cut_patch(bank, cell_id, style)
         patches.append(reduced(whole, factor) if factor < 1 else whole)
-    return patches, [shrunk(made_background(bank, name), (x, y)) for name, x, y in scenes]
+    grounds: list[_Ground] = []
+    for name, x, y in scenes:
+        soft = soft_of(bank, name) if (x, y) == (1, 1) else None
+        grounds.append((shrunk(made_background(bank, name), (x, y)), soft))
+    return patches, grounds
 
 
 def _write(
     folder: Path,
     wanted: Sequence[Need],
-    made: Iterable[tuple[list[Patch], list[np.ndarray]]],
+    made: Iterable[tuple[list[Patch], list[_Ground]]],
 ) -> None:
     cell_rows: list[tuple[Any, ...]] = []
     scene_rows: list[tuple[Any, ...]] = []
@@ -296,15 +327,20 @@ def _write(
                 height, width = patch.edge.shape
                 colours(patch.colours)
                 edges(patch.edge)
-                glow = None if patch.glow is None else patch.glow.ravel().tolist()
-                about = (at, width, height, patch.reach, list(patch.ground), glow)
+                about = (at, width, height, patch.reach, list(patch.ground))
                 cell_rows.append((cell_id, image_id, style, factor, *about))
                 at += width * height
-            for (name, x, y), image in zip(scenes, images, strict=True):
+            for (name, x, y), (image, soft) in zip(scenes, images, strict=True):
                 height, width = image.shape[:2]
                 pixels(image)
-                scene_rows.append((name, image_id, x, y, scene_at, width, height))
+                row = (name, image_id, x, y, scene_at, width, height)
                 scene_at += width * height
+                if soft is None:
+                    scene_rows.append((*row, None, None, None))
+                    continue
+                pixels(soft.pixels)
+                scene_rows.append((*row, str(soft.codec), scene_at, list(soft.box)))
+                scene_at += soft.pixels.shape[0] * soft.pixels.shape[1]
     write_table(folder / "index.parquet", _table(cell_rows, INDEX))
     write_table(folder / "scenes.parquet", _table(scene_rows, SCENES))
 

@@ -60,7 +60,7 @@ _SEEN, _OTHERS = 16, 4
 
 
 def lone(
-    rgb: np.ndarray, mask: np.ndarray, box: tuple[int, int, int, int]
+    rgb: np.ndarray, mask: np.ndarray, box: tuple[int, int, int, int], *, pad: int = PAD
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int], np.ndarray]:
     """Return a cell as it would lie alone.
 
@@ -76,11 +76,13 @@ def lone(
         Bool (h, w).
     box
         x, y, width, height of the mask.
+    pad
+        Pixels around it that are wanted.
 
     Returns
     -------
     colours
-        Uint8 (height + 2 PAD, width + 2 PAD, 3).
+        Uint8 (height + 2 pad, width + 2 pad, 3).
     edge
         Uint8 of that size: as in a patch, the edge where the density is half of what it is within.
     ground
@@ -91,7 +93,7 @@ def lone(
     """
     ground = slide_colour(rgb, mask)
     around, cell = rgb, mask
-    rgb, mask, known = _window(rgb, mask, box)
+    rgb, mask, known = window_of(rgb, mask, box, pad)
     light = np.array(ground, np.float64)
     density = np.log10(light / np.maximum(rgb, 1.0))
     mask = _without_slide(mask, density)
@@ -106,7 +108,7 @@ def lone(
     allowed = np.interp(-steps, (0.5, _OWN), _TOLERANCE)[:, None]
     alike = (np.abs(own - expected) < allowed).all(axis=1)
     expected = np.where(alike[:, None], own, expected)
-    free = _window(to_others(around, cell, ground), cell, box)[0][ring]
+    free = window_of(to_others(around, cell, ground), cell, box, pad)[0][ring]
     share = np.interp(free, _NEAR_OTHERS, (0, 1)) * known[ring] * (steps > -FADE)
     fade = np.clip((FADE + steps) / (FADE - _OWN), 0, 1)
     kept = (expected + share[:, None] * (own - expected)) * fade[:, None]
@@ -196,17 +198,17 @@ def slide_colour(rgb: np.ndarray, mask: np.ndarray) -> tuple[int, int, int]:
     return int(colour[0]), int(colour[1]), int(colour[2])
 
 
-def _window(
-    rgb: np.ndarray, mask: np.ndarray, box: tuple[int, int, int, int]
+def window_of(
+    rgb: np.ndarray, mask: np.ndarray, box: tuple[int, int, int, int], pad: int = PAD
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return colours, mask and what is known, for the box with ``PAD`` pixels around it."""
+    """Return colours, mask and what is known, for the box with ``pad`` pixels around it."""
     x, y, width, height = box
     known = np.ones(mask.shape, np.uint8)
-    low = (max(PAD - y, 0), max(PAD - x, 0))
-    high = (max(y + height + PAD - mask.shape[0], 0), max(x + width + PAD - mask.shape[1], 0))
+    low = (max(pad - y, 0), max(pad - x, 0))
+    high = (max(y + height + pad - mask.shape[0], 0), max(x + width + pad - mask.shape[1], 0))
     sides = (low[0], high[0], low[1], high[1])
-    top, left = y - PAD + low[0], x - PAD + low[1]
-    part = np.s_[top : top + height + 2 * PAD, left : left + width + 2 * PAD]
+    top, left = y - pad + low[0], x - pad + low[1]
+    part = np.s_[top : top + height + 2 * pad, left : left + width + 2 * pad]
     colours = cv2.copyMakeBorder(rgb, *sides, cv2.BORDER_REPLICATE)[part]
     inside = cv2.copyMakeBorder(mask.view(np.uint8), *sides, cv2.BORDER_CONSTANT)[part]
     seen = cv2.copyMakeBorder(known, *sides, cv2.BORDER_CONSTANT)[part]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from naturalize.compose.blend import BLENDS
-from naturalize.compose.patch import STYLES
 from naturalize.compose.scenes import image_of
 from naturalize.compose.sizes import Shrink, Size
 
@@ -26,7 +25,7 @@ def needs(plan: Plan, size: Size = None) -> list[Need]:
     shrinks = [Shrink.to((int(width), int(height)), size) for width, height in canvases]
     of_image: dict[str, tuple[set[tuple[str, str, float]], set[tuple[str, float, float]]]] = {}
 
-    styles = [BLENDS[name].style if name in BLENDS else STYLES[0] for name in words.blends]
+    styles = [BLENDS[name].style if name in BLENDS else "carried" for name in words.blends]
     factor = np.repeat(which, np.diff(columns.offsets))
     for cell, blend, k in _distinct(columns.cell, columns.blend, factor):
         cell_id, image_id, _ = words.cells[cell]

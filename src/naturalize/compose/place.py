@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from naturalize.base.rng import rng
-from naturalize.compose.patch import Patch
+from naturalize.compose.patch import PAD, Patch
 from naturalize.compose.recipe import Placement
 
 #: Windows further than this from a whole pixel are resampled.
@@ -49,8 +49,6 @@ class Laid:
         Width of the soft edge in pixels of the canvas.
     scale
         Pixels of the canvas for a pixel of the distances in ``edge``.
-    glow
-        As in a patch.
     """
 
     left: int
@@ -60,7 +58,6 @@ class Laid:
     ground: tuple[float, float, float]
     feather: float
     scale: float
-    glow: np.ndarray | None = None
 
     @property
     def window(self) -> tuple[slice, slice]:
@@ -83,8 +80,12 @@ def lay(
     """
     if any(placement.stain) or placement.stain_scale != (1, 1, 1):
         table = _stain_table(placement.stain, placement.stain_scale)
-        red, green, blue = (int(table[0, v, c]) for c, v in enumerate(patch.ground))
-        patch = Patch(cv2.LUT(patch.colours, table), patch.edge, (red, green, blue), patch.glow)
+        levels = np.arange(256)
+        red, green, blue = (
+            float(np.interp(value, levels, table[0, :, c])) for c, value in enumerate(patch.ground)
+        )
+        colours = cv2.LUT(patch.colours, table)
+        patch = replace(patch, colours=colours, ground=(red, green, blue))
     found = _upright(patch, placement, snap) or _warped(patch, placement, canvas)
     if found is None:
         return None
@@ -99,7 +100,7 @@ def lay(
     if x1 - x0 != width or y1 - y0 != height:
         seen = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
         colours, edge = colours[seen], edge[seen]
-    about = (patch.ground, placement.feather, placement.scale, patch.glow)
+    about = (patch.ground, placement.feather, placement.scale)
     return Laid(x0, y0, colours, edge, *about)
 
 
@@ -178,8 +179,7 @@ def _resampled(
     plain = placement.kernel == "linear" and not placement.blur
     border = cv2.BORDER_CONSTANT if plain else cv2.BORDER_REPLICATE
     if placement.elastic:
-        field = displacement(patch.edge.shape, placement.elastic, placement.elastic_seed)
-        x, y = cv2.split(_bent(matrix, size, field))
+        x, y = cv2.split(_bent(matrix, size, _field(patch, placement)))
 
         def look_up(plane: np.ndarray, how: int) -> np.ndarray:
             return cv2.remap(plane, x, y, how, borderMode=border)
@@ -213,6 +213,14 @@ def _bent(matrix: np.ndarray, size: tuple[int, int], field: np.ndarray) -> np.nd
     maps = np.stack([x, y], axis=2) @ back[:, :2].T + back[:, 2]
     moved = cv2.warpAffine(field, matrix, size, borderMode=cv2.BORDER_REPLICATE)
     return (maps - moved).astype(np.float32)
+
+
+def _field(patch: Patch, placement: Placement) -> np.ndarray:
+    """Return how the pixels of a patch are displaced: as large for a cell in all styles."""
+    more = patch.pad - PAD
+    height, width = (side - 2 * more for side in patch.edge.shape)
+    field = displacement((height, width), placement.elastic, placement.elastic_seed)
+    return np.pad(field, ((more, more), (more, more), (0, 0)), mode="edge") if more else field
 
 
 def displacement(shape: tuple[int, int], amplitude: float, seed: int) -> np.ndarray:

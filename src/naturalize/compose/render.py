@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -10,10 +13,11 @@ from naturalize.base.images import decode_image, encode_image
 from naturalize.compose.blend import BLENDS
 from naturalize.compose.patch import CellSource, patch_of
 from naturalize.compose.place import lay
-from naturalize.compose.recipe import Background, Finish, Placement, Recipe
-from naturalize.compose.recode import codec_of, recode
-from naturalize.compose.scenes import background_of, canvas_of
+from naturalize.compose.recipe import Finish, Placement, Recipe
+from naturalize.compose.recode import recode
+from naturalize.compose.scenes import background_of, canvas_of, laid_under
 from naturalize.compose.sizes import Shrink, Size, asked_size
+from naturalize.compose.soft import soft_of
 
 
 def render(recipe: Recipe, bank: CellSource, *, size: Size = None) -> np.ndarray:
@@ -56,26 +60,41 @@ def render(recipe: Recipe, bank: CellSource, *, size: Size = None) -> np.ndarray
 def render_unfinished(recipe: Recipe, bank: CellSource, *, size: Size = None) -> np.ndarray:
     """Paint a composite without its finish, RGB uint8, no larger than its canvas."""
     shrink = Shrink.to((recipe.width, recipe.height), size)
-    canvas = canvas_of(recipe.background, shrink, bank)
-    before = canvas.copy()
+    stage = stage_of(recipe, bank, shrink)
     for placement in recipe.placements:
-        paste(canvas, bank, placement, shrink)
-    return canvas if not shrink.is_none else coded(canvas, before, recipe.background, bank)
+        paste(stage.canvas, bank, placement, shrink)
+    return stage.shown()
 
 
-def coded(
-    canvas: np.ndarray, before: np.ndarray, ground: Background, bank: CellSource
-) -> np.ndarray:
-    """Send what was painted on a restored scene through that scene's codec.
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A canvas to paint on, and how it looks once what was painted went through the scene's codec.
 
-    ``canvas``, ``before``: RGB uint8 (H, W, 3), with cells and without; other grounds, and scenes
-    that came through no codec, leave the canvas as it is.
+    Attributes
+    ----------
+    canvas
+        RGB uint8 (H, W, 3), to be painted on; a restored scene as it was before it was coded.
+    shown
+        Returns the canvas as it is then, RGB uint8 (H, W, 3).
     """
-    codec = codec_of(ground, bank)
-    if codec is None or ground.background_id is None:
-        return canvas
-    scene = background_of(bank, ground.background_id, Shrink.none(canvas.shape[:2]))
-    return recode(canvas, before, codec, ground, scene.shape[1::-1])
+
+    canvas: np.ndarray
+    shown: Callable[[], np.ndarray]
+
+
+def stage_of(recipe: Recipe, bank: CellSource, shrink: Shrink) -> Stage:
+    """Return what a recipe is painted on."""
+    ground = recipe.background
+    soft = soft_of(bank, ground.background_id) if shrink.is_none and ground.background_id else None
+    if soft is None or ground.background_id is None:
+        canvas = canvas_of(ground, shrink, bank)
+        return Stage(canvas, lambda: canvas)
+    scene = background_of(bank, ground.background_id, shrink)
+    coded = laid_under(scene, ground, shrink)
+    before = laid_under(soft.over(scene), ground, shrink)
+    canvas = before.copy()
+    size = scene.shape[1::-1]
+    return Stage(canvas, lambda: recode(canvas, before, coded, soft.codec, ground, size))
 
 
 def paste(canvas: np.ndarray, bank: CellSource, placement: Placement, shrink: Shrink) -> None:

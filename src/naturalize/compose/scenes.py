@@ -41,6 +41,11 @@ def canvas_of(ground: Background, shrink: Shrink, source: CellSource) -> np.ndar
     if ground.background_id is None:
         return _flat(shrink.width, shrink.height, ground.colour).copy()
     image = background_of(source, ground.background_id, shrink, ground.turn)
+    return laid_under(image, ground, shrink).copy()
+
+
+def laid_under(image: np.ndarray, ground: Background, shrink: Shrink) -> np.ndarray:
+    """Return the part of a scene, turned, that lies under a canvas; ``InputError`` if too small."""
     if ground.turn:
         image = dihedral(image, ground.turn >= 4, ground.turn % 4)
     height, width = image.shape[:2]
@@ -51,7 +56,7 @@ def canvas_of(ground: Background, shrink: Shrink, source: CellSource) -> np.ndar
         x, y = min(x, width - shrink.width), min(y, height - shrink.height)
     if y + shrink.height > height or x + shrink.width > width:
         raise _too_small(ground, shrink, (width, height))
-    return image[y : y + shrink.height, x : x + shrink.width].copy()
+    return image[y : y + shrink.height, x : x + shrink.width]
 
 
 def _too_small(ground: Background, shrink: Shrink, size: tuple[int, int]) -> InputError:

@@ -51,6 +51,16 @@ class Codec:
         """Side in pixels of what is coded together: 8, or 16 with subsampled chroma."""
         return BLOCK if self.subsampling == "4:4:4" else 2 * BLOCK
 
+    def __str__(self) -> str:
+        """Return it as text, such as ``75 4:4:4``."""
+        return f"{self.quality} {self.subsampling}"
+
+    @classmethod
+    def parse(cls, text: str) -> Codec:
+        """Return the codec of its text."""
+        quality, subsampling = text.split()
+        return cls(int(quality), subsampling)
+
 
 def estimate(image: np.ndarray) -> Codec | None:
     """Return the codec that RGB uint8 (H, W, 3) was last decoded from; ``None`` if none is seen.

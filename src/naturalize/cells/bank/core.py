@@ -259,7 +259,8 @@ class CellBank:
         left, top = max(0, x0 - margin), max(0, y0 - margin)
         right, bottom = min(width, x1 + margin), min(height, y1 + margin)
         around = ((y0 - top, bottom - y1), (x0 - left, right - x1))
-        return Cutout(image[top:bottom, left:right].copy(), np.pad(self.mask(cell_id), around))
+        rgb = image[top:bottom, left:right].copy()
+        return Cutout(rgb, np.pad(self.mask(cell_id), around), (left, top))
 
     def image(self, image_id: str, *, check: bool | None = None) -> np.ndarray:
         """Return a source image, RGB uint8 (H, W, 3), not to be written to.

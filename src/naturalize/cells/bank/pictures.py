@@ -23,10 +23,14 @@ _ADVICE = (
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """A cell: ``rgb`` uint8 (h, w, 3), its box as it is; ``mask`` bool (h, w), the cell."""
+    """A cell: ``rgb`` uint8 (h, w, 3), its box as it is; ``mask`` bool (h, w), the cell.
+
+    ``corner``: column and row of ``rgb`` in its image file.
+    """
 
     rgb: np.ndarray
     mask: np.ndarray
+    corner: tuple[int, int] = (0, 0)
 
 
 class Pictures:

@@ -17,8 +17,8 @@ from naturalize.compose.gate.limits import EDGE_REACH, REASONS, Limits, look
 from naturalize.compose.patch import EDGE, patch_of
 from naturalize.compose.place import lay
 from naturalize.compose.recipe import Placement, Recipe
-from naturalize.compose.render import coded, paste
-from naturalize.compose.scenes import REMOVALS, canvas_of, cells_of, image_of
+from naturalize.compose.render import paste, stage_of
+from naturalize.compose.scenes import REMOVALS, cells_of, image_of
 from naturalize.compose.sizes import Shrink
 
 if TYPE_CHECKING:
@@ -74,14 +74,14 @@ def judge(recipe: Recipe, bank: Any, limits: Limits) -> list[str]:
         Of :func:`real_limits`.
     """
     shrink = Shrink.to((recipe.width, recipe.height), None)
-    canvas = canvas_of(recipe.background, shrink, bank)
-    scene = canvas.copy()
+    stage = stage_of(recipe, bank, shrink)
+    canvas = stage.canvas
     *others, target = recipe.placements
     for placement in others:
         paste(canvas, bank, placement, shrink)
     before = canvas.copy()
     paste(canvas, bank, target, shrink)
-    after = coded(canvas, scene, recipe.background, bank)
+    after = stage.shown()
     mask, share = _laid_mask(bank, target, canvas.shape[:2])
     if share < 1 - _CUT:
         return ["white cell cut by the canvas"]

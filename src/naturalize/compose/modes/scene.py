@@ -61,6 +61,9 @@ class Scene(Variation):
         Canvas in pixels; by default the scene's own size.
     blend, feather
         How the cell's edge is painted; width of the soft edge in pixels.
+    contact
+        Share of a cell's outline that may lie against other cells: its edge is not seen there. The
+        freer half of a class's cells may whatever theirs is.
     match_stain
         Share of the difference in stain between the two images' red cells that is made up for.
     finish, quality
@@ -77,6 +80,7 @@ class Scene(Variation):
     height: int | None = None
     blend: str = "scene"
     feather: float = 3.0
+    contact: float = 0.12
     match_stain: float = 0.5
     finish: str = "none"
     quality: int = 95
@@ -92,7 +96,7 @@ class Scene(Variation):
                 whole(self.name, name, getattr(self, name), 1)
         if not isinstance(self.on_grid, bool):
             raise SettingsError(f"scene: on_grid must be true or false, got {self.on_grid!r}")
-        for name, most in (("feather", MAX_FEATHER), ("match_stain", 1.0)):
+        for name, most in (("feather", MAX_FEATHER), ("contact", 1.0), ("match_stain", 1.0)):
             object.__setattr__(self, name, number(self.name, name, getattr(self, name), 0, most))
         whole(self.name, "quality", self.quality, 1)
         Finish(self.finish, self._quality)
@@ -115,7 +119,8 @@ class Scene(Variation):
         return self._matches(materials, label).cells
 
     def _matches(self, materials: Materials, label: str) -> Matches:
-        key = ("scene", self.donors, self.choices, self.turn, self.on_grid, self._canvas, label)
+        settings = (self.donors, self.choices, self.turn, self.on_grid, self.contact)
+        key = ("scene", *settings, self._canvas, label)
         return materials.remembered(key, lambda: self._found(materials, label))
 
     @property
@@ -123,8 +128,7 @@ class Scene(Variation):
         return self.width or 0, self.height or 0
 
     def _found(self, materials: Materials, label: str) -> Matches:
-        cells = materials.targets(label)
-        cells = cells[materials.whole[cells]]
+        cells = self._free(materials, materials.targets(label))
         lenders = [label] if self.donors == "same" else list(materials.labels)
         kinds = set(materials.kind[cells].tolist())
         places = [self._places(materials, name) for name in lenders]
@@ -134,6 +138,13 @@ class Scene(Variation):
             pool = self._large_enough(materials, label, pool)
         turns = TURNS[self.turn]
         return match(materials, cells, pool, keep=self.choices, turns=turns, on_blocks=self.on_grid)
+
+    def _free(self, materials: Materials, cells: np.ndarray) -> np.ndarray:
+        """Return the whole cells among ``cells`` whose outline is seen, or the freer half."""
+        cells = cells[materials.whole[cells]]
+        contact = materials.contact[cells]
+        limit = max(self.contact, float(np.median(contact))) if len(cells) else 0.0
+        return cells[contact <= limit]
 
     def _places(self, materials: Materials, label: str) -> np.ndarray:
         """Return the target cells of a class whose place another can take: they stand alone."""
