@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from naturalize.base.errors import ArtifactError, os_errors_named
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Name of the file that makes a folder an artifact.
 MANIFEST = "artifact.json"
@@ -206,6 +206,9 @@ def read_json(path: Path) -> Any:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write an Arrow table as Parquet (zstd), beside its place and moved there whole."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_bytes(path, sink.getvalue().to_pybytes())
@@ -216,6 +219,8 @@ def write_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> N
 
     Each is a row group of its own. Written beside its place and moved there whole.
     """
+    import pyarrow.parquet as pq
+
     partial = path.with_name(f".{path.name}.partial")
     with os_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -237,6 +242,9 @@ def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
     ArtifactError
         If the file is missing, damaged, or lacks a column of ``schema``.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.ParquetFile(path).read()
     except FileNotFoundError as error:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from naturalize.base.errors import MissingExtraError, SettingsError
 from naturalize.models.config import NetworkConfig
-from naturalize.models.onnx_predictor import INPUT, OUTPUT, WEIGHTS_HASH
+from naturalize.models.onnx_predictor import BATCH, INPUT, OUTPUT, WEIGHTS_HASH
 from naturalize.models.preprocess import normalise
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _traced(module: nn.Module, config: NetworkConfig) -> onnx.ModelProto:
                 file,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_axes={INPUT: {0: "n"}, OUTPUT: {0: "n"}},
+                dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
                 opset_version=_OPSET,
                 dynamo=False,
                 # tensors stay as they are in the file: nothing is fused, nothing is computed

@@ -24,6 +24,9 @@ GRAPH = "network.onnx"
 #: The graph's input and output, and what it says of the weights that it was made for.
 INPUT, OUTPUT, WEIGHTS_HASH = "images", "logits", "weights"
 
+#: The name of the first dimension of both.
+BATCH = "n"
+
 
 class OnnxPredictor:
     """A model ready to predict on the processor.
@@ -167,6 +170,9 @@ def open_session(file: Path) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # one image at a time: with all sizes known, whatever computes sizes goes, and padding joins
+    # the convolutions, which then need not leave their layout
+    options.add_free_dimension_override_by_name(BATCH, 1)
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
