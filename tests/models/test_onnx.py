@@ -58,6 +58,32 @@ def exported(*args, **kwargs):
     return path
 
 
+#: A command, where the libraries that networks are trained with are not installed.
+WITHOUT_PYTORCH = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("torch", "torchvision", "timm", "lightning", "safetensors", "onnx"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from naturalize.cli.app import run_app
+run_app(sys.argv[1:])
+"""
+
+
+def run_without_pytorch(words, folder):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PYTORCH, *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return exported(tmp_path_factory.mktemp("m") / "model", "custom_cnn", temperature=0.5)
@@ -115,6 +141,17 @@ def test_an_averaging_ensemble_asks_each_members_own_graph(tmp_path):
     expected, found = both(whole)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+
+
+def test_both_engines_name_the_weights_alike(model, tmp_path):
+    half = exported(tmp_path / "half", "custom_cnn_cbam", half=True)
+    pair = save_ensemble(tmp_path / "pair", [model, half])
+    assert has_graph(pair)
+    found = {}
+    for path in (model, half, pair):
+        found[path] = open_predictor(path, engine="onnx").weights_hash
+        assert found[path] == open_predictor(path, engine="torch").weights_hash
+    assert len(set(found.values())) == 3
 
 
 def test_a_row_depends_on_its_image_alone(model):
@@ -287,21 +324,31 @@ def test_the_commands_export_and_predict(tmp_path, capfd):
         assert one == pytest.approx(other, abs=2e-6)
 
 
+def test_an_evaluation_is_the_same_without_pytorch(tmp_path, phantom_root):
+    from naturalize.evaluation.evaluate import read_metrics, read_predictions
+
+    labels = sorted(p.name for p in (phantom_root / "images").iterdir())[:2]
+    for label in labels:
+        shutil.copytree(phantom_root / "images" / label, tmp_path / "images" / label)
+    exported(tmp_path / "model", "custom_cnn", labels)
+    plain = saved(tmp_path / "plain", "custom_cnn", labels)
+    run_without_pytorch(
+        ["evaluate", "model", "images", "-o", "light", "--engine", "serial"], tmp_path
+    )
+    from naturalize.cli.app import run_app
+
+    with pytest.raises(SystemExit, match="0"):
+        run_app(["evaluate", str(plain), str(tmp_path / "images"), "-o", str(tmp_path / "heavy")])
+    light, heavy = (read_metrics(tmp_path / name) for name in ("light", "heavy"))
+    for name in ("model_hash", "confusion", "macro_f1", "prepared", "n"):
+        assert light[name] == heavy[name]
+    rows = [read_predictions(tmp_path / name) for name in ("light", "heavy")]
+    for column in ("prob_" + label for label in labels):
+        np.testing.assert_allclose(*(table[column].to_numpy() for table in rows), atol=1e-5)
+
+
 def test_predicting_imports_no_training_library(model, tmp_path):
     write_image(tmp_path / "a.png", images(1)[0])
-    script = f"""
-import sys
-for name in ("torch", "torchvision", "timm", "lightning", "safetensors", "onnx"):
-    sys.modules[name] = None  # as where it is not installed
-from naturalize.cli.app import run_app
-try:
-    run_app(["predict", {str(tmp_path / "a.png")!r}, "-m", {str(model)!r}, "-o", "p.csv"])
-except SystemExit as end:
-    assert not end.code, end.code
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run_without_pytorch(["predict", "a.png", "-m", str(model), "-o", "p.csv"], tmp_path)
     (row,) = csv.DictReader((tmp_path / "p.csv").open())
     assert row["label"] in CLASSES

@@ -175,6 +175,14 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def manifest_hash(path: Path, *, without: str) -> str:
+    """Return the hash of the manifest in ``path``, as it would be if it did not name one file."""
+    raw = read_json(path / MANIFEST)
+    if not isinstance(raw.get("files"), dict) or raw["files"].pop(without, None) is None:
+        return file_hash(path / MANIFEST)
+    return hashlib.sha256(json_bytes(raw)).hexdigest()[:16]
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` beside ``path`` and move it there whole."""
     with os_errors_named(path):
@@ -190,8 +198,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as readable JSON (keys in the order given, full float precision)."""
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return what :func:`write_json` writes."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_bytes(path, text.encode())
+    return text.encode()
 
 
 def read_json(path: Path) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import struct
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from naturalize.base.errors import MissingExtraError, SettingsError
 from naturalize.models.config import NetworkConfig
 from naturalize.models.onnx_predictor import BATCH, INPUT, OUTPUT, WEIGHTS_HASH
 from naturalize.models.preprocess import normalise
+from naturalize.models.safetensors_file import layout
 
 if TYPE_CHECKING:
     import onnx
@@ -112,20 +111,19 @@ def _refer(model: onnx.ModelProto, state: dict[str, torch.Tensor], weights: Path
     """Replace tensors by references into a safetensors file, where they are what it holds."""
     import onnx
 
-    start, entries = _layout(weights)
+    entries = layout(weights)
     casts = []
     for tensor in model.graph.initializer:
         key = tensor.name.removeprefix(_PREFIX)
         entry = entries.get(key)
         if entry is None or tensor.raw_data != _bytes(state[key]):
             continue  # made by the tracer: it stays in the graph
-        begin, end = entry["data_offsets"]
         tensor.ClearField("raw_data")
         tensor.data_location = onnx.TensorProto.EXTERNAL
-        where = {"location": weights.name, "offset": start + begin, "length": end - begin}
+        where = {"location": weights.name, "offset": entry.offset, "length": entry.length}
         for name, value in where.items():
             tensor.external_data.add(key=name, value=str(value))
-        if entry["dtype"] == "F16":
+        if entry.dtype == "float16":
             name, tensor.name = tensor.name, f"{tensor.name}.half"
             tensor.data_type = onnx.TensorProto.FLOAT16
             float32 = int(onnx.TensorProto.FLOAT)
@@ -137,13 +135,6 @@ def _refer(model: onnx.ModelProto, state: dict[str, torch.Tensor], weights: Path
 
 def _bytes(tensor: torch.Tensor) -> bytes:
     return tensor.detach().contiguous().numpy().tobytes()
-
-
-def _layout(weights: Path) -> tuple[int, dict[str, Any]]:
-    """Return where in a safetensors file the data begin, and name → dtype, shape, offsets."""
-    with weights.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        return 8 + length, json.loads(file.read(length))
 
 
 @contextmanager

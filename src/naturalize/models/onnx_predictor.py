@@ -14,7 +14,7 @@ from naturalize.base.errors import ArtifactError
 from naturalize.models import preprocess
 from naturalize.models.ahead import map_ahead
 from naturalize.models.config import NetworkConfig
-from naturalize.models.ensemble import Member, is_ensemble, read_members
+from naturalize.models.ensemble import is_ensemble, read_members
 from naturalize.models.folder import WEIGHTS, check_file, read_config
 from naturalize.models.shares import softmax, tempered
 
@@ -40,16 +40,25 @@ class OnnxPredictor:
         An ``onnxruntime.InferenceSession`` of a graph that `naturalize.models.export` wrote.
     config
         Classes, input size and temperature.
+    path
+        The model folder, for `weights_hash`.
     """
 
-    def __init__(self, session: Any, config: NetworkConfig) -> None:
-        self.session, self.config = session, config
+    def __init__(self, session: Any, config: NetworkConfig, path: Path | None = None) -> None:
+        self.session, self.config, self.path = session, config, path
         self.device = "cpu"
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names, in the order of the probabilities' columns."""
         return self.config.classes
+
+    @property
+    def weights_hash(self) -> str:
+        """What names the weights, whichever engine runs them."""
+        from naturalize.models.identity import stored_hash
+
+        return stored_hash(self.path) if self.path is not None else ""
 
     def row(self, image: np.ndarray) -> np.ndarray:
         """Return the probability of each class for one image.
@@ -92,12 +101,18 @@ class OnnxAveraging(OnnxPredictor):
         What each counts, summing to one.
     config
         Of the whole; its classes give the order.
+    path
+        The ensemble's folder.
     """
 
     def __init__(
-        self, members: Sequence[OnnxPredictor], shares: Sequence[float], config: NetworkConfig
+        self,
+        members: Sequence[OnnxPredictor],
+        shares: Sequence[float],
+        config: NetworkConfig,
+        path: Path | None = None,
     ) -> None:
-        super().__init__(None, config)
+        super().__init__(None, config, path)
         self.averaged, self.shares = list(members), np.asarray(shares, np.float64)
         self.columns = [[each.classes.index(c) for c in self.classes] for each in members]
 
@@ -132,15 +147,10 @@ def load_onnx(path: str | Path) -> OnnxPredictor:
     manifest = read_manifest(path, "model")
     if is_ensemble(path):
         config, members = read_members(path)
-        return OnnxAveraging(
-            [load_onnx(member.path) for member in members], _shares(members), config
-        )
+        shares = [member.share for member in members]
+        return OnnxAveraging([load_onnx(each.path) for each in members], shares, config, path)
     config = read_config(path)
-    return OnnxPredictor(_session(path, manifest, config), config)
-
-
-def _shares(members: Sequence[Member]) -> list[float]:
-    return [member.share for member in members]
+    return OnnxPredictor(_session(path, manifest, config), config, path)
 
 
 def _session(path: Path, manifest: Manifest, config: NetworkConfig) -> Any:

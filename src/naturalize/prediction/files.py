@@ -17,7 +17,7 @@ from naturalize.base.errors import ImageReadError, InputError
 from naturalize.base.images import IMAGE_SUFFIXES, read_image
 from naturalize.models.ahead import map_ahead
 from naturalize.models.onnx_predictor import OnnxPredictor
-from naturalize.prediction.predictor import in_kind, of_standardised
+from naturalize.prediction.predictor import of_standardised, row_of_standardised
 from naturalize.prediction.standardise import Standardised, Standardiser
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _in_threads(
         made = _read(path, standardiser)
         if isinstance(made, str):
             return Prediction(path, error=made)
-        row = in_kind(predictor.row(made.image), made, predictor.config)
+        row = row_of_standardised(predictor, made)
         return _prediction(path, made, row, predictor.classes, unsure)
 
     return map_ahead(answer, paths, window=window)

@@ -11,10 +11,10 @@ import numpy as np
 
 from naturalize.models.ahead import map_ahead
 from naturalize.models.config import NetworkConfig
+from naturalize.models.onnx_predictor import OnnxPredictor
 from naturalize.prediction.standardise import Standardised, Standardiser
 
 if TYPE_CHECKING:
-    from naturalize.models.onnx_predictor import OnnxPredictor
     from naturalize.models.predictor import Predictor
 
     AnyPredictor = Predictor | OnnxPredictor
@@ -41,6 +41,11 @@ class StandardisingPredictor:
         return self.predictor.classes
 
     @property
+    def weights_hash(self) -> str:
+        """What names the weights of the model."""
+        return self.predictor.weights_hash
+
+    @property
     def prepared(self) -> str:
         """What is done to images, with all that decides the result."""
         made = self.standardiser
@@ -48,10 +53,18 @@ class StandardisingPredictor:
 
     def probabilities(self, images: Iterable[np.ndarray], *, batch: int = 32) -> np.ndarray:
         """Return float32 (N, C) for RGB uint8 (H, W, 3) images; see :func:`of_standardised`."""
+        predictor = self.predictor
+        if isinstance(predictor, OnnxPredictor):
+            rows = list(map_ahead(self._row, images, window=2 * batch))
+            return np.stack(rows) if rows else np.empty((0, len(self.classes)), np.float32)
         made = map_ahead(self.standardiser, images, window=2 * batch)
         pieces = iter(lambda: list(itertools.islice(made, batch)), [])
-        found = [of_standardised(self.predictor, piece, batch=batch) for piece in pieces]
+        found = [of_standardised(predictor, piece, batch=batch) for piece in pieces]
         return np.concatenate(found) if found else np.empty((0, len(self.classes)), np.float32)
+
+    def _row(self, image: np.ndarray) -> np.ndarray:
+        assert isinstance(self.predictor, OnnxPredictor)
+        return row_of_standardised(self.predictor, self.standardiser(image))
 
 
 def of_standardised(
@@ -62,6 +75,11 @@ def of_standardised(
     for row, one in zip(found, made, strict=True):
         row[:] = in_kind(row, one, predictor.config)
     return found
+
+
+def row_of_standardised(predictor: OnnxPredictor, made: Standardised) -> np.ndarray:
+    """Return the probabilities for one standardised image, float32 (C,); see :func:`in_kind`."""
+    return in_kind(predictor.row(made.image), made, predictor.config)
 
 
 def in_kind(row: np.ndarray, made: Standardised, config: NetworkConfig) -> np.ndarray:
