@@ -124,7 +124,7 @@ def load_ensemble(path: Path) -> tuple[Averaged, NetworkConfig]:
 
 def is_ensemble(path: Path) -> bool:
     """Whether the model folder ``path`` is an averaging ensemble."""
-    return MEMBERS in read_json(path / MODEL)
+    return MEMBERS in describe(path)
 
 
 def read_members(path: Path) -> tuple[NetworkConfig, list[Member]]:
