@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ def run(*command: object) -> str:
 
 
 def main() -> None:
-    """Build, install without extras, ask for help, compose without PyTorch."""
+    """Build, install without extras, ask for help, compose and predict without PyTorch."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         run(sys.executable, "-m", "build", "--wheel", "--outdir", work, REPO)
@@ -43,11 +44,23 @@ def main() -> None:
         made = list((work / "composites" / "images").rglob("*.jpg"))
         if not made:
             sys.exit("composing without PyTorch wrote no image")
-        asked = [bin_folder / "naturalize", "predict", tree, "-o", work / "p.csv"]
-        said = subprocess.run(asked, capture_output=True, text=True, check=False)
+        asked = [bin_folder / "naturalize", "predict", tree / "images", "-o", work / "p.csv"]
+        run(*asked)
+        with (work / "p.csv").open(newline="") as table:
+            rows = list(csv.DictReader(table))
+        if len(rows) != len(list((tree / "images").rglob("*.jpg"))) or not all(
+            row["label"] for row in rows
+        ):
+            sys.exit(f"predicting without PyTorch left images without an answer:\n{rows}")
+        said = subprocess.run(
+            [*asked, "--engine", "torch"], capture_output=True, text=True, check=False
+        )
         if said.returncode != 2 or "naturalize[train]" not in said.stderr:
-            sys.exit(f"predicting without PyTorch does not name the extra:\n{said.stderr}")
-        print(f"{wheel.name}: installs alone, answers --help, composed {len(made)} images")
+            sys.exit(f"asking for PyTorch where it is not does not name the extra:\n{said.stderr}")
+        print(
+            f"{wheel.name}: installs alone, answers --help, composed {len(made)} images, "
+            f"said of {len(rows)} what they show"
+        )
 
 
 if __name__ == "__main__":

@@ -4,48 +4,78 @@ The reference does what most scripts do: for each file Pillow decodes and resize
 network on that one image, and the probabilities go into a row. It gets the same weights, in the
 same memory layout, and is timed without its start; the command is timed as a user runs it, in a
 process of its own, and again less the time it takes for a single image. Rounds alternate; each time
-is the median.
+is the median. Core-milliseconds are the processors' own count of what was computed: they say more
+than seconds where other work runs on the same machine.
 
     python -m benchmarks.prediction_rate [IMAGES] [--model MODEL] [--take 512] [-- --standardise …]
 
-Without images a phantom is made; without a model an untrained EfficientNet-Lite0 is. What follows
-``--`` goes to ``naturalize predict`` as it is.
+Without images a phantom is made; without a model an untrained EfficientNet-Lite0 is, with its graph
+if the package onnx is there. What follows ``--`` goes to ``naturalize predict`` as it is.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import io
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from naturalize.base.artifacts import write_bytes
 from naturalize.base.images import read_image
+from naturalize.models.engines import open_predictor
+from naturalize.models.onnx_predictor import INPUT, OUTPUT, OnnxPredictor
 from naturalize.models.predictor import Predictor
+from naturalize.models.preprocess import batch as prepare
+from naturalize.models.preprocess import normalise
+from naturalize.models.shares import softmax
 from naturalize.models.shipped import find
 from naturalize.prediction.files import Prediction, find_images, to_csv
+from naturalize.prediction.standardise import Standardiser
 from naturalize.training.speed import keep_memory, use_threads, wait_calmly
 
 #: Times are the median of so many rounds.
 ROUNDS = 3
 
 #: What the command does with an image, in order.
-STAGES = ("decode", "prepare", "network", "write")
+STAGES = ("decode", "look", "prepare", "network", "write")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds by the clock, and by the processors' count."""
+
+    seconds: float
+    cores: float
+
+    @classmethod
+    def since(cls, begun: Cost, whose: int = resource.RUSAGE_SELF) -> Cost:
+        """Return what was spent since ``begun``, by this process or (``whose``) by its children."""
+        now = cls.now(whose)
+        return cls(now.seconds - begun.seconds, now.cores - begun.cores)
+
+    @classmethod
+    def now(cls, whose: int = resource.RUSAGE_SELF) -> Cost:
+        """Return what both clocks show."""
+        used = resource.getrusage(whose)
+        return cls(time.perf_counter(), used.ru_utime + used.ru_stime)
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds for all images, and for one.
+    """What all images cost, and what one does.
 
     Attributes
     ----------
@@ -60,21 +90,28 @@ class Rates:
     """
 
     n: int
-    bare: float
-    command: float
-    start: float
+    bare: Cost
+    command: Cost
+    start: Cost
 
-    def rows(self) -> list[tuple[str, float, float]]:
-        """Return (what, images a second, × the loop) of each."""
-        seconds = {
+    def rows(self) -> list[tuple[str, float, float, float]]:
+        """Return (what, images a second, × the loop, core-milliseconds an image) of each."""
+        seconds = self.command.seconds - self.start.seconds
+        rest = Cost(seconds, self.command.cores - self.start.cores)
+        costs = {
             "bare loop: Pillow, resize, network, one by one": self.bare,
             "`naturalize predict`, from start to end": self.command,
-            "the same, less what one image takes": self.command - self.start,
+            "the same, less what one image takes": rest,
         }
         counts = [self.n, self.n, self.n - 1]
         return [
-            (what, n / spent, n * self.bare / (self.n * spent))
-            for n, (what, spent) in zip(counts, seconds.items(), strict=True)
+            (
+                what,
+                n / cost.seconds,
+                n * self.bare.seconds / (self.n * cost.seconds),
+                1000 * cost.cores / n,
+            )
+            for n, (what, cost) in zip(counts, costs.items(), strict=True)
         ]
 
 
@@ -98,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file.read_bytes()  # all read from the disk's cache, in every round
         more = [*words[cut + 1 :], "--batch", str(options.batch)]
         rates = measure(files, model, work, options.rounds, more)
-        stages = stage_seconds(files, Predictor.load(model), work, options.batch)
+        stages = stage_seconds(files, open_predictor(model), work, options.batch)
     show(rates, stages)
 
 
@@ -118,7 +155,12 @@ def untrained(folder: Path) -> Path:
 
     classes = SCHEMES["pbc11"].labels or ()
     made = build("tf_efficientnet_lite0", classes, weights="none", input_size=192)
-    return save_model(folder, made.module, made.config)
+    save_model(folder, made.module, made.config)
+    if importlib.util.find_spec("onnx"):
+        from naturalize.models.export import export_model
+
+        export_model(folder)
+    return folder
 
 
 def linked(files: Sequence[Path], folder: Path, n: int) -> list[Path]:
@@ -152,11 +194,19 @@ def measure(
         n = sum(1 for _ in csv.DictReader(table))
     if n != len(files):
         sys.exit(f"the command wrote {n} rows for {len(files)} images; nothing is measured")
-    return Rates(len(files), *map(statistics.median, (bare, command, start)))
+    return Rates(len(files), *map(median, (bare, command, start)))
 
 
-def bare_loop(files: Sequence[Path], predictor: Predictor) -> tuple[float, str]:
-    """Return the seconds that a plain script takes, and its table as CSV."""
+def median(costs: Sequence[Cost]) -> Cost:
+    """Return the median of either clock."""
+    return Cost(
+        statistics.median(cost.seconds for cost in costs),
+        statistics.median(cost.cores for cost in costs),
+    )
+
+
+def bare_loop(files: Sequence[Path], predictor: Predictor) -> tuple[Cost, str]:
+    """Return what a plain script costs, and its table as CSV."""
     import torch
     from PIL import Image
 
@@ -166,7 +216,7 @@ def bare_loop(files: Sequence[Path], predictor: Predictor) -> tuple[float, str]:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["path", "label", *config.classes])
-    start = time.perf_counter()
+    start = Cost.now()
     for file in files:
         image = Image.open(file).convert("RGB").resize((side, side))
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
@@ -174,63 +224,75 @@ def bare_loop(files: Sequence[Path], predictor: Predictor) -> tuple[float, str]:
             (row,) = torch.softmax(module((pixels - mean) / std), dim=1).tolist()
         label = config.classes[max(range(len(row)), key=row.__getitem__)]
         writer.writerow([file, label, *(f"{value:.6f}" for value in row)])
-    return time.perf_counter() - start, text.getvalue()
+    return Cost.since(start), text.getvalue()
 
 
-def run_command(images: Path, model: Path, table: Path, more: Sequence[str]) -> float:
-    """Return the seconds that ``naturalize predict`` takes, its start included."""
+def run_command(images: Path, model: Path, table: Path, more: Sequence[str]) -> Cost:
+    """Return what ``naturalize predict`` costs, its start included."""
     command = [sys.executable, "-m", "naturalize", "-q", "predict", str(images)]
     command += ["--model", str(model), "-o", str(table), *more]
-    start = time.perf_counter()
+    start = Cost.now(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - start
+    cost = Cost.since(start, resource.RUSAGE_CHILDREN)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
-    return seconds
+    return cost
 
 
 def stage_seconds(
-    files: Sequence[Path], predictor: Predictor, work: Path, batch: int
+    files: Sequence[Path], predictor: Predictor | OnnxPredictor, work: Path, batch: int
 ) -> dict[str, float]:
-    """Return the seconds of each of the command's stages, one after the other, in one thread.
+    """Return the core-seconds an image of each of the command's stages, one after the other.
 
-    The command reads ahead in threads while the network computes, so the sum is more than it takes.
     Images are taken as they are: what standardising foreign ones costs is not in here.
     """
-    import torch
-
     spent = dict.fromkeys(STAGES, 0.0)
+
+    def timed(stage: str, work: Callable[[], Any]) -> Any:
+        begun = time.process_time()
+        made = work()
+        spent[stage] += time.process_time() - begun
+        return made
+
+    standardiser = Standardiser(predictor.config.standard)
     rows: list[Prediction] = []
     for begin in range(0, len(files), batch):
         part = files[begin : begin + batch]
-        marks = [time.perf_counter()]
-        images = [read_image(file) for file in part]
-        marks.append(time.perf_counter())
-        seen = predictor.tensor(images)
-        marks.append(time.perf_counter())
-        with torch.inference_mode():
-            logits = predictor.module(seen) / predictor.config.temperature
-            shares = torch.softmax(logits, dim=1).numpy()
-        marks.append(time.perf_counter())
-        for name, one, other in zip(STAGES, marks, marks[1:], strict=False):
-            spent[name] += other - one
+        images = timed("decode", lambda part=part: [read_image(file) for file in part])
+        timed("look", lambda images=images: [standardiser.usual(image) for image in images])
+        seen = timed("prepare", lambda images=images: prepare(images, predictor.config.view))
+        shares = timed("network", lambda seen=seen: _network(predictor, seen))
         tops = shares.argmax(axis=1)
         for file, row, top in zip(part, shares, tops, strict=True):
             rows.append(Prediction(file, predictor.classes[top], float(row[top]), row))
-    begin_write = time.perf_counter()
-    write_bytes(work / "stages.csv", to_csv(predictor.classes, rows).encode())
-    spent["write"] = time.perf_counter() - begin_write
+    table = work / "stages.csv"
+    timed("write", lambda: write_bytes(table, to_csv(predictor.classes, rows).encode()))
     return {name: seconds / len(files) for name, seconds in spent.items()}
+
+
+def _network(predictor: Predictor | OnnxPredictor, pixels: np.ndarray) -> np.ndarray:
+    """Return the probabilities for images that are prepared already."""
+    temperature = predictor.config.temperature
+    if isinstance(predictor, OnnxPredictor):
+        run = predictor.session.run
+        found = [run([OUTPUT], {INPUT: pixels[i : i + 1]})[0] for i in range(len(pixels))]
+        return softmax(np.concatenate(found), temperature)
+    import torch
+
+    config = predictor.config
+    with torch.inference_mode():
+        x = normalise(torch.from_numpy(pixels), config.mean, config.std)
+        return softmax(predictor.module(x).numpy(), temperature)
 
 
 def show(rates: Rates, stages: dict[str, float]) -> None:
     """Print Markdown."""
     print(f"{rates.n:,} images, {os.cpu_count()} processors\n")
-    print("| from JPEG to CSV | images/s | × bare loop |\n|---|--:|--:|")
-    for what, rate, ratio in rates.rows():
-        print(f"| {what} | {rate:.0f} | {ratio:.2f} |")
+    print("| from JPEG to CSV | images/s | × bare loop | core-ms an image |\n|---|--:|--:|--:|")
+    for what, rate, ratio, cores in rates.rows():
+        print(f"| {what} | {rate:.0f} | {ratio:.2f} | {cores:.1f} |")
     total = sum(stages.values())
-    print("\n| stage, one after the other | ms an image | share |\n|---|--:|--:|")
+    print("\n| stage, one after the other | core-ms an image | share |\n|---|--:|--:|")
     for name, seconds in stages.items():
         print(f"| {name} | {1000 * seconds:.2f} | {100 * seconds / total:.0f} % |")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from naturalize.models.export import export_model
 from naturalize.models.folder import save_model
 from naturalize.models.predictor import Predictor
 from naturalize.models.zoo import build
@@ -27,8 +28,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_reference_predicts_the_same(model: Path, phantom_root: Path) -> None:
     files = sorted((phantom_root / "images").rglob("*.jpg"))[:6]
     predictor = Predictor.load(model)
-    seconds, table = prediction_rate.bare_loop(files, predictor)
-    assert seconds > 0
+    cost, table = prediction_rate.bare_loop(files, predictor)
+    assert cost.seconds > 0
+    assert cost.cores > 0
     rows = list(csv.DictReader(io.StringIO(table)))
     found = np.array([[float(row[name]) for name in predictor.classes] for row in rows])
     from PIL import Image
@@ -47,14 +49,24 @@ def test_images_are_taken_from_all_over(phantom_root: Path, tmp_path: Path) -> N
 
 
 def test_rates_are_images_by_seconds() -> None:
-    rows = prediction_rate.Rates(n=101, bare=10.1, command=5.0, start=3.0).rows()
-    assert [round(rate, 3) for _, rate, _ in rows] == [10.0, 20.2, 50.0]
-    assert [round(ratio, 3) for *_, ratio in rows] == [1.0, 2.02, 5.0]
+    bare, command, start = (prediction_rate.Cost(s, 2 * s) for s in (10.1, 5.0, 3.0))
+    rows = prediction_rate.Rates(n=101, bare=bare, command=command, start=start).rows()
+    assert [round(rate, 3) for _, rate, *_ in rows] == [10.0, 20.2, 50.0]
+    assert [round(ratio, 3) for *_, ratio, _ in rows] == [1.0, 2.02, 5.0]
+    assert [round(cores, 3) for *_, cores in rows] == [200.0, 99.01, 40.0]
 
 
+@pytest.mark.parametrize("with_graph", [False, True])
 def test_tables_name_every_stage(
-    model: Path, phantom_root: Path, capsys: pytest.CaptureFixture[str]
+    with_graph: bool,
+    model: Path,
+    phantom_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    if with_graph:
+        pytest.importorskip("onnx")
+        model = export_model(model, tmp_path / "with-graph").path
     few = ["--take", "5", "--batch", "2", "--rounds", "1"]
     prediction_rate.main([str(phantom_root / "images"), "--model", str(model), *few])
     printed = capsys.readouterr().out

@@ -107,7 +107,7 @@ def test_a_network_without_pytorch_names_the_extra(phantom_root: Path, tmp_path:
 import sys
 sys.modules["torch"] = None  # as where it is not installed
 from naturalize.cli.app import run_app
-run_app(["predict", {str(phantom_root)!r}, "-o", {str(tmp_path / "p.csv")!r}])
+run_app(["predict", {str(phantom_root)!r}, "-o", {str(tmp_path / "p.csv")!r}, "--engine", "torch"])
 """
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 from naturalize.models.preprocess import SLIDE_GREY, View, balance, resize, slide_colour
 
@@ -32,6 +33,17 @@ def test_a_window_is_a_square_about_the_centre(height, width, crop):
     assert min(top, left) >= 0
     assert bottom <= height
     assert right <= width
+
+
+@given(npst.arrays(np.uint8, st.tuples(st.integers(1, 30), st.integers(1, 30), st.just(3))))
+def test_the_slides_colour_is_the_median_between_two_quantiles(image):
+    sparse = image[::3, ::3].reshape(-1, 3)
+    light = sparse.sum(axis=1, dtype=np.int32)
+    low, high = np.quantile(light, (0.85, 0.97))
+    slide = (light >= low) & (light <= high)
+    if not slide.any():
+        slide = light == light.max()
+    assert slide_colour(image) == tuple(np.median(sparse[slide], axis=0))
 
 
 def test_without_a_crop_the_whole_image_is_seen():

@@ -50,6 +50,24 @@ def test_nothing_runs_twice(tmp_path: Path) -> None:
     assert (tmp_path / "two.txt").read_text() == "6"
 
 
+def test_a_graph_put_into_a_model_makes_no_stage_run_again(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.run()
+    one = tmp_path / "one"
+    kept = {file.name: file.read_bytes() for file in one.iterdir()}
+    with writing(one, "first", settings={"value": 3}) as folder:
+        (folder / "number").write_bytes(kept["number"])
+        (folder / "network.onnx").write_bytes(b"operations")
+    assert (one / "artifact.json").read_bytes() != kept["artifact.json"]
+    house.run()
+    assert house.ran == ["first", "second"]
+    with writing(one, "first", settings={"value": 3}) as folder:
+        (folder / "number").write_text("4")
+        (folder / "network.onnx").write_bytes(b"operations")
+    house.run()
+    assert house.ran == ["first", "second", "first"]
+
+
 def test_a_changed_setting_reruns_it_and_what_follows(tmp_path: Path) -> None:
     House(tmp_path).run()
     house = House(tmp_path, value=5)

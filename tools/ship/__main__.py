@@ -12,6 +12,7 @@ import jinja2
 
 from naturalize.base.artifacts import read_json, read_manifest
 from naturalize.dataset.split import Split
+from naturalize.models.export import export_model
 from naturalize.models.folder import MODEL, WEIGHTS
 
 _HERE = Path(__file__).parent
@@ -22,7 +23,7 @@ _FILES = ("artifact.json", MODEL, WEIGHTS)
 
 
 def main() -> None:
-    """Copy the model, list its training images, write the card."""
+    """Copy the model, write its graph, list its training images, write the card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--name", default="pbc11")
@@ -39,6 +40,7 @@ def main() -> None:
     out.mkdir(parents=True)
     for name in _FILES:
         shutil.copy2(options.model / name, out / name)
+    exported = export_model(out)
     split = Split.load(options.split)
     seen = sorted({*split.ids("train"), *split.ids("val")})
     (out / "training_images.txt").write_text("\n".join(seen) + "\n")
@@ -61,7 +63,8 @@ def main() -> None:
         **evaluations,
     )
     (out / "MODEL_CARD.md").write_text(card)
-    print(f"{out}: {size:.1f} MB; test {json.dumps(_short(evaluations['test']))}")
+    print(f"{out}: {size:.1f} MB; engines differ by {exported.difference:.1e}")
+    print(f"test {json.dumps(_short(evaluations['test']))}")
 
 
 def _evaluation(path: Path | None) -> dict[str, Any] | None:

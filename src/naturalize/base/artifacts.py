@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from naturalize.base.errors import ArtifactError, os_errors_named
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Name of the file that makes a folder an artifact.
 MANIFEST = "artifact.json"
@@ -175,6 +175,14 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def manifest_hash(path: Path, *, without: str) -> str:
+    """Return the hash of the manifest in ``path``, as it would be if it did not name one file."""
+    raw = read_json(path / MANIFEST)
+    if not isinstance(raw.get("files"), dict) or raw["files"].pop(without, None) is None:
+        return file_hash(path / MANIFEST)
+    return hashlib.sha256(json_bytes(raw)).hexdigest()[:16]
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` beside ``path`` and move it there whole."""
     with os_errors_named(path):
@@ -190,8 +198,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as readable JSON (keys in the order given, full float precision)."""
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return what :func:`write_json` writes."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_bytes(path, text.encode())
+    return text.encode()
 
 
 def read_json(path: Path) -> Any:
@@ -206,6 +219,9 @@ def read_json(path: Path) -> Any:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write an Arrow table as Parquet (zstd), beside its place and moved there whole."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_bytes(path, sink.getvalue().to_pybytes())
@@ -216,6 +232,8 @@ def write_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> N
 
     Each is a row group of its own. Written beside its place and moved there whole.
     """
+    import pyarrow.parquet as pq
+
     partial = path.with_name(f".{path.name}.partial")
     with os_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -237,6 +255,9 @@ def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
     ArtifactError
         If the file is missing, damaged, or lacks a column of ``schema``.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.ParquetFile(path).read()
     except FileNotFoundError as error:

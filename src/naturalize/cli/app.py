@@ -15,7 +15,9 @@ COMMANDS = {
         "catalog", "split", "segment", "bank", "background", "compose", "realism", "train",
         "evaluate", "compare", "explain", "report",
     ],
-    "Data and models": ["cells", "data", "weights", "phantom", "models", "ensemble", "predict"],
+    "Data and models": [
+        "cells", "data", "weights", "phantom", "models", "ensemble", "export", "predict",
+    ],
 }  # fmt: skip
 
 

@@ -31,6 +31,13 @@ def predict(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images a pass.")] = 32,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="What runs the network: onnx (fast on a processor, needs no PyTorch), torch, or "
+            "auto (onnx if the model has a graph and the device is cpu)."
+        ),
+    ] = "auto",
 ) -> None:
     """Say for each image which cell it shows, and how sure the model is.
 
@@ -50,24 +57,25 @@ def predict(
     naturalize predict images --sheet predictions.jpg
     naturalize predict a.jpg b.png --standardise never
     naturalize predict images --model runs/pbc11/models/plain
+    naturalize predict images --model runs/pbc11/models/plain --device cuda
     ```
     """
     from naturalize.base.artifacts import write_bytes
     from naturalize.base.console import say, warn
     from naturalize.base.errors import ArtifactError, InputError
     from naturalize.models import shipped
+    from naturalize.models.engines import open_predictor
     from naturalize.training.speed import keep_memory, wait_calmly
 
     keep_memory()
     wait_calmly()
-    from naturalize.models.predictor import Predictor
     from naturalize.prediction.files import find_images, predict_files, to_csv
     from naturalize.prediction.standardise import Standardiser
 
     if out.is_dir():
         raise ArtifactError(f"{out}: is a folder; name a file, e.g. {out / 'predictions.csv'}")
     paths = find_images(images)
-    predictor = Predictor.load(shipped.find(model), device=device)
+    predictor = open_predictor(shipped.find(model), device=device, engine=engine)
     standardiser = Standardiser(predictor.config.standard, standardise).learn(paths)
     found = predict_files(
         predictor, paths, batch=batch, standardiser=standardiser, unsure=unsure, what="predict"

@@ -29,7 +29,6 @@ from naturalize.evaluation import intervals, metrics
 from naturalize.evaluation.calibration import calibration
 from naturalize.evaluation.merge import Merge
 from naturalize.models.ahead import map_ahead
-from naturalize.models.identity import weights_hash
 
 #: Protocols of DESIGN §6: real held-out images, or the published pool-augment-split.
 PROTOCOLS = ("honest", "paper")
@@ -284,9 +283,8 @@ def read_metrics(path: str | Path) -> dict[str, Any]:
 
 
 def model_hash(predictor: Any) -> str:
-    """Return 16 hex digits naming a predictor: its classes, and the weights of its ``module``."""
-    module = getattr(predictor, "module", None)
-    weights = weights_hash(module) if module is not None else ""
+    """Return 16 hex digits naming a predictor: its classes, and its ``weights_hash`` if any."""
+    weights = getattr(predictor, "weights_hash", "")
     return hashlib.sha256(f"{list(predictor.classes)} {weights}".encode()).hexdigest()[:16]
 
 

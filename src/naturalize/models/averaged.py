@@ -13,6 +13,7 @@ from naturalize.base.console import track
 from naturalize.base.errors import SettingsError
 from naturalize.models.config import NetworkConfig
 from naturalize.models.predictor import Predictor
+from naturalize.models.shares import tempered
 
 
 class Averaged(nn.Module):
@@ -101,7 +102,7 @@ class AveragingPredictor(Predictor):
                 self.shares, self.averaged, self.module.columns, strict=True
             ):
                 mean += share * member.probabilities(piece, batch=batch)[:, order]
-            rows.append(_tempered(mean, self.config.temperature).astype(np.float32))
+            rows.append(tempered(mean, self.config.temperature).astype(np.float32))
         return np.concatenate(rows) if rows else np.empty((0, len(self.classes)), np.float32)
 
     def features(
@@ -133,11 +134,3 @@ def _renormalised(x: torch.Tensor, given: NetworkConfig, wanted: NetworkConfig) 
         for values in (given.mean, given.std, wanted.mean, wanted.std)
     )
     return (x * std + mean - wanted_mean) / wanted_std
-
-
-def _tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Divide the logits behind probabilities (N, C) by ``temperature``."""
-    if temperature == 1:
-        return probabilities
-    powered = probabilities ** (1 / temperature)
-    return powered / powered.sum(axis=1, keepdims=True)

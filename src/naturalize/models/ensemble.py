@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,14 @@ ARCHITECTURE = "average"
 #: Below this, a probability counts as this much: a member that excludes the truth is not forgiven,
 #: but the others' weights still matter.
 _FLOOR = 1e-12
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of an averaging ensemble: its model folder, and what it counts."""
+
+    path: Path
+    share: float
 
 
 def save_ensemble(
@@ -107,6 +115,26 @@ def load_ensemble(path: Path) -> tuple[Averaged, NetworkConfig]:
     """Open the model folder ``path`` of an averaging ensemble; see `folder.load_model`."""
     from naturalize.models.averaged import Averaged
 
+    config, members = read_members(path)
+    opened = [load_model(member.path) for member in members]
+    modules, configs = [module for module, _ in opened], [each for _, each in opened]
+    module = Averaged(modules, configs, np.array([member.share for member in members]))
+    return module.eval(), config
+
+
+def is_ensemble(path: Path) -> bool:
+    """Whether the model folder ``path`` is an averaging ensemble."""
+    return MEMBERS in describe(path)
+
+
+def read_members(path: Path) -> tuple[NetworkConfig, list[Member]]:
+    """Read which members an averaging ensemble has, and check that they are those.
+
+    Raises
+    ------
+    ArtifactError
+        If the list is damaged, or a member is not the one that was written.
+    """
     manifest = read_manifest(path, "model")
     config, listed = read_config(path), read_json(path / MODEL)[MEMBERS]
     try:
@@ -120,11 +148,9 @@ def load_ensemble(path: Path) -> tuple[Averaged, NetworkConfig]:
             raise ArtifactError(
                 f"{path / place}: not the member that was written; copy the model folder again"
             )
-    opened = [load_model(path / place) for place in places]
-    configs = [each for _, each in opened]
-    check_classes([path / place for place in places], configs)
-    module = Averaged([module for module, _ in opened], configs, shares)
-    return module.eval(), config
+    folders = [path / place for place in places]
+    check_classes(folders, [read_config(folder) for folder in folders])
+    return config, [Member(*pair) for pair in zip(folders, shares.tolist(), strict=True)]
 
 
 def check_classes(folders: Sequence[Path], configs: Sequence[NetworkConfig]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from naturalize.base.artifacts import (
+    Manifest,
     file_hash,
     read_json,
     read_manifest,
@@ -119,17 +120,21 @@ def load_model(path: str | Path) -> tuple[nn.Module, NetworkConfig]:
 
         return load_ensemble(path)
     config = read_config(path)
-    file = path / WEIGHTS
-    if not file.is_file():
-        raise ArtifactError(f"{file}: no such file; copy the model folder again, whole")
-    if manifest.files.get(WEIGHTS) != file_hash(file):
-        raise ArtifactError(
-            f"{file}: damaged weights (not the bytes that were written); copy the folder again"
-        )
+    check_file(path, manifest, WEIGHTS, "copy the folder again")
     network = _empty(config, path)
-    _fill(network.module, file)
+    _fill(network.module, path / WEIGHTS)
     network.module.eval()
     return network.module, config
+
+
+def check_file(path: Path, manifest: Manifest, name: str, remedy: str) -> None:
+    """Raise ``ArtifactError`` unless the file ``name`` in ``path`` is the one that was written."""
+    file = path / name
+    if not file.is_file():
+        raise ArtifactError(f"{file}: no such file; {remedy}")
+    if manifest.files.get(name) != file_hash(file):
+        what = "weights" if name == WEIGHTS else "graph"
+        raise ArtifactError(f"{file}: damaged {what} (not the bytes that were written); {remedy}")
 
 
 def describe(path: str | Path) -> dict[str, Any]:

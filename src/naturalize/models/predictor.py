@@ -13,6 +13,7 @@ from naturalize.base.console import track
 from naturalize.base.errors import SettingsError, unknown
 from naturalize.models import preprocess
 from naturalize.models.config import NetworkConfig
+from naturalize.models.identity import weights_hash
 from naturalize.models.zoo import channels_last
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         """The class names, in the order of the probabilities' columns."""
         return self.config.classes
+
+    @property
+    def weights_hash(self) -> str:
+        """What names the weights, whichever engine runs them."""
+        return weights_hash(self.module)
 
     def tensor(self, images: Iterable[np.ndarray]) -> torch.Tensor:
         """Return images (RGB uint8 (H, W, 3), any sizes) as the network's input.

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +16,12 @@ from naturalize.base.console import track
 from naturalize.base.errors import ImageReadError, InputError
 from naturalize.base.images import IMAGE_SUFFIXES, read_image
 from naturalize.models.ahead import map_ahead
-from naturalize.models.predictor import Predictor
-from naturalize.prediction.predictor import of_standardised
+from naturalize.models.onnx_predictor import OnnxPredictor
+from naturalize.prediction.predictor import of_standardised, row_of_standardised
 from naturalize.prediction.standardise import Standardised, Standardiser
+
+if TYPE_CHECKING:
+    from naturalize.models.predictor import Predictor
 
 #: Confidence below which a prediction is flagged.
 UNSURE = 0.5
@@ -73,7 +77,7 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
 
 
 def predict_files(
-    predictor: Predictor,
+    predictor: Predictor | OnnxPredictor,
     paths: Sequence[Path],
     *,
     batch: int = 32,
@@ -90,7 +94,7 @@ def predict_files(
     paths
         Image files.
     batch
-        Images a pass.
+        Images a pass, or for onnxruntime, images under way.
     standardiser
         What brings images to the model's standard, having learnt how they were taken; by default,
         those that do not look like the training images.
@@ -101,36 +105,66 @@ def predict_files(
     """
     if standardiser is None:
         standardiser = Standardiser(predictor.config.standard).learn(paths)
-    rows = _predict(predictor, paths, batch, standardiser, unsure)
+    if isinstance(predictor, OnnxPredictor):
+        rows = _in_threads(predictor, paths, batch, standardiser, unsure)
+    else:
+        rows = _in_batches(predictor, paths, batch, standardiser, unsure)
     return track(rows, what, len(paths)) if what else rows
 
 
-def _predict(
+def _in_threads(
+    predictor: OnnxPredictor,
+    paths: Sequence[Path],
+    window: int,
+    standardiser: Standardiser,
+    unsure: float,
+) -> Iterator[Prediction]:
+    """Take each image from its file to its row in one thread, several at a time."""
+
+    def answer(path: Path) -> Prediction:
+        made = _read(path, standardiser)
+        if isinstance(made, str):
+            return Prediction(path, error=made)
+        row = row_of_standardised(predictor, made)
+        return _prediction(path, made, row, predictor.classes, unsure)
+
+    return map_ahead(answer, paths, window=window)
+
+
+def _in_batches(
     predictor: Predictor,
     paths: Sequence[Path],
     batch: int,
     standardiser: Standardiser,
     unsure: float,
 ) -> Iterator[Prediction]:
-    def read(path: Path) -> Standardised | str:
-        try:
-            image = read_image(path)
-        except ImageReadError as error:
-            return error.reason
-        return standardiser(image)
-
-    pairs = zip(paths, map_ahead(read, paths, window=2 * batch), strict=True)
+    """Read ahead in threads; the network takes batches, on threads or a device of its own."""
+    read = map_ahead(lambda path: _read(path, standardiser), paths, window=2 * batch)
+    pairs = zip(paths, read, strict=True)
     while piece := list(itertools.islice(pairs, batch)):
         readable = [made for _, made in piece if isinstance(made, Standardised)]
         probabilities = iter(of_standardised(predictor, readable, batch=batch))
         for path, made in piece:
             if isinstance(made, str):
                 yield Prediction(path, error=made)
-                continue
-            row = next(probabilities)
-            top = int(row.argmax())
-            flags = made.flags + (("unsure",) if row[top] < unsure else ())
-            yield Prediction(path, predictor.classes[top], float(row[top]), row, flags=flags)
+            else:
+                yield _prediction(path, made, next(probabilities), predictor.classes, unsure)
+
+
+def _read(path: Path, standardiser: Standardiser) -> Standardised | str:
+    try:
+        image = read_image(path)
+    except ImageReadError as error:
+        return error.reason
+    return standardiser(image)
+
+
+def _prediction(
+    path: Path, made: Standardised, row: np.ndarray, classes: Sequence[str], unsure: float
+) -> Prediction:
+    top = int(row.argmax())
+    flags = made.flags + (("unsure",) if row[top] < unsure else ())
+    return Prediction(path, classes[top], float(row[top]), row, flags=flags)
 
 
 def to_csv(classes: Sequence[str], predictions: Iterable[Prediction]) -> str:

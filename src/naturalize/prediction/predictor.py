@@ -5,13 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from naturalize.models.ahead import map_ahead
-from naturalize.models.predictor import Predictor
+from naturalize.models.config import NetworkConfig
+from naturalize.models.onnx_predictor import OnnxPredictor
 from naturalize.prediction.standardise import Standardised, Standardiser
+
+if TYPE_CHECKING:
+    from naturalize.models.predictor import Predictor
+
+    AnyPredictor = Predictor | OnnxPredictor
 
 
 class StandardisingPredictor:
@@ -25,14 +31,19 @@ class StandardisingPredictor:
         With its standard, having learnt how the images were taken.
     """
 
-    def __init__(self, predictor: Predictor, standardiser: Standardiser) -> None:
+    def __init__(self, predictor: AnyPredictor, standardiser: Standardiser) -> None:
         self.predictor, self.standardiser = predictor, standardiser
-        self.config, self.module = predictor.config, predictor.module
+        self.config = predictor.config
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names, in the order of the probabilities' columns."""
         return self.predictor.classes
+
+    @property
+    def weights_hash(self) -> str:
+        """What names the weights of the model."""
+        return self.predictor.weights_hash
 
     @property
     def prepared(self) -> str:
@@ -42,29 +53,45 @@ class StandardisingPredictor:
 
     def probabilities(self, images: Iterable[np.ndarray], *, batch: int = 32) -> np.ndarray:
         """Return float32 (N, C) for RGB uint8 (H, W, 3) images; see :func:`of_standardised`."""
+        predictor = self.predictor
+        if isinstance(predictor, OnnxPredictor):
+            rows = list(map_ahead(self._row, images, window=2 * batch))
+            return np.stack(rows) if rows else np.empty((0, len(self.classes)), np.float32)
         made = map_ahead(self.standardiser, images, window=2 * batch)
         pieces = iter(lambda: list(itertools.islice(made, batch)), [])
-        found = [of_standardised(self.predictor, piece, batch=batch) for piece in pieces]
+        found = [of_standardised(predictor, piece, batch=batch) for piece in pieces]
         return np.concatenate(found) if found else np.empty((0, len(self.classes)), np.float32)
+
+    def _row(self, image: np.ndarray) -> np.ndarray:
+        assert isinstance(self.predictor, OnnxPredictor)
+        return row_of_standardised(self.predictor, self.standardiser(image))
 
 
 def of_standardised(
-    predictor: Predictor, made: Sequence[Standardised], *, batch: int = 32
+    predictor: AnyPredictor, made: Sequence[Standardised], *, batch: int = 32
 ) -> np.ndarray:
-    """Return the probabilities for standardised images, float32 (N, C).
+    """Return the probabilities for standardised images, float32 (N, C); see :func:`in_kind`."""
+    found = predictor.probabilities([one.image for one in made], batch=batch)
+    for row, one in zip(found, made, strict=True):
+        row[:] = in_kind(row, one, predictor.config)
+    return found
+
+
+def row_of_standardised(predictor: OnnxPredictor, made: Standardised) -> np.ndarray:
+    """Return the probabilities for one standardised image, float32 (C,); see :func:`in_kind`."""
+    return in_kind(predictor.row(made.image), made, predictor.config)
+
+
+def in_kind(row: np.ndarray, made: Standardised, config: NetworkConfig) -> np.ndarray:
+    """Return a standardised image's probabilities, float32 (C,), by what it was seen to show.
 
     Where the segmenter found a white cell and the image is from elsewhere, classes of other kinds
     (platelets) get nothing, and the rest is divided anew: a network tells sizes by what it is used
     to, the segmenter by what is around.
     """
-    found = predictor.probabilities([one.image for one in made], batch=batch)
-    standard = predictor.config.standard
-    if standard is None:
-        return found
-    for row, one in zip(found, made, strict=True):
-        if one.kind is not None:
-            row[:] = of_kind(row, predictor.classes, standard.kinds, one.kind)
-    return found
+    if config.standard is None or made.kind is None:
+        return row
+    return of_kind(row, config.classes, config.standard.kinds, made.kind)
 
 
 def of_kind(
@@ -76,7 +103,7 @@ def of_kind(
     return (kept / kept.sum()).astype(np.float32) if kept.sum() > 0 else shares
 
 
-def standardising(predictor: Predictor, paths: Sequence[Path], mode: str = "auto") -> Any:
+def standardising(predictor: AnyPredictor, paths: Sequence[Path], mode: str = "auto") -> Any:
     """Return a predictor that standardises images like those at ``paths``; see `Standardiser`.
 
     A model that does not say what its training images looked like is returned as it is.

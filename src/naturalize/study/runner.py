@@ -14,12 +14,14 @@ from naturalize.base.artifacts import (
     MANIFEST,
     file_hash,
     fingerprint,
+    manifest_hash,
     read_json,
     read_manifest,
     write_json,
 )
 from naturalize.base.console import say
 from naturalize.base.errors import ArtifactError, NaturalizeError, os_errors_named, unknown
+from naturalize.models.onnx_predictor import GRAPH
 from naturalize.study.meter import metered
 
 #: Folders inside a study folder that are not artifacts.
@@ -125,10 +127,12 @@ def fingerprint_of(output: Path) -> str:
 
 
 def _made(output: Path) -> str | None:
-    """Name what stands at ``output`` now, so that a changed or removed artifact is made again."""
-    manifest = output / MANIFEST
-    if manifest.is_file():
-        return file_hash(manifest)
+    """Name what stands at ``output`` now, so that a changed or removed artifact is made again.
+
+    A graph that ``naturalize export`` has put into a model folder changes nothing of the model.
+    """
+    if (output / MANIFEST).is_file():
+        return manifest_hash(output, without=GRAPH)
     return file_hash(output) if output.is_file() else None
 
 

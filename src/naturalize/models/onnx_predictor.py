@@ -1,0 +1,191 @@
+"""The predictor that needs no PyTorch: a model folder's graph, run by onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from naturalize.base.artifacts import Manifest, read_manifest
+from naturalize.base.console import track
+from naturalize.base.errors import ArtifactError
+from naturalize.models import preprocess
+from naturalize.models.ahead import map_ahead
+from naturalize.models.config import NetworkConfig
+from naturalize.models.ensemble import is_ensemble, read_members
+from naturalize.models.folder import WEIGHTS, check_file, read_config
+from naturalize.models.shares import softmax, tempered
+
+#: The graph in a model folder: operations only; its numbers are those of the weights' file.
+GRAPH = "network.onnx"
+
+#: The graph's input and output, and what it says of the weights that it was made for.
+INPUT, OUTPUT, WEIGHTS_HASH = "images", "logits", "weights"
+
+#: The name of the first dimension of both.
+BATCH = "n"
+
+
+class OnnxPredictor:
+    """A model ready to predict on the processor.
+
+    Images are taken one by one, on one thread each, so a row depends on nothing but its image; many
+    threads may ask at once.
+
+    Parameters
+    ----------
+    session
+        An ``onnxruntime.InferenceSession`` of a graph that `naturalize.models.export` wrote.
+    config
+        Classes, input size and temperature.
+    path
+        The model folder, for `weights_hash`.
+    """
+
+    def __init__(self, session: Any, config: NetworkConfig, path: Path | None = None) -> None:
+        self.session, self.config, self.path = session, config, path
+        self.device = "cpu"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the probabilities' columns."""
+        return self.config.classes
+
+    @property
+    def weights_hash(self) -> str:
+        """What names the weights, whichever engine runs them."""
+        from naturalize.models.identity import stored_hash
+
+        return stored_hash(self.path) if self.path is not None else ""
+
+    def row(self, image: np.ndarray) -> np.ndarray:
+        """Return the probability of each class for one image.
+
+        Parameters
+        ----------
+        image
+            RGB uint8 (H, W, 3) of any size.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (C,), summing to one.
+        """
+        pixels = preprocess.batch([image], self.config.view)
+        (logits,) = self.session.run([OUTPUT], {INPUT: pixels})
+        return softmax(logits[0], self.config.temperature)
+
+    def probabilities(
+        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
+    ) -> np.ndarray:
+        """Return float32 (N, C) for RGB uint8 (H, W, 3) images, read lazily, ``batch`` ahead.
+
+        See `naturalize.models.predictor.Predictor.probabilities`; the rows do not depend on
+        ``batch``.
+        """
+        source = track(images, what) if what else images
+        rows = list(map_ahead(self.row, source, window=batch))
+        return np.stack(rows) if rows else np.empty((0, len(self.classes)), np.float32)
+
+
+class OnnxAveraging(OnnxPredictor):
+    """The mean of several, each of which prepares images as it was trained to see them.
+
+    Parameters
+    ----------
+    members
+        Their predictors.
+    shares
+        What each counts, summing to one.
+    config
+        Of the whole; its classes give the order.
+    path
+        The ensemble's folder.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[OnnxPredictor],
+        shares: Sequence[float],
+        config: NetworkConfig,
+        path: Path | None = None,
+    ) -> None:
+        super().__init__(None, config, path)
+        self.averaged, self.shares = list(members), np.asarray(shares, np.float64)
+        self.columns = [[each.classes.index(c) for c in self.classes] for each in members]
+
+    def row(self, image: np.ndarray) -> np.ndarray:
+        """Return the members' mean probabilities, float32 (C,)."""
+        mean = np.zeros(len(self.classes))
+        for share, member, order in zip(self.shares, self.averaged, self.columns, strict=True):
+            mean += share * member.row(image)[order]
+        return tempered(mean, self.config.temperature).astype(np.float32)
+
+
+def has_graph(path: str | Path) -> bool:
+    """Whether a model folder, and every member of an ensemble, came with a graph.
+
+    A graph that the manifest does not name was not written by this package, and does not count.
+    """
+    path = Path(path)
+    if is_ensemble(path):
+        return all(has_graph(member.path) for member in read_members(path)[1])
+    return GRAPH in read_manifest(path, "model").files and (path / GRAPH).is_file()
+
+
+def load_onnx(path: str | Path) -> OnnxPredictor:
+    """Open a model folder for onnxruntime; of an ensemble, each member.
+
+    Raises
+    ------
+    ArtifactError
+        If the folder is damaged, has no graph, or one that belongs to other weights.
+    """
+    path = Path(path)
+    manifest = read_manifest(path, "model")
+    if is_ensemble(path):
+        config, members = read_members(path)
+        shares = [member.share for member in members]
+        return OnnxAveraging([load_onnx(each.path) for each in members], shares, config, path)
+    config = read_config(path)
+    return OnnxPredictor(_session(path, manifest, config), config, path)
+
+
+def _session(path: Path, manifest: Manifest, config: NetworkConfig) -> Any:
+    file = path / GRAPH
+    anew = f"write it anew with: naturalize export {path}"
+    if GRAPH not in manifest.files:
+        raise ArtifactError(f"{path}: has no {GRAPH} of its own; {anew}")
+    check_file(path, manifest, WEIGHTS, "copy the folder again")
+    check_file(path, manifest, GRAPH, anew)
+    made = open_session(file)
+    if made.get_modelmeta().custom_metadata_map.get(WEIGHTS_HASH) != manifest.files[WEIGHTS]:
+        raise ArtifactError(f"{file}: belongs to other weights; {anew}")
+    shapes = [value.shape[1:] for value in (made.get_inputs()[0], made.get_outputs()[0])]
+    side = config.input_size
+    if shapes != [[side, side, 3], [len(config.classes)]]:
+        raise ArtifactError(f"{file}: does not fit {path / 'model.json'}; {anew}")
+    return made
+
+
+def open_session(file: Path) -> Any:
+    """Return the onnxruntime session of a graph whose weights lie beside it.
+
+    It computes on the thread that asks, and many may ask at once. ``ArtifactError`` if it cannot be
+    opened.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # one image at a time: with all sizes known, whatever computes sizes goes, and padding joins
+    # the convolutions, which then need not leave their layout
+    options.add_free_dimension_override_by_name(BATCH, 1)
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no common base class for its errors
+        reason = str(error).strip().splitlines()[0]
+        raise ArtifactError(f"{file}: cannot be opened ({reason})") from error
