@@ -97,23 +97,32 @@ def scene(canvas: np.ndarray, laid: Laid) -> None:
     cells it covers.
     """
     room, gain = _room_and_gain(canvas, laid)
-    window, ground = canvas[laid.window], np.array(laid.ground, np.float32) * gain
+    window = canvas[laid.window]
+    ground = (*(np.array(laid.ground, np.float32) * gain).tolist(), 0)
     cell = laid.colours if (gain == 1).all() else cv2.LUT(laid.colours, _gain_table(gain))
     ramp = _ramp(laid.feather, laid.scale)
-    core = cv2.threshold(laid.edge, int(np.argmax(ramp == 255)) - 1, 1, cv2.THRESH_BINARY)[1]
-    kept = _KEPT[laid.edge]
-    share = np.maximum(cv2.LUT(laid.edge, ramp) * np.float32(1 / 255), kept * room)
+    kept = cv2.LUT(laid.edge, _KEPT)
+    share = cv2.max(cv2.multiply(kept, room), cv2.LUT(laid.edge, ramp) * np.float32(1 / 255))
     # what is a mixture of two grains would have less than either
-    rough = 1 + room * (_ROUGH[laid.edge] - 1)
-    old, kept, share = window - ground, kept[..., None], share[..., None]
-    mixed = ground + rough[..., None] * (old + kept * (cell - ground) - share * old)
+    rough = 1 + cv2.multiply(room, cv2.LUT(laid.edge, _ROUGH) - 1)
+    of_scene, of_cell = cv2.multiply(rough, 1 - share), cv2.multiply(rough, kept)
+    mixed = cv2.add(
+        cv2.multiply(_less(window, ground), cv2.merge((of_scene, of_scene, of_scene))),
+        cv2.multiply(_less(cell, ground), cv2.merge((of_cell, of_cell, of_cell))),
+    )
+    painted = cv2.add(mixed, ground, dtype=cv2.CV_8U)
     # a cell with a harder edge than that has less slide in it: nothing is darker than both
-    near = laid.edge > _NEAR
-    darkest = np.minimum(window, cv2.erode(cell, _NEIGHBOURS))
-    mixed = np.where(near[..., None], np.maximum(mixed, darkest), mixed)
-    painted = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    near = cv2.threshold(laid.edge, _NEAR, 1, cv2.THRESH_BINARY)[1]
+    darkest = cv2.min(window, cv2.erode(cell, _NEIGHBOURS))
+    cv2.copyTo(cv2.max(painted, darkest), near, painted)
+    core = cv2.threshold(laid.edge, int(np.argmax(ramp == 255)) - 1, 1, cv2.THRESH_BINARY)[1]
     cv2.copyTo(cell, core, painted)
     cv2.copyTo(painted, cv2.threshold(laid.edge, 0, 1, cv2.THRESH_BINARY)[1], window)
+
+
+def _less(image: np.ndarray, colour: tuple[float, ...]) -> np.ndarray:
+    """Return an image, RGB uint8 (h, w, 3), less a colour, float32."""
+    return cv2.subtract(image, colour, dtype=cv2.CV_32F)
 
 
 def _room_and_gain(canvas: np.ndarray, laid: Laid) -> tuple[np.ndarray, np.ndarray]:

@@ -45,7 +45,7 @@ def of_blocks(blocks: np.ndarray) -> np.ndarray:
     pixels = np.ascontiguousarray(blocks.reshape(-1, 3).T, np.float32)
     planes = _held(_product(_LUMA_CHROMA, pixels))
     if blocks.dtype == np.uint8:
-        planes = np.rint(planes)
+        np.rint(planes, out=planes)
     planes[0] -= 128
     found = _product(planes.reshape(-1, BLOCK * BLOCK), _waves().T)
     return _held(found).reshape(3, -1, BLOCK * BLOCK)
@@ -63,10 +63,10 @@ def blocks_of(found: np.ndarray, *, whole: bool = True) -> np.ndarray:
     """
     seen = _held(_product(found.reshape(-1, BLOCK * BLOCK), _waves())).reshape(3, -1)
     if whole:
-        seen = np.rint(seen)
+        np.rint(seen, out=seen)
     seen[0] += 128
     if whole:
-        seen = np.clip(seen, _LOW, _LOW + 255)
+        np.clip(seen, _LOW, _LOW + 255, out=seen)
     return _held(_product(_RGB, seen)).T.reshape(-1, BLOCK, BLOCK, 3)
 
 
@@ -95,7 +95,11 @@ def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _held(values: np.ndarray) -> np.ndarray:
-    return np.rint(values * _PARTS) / _PARTS
+    """Round what was just computed to parts of a level, in place."""
+    values *= _PARTS
+    np.rint(values, out=values)
+    values *= 1 / _PARTS  # a power of two: exact
+    return values
 
 
 @lru_cache(maxsize=1)

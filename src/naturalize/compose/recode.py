@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from naturalize.compose.dct import blocks_of, of_blocks, quantised, steps, tiles
+from naturalize.compose.dct import BLOCK, blocks_of, of_blocks, quantised, steps, tiles
 from naturalize.compose.grid import turned_point
 from naturalize.compose.place import dihedral
 from naturalize.compose.recipe import Background
@@ -52,22 +52,26 @@ def recode(
     numpy.ndarray
         RGB uint8 (H, W, 3).
     """
-    left, top = _corner(canvas.shape[:2], ground, scene)
-    turn = ground.turn
-    back = _inverse(turn)
+    corner = _corner(canvas.shape[:2], ground, scene)
+    back = _inverse(ground.turn)
     upright, old, shown = (_turned(image, back) for image in (canvas, before, coded))
-    padding = _padding(upright.shape[:2], (left, top), codec.unit)
-    upright, old, shown = (
-        cv2.copyMakeBorder(image, *padding, cv2.BORDER_REPLICATE) for image in (upright, old, shown)
+    change = cv2.absdiff(upright, old)
+    box = _changed_box(change, corner, codec.unit)
+    if box is None:
+        return coded
+    padding, part = box
+    image, shown_part, change = (
+        cv2.copyMakeBorder(one[part], *padding, cv2.BORDER_REPLICATE)
+        for one in (upright, shown, change)
     )
-    changed = cv2.absdiff(upright, old)
     if codec.subsampling == "4:4:4":
-        done = _quantised(upright, shown, changed, codec.quality)
+        done = _quantised(image, shown_part, change, codec.quality)
     else:
-        done = _through_file(upright, shown, np.asarray(changed.any(axis=2)), codec)
-    height, width = canvas.shape[:2] if turn % 2 == 0 else canvas.shape[1::-1]
-    done = done[padding[0] : padding[0] + height, padding[2] : padding[2] + width]
-    return _turned(done, turn)
+        done = _through_file(image, shown_part, np.asarray(change.any(axis=2)), codec)
+    out = shown.copy()
+    height, width = out[part].shape[:2]
+    out[part] = done[padding[0] : padding[0] + height, padding[2] : padding[2] + width]
+    return _turned(out, ground.turn)
 
 
 def _turned(image: np.ndarray, turn: int) -> np.ndarray:
@@ -89,12 +93,32 @@ def _corner(shape: tuple[int, int], ground: Background, scene: tuple[int, int]) 
     return int(left), int(top)
 
 
-def _padding(
-    shape: tuple[int, int], corner: tuple[int, int], unit: int
-) -> tuple[int, int, int, int]:
-    """Return pixels above, below, left, right that make a part of a scene whole units."""
-    left, top = corner[0] % unit, corner[1] % unit
-    return top, -(shape[0] + top) % unit, left, -(shape[1] + left) % unit
+#: Pixels above, below, left and right that make a part whole units; rows and columns of the part.
+_Box = tuple[tuple[int, int, int, int], tuple[slice, slice]]
+
+
+def _changed_box(change: np.ndarray, corner: tuple[int, int], unit: int) -> _Box | None:
+    """Return the units around all that changed; ``None`` if nothing did."""
+    rows = cv2.reduce(change.reshape(change.shape[0], -1), 1, cv2.REDUCE_MAX).ravel()
+    if not rows.any():
+        return None
+    columns = cv2.reduce(change, 0, cv2.REDUCE_MAX).max(axis=2).ravel()
+    padding, part = [], []
+    for seen, start in ((rows, corner[1]), (columns, corner[0])):
+        first, last = np.flatnonzero(seen)[[0, -1]].tolist()
+        # with subsampled chroma a decoder smooths a unit into the next
+        more = 0 if unit == BLOCK else unit
+        low = (first + start) // unit * unit - start - more
+        high = -(-(last + 1 + start) // unit) * unit - start + more
+        inside = slice(max(low, 0), min(high, len(seen)))
+        padding += [_short(inside.start - low, unit), _short(high - inside.stop, unit)]
+        part.append(inside)
+    return (padding[0], padding[1], padding[2], padding[3]), (part[0], part[1])
+
+
+def _short(missing: int, unit: int) -> int:
+    """Return the pixels that a unit lacks beyond the canvas; whole units there are left out."""
+    return missing % unit
 
 
 def _quantised(
@@ -104,13 +128,21 @@ def _quantised(
 
     ITU-T T.81, A.3.3 and A.3.4, with the steps of the Independent JPEG Group's scale.
     """
-    changed = np.asarray(tiles(change).any(axis=(2, 3, 4)))
+    changed = _any_of_blocks(change)
     if not changed.any():
         return shown
     found = quantised(of_blocks(tiles(image)[changed]), steps(quality)[:, None])
     out = shown.copy()
     tiles(out)[changed] = np.clip(np.rint(blocks_of(found)), 0, 255).astype(np.uint8)
     return out
+
+
+def _any_of_blocks(change: np.ndarray) -> np.ndarray:
+    """Return which blocks of uint8 (H, W, 3) are not all 0, bool (rows, columns)."""
+    # a row of a block is 24 bytes: three words
+    words = change.reshape(change.shape[0], -1).view(np.uint64)
+    words = words.reshape(change.shape[0] // BLOCK, BLOCK, -1, 3)
+    return np.bitwise_or.reduce(np.bitwise_or.reduce(words, axis=1), axis=2) != 0
 
 
 def _through_file(
