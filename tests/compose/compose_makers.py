@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from naturalize.base.images import content_hash, encode_image
 from naturalize.base.rng import rng
@@ -33,15 +35,23 @@ _CELLS = [
 
 
 def make_bank(
-    folder: Path, per_class: int = 3, labels: tuple[str, ...] = LABELS, *, seed: int = 0
+    folder: Path,
+    per_class: int = 3,
+    labels: tuple[str, ...] = LABELS,
+    *,
+    seed: int = 0,
+    quality: int | None = None,
 ) -> CellBank:
-    """Return a bank of ``per_class`` images a class, each with a white and three red cells."""
+    """Return a bank of ``per_class`` images a class, each with a white and three red cells.
+
+    PNG files of hard pixels; with ``quality`` JPEG files, soft and grainy as photographs are.
+    """
     rows, grounds = [], []
     for label in labels:
         for number in range(per_class):
-            path = f"{label}/{number}.png"
             image, cells = _draw(seed, label, number)
-            data = encode_image(image, "png")
+            path = f"{label}/{number}.{'png' if quality is None else 'jpg'}"
+            data = encode_image(image, "png") if quality is None else _photograph(image, quality)
             (folder / label).mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(data)
             image_id = content_hash(data)
@@ -60,6 +70,16 @@ def make_bank(
         labels=labels,
         inputs={"drawn": f"{seed}-{per_class}-{'-'.join(labels)}"},
     )
+
+
+def _photograph(image: np.ndarray, quality: int) -> bytes:
+    """Return a picture as a lens and a camera would see it: soft, with grain, a 4:4:4 JPEG file."""
+    soft = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.2)
+    grain = rng(0, "photograph", content_hash(image.tobytes())).normal(0, 1.5, image.shape)
+    seen = np.clip(np.rint(soft + grain), 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(seen).save(buffer, "jpeg", quality=quality, subsampling="4:4:4")
+    return buffer.getvalue()
 
 
 def _draw(seed: int, label: str, number: int) -> tuple[np.ndarray, list[Cell]]:
