@@ -193,3 +193,28 @@ def test_a_picture_with_two_labels_is_left_out_of_the_split(
         assert found.split is not None
         assert len(found.split.dropped) == 2
     assert "twice.png" in capsys.readouterr().err
+
+
+def test_a_plan_of_a_bank_finds_it_again(made: Path, tmp_path: Path) -> None:
+    for source in (made, made / "bank"):
+        out = tmp_path / source.name / "out"
+        out.mkdir(parents=True)
+        with open_source(source, work=tmp_path / "work") as found:
+            found.keep(out)
+        again = CellBank.load(out / "bank")
+        assert again.fingerprint == found.bank.fingerprint
+        image_id = again.table["image_id"][0].as_py()
+        np.testing.assert_array_equal(again.image(image_id), found.bank.image(image_id))
+    with open_source(made, work=tmp_path / "work") as found:
+        found.keep(made / "beside")  # the study's own bank is found there
+    assert not (made / "beside").exists()
+
+
+def test_a_bank_whose_images_moved_is_kept_with_their_place(made: Path, tmp_path: Path) -> None:
+    root = CellBank.load(made / "bank").root
+    moved = shutil.copytree(root, tmp_path / "moved")
+    out = tmp_path / "out"
+    out.mkdir()
+    with open_source(made / "bank", work=tmp_path / "work", root=moved) as found:
+        found.keep(out)
+    assert CellBank.load(out / "bank").root == moved.resolve()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from naturalize.base.artifacts import fingerprint, is_artifact, read_manifest
+from naturalize.base.artifacts import fingerprint, is_artifact, read_json, read_manifest
 from naturalize.base.console import warn
 from naturalize.base.errors import ArtifactError, InputError, NaturalizeError, SettingsError
 
@@ -38,6 +38,8 @@ class Source:
         Class → number of real images that may; ``None`` lets the plan count them in the bank.
     catalog, cells
         Of a source that was segmented on the way; the catalog keeps unpacked images in place.
+    lender
+        The bank's folder, of a source that has one.
     """
 
     bank: CellBank
@@ -45,13 +47,17 @@ class Source:
     real: Mapping[str, int] | None = None
     catalog: Catalog | None = field(default=None, repr=False)
     cells: Path | None = None
+    lender: Path | None = None
 
     def keep(self, folder: Path) -> None:
         """Leave what was made on the way in ``folder``, as a study has it, to go on from there.
 
-        ``catalog/``, ``cells/``, ``bank/`` and, if there is one, ``split/``. Nothing of a source
-        that has a bank already. The bank of an archive holds its images: they lie nowhere else.
+        ``catalog/``, ``cells/``, ``bank/`` and, if there is one, ``split/``; of a source that has a
+        bank already, that alone, unless it lies beside ``folder`` or holds its images. The bank of
+        an archive holds them: they lie nowhere else.
         """
+        if self.lender is not None and self.lender.parent != folder.parent.resolve():
+            self._keep_bank(self.lender, folder / "bank")
         if self.catalog is None or self.cells is None:
             return
         shutil.copytree(self.cells, folder / "cells", copy_function=_linked)
@@ -59,6 +65,14 @@ class Source:
         if self.split is not None:
             self.split.save(folder / "split")
         self.catalog.save(folder / "catalog")
+
+    def _keep_bank(self, lender: Path, folder: Path) -> None:
+        if self.bank.holds:
+            return
+        if read_json(lender / "bank.json").get("root") == str(self.bank.root):
+            shutil.copytree(lender, folder, copy_function=_linked)
+        else:  # its images have moved
+            self.bank.save(folder)
 
     def lineage(self, plan: Plan) -> dict[str, Any]:
         """Return what ``lineage.json`` says of a plan; without a split: not checked."""
@@ -189,11 +203,12 @@ def _of_bank(source: Path, path: Path, split: str | Path | None, root: str | Pat
     from naturalize.dataset.catalog import Catalog
 
     bank, found = CellBank.load(path, root=root), _split(source, split)
+    lender, real = path.resolve(), None
     if found is not None:
-        return Source(bank, found, found.counts()["train"])
-    if bank.part is None and is_artifact(source / "catalog", "catalog"):
-        return Source(bank, None, Catalog.load(source / "catalog").counts())
-    return Source(bank)
+        real = found.counts()["train"]
+    elif bank.part is None and is_artifact(source / "catalog", "catalog"):
+        real = Catalog.load(source / "catalog").counts()
+    return Source(bank, found, real, lender=lender)
 
 
 def _split(source: Path, named: str | Path | None) -> Split | None:
