@@ -11,7 +11,6 @@ import numpy as np
 from naturalize.base.artifacts import Manifest, read_manifest
 from naturalize.base.console import track
 from naturalize.base.errors import ArtifactError
-from naturalize.models import preprocess
 from naturalize.models.ahead import map_ahead
 from naturalize.models.config import NetworkConfig
 from naturalize.models.ensemble import is_ensemble, read_members
@@ -60,20 +59,22 @@ class OnnxPredictor:
 
         return stored_hash(self.path) if self.path is not None else ""
 
-    def row(self, image: np.ndarray) -> np.ndarray:
+    def row(self, image: np.ndarray, slide: tuple[float, float, float] | None = None) -> np.ndarray:
         """Return the probability of each class for one image.
 
         Parameters
         ----------
         image
             RGB uint8 (H, W, 3) of any size.
+        slide
+            Colour of its bare slide, if that is known; see `naturalize.models.preprocess`.
 
         Returns
         -------
         numpy.ndarray
             float32 (C,), summing to one.
         """
-        pixels = preprocess.batch([image], self.config.view)
+        pixels = self.config.view.prepare(image, slide)[None]
         (logits,) = self.session.run([OUTPUT], {INPUT: pixels})
         return softmax(logits[0], self.config.temperature)
 
@@ -116,11 +117,11 @@ class OnnxAveraging(OnnxPredictor):
         self.averaged, self.shares = list(members), np.asarray(shares, np.float64)
         self.columns = [[each.classes.index(c) for c in self.classes] for each in members]
 
-    def row(self, image: np.ndarray) -> np.ndarray:
+    def row(self, image: np.ndarray, slide: tuple[float, float, float] | None = None) -> np.ndarray:
         """Return the members' mean probabilities, float32 (C,)."""
         mean = np.zeros(len(self.classes))
         for share, member, order in zip(self.shares, self.averaged, self.columns, strict=True):
-            mean += share * member.row(image)[order]
+            mean += share * member.row(image, slide)[order]
         return tempered(mean, self.config.temperature).astype(np.float32)
 
 

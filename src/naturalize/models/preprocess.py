@@ -53,11 +53,16 @@ class View:
         top, left = (height - side) // 2, (width - side) // 2
         return top, left, top + side, left + side
 
-    def prepare(self, image: np.ndarray) -> np.ndarray:
-        """Return RGB uint8 (H, W, 3) as the network sees it, uint8 (size, size, 3)."""
+    def prepare(
+        self, image: np.ndarray, slide: tuple[float, float, float] | None = None
+    ) -> np.ndarray:
+        """Return RGB uint8 (H, W, 3) as the network sees it, uint8 (size, size, 3).
+
+        ``slide``: what `slide_colour` found in it, if that is known.
+        """
         top, left, bottom, right = self.window(*image.shape[:2])
         shown = resize(image[top:bottom, left:right], self.size)
-        return balance(shown, slide_colour(image)) if self.balanced else shown
+        return balance(shown, slide or slide_colour(image)) if self.balanced else shown
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:

@@ -79,7 +79,7 @@ def of_standardised(
 
 def row_of_standardised(predictor: OnnxPredictor, made: Standardised) -> np.ndarray:
     """Return the probabilities for one standardised image, float32 (C,); see :func:`in_kind`."""
-    return in_kind(predictor.row(made.image), made, predictor.config)
+    return in_kind(predictor.row(made.image, made.slide), made, predictor.config)
 
 
 def in_kind(row: np.ndarray, made: Standardised, config: NetworkConfig) -> np.ndarray:

@@ -44,11 +44,13 @@ class Standardised:
 
     ``flags`` are short remarks for the table; empty where the image was taken as it is. ``kind`` is
     what the cell in the middle was found to be; null where nobody looked, or nothing was found.
+    ``slide`` is the colour of the bare slide, where it was measured.
     """
 
     image: np.ndarray
     flags: tuple[str, ...] = ()
     kind: str | None = None
+    slide: Colour | None = None
 
 
 class Standardiser:
@@ -88,8 +90,7 @@ class Standardiser:
             return self
         seen = []
         chosen = [paths[place] for place in sample(paths, _SAMPLE)]
-        read = map_ahead(_read, chosen)
-        foreign = [image for image in read if image is not None and not self.usual(image)]
+        foreign = [image for image in map_ahead(self._foreign, chosen) if image is not None]
         if foreign:
             for image in track(foreign, "look at the images", len(foreign)):
                 seen.append((image, self._segmenter.segment(image)))
@@ -101,23 +102,35 @@ class Standardiser:
 
     def usual(self, image: np.ndarray) -> bool:
         """Whether RGB uint8 (H, W, 3) has the size and the slide of training images."""
-        standard = self.standard
-        if standard is None:
-            return True
+        return self.standard is None or self._usual_slide(image, self.standard) is not None
+
+    def _usual_slide(self, image: np.ndarray, standard: Standard) -> Colour | None:
+        """Return the colour of the slide of an image that looks like a training image."""
         if self.mode == "always":
-            return False
+            return None
         height, width = image.shape[:2]
         sizes = ((height, standard.height), (width, standard.width))
         if any(abs(side - usual) > _SIZE_SLACK * usual for side, usual in sizes):
-            return False
-        bounds = zip(slide_colour(image), standard.slide_low, standard.slide_high, strict=True)
-        return all(low <= value <= high for value, low, high in bounds)
+            return None
+        slide = slide_colour(image)
+        bounds = zip(slide, standard.slide_low, standard.slide_high, strict=True)
+        return slide if all(low <= value <= high for value, low, high in bounds) else None
+
+    def _foreign(self, path: Path) -> np.ndarray | None:
+        """Read an image that can be read and does not look like a training image."""
+        try:
+            image = read_image(path)
+        except ImageReadError:
+            return None
+        return None if self.usual(image) else image
 
     def __call__(self, image: np.ndarray) -> Standardised:
         """Return RGB uint8 (H, W, 3) as training images look."""
         standard = self.standard
-        if standard is None or self.usual(image):
+        if standard is None:
             return Standardised(image)
+        if (usual := self._usual_slide(image, standard)) is not None:
+            return Standardised(image, slide=usual)
         found = self._segmenter.segment(image)
         look = self.look or Look.of([(image, found)])
         cell, scale = self._cell(image, found, look, standard)
@@ -249,10 +262,3 @@ def _hull(cell: Cell, shape: tuple[int, int]) -> np.ndarray:
     mask = np.zeros(shape, np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(points.astype(np.int32)), 255)
     return mask
-
-
-def _read(path: Path) -> np.ndarray | None:
-    try:
-        return read_image(path)
-    except ImageReadError:
-        return None
