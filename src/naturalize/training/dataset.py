@@ -67,10 +67,14 @@ class RealImages:
 
 @dataclass(frozen=True)
 class Composites:
-    """Recipes, rendered when they are asked for."""
+    """Recipes, rendered when they are asked for.
+
+    ``size``: side in pixels that they are composed at; their canvas' own by default.
+    """
 
     plan: Plan
     crops: CropStore
+    size: int | None = None
 
     def __len__(self) -> int:
         """Return the number of recipes."""
@@ -80,7 +84,7 @@ class Composites:
         """Render a recipe."""
         from naturalize.compose.render import render
 
-        return render(self.plan.recipe(row), self.crops)
+        return render(self.plan.recipe(row), self.crops, size=self.size)
 
 
 @dataclass(frozen=True)
