@@ -155,7 +155,10 @@ def scenes(bank: CellBank, classes: list[str], work: Path, n: int) -> tuple[Crop
         [partial(render, bank=store), encoded, shrunk, partial(render, bank=small, size=192)],
         recipes,
     )
-    poisson = _rates([partial(render, bank=store)], seamless)[0]
+    lone = CropStore.build(
+        Plan.of(seamless, bank=bank.fingerprint), bank, work / "crops-poisson", what=None
+    )
+    poisson = _rates([partial(render, bank=lone)], seamless)[0]
     for name, rate in (
         ("render", full),
         ("render and JPEG-95", jpeg),

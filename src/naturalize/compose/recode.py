@@ -99,19 +99,22 @@ _Box = tuple[tuple[int, int, int, int], tuple[slice, slice]]
 
 def _changed_box(change: np.ndarray, corner: tuple[int, int], unit: int) -> _Box | None:
     """Return the units around all that changed; ``None`` if nothing did."""
-    rows = cv2.reduce(change.reshape(change.shape[0], -1), 1, cv2.REDUCE_MAX).ravel()
-    if not rows.any():
+    height, width, channels = change.shape
+    x, y, wide, high = cv2.boundingRect(change.reshape(height, width * channels))
+    if not wide:
         return None
-    columns = cv2.reduce(change, 0, cv2.REDUCE_MAX).max(axis=2).ravel()
+    spans = (
+        (y, y + high - 1, height, corner[1]),
+        (x // channels, (x + wide - 1) // channels, width, corner[0]),
+    )
     padding, part = [], []
-    for seen, start in ((rows, corner[1]), (columns, corner[0])):
-        first, last = np.flatnonzero(seen)[[0, -1]].tolist()
+    for first, last, length, start in spans:
         # with subsampled chroma a decoder smooths a unit into the next
         more = 0 if unit == BLOCK else unit
         low = (first + start) // unit * unit - start - more
-        high = -(-(last + 1 + start) // unit) * unit - start + more
-        inside = slice(max(low, 0), min(high, len(seen)))
-        padding += [_short(inside.start - low, unit), _short(high - inside.stop, unit)]
+        end = -(-(last + 1 + start) // unit) * unit - start + more
+        inside = slice(max(low, 0), min(end, length))
+        padding += [_short(inside.start - low, unit), _short(end - inside.stop, unit)]
         part.append(inside)
     return (padding[0], padding[1], padding[2], padding[3]), (part[0], part[1])
 
