@@ -110,7 +110,7 @@ def scene(canvas: np.ndarray, laid: Laid) -> None:
         cv2.multiply(_less(window, ground), cv2.merge((of_scene, of_scene, of_scene))),
         cv2.multiply(_less(cell, ground), cv2.merge((of_cell, of_cell, of_cell))),
     )
-    painted = cv2.add(mixed, ground, dtype=cv2.CV_8U)
+    painted = cv2.add(mixed, ground, dtype=cv2.CV_8U)  # type: ignore[call-overload]
     # a cell with a harder edge than that has less slide in it: nothing is darker than both
     near = cv2.threshold(laid.edge, _NEAR, 1, cv2.THRESH_BINARY)[1]
     darkest = cv2.min(window, cv2.erode(cell, _NEIGHBOURS))
@@ -122,7 +122,7 @@ def scene(canvas: np.ndarray, laid: Laid) -> None:
 
 def _less(image: np.ndarray, colour: tuple[float, ...]) -> np.ndarray:
     """Return an image, RGB uint8 (h, w, 3), less a colour, float32."""
-    return cv2.subtract(image, colour, dtype=cv2.CV_32F)
+    return cv2.subtract(image, colour, dtype=cv2.CV_32F)  # type: ignore[call-overload]
 
 
 def _room_and_gain(canvas: np.ndarray, laid: Laid) -> tuple[np.ndarray, np.ndarray]:

@@ -144,8 +144,9 @@ def _any_of_blocks(change: np.ndarray) -> np.ndarray:
     """Return which blocks of uint8 (H, W, 3) are not all 0, bool (rows, columns)."""
     # a row of a block is 24 bytes: three words
     words = change.reshape(change.shape[0], -1).view(np.uint64)
-    words = words.reshape(change.shape[0] // BLOCK, BLOCK, -1, 3)
-    return np.bitwise_or.reduce(np.bitwise_or.reduce(words, axis=1), axis=2) != 0
+    blocks = words.reshape(change.shape[0] // BLOCK, BLOCK, -1, 3)
+    found = np.bitwise_or.reduce(np.bitwise_or.reduce(blocks, axis=1), axis=2)
+    return np.asarray(found != 0)
 
 
 def _through_file(
