@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from functools import lru_cache
 
-import cv2
 import numpy as np
 
 #: Side of a block.
@@ -20,6 +19,9 @@ _LUMA_CHROMA = np.array(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
 )
 _RGB = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], np.float32)
+
+#: Rows that are multiplied at a time: with 64 of them OpenBLAS may begin to use threads.
+_ROWS = 32
 
 #: Least value of each plane.
 _LOW = np.array([0, -128, -128], np.float32)[:, None]
@@ -90,8 +92,16 @@ def steps(quality: int) -> np.ndarray:
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    # not by @: a library of linear algebra may start threads for it, which takes longer
-    return cv2.gemm(a, np.ascontiguousarray(b), 1.0, None, 0.0)  # type: ignore[call-overload]
+    """Return a matrix product, a few rows at a time.
+
+    For larger ones libraries of linear algebra, OpenCV's too, wake threads, which then wait
+    spinning for the next one: twice the work.
+    """
+    out = np.empty((a.shape[0], b.shape[1]), np.float32)
+    for start in range(0, len(a), _ROWS):
+        part = slice(start, start + _ROWS)
+        np.matmul(a[part], b, out=out[part])
+    return out
 
 
 def _held(values: np.ndarray) -> np.ndarray:
