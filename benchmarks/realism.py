@@ -20,7 +20,7 @@ from naturalize.base.console import warn
 from naturalize.base.errors import NaturalizeError
 from naturalize.base.rng import rng
 from naturalize.compose.modes import MODES
-from naturalize.compose.plan import plan
+from naturalize.compose.planner import plan
 from naturalize.compose.realism import realism
 from naturalize.compose.realism.baselines import BASELINES
 from naturalize.compose.source import open_source

@@ -40,7 +40,8 @@ from naturalize.base import engine
 from naturalize.base.images import encode_image
 from naturalize.cells.bank import CellBank
 from naturalize.compose.crops import CropStore
-from naturalize.compose.plan import Plan, plan
+from naturalize.compose.plan import Plan
+from naturalize.compose.planner import plan
 from naturalize.compose.recipe import Recipe
 from naturalize.compose.render import render
 from naturalize.compose.source import open_source
@@ -224,7 +225,7 @@ def planning(bank: CellBank, classes: list[str], work: Path, million: bool) -> N
 _WEIGH = """
 import resource, sys
 from naturalize.cells.bank import CellBank
-from naturalize.compose.plan import plan
+from naturalize.compose.planner import plan
 bank, n, classes = CellBank.load(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(",")
 plan(bank, add=1, classes=classes)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -186,7 +186,7 @@ def rows(
     from naturalize.cells.bank import CellBank
     from naturalize.cells.segment import segment_images
     from naturalize.cells.segmenters import segmenter
-    from naturalize.compose.plan import plan
+    from naturalize.compose.planner import plan
     from naturalize.dataset.catalog import Catalog
     from naturalize.dataset.split import Split
     from naturalize.training.data import CellImages, classes_of

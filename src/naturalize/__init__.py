@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.cells.segment import segment_images
     from naturalize.cells.segmenters import segmenter
-    from naturalize.compose.plan import plan
+    from naturalize.compose.planner import plan
     from naturalize.compose.render import render
     from naturalize.dataset.audit import audit
     from naturalize.dataset.catalog import Catalog
@@ -40,7 +40,7 @@ _HOMES = {
     "evaluate": "evaluation.evaluate",
     "explain": "explain.methods",
     "load_study": "study.settings",
-    "plan": "compose.plan",
+    "plan": "compose.planner",
     "render": "compose.render",
     "run_study": "study.run",
     "segment_images": "cells.segment",

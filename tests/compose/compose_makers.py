@@ -17,7 +17,8 @@ from naturalize.base.rng import rng
 from naturalize.cells.bank import CellBank
 from naturalize.cells.segmentation import Cell
 from naturalize.cells.tables import BACKGROUNDS, BANK, cell_row
-from naturalize.compose.plan import Plan, plan
+from naturalize.compose.plan import Plan
+from naturalize.compose.planner import plan
 from naturalize.compose.recipe import KERNELS, Background, Finish, Placement, Recipe
 
 LABELS = ("BNE", "LY", "MMY", "SNE")

@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import arrays
 
 from naturalize.cells.bank import Cutout
 from naturalize.compose.halo import slide_colour
-from naturalize.compose.patch import EDGE, LEVELS, PAD, make_patch
+from naturalize.compose.levels import EDGE, LEVELS, PAD
+from naturalize.compose.patch import make_patch
 from naturalize.compose.poisson import membrane, poisson
 from naturalize.compose.recipe import Background, Placement, Recipe
 from naturalize.compose.render import render

@@ -11,7 +11,8 @@ from compose_makers import make_bank
 from naturalize.base.artifacts import read_json
 from naturalize.base.errors import SettingsError
 from naturalize.compose.modes import MODES, mode
-from naturalize.compose.plan import Plan, plan_composites
+from naturalize.compose.plan import Plan
+from naturalize.compose.planner import plan_composites
 
 
 @pytest.mark.parametrize(

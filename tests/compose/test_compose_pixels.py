@@ -17,8 +17,9 @@ from naturalize.base import engine
 from naturalize.base.errors import ArtifactError, InputError
 from naturalize.cells.bank import CellBank
 from naturalize.compose.crops import CropStore
-from naturalize.compose.patch import EDGE, LEVELS, PAD, cell_mask, make_patch
-from naturalize.compose.plan import plan
+from naturalize.compose.levels import EDGE, LEVELS, PAD
+from naturalize.compose.patch import cell_mask, make_patch
+from naturalize.compose.planner import plan
 from naturalize.compose.render import render
 from naturalize.compose.write import image_bytes
 

@@ -14,7 +14,8 @@ from naturalize.base.artifacts import read_json, read_table, write_table
 from naturalize.base.errors import ArtifactError, InputError, SettingsError
 from naturalize.cells.bank import CellBank
 from naturalize.compose.lineage import check_parts
-from naturalize.compose.plan import Plan, plan
+from naturalize.compose.plan import Plan
+from naturalize.compose.planner import plan
 from naturalize.compose.targets import named
 
 

@@ -23,7 +23,8 @@ from naturalize.cells.bank import CellBank
 from naturalize.compose.blend import BLENDS
 from naturalize.compose.crops import CropStore
 from naturalize.compose.lineage import check_parts
-from naturalize.compose.plan import Plan, plan
+from naturalize.compose.plan import Plan
+from naturalize.compose.planner import plan
 from naturalize.compose.recipe import Background, Placement, Recipe
 from naturalize.compose.render import render
 from naturalize.compose.write import image_bytes, write_imagefolder

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.cells.bank import CellBank
 from naturalize.compose.crops import CropStore
-from naturalize.compose.patch import EDGE, LEVELS, PAD, make_patch, reduced
-from naturalize.compose.plan import Plan, plan
+from naturalize.compose.levels import EDGE, LEVELS, PAD
+from naturalize.compose.patch import make_patch, reduced
+from naturalize.compose.plan import Plan
+from naturalize.compose.planner import plan
 from naturalize.compose.recipe import Background, Finish, Placement, Recipe
 from naturalize.compose.render import render
 from naturalize.compose.scenes import cells_of

@@ -17,7 +17,8 @@ from naturalize.base.errors import ArtifactError, InputError, NaturalizeError
 from naturalize.base.images import read_image
 from naturalize.cells.bank import CellBank
 from naturalize.cli.compose import compose
-from naturalize.compose.plan import Plan, plan
+from naturalize.compose.plan import Plan
+from naturalize.compose.planner import plan
 from naturalize.compose.render import render
 from naturalize.compose.source import open_source
 from naturalize.dataset.catalog import Catalog

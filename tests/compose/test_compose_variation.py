@@ -9,7 +9,8 @@ from compose_makers import OneCell, one_cell_recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from naturalize.compose.patch import EDGE, make_patch
+from naturalize.compose.levels import EDGE
+from naturalize.compose.patch import make_patch
 from naturalize.compose.place import displacement, lay
 from naturalize.compose.recipe import Placement
 from naturalize.compose.render import render

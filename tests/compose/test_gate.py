@@ -17,7 +17,8 @@ from naturalize.compose import gate
 from naturalize.compose.blend import BLENDS, Blend
 from naturalize.compose.gate import again, judge, judge_all, look, real_limits, verdict
 from naturalize.compose.gate import limits as limits_of
-from naturalize.compose.plan import Plan, plan, plan_composites
+from naturalize.compose.plan import Plan
+from naturalize.compose.planner import plan, plan_composites
 from naturalize.compose.recipe import Background, Recipe
 
 

@@ -15,7 +15,8 @@ from naturalize.base.errors import ArtifactError, InputError, SettingsError
 from naturalize.cells.bank import CellBank
 from naturalize.compose.layout import place_discs
 from naturalize.compose.modes import mode
-from naturalize.compose.plan import Plan, plan
+from naturalize.compose.plan import Plan
+from naturalize.compose.planner import plan
 from naturalize.compose.recipe import Recipe
 from naturalize.compose.render import render
 from naturalize.compose.smears import DISTRIBUTIONS, LEVELS, measure, smears

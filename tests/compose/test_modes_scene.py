@@ -16,7 +16,8 @@ from naturalize.compose.images import check_sources
 from naturalize.compose.materials import Materials
 from naturalize.compose.modes import mode
 from naturalize.compose.modes.fit import unlike
-from naturalize.compose.plan import Plan, plan
+from naturalize.compose.plan import Plan
+from naturalize.compose.planner import plan
 from naturalize.compose.recipe import Recipe
 from naturalize.compose.render import render
 

@@ -15,7 +15,8 @@ from naturalize.base.artifacts import read_json, read_manifest, read_table
 from naturalize.base.errors import ArtifactError, InputError, NaturalizeError, SettingsError
 from naturalize.base.images import decode_image, encode_image, read_image
 from naturalize.cells.bank import CellBank
-from naturalize.compose.plan import Plan, plan
+from naturalize.compose.plan import Plan
+from naturalize.compose.planner import plan
 from naturalize.compose.realism import probe, realism, write_sheet
 from naturalize.compose.realism.baselines import BASELINES, Kitchen, make
 from naturalize.compose.realism.history import History

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -13,8 +15,9 @@ from naturalize.cells.background.codec import Codec
 from naturalize.cells.bank import CellBank
 from naturalize.compose.crops import CropStore
 from naturalize.compose.dct import tiles
-from naturalize.compose.patch import EDGE, OWN, WIDE, make_patch
-from naturalize.compose.plan import plan
+from naturalize.compose.levels import EDGE, OWN, WIDE
+from naturalize.compose.patch import make_patch
+from naturalize.compose.planner import plan
 from naturalize.compose.recipe import Background, Placement, Recipe
 from naturalize.compose.render import render
 from naturalize.compose.scenes import background_of
@@ -99,6 +102,16 @@ def test_a_store_gives_the_bytes_that_the_bank_gives(bank: CellBank, tmp_path) -
     store = CropStore.build(drawn, bank, tmp_path / "crops", what=None)
     for i in range(len(drawn)):
         assert np.array_equal(render(drawn.recipe(i), store), render(drawn.recipe(i), bank))
+
+
+def test_a_scene_without_cells_is_the_caller_s_own(bank: CellBank, tmp_path) -> None:
+    drawn = plan(bank, mode="scene", add=1)
+    empty = replace(drawn.recipe(0), placements=())
+    store = CropStore.build(drawn, bank, tmp_path / "crops", what=None)
+    for source in (bank, store):
+        image = render(empty, source)
+        image[:] = 0
+        assert render(empty, source).any()
 
 
 def own_patch(source: Slide):

@@ -9,7 +9,8 @@ import pytest
 
 from naturalize.base.errors import InputError
 from naturalize.base.images import read_image
-from naturalize.compose.plan import Plan, plan
+from naturalize.compose.plan import Plan
+from naturalize.compose.planner import plan
 from naturalize.compose.render import finished, render
 from naturalize.models.folder import describe
 from naturalize.models.preprocess import View, resize

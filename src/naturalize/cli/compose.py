@@ -118,7 +118,7 @@ def compose(
     from naturalize.cli.keyvalue import settings_of
     from naturalize.compose.images import check_sources
     from naturalize.compose.modes import mode as mode_of
-    from naturalize.compose.plan import plan
+    from naturalize.compose.planner import plan
     from naturalize.compose.source import open_source
     from naturalize.compose.targets import one_target
     from naturalize.compose.write import WRITERS, save_plan

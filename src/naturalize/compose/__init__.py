@@ -6,7 +6,8 @@ Usable alone: ``from naturalize.compose import plan, render`` and the names belo
 from naturalize.compose.crops import CropStore
 from naturalize.compose.dataset import CompositeDataset
 from naturalize.compose.modes import MODES
-from naturalize.compose.plan import Plan, plan
+from naturalize.compose.plan import Plan
+from naturalize.compose.planner import plan
 from naturalize.compose.recipe import Background, Finish, Placement, Recipe
 from naturalize.compose.render import render
 from naturalize.compose.targets import named

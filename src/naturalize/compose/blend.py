@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from naturalize.compose.halo import FADE, MAX_SHIFT
-from naturalize.compose.patch import EDGE, LEVELS, OWN
+from naturalize.compose.levels import EDGE, LEVELS, OWN
 from naturalize.compose.place import Laid
 from naturalize.compose.poisson import poisson
 

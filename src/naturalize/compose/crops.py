@@ -31,8 +31,9 @@ from naturalize.base.artifacts import (
     writing,
 )
 from naturalize.base.errors import ArtifactError, InputError
+from naturalize.compose.levels import EDGE, PAD
 from naturalize.compose.needs import Need, needs
-from naturalize.compose.patch import EDGE, PAD, Patch, cut_patch, reduced
+from naturalize.compose.patch import Patch, cut_patch, reduced
 from naturalize.compose.scenes import made_background, shrunk
 from naturalize.compose.sizes import Size
 from naturalize.compose.soft import Soft, soft_of

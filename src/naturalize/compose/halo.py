@@ -13,7 +13,7 @@ import math
 import cv2
 import numpy as np
 
-from naturalize.compose.patch import LEVELS, PAD, as_levels, depth_of
+from naturalize.compose.levels import LEVELS, PAD, as_levels, depth_of
 
 #: Pixels outside the mask over which a cell's own density fades to none.
 FADE = 2.75

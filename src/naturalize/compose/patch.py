@@ -20,25 +20,18 @@ import cv2
 import numpy as np
 
 from naturalize.base.errors import InputError
+from naturalize.compose.halo import lone
+from naturalize.compose.levels import EDGE, LEVELS, OWN, PAD, WIDE, as_levels, depth_of
+from naturalize.compose.surround import surrounded
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import Cutout
-
-#: Pixels around a cell's box that a patch adds on each side; and one with its own surroundings.
-PAD, WIDE = 4, 16
-
-#: Levels of a pixel's distance, and the level of the edge itself.
-LEVELS, EDGE = 16, 128
 
 #: What a patch may show around its cell, and the pixels around the box that it has.
 STYLES = {"carried": PAD, "lone": PAD, "own": WIDE}
 
 #: Pixels around a cell's box that are looked at for the slide's colour, by style.
 _MARGINS = {"carried": 0, "lone": 14, "own": 26}
-
-#: Level of an ``own`` patch below which it is no distance but a share of the cell's own slide, all
-#: of it at this level: 2.75 pixels outside, where the soft edge ends.
-OWN = EDGE - 44
 
 #: Pixels outside the edge that any blend looks at in other patches.
 _SEEN = 4
@@ -123,13 +116,9 @@ def make_patch(
         raise InputError("a cell's mask is empty; build the bank again")
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     if style == "lone":
-        from naturalize.compose.halo import lone
-
         colours, edge, ground, _ = lone(rgb, mask, (x, y, width, height))
         return Patch(colours, _rimmed(edge), ground, style)
     if style == "own":
-        from naturalize.compose.surround import surrounded
-
         colours, edge, light = surrounded(rgb, mask, (x, y, width, height), corner)
         return Patch(colours, _rimmed(edge), light, style)
     inside = cv2.copyMakeBorder(mask.view(np.uint8), PAD, PAD, PAD, PAD, cv2.BORDER_CONSTANT)
@@ -141,16 +130,6 @@ def make_patch(
     table[nearest[known]] = rgb[mask]
     distance = np.where(known, depth_of(inside) - 0.5, 0.5 - away)
     return Patch(table[nearest], _rimmed(as_levels(distance)))
-
-
-def depth_of(inside: np.ndarray) -> np.ndarray:
-    """Return the distance in pixels to what is 0 in uint8 (h, w), float32."""
-    return cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-
-
-def as_levels(distance: np.ndarray) -> np.ndarray:
-    """Return signed distances in pixels as they are kept, uint8."""
-    return np.clip(np.rint(EDGE + LEVELS * distance), 0, 255).astype(np.uint8)
 
 
 def _rimmed(edge: np.ndarray) -> np.ndarray:

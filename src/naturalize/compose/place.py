@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from naturalize.base.rng import rng
-from naturalize.compose.patch import PAD, Patch
+from naturalize.compose.levels import PAD
+from naturalize.compose.patch import Patch
 from naturalize.compose.recipe import Placement
 
 #: Windows further than this from a whole pixel are resampled.

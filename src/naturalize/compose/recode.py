@@ -58,7 +58,7 @@ def recode(
     change = cv2.absdiff(upright, old)
     box = _changed_box(change, corner, codec.unit)
     if box is None:
-        return coded
+        return coded.copy()  # it may be a store's own, which nobody may write to
     padding, part = box
     image, shown_part, change = (
         cv2.copyMakeBorder(one[part], *padding, cv2.BORDER_REPLICATE)

@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from naturalize.compose.patch import WIDE, CellSource
+from naturalize.compose.levels import WIDE
+from naturalize.compose.patch import CellSource
 from naturalize.compose.scenes import background_of, image_of
 from naturalize.compose.sizes import Shrink
 from naturalize.compose.uncoded import uncoded

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from naturalize.compose.halo import GLOW, lone, to_others, window_of
-from naturalize.compose.patch import EDGE, OWN, WIDE, depth_of
+from naturalize.compose.levels import EDGE, OWN, WIDE, depth_of
 from naturalize.compose.uncoded import uncoded
 
 if TYPE_CHECKING:
@@ -48,12 +48,8 @@ def surrounded(
 
     Parameters
     ----------
-    rgb
-        Uint8 (h, w, 3), the cell with something around it.
-    mask
-        Bool (h, w).
-    box
-        x, y, width, height of the mask.
+    rgb, mask, box
+        As for :func:`~naturalize.compose.halo.lone`.
     corner
         Column and row of ``rgb`` in its image.
 

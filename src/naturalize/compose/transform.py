@@ -26,7 +26,8 @@ from naturalize.compose.dataset import resized
 from naturalize.compose.materials import Materials
 from naturalize.compose.modes import mode as mode_of
 from naturalize.compose.pictures import as_rgb, like
-from naturalize.compose.plan import Plan, plan
+from naturalize.compose.plan import Plan
+from naturalize.compose.planner import plan
 from naturalize.compose.recipe import Finish
 from naturalize.compose.render import finished, render
 from naturalize.compose.sizes import Size, asked_size

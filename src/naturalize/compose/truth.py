@@ -15,7 +15,8 @@ import numpy as np
 from naturalize.base.errors import InputError, unknown
 from naturalize.compose.blend import BLENDS
 from naturalize.compose.known import Known, SceneCell, known_of
-from naturalize.compose.patch import EDGE, CellSource, patch_of
+from naturalize.compose.levels import EDGE
+from naturalize.compose.patch import CellSource, patch_of
 from naturalize.compose.place import dihedral, lay
 from naturalize.compose.recipe import Background, Placement, Recipe
 from naturalize.compose.scenes import background_of

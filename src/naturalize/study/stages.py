@@ -199,7 +199,7 @@ class Stages:
         read = ("bank", "catalog") if self.pools else ("bank", "split")
 
         def make(output: Path, _work: Path) -> None:
-            from naturalize.compose.plan import plan_composites
+            from naturalize.compose.planner import plan_composites
 
             split = None if self.pools else self.split
             plan_composites(self.bank, split, self.source, output, settings, self._inputs(*read))

@@ -14,7 +14,8 @@ import numpy as np
 
 from naturalize.base import engine
 from naturalize.compose.gate.limits import EDGE_REACH, REASONS, Limits, look
-from naturalize.compose.patch import EDGE, patch_of
+from naturalize.compose.levels import EDGE
+from naturalize.compose.patch import patch_of
 from naturalize.compose.place import lay
 from naturalize.compose.recipe import Placement, Recipe
 from naturalize.compose.render import paste, stage_of

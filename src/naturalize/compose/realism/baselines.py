@@ -92,7 +92,7 @@ def _of_spare(name: str, kitchen: Kitchen, images: list[np.ndarray]) -> Rival:
 
 def paper(kitchen: Kitchen) -> Rival:
     """Compose in ``paper`` mode, from the same bank."""
-    from naturalize.compose.plan import plan
+    from naturalize.compose.planner import plan
 
     counts = _counts(kitchen.sample)
     drawn = plan(
