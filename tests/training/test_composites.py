@@ -54,7 +54,7 @@ def composed(phantom_root, tmp_path_factory):
     return catalog, split, bank, plan(bank, add=4, seed=3)
 
 
-def module(composed, work, settings=SETTINGS, made=None, view=None):
+def module(composed, work, settings=SETTINGS, made=None):
     from naturalize.training.data import CellImages, classes_of
 
     catalog, split, bank, plan_ = composed
@@ -63,7 +63,7 @@ def module(composed, work, settings=SETTINGS, made=None, view=None):
         catalog,
         split,
         classes=classes_of(catalog, split),
-        view=view or View(32),
+        view=View(32),
         work=work,
         plan=made or plan_,
         bank=bank,
@@ -79,28 +79,10 @@ def test_rows_are_the_real_images_and_then_the_rendered_recipes(composed, tmp_pa
     labels = [data.classes[target] for target in data.train.targets]
     assert labels[len(ids) :] == plan_.table["label"].to_pylist()
     for row in (0, len(plan_) - 1):
-        expected = render(plan_.recipe(row), bank, size=32)
+        expected = resize(render(plan_.recipe(row), bank), 32)
         for _ in range(2):  # rendered, then from the store
             np.testing.assert_array_equal(data.train.pixels(len(ids) + row), expected)
     assert data.val.names == tuple(split.ids("val"))
-
-
-@pytest.mark.parametrize(
-    ("view", "finish"),
-    [(View(240), ("none", None)), (View(32, crop=0.5), ("none", None)), (View(32), ("jpeg", 90))],
-)
-def test_composites_that_a_codec_shows_in_are_shrunk_as_images_are(
-    composed, tmp_path, view, finish
-):
-    from naturalize.compose.recipe import Finish
-
-    _, split, bank, plan_ = composed
-    recipes = [replace(plan_.recipe(i), finish=Finish(*finish)) for i in range(len(plan_))]
-    made = Plan.of(recipes, bank=bank.fingerprint)
-    data = module(composed, tmp_path, made=made, view=view)
-    row = len(split.ids("train"))
-    expected = view.prepare(render(made.recipe(0), bank))
-    np.testing.assert_array_equal(data.train.pixels(row), expected)
 
 
 def test_real_images_get_the_composites_finish(composed, tmp_path):

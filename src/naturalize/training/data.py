@@ -154,10 +154,8 @@ class CellImages(pl.LightningDataModule):
                 f"have; it has {', '.join(self.classes)}"
             )
         ids = tuple(plan.table["recipe_id"].to_pylist())
-        size = _composed_at(plan, self.view)
-        crops = CropStore.build(plan, bank, self.work / "crops", size=size)
-        how = f"composed at {size}" if size else ""
-        made = self._rows(Composites(plan, crops, size), labels, ids, how)
+        crops = CropStore.build(plan, bank, self.work / "crops")
+        made = self._rows(Composites(plan, crops), labels, ids)
         return Rows(
             sources=real.sources + made.sources,
             stores=real.stores + made.stores,
@@ -246,17 +244,6 @@ def check_composites(settings: TrainSettings, plan: object | None, bank: object 
         )
     if plan is not None and not settings.composites:
         warn("a plan was given, but composites is off: only real images are trained on")
-
-
-#: Share of the canvas up to which composites are composed at the size that is asked for: so small,
-#: codecs leave nothing to be seen. Larger ones are composed whole, coded and shrunk, as images are.
-_SMALL = 0.6
-
-
-def _composed_at(plan: Plan, view: View) -> int | None:
-    """Return the side at which a plan's composites are painted for a view; ``None``: as large."""
-    small = len(plan) > 0 and view.size <= _SMALL * int(plan.columns.size.min())
-    return view.size if small and view.crop >= 1 and not _finishes(plan) else None
 
 
 def _finishes(plan: Plan) -> tuple[Finish, ...]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from naturalize.base.images import read_image
 from naturalize.base.rng import rng
+from naturalize.models.ahead import map_ahead
 from naturalize.models.preprocess import SLIDE_GREY, View, slide_colour
 from naturalize.training import augment
 from naturalize.training.imbalance import epoch_rows
@@ -67,14 +68,10 @@ class RealImages:
 
 @dataclass(frozen=True)
 class Composites:
-    """Recipes, rendered when they are asked for.
-
-    ``size``: side in pixels that they are composed at; their canvas' own by default.
-    """
+    """Recipes, rendered when they are asked for."""
 
     plan: Plan
     crops: CropStore
-    size: int | None = None
 
     def __len__(self) -> int:
         """Return the number of recipes."""
@@ -84,7 +81,7 @@ class Composites:
         """Render a recipe."""
         from naturalize.compose.render import render
 
-        return render(self.plan.recipe(row), self.crops, size=self.size)
+        return render(self.plan.recipe(row), self.crops)
 
 
 @dataclass(frozen=True)
@@ -226,14 +223,19 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         """Return a batch; torch's loader calls this once a batch where it exists."""
         size = self.rows.size
         pixels = np.empty((len(draws), size, size, 3), np.uint8)
-        for i, drawn in enumerate(draws):
-            pixels[i] = self._one(drawn)
+        for i, image in enumerate(self._images(draws)):
+            pixels[i] = image
         rows = np.array([d.row if isinstance(d, Draw) else d for d in draws], np.int64)
         return {
             "pixels": torch.from_numpy(pixels),
             "target": torch.from_numpy(self.rows.targets[rows]),
             "row": torch.from_numpy(rows),
         }
+
+    def _images(self, draws: Sequence[Draw | int]) -> Iterator[np.ndarray]:
+        # a loader's own process keeps to one thread; where batches are made between steps, the
+        # network's threads stand idle meanwhile
+        return map(self._one, draws) if get_worker_info() else map_ahead(self._one, draws)
 
     def _one(self, drawn: Draw | int) -> np.ndarray:
         if not isinstance(drawn, Draw):
