@@ -13,6 +13,7 @@ from naturalize.compose.halo import FADE, MAX_SHIFT
 from naturalize.compose.levels import EDGE, LEVELS, OWN
 from naturalize.compose.place import Laid
 from naturalize.compose.poisson import poisson
+from naturalize.compose.tone import gain_table, toned
 
 #: Feather in pixels that is as wide as the edges of real cells: from 0.9 to 0.1 of its density a
 #: white cell of PBC takes 3.5 pixels, a red cell 3 (median of 120 each).
@@ -99,7 +100,9 @@ def scene(canvas: np.ndarray, laid: Laid) -> None:
     room, gain = _room_and_gain(canvas, laid)
     window = canvas[laid.window]
     ground = (*(np.array(laid.ground, np.float32) * gain).tolist(), 0)
-    cell = laid.colours if (gain == 1).all() else cv2.LUT(laid.colours, _gain_table(gain))
+    cell = laid.colours
+    if (gain != 1).any():
+        cell = toned(cell, gain_table(gain), gapless=laid.shrunk)
     ramp = _ramp(laid.feather, laid.scale)
     kept = cv2.LUT(laid.edge, _KEPT)
     share = cv2.max(cv2.multiply(kept, room), cv2.LUT(laid.edge, ramp) * np.float32(1 / 255))
@@ -151,11 +154,6 @@ def _room_and_gain(canvas: np.ndarray, laid: Laid) -> tuple[np.ndarray, np.ndarr
         return room, np.ones(3, np.float32)
     gain = np.array(cv2.mean(around, light)[:3]) / np.maximum(ground, 1)
     return room, np.clip(gain, 1 / _MOST_GAIN, _MOST_GAIN).astype(np.float32)
-
-
-def _gain_table(gain: np.ndarray) -> np.ndarray:
-    levels = np.arange(256, dtype=np.float32)[:, None] * gain
-    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)[None]
 
 
 def density(canvas: np.ndarray, laid: Laid) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -13,6 +12,7 @@ from naturalize.base.rng import rng
 from naturalize.compose.levels import PAD
 from naturalize.compose.patch import Patch
 from naturalize.compose.recipe import Placement
+from naturalize.compose.tone import rounded, stain_table, toned
 
 #: Windows further than this from a whole pixel are resampled.
 _EXACT = 1e-3
@@ -50,6 +50,8 @@ class Laid:
         Width of the soft edge in pixels of the canvas.
     scale
         Pixels of the canvas for a pixel of the distances in ``edge``.
+    shrunk
+        Whether the canvas is smaller than the recipe's.
     """
 
     left: int
@@ -59,6 +61,7 @@ class Laid:
     ground: tuple[float, float, float]
     feather: float
     scale: float
+    shrunk: bool = False
 
     @property
     def window(self) -> tuple[slice, slice]:
@@ -68,7 +71,7 @@ class Laid:
 
 
 def lay(
-    patch: Patch, placement: Placement, canvas: tuple[int, int], *, snap: bool = False
+    patch: Patch, placement: Placement, canvas: tuple[int, int], *, shrunk: bool = False
 ) -> Laid | None:
     """Return a patch as a placement wants it on a canvas (height, width); ``None`` if outside.
 
@@ -76,18 +79,19 @@ def lay(
     ----------
     patch, placement, canvas
         What goes where; the placement in pixels of this canvas.
-    snap
-        Move a cell that needs no other resampling to whole pixels, by half a pixel at most.
+    shrunk
+        The picture is smaller than the recipe's canvas: a cell that needs no other resampling is
+        moved to whole pixels, by half a pixel at most, and no codec comes after.
     """
     if any(placement.stain) or placement.stain_scale != (1, 1, 1):
-        table = _stain_table(placement.stain, placement.stain_scale)
-        levels = np.arange(256)
+        table = stain_table(placement.stain, placement.stain_scale)
+        levels, become = np.arange(256), rounded(table)[0]
         red, green, blue = (
-            float(np.interp(value, levels, table[0, :, c])) for c, value in enumerate(patch.ground)
+            float(np.interp(value, levels, become[:, c])) for c, value in enumerate(patch.ground)
         )
-        colours = cv2.LUT(patch.colours, table)
+        colours = toned(patch.colours, table, gapless=shrunk)
         patch = replace(patch, colours=colours, ground=(red, green, blue))
-    found = _upright(patch, placement, snap) or _warped(patch, placement, canvas)
+    found = _upright(patch, placement, shrunk) or _warped(patch, placement, canvas)
     if found is None:
         return None
     left, top, colours, edge = found
@@ -101,7 +105,7 @@ def lay(
     if x1 - x0 != width or y1 - y0 != height:
         seen = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
         colours, edge = colours[seen], edge[seen]
-    about = (patch.ground, placement.feather, placement.scale)
+    about = (patch.ground, placement.feather, placement.scale, shrunk)
     return Laid(x0, y0, colours, edge, *about)
 
 
@@ -109,7 +113,7 @@ def lay(
 _Found = tuple[int, int, np.ndarray, np.ndarray]
 
 
-def _upright(patch: Patch, placement: Placement, snap: bool) -> _Found | None:
+def _upright(patch: Patch, placement: Placement, shrunk: bool) -> _Found | None:
     """Return the cell where nothing needs resampling; else ``None``."""
     quarters = placement.angle / 90
     if placement.scale != 1 or placement.aspect != 1 or placement.elastic:
@@ -121,7 +125,7 @@ def _upright(patch: Patch, placement: Placement, snap: bool) -> _Found | None:
         height, width = width, height
     left, top = placement.cx - width / 2, placement.cy - height / 2
     x, y = round(left), round(top)
-    if not (snap or (abs(left - x) <= _EXACT and abs(top - y) <= _EXACT)):
+    if not (shrunk or (abs(left - x) <= _EXACT and abs(top - y) <= _EXACT)):
         return None
     colours, edge = patch.colours, patch.edge
     if placement.flip or quarters % 4:
@@ -241,16 +245,3 @@ def displacement(shape: tuple[int, int], amplitude: float, seed: int) -> np.ndar
     mean, most = float(np.sqrt((length**2).mean())), float(length.max()) / _MOST
     steepest = max(float(np.abs(np.diff(field, axis=axis)).max(initial=0)) for axis in (0, 1))
     return field * np.float32(min(amplitude / max(mean, most), _STEEPEST / max(steepest, 1e-9)))
-
-
-@lru_cache(maxsize=1024)
-def _stain_table(
-    stain: tuple[float, float, float], scale: tuple[float, float, float]
-) -> np.ndarray:
-    """Return the table, uint8 (1, 256, 3), that changes the optical density of a cell.
-
-    ``I' = 255 · (I / 255)^scale · 10^(−stain)``: more density, less light (Beer–Lambert).
-    """
-    levels = np.arange(256, dtype=np.float64)[:, None] / 255
-    changed = 255 * levels ** np.array(scale) * 10.0 ** -np.array(stain)
-    return np.clip(np.rint(changed), 0, 255).astype(np.uint8)[None]

@@ -107,8 +107,7 @@ def paste(canvas: np.ndarray, bank: CellSource, placement: Placement, shrink: Sh
         raise unknown("blend", placement.blend, sorted(BLENDS))
     blend = BLENDS[placement.blend]
     patch = patch_of(bank, placement.cell_id, blend.style, shrink.factor)
-    snap = not shrink.is_none
-    laid = lay(patch, shrink.placement(placement), canvas.shape[:2], snap=snap)
+    laid = lay(patch, shrink.placement(placement), canvas.shape[:2], shrunk=not shrink.is_none)
     if laid is not None:
         blend.paint(canvas, laid)
 

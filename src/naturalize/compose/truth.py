@@ -130,7 +130,7 @@ def inside(
     style = BLENDS[placement.blend].style
     patch = patch_of(source, placement.cell_id, style, shrink.factor)
     canvas = (shrink.height, shrink.width)
-    laid = lay(patch, shrink.placement(placement), canvas, snap=not shrink.is_none)
+    laid = lay(patch, shrink.placement(placement), canvas, shrunk=not shrink.is_none)
     if laid is None:
         return None
     # a hard edge takes what lies within; a soft one has its half at the very edge

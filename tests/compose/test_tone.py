@@ -1,0 +1,59 @@
+"""A table of levels, with and without the gaps that it leaves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from naturalize.compose.tone import gain_table, stain_table, toned
+
+
+def ramp(height=64):
+    """Every level, many times: uint8 (height, 256, 3)."""
+    return np.repeat(np.tile(np.arange(256, dtype=np.uint8), (height, 1))[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("gapless", [False, True])
+def test_no_change_changes_nothing(gapless):
+    colours = ramp()
+    table = stain_table((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    np.testing.assert_array_equal(toned(colours, table, gapless=gapless), colours)
+
+
+@given(
+    st.tuples(*[st.floats(0.9, 1.1)] * 3).map(np.array),
+    st.booleans(),
+)
+def test_levels_are_within_one_of_what_the_table_says(gain, gapless):
+    colours = ramp(8)
+    exact = np.clip(colours * gain, 0, 255)
+    found = toned(colours, gain_table(gain), gapless=gapless)
+    assert found.dtype == np.uint8
+    assert np.abs(found - exact).max() <= (1.001 if gapless else 0.501)
+
+
+def test_a_gain_leaves_gaps_in_the_levels_unless_asked_not_to():
+    bright = np.random.default_rng(0).integers(0, 230, (200, 200, 3), np.uint8)
+    table = gain_table(np.full(3, 1.1))
+
+    def levels(gapless):
+        return len(np.unique(toned(bright, table, gapless=gapless)))
+
+    assert levels(False) == 230
+    assert levels(True) == int(np.rint(229 * 1.1)) + 1
+
+
+def test_chances_keep_the_mean_and_are_the_same_every_time():
+    grey = np.full((128, 300, 3), 101, np.uint8)
+    table = gain_table(np.array([1.05, 1.0, 0.97]))
+    found = toned(grey, table, gapless=True)
+    np.testing.assert_allclose(found.mean((0, 1)), [101 * 1.05, 101, 101 * 0.97], atol=0.02)
+    np.testing.assert_array_equal(found, toned(grey.copy(), table, gapless=True))
+
+
+def test_light_is_absorbed_as_density_says():
+    table = stain_table((0.1, 0.0, -0.05), (1.0, 1.2, 1.0))
+    expected = [200 * 10**-0.1, 255 * (200 / 255) ** 1.2, 200 * 10**0.05]
+    np.testing.assert_allclose(table[0, 200], expected)
