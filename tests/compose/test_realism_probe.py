@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -18,14 +19,14 @@ from naturalize.cells.bank import CellBank
 from naturalize.compose.plan import Plan
 from naturalize.compose.planner import plan
 from naturalize.compose.realism import probe, realism, write_sheet
-from naturalize.compose.realism.baselines import BASELINES, Kitchen, make
-from naturalize.compose.realism.history import History
+from naturalize.compose.realism.baselines import BASELINES, Kitchen, baselines_of, make
+from naturalize.compose.realism.history import History, paint
 from naturalize.compose.realism.report import SCORES
 from naturalize.compose.realism.sample import choose
 from naturalize.compose.realism.source import open_plan
 from naturalize.compose.realism.statistics import FAMILIES
 from naturalize.compose.recipe import Finish
-from naturalize.compose.render import render_unfinished
+from naturalize.compose.render import render, render_unfinished
 
 LABELS = ("BNE", "SNE")
 N = 24
@@ -283,7 +284,28 @@ def test_a_baseline_without_images_says_so(bank: CellBank, made: Plan) -> None:
     sample = choose(made, bank, per_class=12, spare=False)
     for name in ("null", "re-encoded"):
         assert "fewer than 10" in make(name, Kitchen(sample, bank, History()))
-    assert set(BASELINES) == {"null", "re-encoded", "paper", "hard-paste", "seamless-clone"}
+    usual = ["null", "re-encoded", "paper", "hard-paste", "seamless-clone"]
+    assert baselines_of(None) == usual
+    assert baselines_of(192) == [*usual, "shrunk"] == list(BASELINES)
+
+
+def test_at_a_size_real_images_are_shrunk_and_composites_composed_so_small(
+    bank: CellBank, made: Plan
+) -> None:
+    recipe, small = made.recipe(0), History.of("lossless", [], 64)
+    (painted,) = paint([recipe], bank, small)
+    np.testing.assert_array_equal(painted, render(recipe, bank, size=64))
+    image = bank.image(recipe.background.image_id or recipe.placements[0].image_id)
+    expected = cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(small.image(image), expected)
+    assert "64 × 64" in small.report([recipe], {})["real"]
+    with pytest.raises(SettingsError, match="history at lossless"):
+        History.of("jpeg", [recipe], 64)
+    rival = make("shrunk", Kitchen(choose(made, bank, per_class=12), bank, small))
+    assert not isinstance(rival, str)
+    whole = render(made.recipe(made.ids.index(rival.names[0])), bank)
+    shrunk = cv2.resize(whole, (64, 64), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(rival.images[0], shrunk)
 
 
 def test_a_plan_of_another_bank_is_refused(made: Plan, tmp_path: Path) -> None:

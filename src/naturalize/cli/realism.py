@@ -36,6 +36,15 @@ def realism(
         str,
         typer.Option(help="lossless: as decoded and as painted; jpeg: both encoded once more."),
     ] = "lossless",
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=64,
+            help="Compare at this side, as a network would: real images shrunk, composites "
+            "composed so small.  [default: as large as they are]",
+            show_default=False,
+        ),
+    ] = None,
     probes: Annotated[
         str, typer.Option(help="Which of statistics, features and patches try.")
     ] = "statistics,features,patches",
@@ -44,7 +53,7 @@ def realism(
         typer.Option(
             "--baselines",
             help="Probe real against real, re-encoded real images, paper mode, hard paste and "
-            "seamlessClone too.",
+            "seamlessClone too; with --size, composites that are composed whole and shrunk.",
         ),
     ] = False,
     accepted: Annotated[
@@ -87,6 +96,7 @@ def realism(
     naturalize realism runs/pbc11 -o realism
     naturalize realism plan --bank runs/pbc11/bank --baselines -o realism
     naturalize realism plan --probes statistics --per-class 30 --classes PMY -o quick
+    naturalize realism plan --size 192 --baselines -o small
     naturalize realism plan --sheet -o sheet
     naturalize realism --score sheet/answers.csv sheet/guesses.csv
     ```
@@ -106,10 +116,13 @@ def realism(
         "workers": workers,
     }
     if sheet:
+        if size is not None:
+            raise SettingsError("--size: a person looks at images as large as they are")
         _write_sheet(plan, bank, root, out, options)
         return
     more = {
         "per_class": per_class,
+        "size": size,
         "probes": [name.strip() for name in probes.split(",") if name.strip()],
         "accepted": accepted,
         "folds": folds,
@@ -159,19 +172,20 @@ def _probe(
 
     from naturalize.base.artifacts import check_place
     from naturalize.base.console import say
-    from naturalize.compose.realism.baselines import BASELINES
+    from naturalize.compose.realism.baselines import baselines_of
     from naturalize.compose.realism.describe import check_probes
     from naturalize.compose.realism.report import tell
     from naturalize.compose.realism.run import realism as run
     from naturalize.compose.realism.source import open_plan
     from naturalize.training.speed import keep_memory, wait_calmly
 
+    rivals = baselines_of(options["size"]) if baselines else []
     check_place(out)
     check_probes(options["probes"])
     keep_memory()
     wait_calmly()
     opened = open_plan(plan, bank=bank, root=root)
-    found = run(*opened, out, baselines=list(BASELINES) if baselines else [], **options)
+    found = run(*opened, out, baselines=rivals, **options)
     Console(highlight=False).print(auc_table(found.report))
     tell(found.report)
     say(f"to look at: {out / 'sheet.jpg'}, {out / 'auc.svg'}, {out / 'telling.svg'}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -73,7 +73,7 @@ def null(kitchen: Kitchen) -> Rival:
 def re_encoded(kitchen: Kitchen) -> Rival:
     """Take other real images after one more JPEG 95: a probe that is not blind tells them."""
     images = [
-        finished(kitchen.history.image(kitchen.bank.image(one)), Finish("jpeg", 95))
+        kitchen.history.image(finished(kitchen.bank.image(one), Finish("jpeg", 95)))
         for one, _ in kitchen.sample.spare
     ]
     return _of_spare("real, JPEG 95 once more", kitchen, images)
@@ -125,6 +125,15 @@ def seamless_clone(kitchen: Kitchen) -> Rival:
     return kitchen.rival("seamlessClone", recipes, images)
 
 
+def shrunk(kitchen: Kitchen) -> Rival:
+    """Compose whole and shrink, as real images are, what the plan composes at its size."""
+    recipes, whole = kitchen.sample.recipes, replace(kitchen.history, size=None)
+    run = {"backend": kitchen.backend, "workers": kitchen.workers}
+    images = paint(recipes, kitchen.bank, whole, what="paint whole", **run)  # type: ignore[arg-type]
+    name = "composed whole, then shrunk"
+    return kitchen.rival(name, recipes, [kitchen.history.image(image) for image in images])
+
+
 #: Name on the command line → what makes it.
 BASELINES: dict[str, Callable[[Kitchen], Rival]] = {
     "null": null,
@@ -132,7 +141,13 @@ BASELINES: dict[str, Callable[[Kitchen], Rival]] = {
     "paper": paper,
     "hard-paste": hard_paste,
     "seamless-clone": seamless_clone,
+    "shrunk": shrunk,
 }
+
+
+def baselines_of(size: int | None) -> list[str]:
+    """Return the baselines that make sense where all is compared at ``size``."""
+    return [name for name in BASELINES if name != "shrunk" or size is not None]
 
 
 def _counts(sample: Sample) -> dict[str, int]:

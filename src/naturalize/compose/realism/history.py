@@ -19,11 +19,14 @@ import numpy as np
 from naturalize.base.console import track
 from naturalize.base.errors import SettingsError, unknown
 from naturalize.compose.crops import CropStore
+from naturalize.compose.dataset import resized
 from naturalize.compose.recipe import Finish, Recipe
-from naturalize.compose.render import finished, render_unfinished
+from naturalize.compose.render import finished, render, render_unfinished
+from naturalize.compose.sizes import asked_size
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
+    from naturalize.compose.patch import CellSource
 
 HISTORIES = ("lossless", "jpeg")
 
@@ -41,28 +44,44 @@ class History:
         ``"jpeg"``: both sent through one JPEG encoder and back.
     quality
         Of that encoder; null for lossless.
+    size
+        Side in pixels at which all are compared: real images shrunk by area means, composites
+        composed at that size. Null: as large as they are.
     """
 
     name: str = "lossless"
     quality: int | None = None
+    size: int | None = None
 
     def __post_init__(self) -> None:
         if self.name not in HISTORIES:
             raise unknown("history", self.name, list(HISTORIES))
         if (self.name == "jpeg") != (self.quality is not None):
             raise SettingsError("history: a quality belongs to jpeg, and to jpeg only")
+        if self.quality and self.size:
+            raise SettingsError(
+                "size: composites that are composed small have no codec after them; leave history "
+                "at lossless"
+            )
 
     @classmethod
-    def of(cls, name: str, recipes: Sequence[Recipe]) -> History:
+    def of(cls, name: str, recipes: Sequence[Recipe], size: int | None = None) -> History:
         """Return the history by name; the quality is the recipes' own, or 95."""
         if name != "jpeg":
-            return cls(name)
+            return cls(name, size=size)
         own = Counter(r.finish.quality for r in recipes if r.finish.codec == "jpeg")
-        return cls(name, own.most_common(1)[0][0] if own else _QUALITY)
+        return cls(name, own.most_common(1)[0][0] if own else _QUALITY, size)
 
     def image(self, image: np.ndarray) -> np.ndarray:
         """Return a decoded image, RGB uint8 (H, W, 3), after this history."""
-        return finished(image, Finish("jpeg", self.quality)) if self.quality else image
+        coded = finished(image, Finish("jpeg", self.quality)) if self.quality else image
+        return resized(coded, asked_size(self.size))
+
+    def composite(self, recipe: Recipe, source: CellSource) -> np.ndarray:
+        """Return a composite after this history, whatever its own finish says."""
+        if self.size is not None:
+            return render(recipe, source, size=self.size)
+        return self.image(render_unfinished(recipe, source))
 
     def report(
         self, recipes: Sequence[Recipe], encoders: dict[str, dict[str, int]]
@@ -70,11 +89,15 @@ class History:
         """Return what ``realism.json`` says of it, with the files that either side comes from."""
         finishes = Counter(f"{r.finish.codec} {r.finish.quality or ''}".strip() for r in recipes)
         again = f"then through JPEG {self.quality}" if self.quality else "not encoded again"
+        square = f"{self.size} × {self.size} pixels"
         return {
             "used": self.name,
             "quality": self.quality,
-            "real": f"decoded files, {again}",
-            "composites": f"painted with pixels of decoded files, {again}",
+            "size": self.size,
+            "real": f"decoded files, {again}" + (f", shrunk to {square}" if self.size else ""),
+            "composites": "painted "
+            + (f"at {square} " if self.size else "")
+            + f"with pixels of decoded files, {again}",
             "finish_of_the_plan": dict(sorted(finishes.items())),
             "files": encoders,
             "alike": _alike(encoders),
@@ -104,8 +127,9 @@ def paint(
             backend=backend,
             workers=workers,
             what=f"cut cells to {what}",
+            size=history.size,
         )
-        return [history.image(render_unfinished(one, store)) for one in track(recipes, what)]
+        return [history.composite(one, store) for one in track(recipes, what)]
 
 
 def _alike(encoders: dict[str, dict[str, int]]) -> bool:

@@ -30,6 +30,7 @@ from naturalize.compose.realism.pictures import auc_picture, scores_sheet, telli
 from naturalize.compose.realism.probing import ProbeResult, judge
 from naturalize.compose.realism.report import found, scores_table
 from naturalize.compose.realism.sample import choose, main_parents
+from naturalize.compose.sizes import asked_size
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -55,6 +56,7 @@ def realism(
     per_class: int = 50,
     classes: Sequence[str] | None = None,
     history: str = "lossless",
+    size: int | None = None,
     probes: Sequence[str] = tuple(PROBES),
     baselines: Sequence[str] = (),
     accepted: bool = False,
@@ -78,6 +80,8 @@ def realism(
         Some of the plan's classes; all by default.
     history
         ``"lossless"`` or ``"jpeg"``, see :class:`~naturalize.compose.realism.history.History`.
+    size
+        Side in pixels at which all are compared: real images shrunk, composites composed so small.
     probes
         Names in :data:`~naturalize.compose.realism.describe.PROBES`.
     baselines
@@ -102,6 +106,7 @@ def realism(
             raise unknown("baseline", name, list(BASELINES))
     if history not in HISTORIES:
         raise unknown("history", history, list(HISTORIES))
+    asked_size(size)
     sample = choose(
         plan,
         bank,
@@ -113,7 +118,7 @@ def realism(
         backend=backend,
         workers=workers,
     )
-    past = History.of(history, sample.recipes)
+    past = History.of(history, sample.recipes, size)
     told = past.report(sample.recipes, sample.encoders)
     notes = [*sample.notes]
     if not told["alike"]:
