@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# several workers share the processors: threads that spin while they wait take each other's time
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 _REPO = Path(__file__).resolve().parents[1]
 
 
