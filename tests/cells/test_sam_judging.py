@@ -12,13 +12,9 @@ from sam_fakes import FakeModel, logits_of
 from naturalize.base.errors import SettingsError
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.segmenters import segmenter
-from naturalize.cells.segmenters.sam.everything import (
-    Mask,
-    everything,
-    stability,
-    suppressed,
-)
+from naturalize.cells.segmenters.sam.everything import everything, stability, suppressed
 from naturalize.cells.segmenters.sam.judge import cleaned, density, judge
+from naturalize.cells.segmenters.sam.kinds import Mask
 from naturalize.cells.segmenters.sam.model import MAP, Frame
 from naturalize.cells.segmenters.sam.prompted import LEAST_QUALITY, middle, prompted
 from naturalize.dataset.phantom import render_phantom

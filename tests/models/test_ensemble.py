@@ -14,8 +14,9 @@ from naturalize.base.errors import ArtifactError, InputError, NaturalizeError, S
 from naturalize.base.images import write_image
 from naturalize.cli.ensemble import ensemble
 from naturalize.models.ensemble import fit_weights, save_ensemble
-from naturalize.models.folder import describe, load_model, save_model
+from naturalize.models.folder import describe, save_model
 from naturalize.models.identity import weights_hash
+from naturalize.models.load import load_model
 from naturalize.models.predictor import Predictor
 from naturalize.models.zoo import build
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from naturalize.models.folder import describe, load_model, save_model
+from naturalize.models.folder import describe, save_model
+from naturalize.models.load import load_model
 from naturalize.models.zoo import build
 
 torch = pytest.importorskip("torch")

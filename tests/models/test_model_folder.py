@@ -8,7 +8,8 @@ import pytest
 
 from naturalize.base.artifacts import file_hash
 from naturalize.base.errors import ArtifactError
-from naturalize.models.folder import describe, load_model, save_model
+from naturalize.models.folder import describe, save_model
+from naturalize.models.load import load_model
 from naturalize.models.zoo import build
 
 pytest.importorskip("torch")

@@ -115,7 +115,7 @@ def test_halved_weights_answer_as_with_pytorch(number, tmp_path):
     """Numbers beyond float16 stay float32 in the file; both sorts are read."""
     path = saved(tmp_path / "float", "custom_cnn")
     from naturalize.models.export import export_model
-    from naturalize.models.folder import load_model
+    from naturalize.models.load import load_model
 
     module, config = load_model(path)
     module.blocks[0][1].running_var[1] = number

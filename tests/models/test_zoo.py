@@ -10,8 +10,9 @@ from small_networks import SMALL
 
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.models import weights as sources
-from naturalize.models.folder import describe, load_model, save_model
+from naturalize.models.folder import describe, save_model
 from naturalize.models.from_timm import normalisation, own_size
+from naturalize.models.load import load_model
 from naturalize.models.names import CURATED, SPOKEN, resolve
 from naturalize.models.predictor import Predictor
 from naturalize.models.zoo import build, names

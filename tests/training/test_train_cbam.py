@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from naturalize.models.folder import describe, load_model, save_model
+from naturalize.models.folder import describe, save_model
+from naturalize.models.load import load_model
 from naturalize.models.predictor import Predictor
 from naturalize.models.zoo import build
 from naturalize.training.fit import train

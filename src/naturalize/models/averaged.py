@@ -1,19 +1,15 @@
-"""Averaging: the networks of an ensemble side by side, and the predictor that takes their mean."""
+"""Averaging: the networks of an ensemble side by side, as one network."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
-from naturalize.base.console import track
 from naturalize.base.errors import SettingsError
 from naturalize.models.config import NetworkConfig
-from naturalize.models.predictor import Predictor
-from naturalize.models.shares import tempered
 
 
 class Averaged(nn.Module):
@@ -68,62 +64,6 @@ class Averaged(nn.Module):
             found = torch.softmax(logits, dim=1)[:, list(self.columns[i])]
             mean = mean + self.shares[i] * found
         return torch.log(mean.clamp_min(torch.finfo(mean.dtype).tiny))
-
-
-class AveragingPredictor(Predictor):
-    """A predictor for the mean of several: each prepares images as it was trained to see them.
-
-    Attributes
-    ----------
-    averaged
-        The members' own predictors.
-    """
-
-    module: Averaged
-
-    def __init__(self, module: Averaged, config: NetworkConfig, *, device: str = "cpu") -> None:
-        super().__init__(module, config, device=device)
-        pairs = zip(module.averaged, module.configs, strict=True)
-        self.averaged = [Predictor.of(*pair, device=device) for pair in pairs]
-
-    @property
-    def shares(self) -> np.ndarray:
-        """What each member counts, float64 (M,), summing to one."""
-        return self.module.exact_shares
-
-    def probabilities(
-        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
-    ) -> np.ndarray:
-        """Return the members' mean probabilities; see `Predictor.probabilities`."""
-        rows = []
-        for piece in _pieces(images, batch, what):
-            mean = np.zeros((len(piece), len(self.classes)))
-            for share, member, order in zip(
-                self.shares, self.averaged, self.module.columns, strict=True
-            ):
-                mean += share * member.probabilities(piece, batch=batch)[:, order]
-            rows.append(tempered(mean, self.config.temperature).astype(np.float32))
-        return np.concatenate(rows) if rows else np.empty((0, len(self.classes)), np.float32)
-
-    def features(
-        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
-    ) -> np.ndarray:
-        """Return the members' features side by side, float32 (N, ΣD)."""
-        rows = [
-            np.concatenate([m.features(piece, batch=batch) for m in self.averaged], axis=1)
-            for piece in _pieces(images, batch, what)
-        ]
-        if rows:
-            return np.concatenate(rows)
-        return np.concatenate([m.features([]) for m in self.averaged], axis=1)
-
-
-def _pieces(
-    images: Iterable[np.ndarray], size: int, what: str | None
-) -> Iterable[list[np.ndarray]]:
-    source = iter(track(images, what) if what else images)
-    while piece := list(itertools.islice(source, size)):
-        yield piece
 
 
 def _renormalised(x: torch.Tensor, given: NetworkConfig, wanted: NetworkConfig) -> torch.Tensor:

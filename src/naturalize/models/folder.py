@@ -16,8 +16,8 @@ from naturalize.base.artifacts import (
     write_json,
     writing,
 )
-from naturalize.base.errors import ArtifactError, NaturalizeError
-from naturalize.models.config import Network, NetworkConfig
+from naturalize.base.errors import ArtifactError
+from naturalize.models.config import NetworkConfig
 from naturalize.models.standard import Standard
 
 if TYPE_CHECKING:
@@ -99,34 +99,6 @@ def _halved(tensor: torch.Tensor) -> torch.Tensor:
     return half if bool((half.isfinite() == tensor.isfinite()).all()) else tensor
 
 
-def load_model(path: str | Path) -> tuple[nn.Module, NetworkConfig]:
-    """Open a model folder.
-
-    Returns
-    -------
-    tuple
-        The module in evaluation mode on the CPU, and its configuration.
-
-    Raises
-    ------
-    ArtifactError
-        If the folder is missing, of another kind or format version, or its weights are damaged,
-        incomplete or of another architecture.
-    """
-    path = Path(path)
-    manifest = read_manifest(path, "model")
-    if MEMBERS in read_json(path / MODEL):
-        from naturalize.models.ensemble import load_ensemble
-
-        return load_ensemble(path)
-    config = read_config(path)
-    check_file(path, manifest, WEIGHTS, "copy the folder again")
-    network = _empty(config, path)
-    _fill(network.module, path / WEIGHTS)
-    network.module.eval()
-    return network.module, config
-
-
 def check_file(path: Path, manifest: Manifest, name: str, remedy: str) -> None:
     """Raise ``ArtifactError`` unless the file ``name`` in ``path`` is the one that was written."""
     file = path / name
@@ -163,43 +135,3 @@ def read_config(path: Path) -> NetworkConfig:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{file}: damaged description ({error})") from error
-
-
-def _empty(config: NetworkConfig, path: Path) -> Network:
-    from naturalize.models.zoo import build
-
-    try:
-        return build(
-            config.architecture,
-            config.classes,
-            weights="none",
-            input_size=config.input_size,
-            options=config.options,
-        )
-    except NaturalizeError as error:
-        raise ArtifactError(f"{path}: this model cannot be built here: {error}") from error
-
-
-def _fill(module: nn.Module, file: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        state = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError(f"{file}: damaged weights ({error})") from error
-    own = module.state_dict()
-    missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
-    if missing or extra:
-        what = f"lacks {missing[0]!r}" if missing else f"has an unknown tensor {extra[0]!r}"
-        raise ArtifactError(
-            f"{file}: not the weights of this architecture: {what} "
-            f"({len(missing)} missing, {len(extra)} unknown)"
-        )
-    wrong = [k for k in own if own[k].shape != state[k].shape]
-    if wrong:
-        raise ArtifactError(
-            f"{file}: tensor {wrong[0]!r} has shape {tuple(state[wrong[0]].shape)}, "
-            f"expected {tuple(own[wrong[0]].shape)}"
-        )
-    module.load_state_dict(state)

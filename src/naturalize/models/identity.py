@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from naturalize.models.ensemble import is_ensemble, read_members
 from naturalize.models.folder import WEIGHTS
+from naturalize.models.members import is_ensemble, read_members
 from naturalize.models.safetensors_file import numbers
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from naturalize.base.console import track
 from naturalize.base.errors import ArtifactError
 from naturalize.models.ahead import map_ahead
 from naturalize.models.config import NetworkConfig
-from naturalize.models.ensemble import is_ensemble, read_members
 from naturalize.models.folder import WEIGHTS, check_file, read_config
+from naturalize.models.members import is_ensemble, read_members
 from naturalize.models.shares import softmax, tempered
 
 #: The graph in a model folder: operations only; its numbers are those of the weights' file.

@@ -14,11 +14,14 @@ from naturalize.base.errors import SettingsError, unknown
 from naturalize.models import preprocess
 from naturalize.models.config import NetworkConfig
 from naturalize.models.identity import weights_hash
+from naturalize.models.shares import tempered
 from naturalize.models.zoo import channels_last
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from naturalize.models.averaged import Averaged
 
 
 class Predictor:
@@ -41,8 +44,8 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu") -> Predictor:
-        """Open the model folder ``path``; see :func:`naturalize.models.folder.load_model`."""
-        from naturalize.models.folder import load_model
+        """Open the model folder ``path``; see :func:`naturalize.models.load.load_model`."""
+        from naturalize.models.load import load_model
 
         return cls.of(*load_model(path), device=device)
 
@@ -50,7 +53,7 @@ class Predictor:
     def of(cls, module: nn.Module, config: NetworkConfig, *, device: str = "cpu") -> Predictor:
         """Return the predictor that fits a network: its own, or that of an averaging ensemble."""
         if hasattr(module, "averaged"):
-            from naturalize.models.averaged import Averaged, AveragingPredictor
+            from naturalize.models.averaged import Averaged
 
             assert isinstance(module, Averaged)
             return AveragingPredictor(module, config, device=device)
@@ -132,6 +135,54 @@ class Predictor:
             with torch.inference_mode():
                 rows.append(run(self.tensor(piece)).cpu().numpy())
         return np.concatenate(rows) if rows else np.empty((0, width), np.float32)
+
+
+class AveragingPredictor(Predictor):
+    """A predictor for the mean of several: each prepares images as it was trained to see them.
+
+    Attributes
+    ----------
+    averaged
+        The members' own predictors.
+    """
+
+    module: Averaged
+
+    def __init__(self, module: Averaged, config: NetworkConfig, *, device: str = "cpu") -> None:
+        super().__init__(module, config, device=device)
+        pairs = zip(module.averaged, module.configs, strict=True)
+        self.averaged = [Predictor.of(*pair, device=device) for pair in pairs]
+
+    @property
+    def shares(self) -> np.ndarray:
+        """What each member counts, float64 (M,), summing to one."""
+        return self.module.exact_shares
+
+    def probabilities(
+        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
+    ) -> np.ndarray:
+        """Return the members' mean probabilities; see `Predictor.probabilities`."""
+        rows = []
+        for piece in _batches(track(images, what) if what else images, batch):
+            mean = np.zeros((len(piece), len(self.classes)))
+            for share, member, order in zip(
+                self.shares, self.averaged, self.module.columns, strict=True
+            ):
+                mean += share * member.probabilities(piece, batch=batch)[:, order]
+            rows.append(tempered(mean, self.config.temperature).astype(np.float32))
+        return np.concatenate(rows) if rows else np.empty((0, len(self.classes)), np.float32)
+
+    def features(
+        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
+    ) -> np.ndarray:
+        """Return the members' features side by side, float32 (N, ΣD)."""
+        rows = [
+            np.concatenate([m.features(piece, batch=batch) for m in self.averaged], axis=1)
+            for piece in _batches(track(images, what) if what else images, batch)
+        ]
+        if rows:
+            return np.concatenate(rows)
+        return np.concatenate([m.features([]) for m in self.averaged], axis=1)
 
 
 def check_device(device: str) -> None:

@@ -7,12 +7,10 @@ and stable; duplicates removed by their boxes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from naturalize.cells.segmentation import Cell, Segmentation
-from naturalize.cells.segmenters.sam.kinds import Field, sort_out
+from naturalize.cells.segmenters.sam.kinds import Field, Mask, sort_out
 from naturalize.cells.segmenters.sam.merge import merged
 from naturalize.cells.segmenters.sam.model import Encoded, Model
 from naturalize.cells.segmenters.sam.tiles import Box, room, tiles
@@ -25,15 +23,6 @@ _SAME_BOX = 0.7
 
 #: Points asked at a time.
 _AT_ONCE = 32
-
-
-@dataclass(frozen=True, eq=False)
-class Mask:
-    """A mask of the image: bool (h, w) inside ``box``, and how sure the model is of it."""
-
-    box: Box
-    mask: np.ndarray
-    score: float
 
 
 def everything(

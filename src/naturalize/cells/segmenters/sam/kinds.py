@@ -19,7 +19,7 @@ from naturalize.cells.segmenters.classical.white import Seed, threshold
 from naturalize.cells.shape import solidity
 
 if TYPE_CHECKING:
-    from naturalize.cells.segmenters.sam.everything import Mask
+    from naturalize.cells.segmenters.sam.tiles import Box
 
 #: A mask with a lower share of stained pixels is slide, or a cell with slide around it.
 _STAINED_SHARE = 0.7
@@ -38,6 +38,15 @@ _CONVEX = 0.8
 
 #: One mask lies in another if this share of it does.
 _INSIDE = 0.85
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A mask of the image: bool (h, w) inside ``box``, and how sure the model is of it."""
+
+    box: Box
+    mask: np.ndarray
+    score: float
 
 
 @dataclass(frozen=True, eq=False)
