@@ -21,7 +21,7 @@ from naturalize.base.errors import SettingsError, unknown
 from naturalize.compose.crops import CropStore
 from naturalize.compose.dataset import resized
 from naturalize.compose.recipe import Finish, Recipe
-from naturalize.compose.render import finished, render, render_unfinished
+from naturalize.compose.render import finished, render_unfinished
 from naturalize.compose.sizes import asked_size
 
 if TYPE_CHECKING:
@@ -79,9 +79,7 @@ class History:
 
     def composite(self, recipe: Recipe, source: CellSource) -> np.ndarray:
         """Return a composite after this history, whatever its own finish says."""
-        if self.size is not None:
-            return render(recipe, source, size=self.size)
-        return self.image(render_unfinished(recipe, source))
+        return self.image(render_unfinished(recipe, source, size=self.size))
 
     def report(
         self, recipes: Sequence[Recipe], encoders: dict[str, dict[str, int]]
