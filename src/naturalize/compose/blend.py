@@ -13,7 +13,7 @@ from naturalize.compose.halo import FADE, MAX_SHIFT
 from naturalize.compose.levels import EDGE, LEVELS, OWN
 from naturalize.compose.place import Laid
 from naturalize.compose.poisson import poisson
-from naturalize.compose.tone import gain_table, toned
+from naturalize.compose.tone import dithered, gain_table, rounded
 
 #: Feather in pixels that is as wide as the edges of real cells: from 0.9 to 0.1 of its density a
 #: white cell of PBC takes 3.5 pixels, a red cell 3 (median of 120 each).
@@ -102,7 +102,8 @@ def scene(canvas: np.ndarray, laid: Laid) -> None:
     ground = (*(np.array(laid.ground, np.float32) * gain).tolist(), 0)
     cell = laid.colours
     if (gain != 1).any():
-        cell = toned(cell, gain_table(gain), gapless=laid.shrunk)
+        light = gain_table(gain)
+        cell = dithered(cell, light) if laid.shrunk else cv2.LUT(cell, rounded(light))
     ramp = _ramp(laid.feather, laid.scale)
     kept = cv2.LUT(laid.edge, _KEPT)
     share = cv2.max(cv2.multiply(kept, room), cv2.LUT(laid.edge, ramp) * np.float32(1 / 255))

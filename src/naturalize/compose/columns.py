@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from naturalize.base.errors import SettingsError
 from naturalize.compose.recipe import (
@@ -297,19 +296,6 @@ class Columns:
             feather=x[FEATHER],
             **more,
         )
-
-    def to_table(self, ids: Sequence[str]) -> pa.Table:
-        """Return the rows of ``plan.parquet``; ``ids`` as :meth:`ids` gives them."""
-        from naturalize.compose.tabular import to_table
-
-        return to_table(self, ids)
-
-    @classmethod
-    def from_table(cls, table: pa.Table) -> Columns:
-        """Return the recipes of a table of :data:`naturalize.compose.schema.SCHEMA`."""
-        from naturalize.compose.tabular import from_table
-
-        return from_table(table)
 
 
 _PER_RECIPE = ("label", "mode", "background", "finish", "size", "colour", "ground")

@@ -12,7 +12,7 @@ from naturalize.base.rng import rng
 from naturalize.compose.levels import PAD
 from naturalize.compose.patch import Patch
 from naturalize.compose.recipe import Placement
-from naturalize.compose.tone import rounded, stain_table, toned
+from naturalize.compose.tone import dithered, rounded, stain_table
 
 #: Windows further than this from a whole pixel are resampled.
 _EXACT = 1e-3
@@ -85,11 +85,11 @@ def lay(
     """
     if any(placement.stain) or placement.stain_scale != (1, 1, 1):
         table = stain_table(placement.stain, placement.stain_scale)
-        levels, become = np.arange(256), rounded(table)[0]
+        levels, become = np.arange(256), rounded(table)
         red, green, blue = (
-            float(np.interp(value, levels, become[:, c])) for c, value in enumerate(patch.ground)
+            float(np.interp(value, levels, become[0, :, c])) for c, value in enumerate(patch.ground)
         )
-        colours = toned(patch.colours, table, gapless=shrunk)
+        colours = dithered(patch.colours, table) if shrunk else cv2.LUT(patch.colours, become)
         patch = replace(patch, colours=colours, ground=(red, green, blue))
     found = _upright(patch, placement, shrunk) or _warped(patch, placement, canvas)
     if found is None:

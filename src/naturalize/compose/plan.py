@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +25,7 @@ from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.compose.columns import Columns
 from naturalize.compose.recipe import SCHEMA, Recipe
 from naturalize.compose.schema import read_plan_table
-
-if TYPE_CHECKING:
-    pass
+from naturalize.compose.tabular import from_table, to_table
 
 
 @dataclass(eq=False)
@@ -65,7 +63,7 @@ class Plan:
         table = pa.Table.from_pylist([recipe.to_row() for recipe in recipes], schema=SCHEMA)
         modes = sorted({recipe.mode for recipe in recipes})
         targets = dict(sorted(Counter(recipe.label for recipe in recipes).items()))
-        return cls(Columns.from_table(table), "+".join(modes), {}, 0, targets, bank=bank)
+        return cls(from_table(table), "+".join(modes), {}, 0, targets, bank=bank)
 
     def __len__(self) -> int:
         """Return the number of recipes."""
@@ -79,7 +77,7 @@ class Plan:
     @cached_property
     def table(self) -> pa.Table:
         """The rows of ``plan.parquet``, as in ``docs/formats.md``."""
-        return self.columns.to_table(self.ids)
+        return to_table(self.columns, self.ids)
 
     @property
     def fingerprint(self) -> str:
@@ -163,7 +161,7 @@ class Plan:
         table = read_plan_table(path / "plan.parquet")
         names = ("mode", "settings", "seed", "targets", "rejections", "reuse", "bank")
         try:
-            plan_ = cls(Columns.from_table(table), **{name: about[name] for name in names})
+            plan_ = cls(from_table(table), **{name: about[name] for name in names})
         except (KeyError, TypeError, SettingsError) as error:
             raise ArtifactError(f"{path}: damaged plan ({error})") from error
         if plan_.ids != table["recipe_id"].to_pylist():

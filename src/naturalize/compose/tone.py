@@ -30,17 +30,15 @@ def rounded(table: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(table), 0, 255).astype(np.uint8)
 
 
-def toned(colours: np.ndarray, table: np.ndarray, *, gapless: bool = False) -> np.ndarray:
-    """Return colours, RGB uint8 (h, w, 3), as a table has them.
+def dithered(colours: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Return colours, RGB uint8 (h, w, 3), as a table has them, without the gaps that it leaves.
 
-    A table of levels leaves gaps: of a cell made brighter, some levels are never met, which the
-    codec fills of a picture that goes through one, and shrinking of one that is shrunk. Where
-    neither comes after, ``gapless`` rounds a value between two levels to one or the other by
-    chance, in proportion (dithering: Roberts, Picture coding using pseudo-random noise, IRE Trans.
-    Information Theory 8, 1962); the chances belong to the pixel's place in ``colours``.
+    Looked up in a rounded table, a cell made brighter never meets some levels. The codec of a
+    picture that goes through one fills them, and so does shrinking. Where neither comes after, a
+    value between two levels is rounded to one or the other by chance, in proportion (Roberts,
+    Picture coding using pseudo-random noise, IRE Trans. Information Theory 8, 1962); the chances
+    belong to the pixel's place in ``colours``.
     """
-    if not gapless:
-        return cv2.LUT(colours, rounded(table))
     height, width = colours.shape[:2]
     exact = cv2.LUT(colours, table.astype(np.float32))
     return cv2.add(exact, _chances(height, width), dtype=cv2.CV_8U)

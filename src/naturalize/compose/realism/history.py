@@ -54,15 +54,9 @@ class History:
     size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in HISTORIES:
-            raise unknown("history", self.name, list(HISTORIES))
+        check_history(self.name, self.size)
         if (self.name == "jpeg") != (self.quality is not None):
             raise SettingsError("history: a quality belongs to jpeg, and to jpeg only")
-        if self.quality and self.size:
-            raise SettingsError(
-                "size: composites that are composed small have no codec after them; leave history "
-                "at lossless"
-            )
 
     @classmethod
     def of(cls, name: str, recipes: Sequence[Recipe], size: int | None = None) -> History:
@@ -100,6 +94,18 @@ class History:
             "files": encoders,
             "alike": _alike(encoders),
         }
+
+
+def check_history(name: str, size: int | None) -> None:
+    """Raise ``SettingsError`` if there is no such history, or none at that size."""
+    if name not in HISTORIES:
+        raise unknown("history", name, list(HISTORIES))
+    asked_size(size)
+    if name == "jpeg" and size is not None:
+        raise SettingsError(
+            "size: composites that are composed small have no codec after them; leave history "
+            "at lossless"
+        )
 
 
 def paint(

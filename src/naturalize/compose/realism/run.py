@@ -25,16 +25,21 @@ from naturalize.compose.realism.describe import (
     describe,
 )
 from naturalize.compose.realism.frozen import frozen_features
-from naturalize.compose.realism.history import HISTORIES, History, paint
+from naturalize.compose.realism.history import History, check_history, paint
 from naturalize.compose.realism.pictures import auc_picture, scores_sheet, telling_picture
 from naturalize.compose.realism.probing import ProbeResult, judge
 from naturalize.compose.realism.report import found, scores_table
 from naturalize.compose.realism.sample import choose, main_parents
-from naturalize.compose.sizes import asked_size
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.compose.plan import Plan
+
+#: What is noted where the files of both sides were not written alike.
+_UNLIKE = (
+    "real images and parents of composites are files of different encoders, so a probe may tell "
+    "the encoder and not the composite"
+)
 
 #: Composites whose parents are looked up, to see if they are copies.
 _COPIES = 60
@@ -104,9 +109,7 @@ def realism(
     for name in baselines:
         if name not in BASELINES:
             raise unknown("baseline", name, list(BASELINES))
-    if history not in HISTORIES:
-        raise unknown("history", history, list(HISTORIES))
-    asked_size(size)
+    check_history(history, size)
     sample = choose(
         plan,
         bank,
@@ -120,12 +123,7 @@ def realism(
     )
     past = History.of(history, sample.recipes, size)
     told = past.report(sample.recipes, sample.encoders)
-    notes = [*sample.notes]
-    if not told["alike"]:
-        notes.append(
-            "real images and parents of composites are files of different encoders, so a probe may "
-            "tell the encoder and not the composite"
-        )
+    notes = [*sample.notes] if told["alike"] else [*sample.notes, _UNLIKE]
     for note in notes:
         warn(note)
     table = _Table(
@@ -161,11 +159,7 @@ def realism(
     inputs = {"plan": plan.fingerprint, "bank": bank.fingerprint}
     with writing(out, "realism", settings=settings, inputs=inputs) as folder:
         write_json(folder / "realism.json", report)
-        write_table(folder / "scores.parquet", table.scores())
-        result = table.results[own]
-        write_image(folder / "sheet.jpg", scores_sheet(result, table.real, table.fake), quality=92)
-        auc_picture({name: one.auc for name, one in table.results.items()}, folder / "auc.svg")
-        telling_picture(result.telling, folder / "telling.svg")
+        table.write(folder, own)
     return Realism(report, table.results)
 
 
@@ -228,7 +222,15 @@ class _Table:
             **self.settings,
         )
 
-    def scores(self) -> pa.Table:
+    def write(self, folder: Path, own: str) -> None:
+        """Write the scores of all sets, and what the set ``own`` gives away by."""
+        write_table(folder / "scores.parquet", self._scores())
+        result = self.results[own]
+        write_image(folder / "sheet.jpg", scores_sheet(result, self.real, self.fake), quality=92)
+        auc_picture({name: one.auc for name, one in self.results.items()}, folder / "auc.svg")
+        telling_picture(result.telling, folder / "telling.svg")
+
+    def _scores(self) -> pa.Table:
         real = [image_id for image_id, _ in self.kitchen.sample.real]
         tables = [
             scores_table(name, one, real + self.names[name]) for name, one in self.results.items()
