@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from naturalize.compose.crops import CropStore
-from naturalize.compose.plan import Plan
-from naturalize.compose.recipe import Placement, Recipe
+from naturalize.compose.paint.crops import CropStore
+from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.recipe import Placement, Recipe
 
 #: Softness of the edges: ours fades over 2 pixels; a Gaussian of this sigma is about as soft.
 FEATHER, SIGMA = 2.0, 0.8

@@ -28,18 +28,18 @@ import numpy as np
 
 from benchmarks.stages import sample
 from naturalize.base.errors import NaturalizeError
+from naturalize.base.process import keep_memory, wait_calmly
 from naturalize.cli.train import with_overrides
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
-from naturalize.evaluation.data import part_items
 from naturalize.evaluation.evaluate import evaluate, read_metrics
+from naturalize.inputs.labelled import part_items
 from naturalize.models.folder import describe
 from naturalize.models.names import SPOKEN, names, resolve
 from naturalize.models.predictor import Predictor
 from naturalize.models.zoo import build
 from naturalize.training.fit import train
 from naturalize.training.settings import TrainSettings
-from naturalize.training.speed import keep_memory, wait_calmly
 
 COLUMNS = (
     "model", "started from", "px", "parameters", "accuracy", "macro-F1", "95 % interval",

@@ -19,11 +19,11 @@ from pathlib import Path
 from naturalize.base.console import warn
 from naturalize.base.errors import NaturalizeError
 from naturalize.base.rng import rng
-from naturalize.compose.modes import MODES
-from naturalize.compose.planner import plan
-from naturalize.compose.realism import realism
-from naturalize.compose.realism.baselines import BASELINES
-from naturalize.compose.source import open_source
+from naturalize.compose.draw.modes import MODES
+from naturalize.compose.draw.planner import plan
+from naturalize.inputs.compose import open_source
+from naturalize.realism import realism
+from naturalize.realism.baselines import BASELINES
 
 
 def main() -> None:

@@ -39,12 +39,12 @@ from benchmarks._pasters import (
 from naturalize.base import engine
 from naturalize.base.images import encode_image
 from naturalize.cells.bank import CellBank
-from naturalize.compose.crops import CropStore
-from naturalize.compose.plan import Plan
-from naturalize.compose.planner import plan
-from naturalize.compose.recipe import Recipe
-from naturalize.compose.render import render
-from naturalize.compose.source import open_source
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.crops import CropStore
+from naturalize.compose.paint.render import render
+from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.recipe import Recipe
+from naturalize.inputs.compose import open_source
 
 #: Each time is the median of so many rounds.
 ROUNDS = 5
@@ -225,7 +225,7 @@ def planning(bank: CellBank, classes: list[str], work: Path, million: bool) -> N
 _WEIGH = """
 import resource, sys
 from naturalize.cells.bank import CellBank
-from naturalize.compose.planner import plan
+from naturalize.compose.draw.planner import plan
 bank, n, classes = CellBank.load(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(",")
 plan(bank, add=1, classes=classes)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

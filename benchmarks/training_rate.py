@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from naturalize.training import speed
+from naturalize.base import process as speed
 
 PHASES = ("bare", "memory", "seen", "new")
 
@@ -186,7 +186,7 @@ def rows(
     from naturalize.cells.bank import CellBank
     from naturalize.cells.segment import segment_images
     from naturalize.cells.segmenters import segmenter
-    from naturalize.compose.planner import plan
+    from naturalize.compose.draw.planner import plan
     from naturalize.dataset.catalog import Catalog
     from naturalize.dataset.split import Split
     from naturalize.training.data import CellImages, classes_of

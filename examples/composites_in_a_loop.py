@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 import naturalize as nz
-from naturalize.compose.crops import CropStore
+from naturalize.compose.paint.crops import CropStore
 
 nz.write_phantom("phantom", per_class={"LY": 5, "MO": 5})
 catalog = nz.Catalog.build("phantom", scheme="pbc11")

@@ -8,7 +8,7 @@ import numpy as np
 
 import naturalize as nz
 from naturalize.compose import CompositeDataset, CropStore
-from naturalize.compose.dataset import real_images
+from naturalize.compose.deliver.dataset import real_images
 
 SIZE, CLASSES = 64, ["EO", "LY"]
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 import naturalize as nz
 from naturalize.base.images import read_image
 from naturalize.compose import Naturalize
-from naturalize.compose.dataset import real_images, resized
+from naturalize.compose.deliver.dataset import real_images, resized
 
 SIZE, CLASSES = 64, ["EO", "LY"]
 

@@ -1,9 +1,9 @@
-"""Measures ``src/naturalize/compose/data/smears.json`` on the images of a bank.
+"""Measures ``src/naturalize/compose/draw/smears.json`` on the images of a bank.
 
-    python -m tools.smears BANK -o src/naturalize/compose/data/smears.json \
+    python -m tools.smears BANK -o src/naturalize/compose/draw/smears.json \
         --source "PBC (Acevedo et al. 2020, doi 10.17632/snkd93bnjr.1, CC BY 4.0), training images"
 
-What is measured: see ``naturalize.compose.smears.measure``.
+What is measured: see ``naturalize.compose.draw.smears.measure``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from naturalize.base.artifacts import write_json
 from naturalize.cells.bank import CellBank
-from naturalize.compose.smears import LEVELS, measure
+from naturalize.compose.draw.smears import LEVELS, measure
 
 
 def main() -> None:
@@ -28,8 +28,9 @@ def main() -> None:
     content = {
         "source": options.source,
         "method": f"segmenter {options.segmenter}; python -m tools.smears, which calls "
-        "naturalize.compose.smears.measure. Distributions are their values at the shares given as "
-        "levels (0.01 and 0.99 at the ends); counts are for 100,000 pixels, diameters are pixels, "
+        "naturalize.compose.draw.smears.measure. Distributions are their values at the shares "
+        "given as levels (0.01 and 0.99 at the ends); counts are for 100,000 pixels, diameters are "
+        "pixels, "
         "distances are over the sum of the radii (1 touches)",
         "levels": LEVELS.round(3).tolist(),
         **measure(bank),

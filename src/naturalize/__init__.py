@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.cells.segment import segment_images
     from naturalize.cells.segmenters import segmenter
-    from naturalize.compose.planner import plan
-    from naturalize.compose.render import render
+    from naturalize.compose.draw.planner import plan
+    from naturalize.compose.paint.render import render
     from naturalize.dataset.audit import audit
     from naturalize.dataset.catalog import Catalog
     from naturalize.dataset.phantom import write_phantom
@@ -40,8 +40,8 @@ _HOMES = {
     "evaluate": "evaluation.evaluate",
     "explain": "explain.methods",
     "load_study": "study.settings",
-    "plan": "compose.planner",
-    "render": "compose.render",
+    "plan": "compose.draw.planner",
+    "render": "compose.paint.render",
     "run_study": "study.run",
     "segment_images": "cells.segment",
     "segmenter": "cells.segmenters",

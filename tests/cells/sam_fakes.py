@@ -11,7 +11,7 @@ import pytest
 
 from naturalize.base.errors import NaturalizeError
 from naturalize.cells.segmenters.sam.model import MAP, Frame
-from naturalize.cells.weights import find
+from naturalize.cells.segmenters.sam.weights import find
 
 #: Gives logits (m, H, W) and scores (m,) for an image and the middle of a prompt.
 Answer = Callable[[np.ndarray, tuple[float, float]], tuple[np.ndarray, np.ndarray]]

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from naturalize.base.images import decode_image
-from naturalize.cells.background import illumination
-from naturalize.cells.background.codec import Codec, estimate, recoded, units_of
-from naturalize.cells.background.grain import copied
-from naturalize.cells.background.illumination import away_from, covered, fringe_at
-from naturalize.cells.background.outline import carried_on
-from naturalize.cells.background.red import made_whole
 from naturalize.cells.segmentation import Cell
+from naturalize.imaging.jpeg.codec import Codec, estimate, recoded, units_of
+from naturalize.restoration import illumination
+from naturalize.restoration.grain import copied
+from naturalize.restoration.illumination import away_from, covered, fringe_at
+from naturalize.restoration.outline import carried_on
+from naturalize.restoration.red import made_whole
 
 SHAPE = (240, 256)
 

@@ -10,13 +10,13 @@ from background_makers import disc, twins
 
 from naturalize.base.errors import SettingsError
 from naturalize.base.rng import rng
-from naturalize.cells.background import scene as restored
-from naturalize.cells.background import tiles
-from naturalize.cells.background.illumination import covered
-from naturalize.cells.background.remaining import remaining
 from naturalize.cells.segmentation import Cell
 from naturalize.dataset.phantom import scene
 from naturalize.dataset.phantom.stains import draw_light, draw_stain
+from naturalize.restoration import scene as restored
+from naturalize.restoration import tiles
+from naturalize.restoration.illumination import covered
+from naturalize.restoration.remaining import remaining
 
 
 def without_target(label: str, seed: int, index: int, shape: tuple[int, int]) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_far_cells_are_left_as_they_were() -> None:
 def test_large_fields_are_looked_at_tile_by_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     image, _, cells = twins("MO", 4, 5)
     whole = dict(remaining(image, cells, remove="target"))
-    from naturalize.cells.background import remaining as module
+    from naturalize.restoration import remaining as module
 
     monkeypatch.setattr(module, "WHOLE", 100)
     monkeypatch.setattr(tiles, "_TILE", 192)

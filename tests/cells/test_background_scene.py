@@ -9,14 +9,14 @@ from background_makers import disc, twins
 
 from naturalize.base.errors import SettingsError
 from naturalize.base.images import decode_image, encode_image, read_image
-from naturalize.cells.background import USABLE, scene, without
-from naturalize.cells.background.codec import units_of
-from naturalize.cells.background.illumination import covered
-from naturalize.cells.background.likeness import STATISTICS, blind_trial, slide_statistics
-from naturalize.cells.background.plan import chosen
-from naturalize.cells.background.quality import Measures, grain_of, judged
 from naturalize.cells.segmentation import Cell
 from naturalize.cells.segmenters import segmenter
+from naturalize.imaging.jpeg.codec import units_of
+from naturalize.restoration import USABLE, scene, without
+from naturalize.restoration.illumination import covered
+from naturalize.restoration.likeness import STATISTICS, blind_trial, slide_statistics
+from naturalize.restoration.plan import chosen
+from naturalize.restoration.quality import Measures, grain_of, judged
 
 CLASSES = ("BA", "EO", "LY", "MMY", "MO", "SNE", "PLT")
 

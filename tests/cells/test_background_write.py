@@ -9,10 +9,11 @@ import pytest
 from naturalize.base.artifacts import read_manifest, read_table
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import read_image, write_image
-from naturalize.cells.background.write import SCENES, summary, write_backgrounds
 from naturalize.cells.segmenters import segmenter
 from naturalize.cli.app import run_app
 from naturalize.dataset.phantom import render_phantom
+from naturalize.inputs.images import open_source
+from naturalize.restoration.write import SCENES, summary, write_backgrounds
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,11 @@ def images(tmp_path_factory) -> Path:
     return folder
 
 
+def _backgrounds(source: Path, find, out: Path, **options) -> Path:
+    root, items, inputs = open_source(source)
+    return write_backgrounds(items, root, find, out, inputs=inputs, **options)
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {
         p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
@@ -31,7 +37,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_every_image_s_outcome_is_in_the_table(images: Path, tmp_path: Path) -> None:
-    out = write_backgrounds(images, segmenter("classical"), tmp_path / "out", sheet=True)
+    out = _backgrounds(images, segmenter("classical"), tmp_path / "out", sheet=True)
     assert read_manifest(out, "backgrounds").settings["without"] == "wbc"
     rows = read_table(out / "backgrounds.parquet", SCENES).to_pylist()
     outcome = {row["path"]: row["outcome"] for row in rows}
@@ -48,7 +54,7 @@ def test_every_image_s_outcome_is_in_the_table(images: Path, tmp_path: Path) -> 
 
 def test_workers_do_not_change_a_byte(images: Path, tmp_path: Path) -> None:
     one, two = (
-        write_backgrounds(
+        _backgrounds(
             images, segmenter("classical"), tmp_path / str(n), backend="processes", workers=n
         )
         for n in (1, 2)
@@ -70,6 +76,6 @@ def test_the_command_takes_everything_out(images: Path, tmp_path: Path, capsys) 
 def test_mistakes_are_named(images: Path, tmp_path: Path) -> None:
     find = segmenter("classical")
     with pytest.raises(SettingsError, match="did you mean 'wbc'"):
-        write_backgrounds(images, find, tmp_path / "x", without="wbcs")
+        _backgrounds(images, find, tmp_path / "x", without="wbcs")
     with pytest.raises(InputError, match="no such file"):
-        write_backgrounds(tmp_path / "nowhere", find, tmp_path / "x")
+        _backgrounds(tmp_path / "nowhere", find, tmp_path / "x")

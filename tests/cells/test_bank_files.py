@@ -16,8 +16,8 @@ from naturalize.base.images import content_hash, read_image
 from naturalize.cells.bank import CellBank
 from naturalize.cells.bank.files import MARGIN
 from naturalize.cells.sheet import cell_picture, grouped
-from naturalize.compose.planner import plan
-from naturalize.compose.render import render
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.render import render
 
 GOLDEN = Path(__file__).parent / "golden" / "bank-v1"
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from naturalize.cells.accept import APPENDED, JOINED, accept_all, judge_named
 from naturalize.cells.outline import axis_ratio, haemoglobin, limb
-from naturalize.cells.runlength import encode
 from naturalize.cells.tables import CELLS
+from naturalize.imaging.runlength import encode
 
 
 def ellipse(half: tuple[float, float], angle: float = 0.0, side: int = 160) -> np.ndarray:

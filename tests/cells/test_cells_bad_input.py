@@ -16,14 +16,14 @@ from PIL import Image
 
 from naturalize.base.artifacts import read_table
 from naturalize.base.errors import EngineError, InputError
-from naturalize.cells.runlength import decode
 from naturalize.cells.segment import FAILED, segment_images
 from naturalize.cells.segmentation import KINDS, Segmentation
 from naturalize.cells.segmenters import SEGMENTERS, segmenter
-from naturalize.cells.source import segment_source, summary
-from naturalize.cells.stain import optical_density, transmitted
-from naturalize.cells.weights import KNOWN
+from naturalize.cells.segmenters.sam.weights import KNOWN
 from naturalize.dataset.phantom import render_phantom
+from naturalize.imaging.runlength import decode
+from naturalize.imaging.stain import optical_density, transmitted
+from naturalize.inputs.images import segment_source, summary
 
 OWN = [
     name

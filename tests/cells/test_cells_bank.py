@@ -15,12 +15,12 @@ from naturalize.base.artifacts import read_manifest, read_table
 from naturalize.base.errors import ArtifactError, InputError
 from naturalize.base.images import read_image
 from naturalize.cells.bank import CellBank
-from naturalize.cells.runlength import decode
 from naturalize.cells.segment import segment_images
 from naturalize.cells.segmenters import segmenter
-from naturalize.cells.source import segment_source
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
+from naturalize.imaging.runlength import decode
+from naturalize.inputs.images import segment_source
 
 
 @pytest.fixture(scope="module")

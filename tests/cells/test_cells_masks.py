@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from naturalize.base.errors import ArtifactError, SettingsError
-from naturalize.cells.runlength import decode, encode
 from naturalize.cells.segmentation import Cell, Segmentation
+from naturalize.imaging.runlength import decode, encode
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 

@@ -21,10 +21,10 @@ from naturalize.cells.overlay import overlay
 from naturalize.cells.segment import picture_names, segment_images
 from naturalize.cells.segmenters import segmenter
 from naturalize.cells.segmenters.classical.contour import fill, star
-from naturalize.cells.source import segment_source
-from naturalize.cells.stain import focus, mean_density, optical_density, transmitted
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.phantom import render_phantom
+from naturalize.imaging.stain import focus, mean_density, optical_density, transmitted
+from naturalize.inputs.images import segment_source
 
 PIXELS = arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(3)))
 SLIDE = (253.0, 229.0, 203.0)

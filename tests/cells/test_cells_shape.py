@@ -12,8 +12,8 @@ from skimage.measure import label, regionprops
 from naturalize.cells import accept
 from naturalize.cells.accept import judge
 from naturalize.cells.segmentation import Cell, Segmentation
-from naturalize.cells.shape import contact, has_waist, solidity
 from naturalize.cells.tables import CELLS, image_row
+from naturalize.imaging.shape import contact, has_waist, solidity
 
 BACKGROUND = (253.0, 229.0, 203.0)
 

@@ -21,9 +21,9 @@ from naturalize.cells.bank import CellBank
 from naturalize.cells.exchange import export, import_bank, import_cells
 from naturalize.cells.exchange.labels_read import label_image, read_kinds, read_numbers
 from naturalize.cells.exchange.marked import Task
-from naturalize.cells.runlength import decode
 from naturalize.cells.segmentation import Segmentation
 from naturalize.dataset.catalog import Catalog
+from naturalize.imaging.runlength import decode
 
 SHAPE = (14, 17)
 IMAGE = np.zeros((*SHAPE, 3), np.uint8)

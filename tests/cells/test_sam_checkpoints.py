@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from naturalize.cells.segmenters import segmenter
-from naturalize.cells.weights import WeightsError
+from naturalize.cells.segmenters.sam.weights import WeightsError
 from naturalize.dataset.phantom import render_phantom
 
 torch = pytest.importorskip("torch")

@@ -14,7 +14,7 @@ from naturalize.cells.segmenters.sam.merge import merged, shared
 from naturalize.cells.segmenters.sam.model import MAP, SIDE, Frame, fitted
 from naturalize.cells.segmenters.sam.onnx import prepared
 from naturalize.cells.segmenters.sam.tiles import LARGEST, OVERLAP, best_tile, room, tiles
-from naturalize.cells.weights import WeightsError, find
+from naturalize.cells.segmenters.sam.weights import WeightsError, find
 
 SHAPES = st.tuples(st.integers(20, 1400), st.integers(20, 1400))
 FRAMES = st.one_of(st.builds(Frame.padded, SHAPES), st.builds(Frame.stretched, SHAPES))

@@ -19,13 +19,13 @@ from sam_fakes import need_mobilesam
 from naturalize.base.artifacts import read_table
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.base.images import write_image
-from naturalize.cells.cache import ResultCache
-from naturalize.cells.packing import pack, unpack
 from naturalize.cells.segment import segment_images
 from naturalize.cells.segmentation import KINDS, Cell, Segmentation
 from naturalize.cells.segmenters import segmenter
 from naturalize.cells.segmenters.sam import load
-from naturalize.cells.weights import MissingWeightsError, WeightsError, find
+from naturalize.cells.segmenters.sam.cache import ResultCache
+from naturalize.cells.segmenters.sam.packing import pack, unpack
+from naturalize.cells.segmenters.sam.weights import MissingWeightsError, WeightsError, find
 from naturalize.dataset.phantom import render_phantom
 
 

@@ -15,12 +15,18 @@ from pathlib import Path
 
 import pytest
 
+from naturalize.base.download import DownloadError
 from naturalize.base.errors import NaturalizeError, SettingsError
-from naturalize.cells import weights
-from naturalize.cells.cache import cache_root
-from naturalize.cells.weights import MissingWeightsError, WeightFile, Weights, WeightsError, store
+from naturalize.cells.segmenters.sam import weights
+from naturalize.cells.segmenters.sam.cache import cache_root
+from naturalize.cells.segmenters.sam.weights import (
+    MissingWeightsError,
+    WeightFile,
+    Weights,
+    WeightsError,
+    store,
+)
 from naturalize.cli.app import run_app
-from naturalize.dataset.download import DownloadError
 
 RNG = b"0123456789abcdef"
 CONTENT = {"encoder.onnx": RNG * 40_000, "sam.onnx": RNG[::-1] * 20_000}

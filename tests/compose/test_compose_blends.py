@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from naturalize.cells.bank import Cutout
-from naturalize.compose.halo import slide_colour
-from naturalize.compose.levels import EDGE, LEVELS, PAD
-from naturalize.compose.patch import make_patch
-from naturalize.compose.poisson import membrane, poisson
-from naturalize.compose.recipe import Background, Placement, Recipe
-from naturalize.compose.render import render
+from naturalize.compose.paint.halo import slide_colour
+from naturalize.compose.paint.levels import EDGE, LEVELS, PAD
+from naturalize.compose.paint.patch import make_patch
+from naturalize.compose.paint.render import render
+from naturalize.compose.recipe.recipe import Background, Placement, Recipe
+from naturalize.imaging.poisson import membrane, poisson
 
 SLIDE = (250, 228, 204)
 OTHER = (238, 214, 210)

@@ -15,11 +15,12 @@ from naturalize.base import engine
 from naturalize.base.errors import ImageReadError, InputError, SettingsError
 from naturalize.base.images import read_image
 from naturalize.cells.bank import CellBank
-from naturalize.compose import CompositeDataset, CropStore, plan, render
-from naturalize.compose.dataset import real_images
-from naturalize.compose.plan import Plan
-from naturalize.compose.recipe import Finish
-from naturalize.compose.render import finished
+from naturalize.compose import CompositeDataset, CropStore
+from naturalize.compose.deliver.dataset import real_images
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.render import finished, render
+from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.recipe import Finish
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
 

@@ -15,10 +15,10 @@ from PIL import Image
 from naturalize.base.errors import InputError, NaturalizeWarning, SettingsError
 from naturalize.base.images import read_image
 from naturalize.cells.bank import CellBank
-from naturalize.compose import Naturalize, render
-from naturalize.compose.dataset import resized
-from naturalize.compose.recipe import Finish
-from naturalize.compose.render import finished
+from naturalize.compose import Naturalize
+from naturalize.compose.deliver.dataset import resized
+from naturalize.compose.paint.render import finished, render
+from naturalize.compose.recipe.recipe import Finish
 
 N = 20
 
@@ -163,7 +163,7 @@ def test_workers_decide_nothing(bank: CellBank, tmp_path: Path) -> None:
 
 
 def test_a_plan_says_where_the_pixels_come_from(bank: CellBank, always: Naturalize) -> None:
-    from naturalize.compose.lineage import check_parts
+    from naturalize.compose.recipe.lineage import check_parts
 
     parts = dict.fromkeys(bank.backgrounds["image_id"].to_pylist(), "train")
     assert check_parts(always.plan, parts)["outside"] == 0

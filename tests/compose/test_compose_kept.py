@@ -16,13 +16,13 @@ from naturalize.base.images import write_image
 from naturalize.cells import segment
 from naturalize.cells.bank import CellBank
 from naturalize.cli.compose import compose
-from naturalize.compose.plan import Plan
-from naturalize.compose.realism.source import open_plan
-from naturalize.compose.render import render
-from naturalize.compose.source import open_source
+from naturalize.compose.paint.render import render
+from naturalize.compose.recipe.plan import Plan
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
-from naturalize.training.artifacts import open_data
+from naturalize.inputs.compose import open_source
+from naturalize.inputs.plan import open_plan
+from naturalize.inputs.training import open_data
 
 LEFT = ("bank", "catalog", "cells", "split")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from naturalize.compose.layout import overlap_area, overlaps, place_in_turn, turned_size
+from naturalize.compose.draw.modes.placing import overlap_area, overlaps, place_in_turn, turned_size
 
 
 @st.composite

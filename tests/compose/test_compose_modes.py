@@ -10,9 +10,9 @@ from compose_makers import make_bank
 
 from naturalize.base.artifacts import read_json
 from naturalize.base.errors import SettingsError
-from naturalize.compose.modes import MODES, mode
-from naturalize.compose.plan import Plan
-from naturalize.compose.planner import plan_composites
+from naturalize.compose.deliver.files import plan_composites
+from naturalize.compose.draw.modes import MODES, mode
+from naturalize.compose.recipe.plan import Plan
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from hypothesis.extra.numpy import arrays
 from naturalize.base import engine
 from naturalize.base.errors import ArtifactError, InputError
 from naturalize.cells.bank import CellBank
-from naturalize.compose.crops import CropStore
-from naturalize.compose.levels import EDGE, LEVELS, PAD
-from naturalize.compose.patch import cell_mask, make_patch
-from naturalize.compose.planner import plan
-from naturalize.compose.render import render
-from naturalize.compose.write import image_bytes
+from naturalize.compose.deliver import image_bytes
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.crops import CropStore
+from naturalize.compose.paint.levels import EDGE, LEVELS, PAD
+from naturalize.compose.paint.patch import cell_mask, make_patch
+from naturalize.compose.paint.render import render
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 24), st.integers(1, 24))).filter(np.any)
 

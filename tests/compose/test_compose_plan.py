@@ -13,10 +13,10 @@ from compose_makers import LABELS, SIDE, make_bank
 from naturalize.base.artifacts import read_json, read_table, write_table
 from naturalize.base.errors import ArtifactError, InputError, SettingsError
 from naturalize.cells.bank import CellBank
-from naturalize.compose.lineage import check_parts
-from naturalize.compose.plan import Plan
-from naturalize.compose.planner import plan
-from naturalize.compose.targets import named
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.recipe.lineage import check_parts
+from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.targets import named
 
 
 @pytest.fixture(scope="module")

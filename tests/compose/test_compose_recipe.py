@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from naturalize.base.artifacts import read_table, write_table
 from naturalize.base.errors import ArtifactError, SettingsError
-from naturalize.compose.columns import Columns
-from naturalize.compose.plan import Plan
-from naturalize.compose.recipe import (
+from naturalize.compose.recipe.columns import Columns
+from naturalize.compose.recipe.fields import read_plan_table, upgraded
+from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.recipe import (
     KERNELS,
     MAX_SEED,
     SCHEMA,
@@ -25,7 +26,6 @@ from naturalize.compose.recipe import (
     Placement,
     Recipe,
 )
-from naturalize.compose.schema import read_plan_table, upgraded
 
 number = st.floats(-1e4, 1e4, width=32)
 name = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=6)

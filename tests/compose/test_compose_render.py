@@ -20,14 +20,14 @@ from naturalize.base import engine
 from naturalize.base.errors import InputError, NaturalizeError, SettingsError
 from naturalize.base.images import read_image
 from naturalize.cells.bank import CellBank
-from naturalize.compose.blend import BLENDS
-from naturalize.compose.crops import CropStore
-from naturalize.compose.lineage import check_parts
-from naturalize.compose.plan import Plan
-from naturalize.compose.planner import plan
-from naturalize.compose.recipe import Background, Placement, Recipe
-from naturalize.compose.render import render
-from naturalize.compose.write import image_bytes, write_imagefolder
+from naturalize.compose.deliver import image_bytes, write_imagefolder
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.blend import BLENDS
+from naturalize.compose.paint.crops import CropStore
+from naturalize.compose.paint.render import render
+from naturalize.compose.recipe.lineage import check_parts
+from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.recipe import Background, Placement, Recipe
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -113,7 +113,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(bank: CellBank, tmp_path: Path)
     class Stop(BaseException):
         pass
 
-    from naturalize.compose.write import job as write
+    from naturalize.compose.deliver import job as write
 
     painted = write.image_bytes
 
@@ -343,7 +343,7 @@ for module in pkgutil.walk_packages(room.__path__, "naturalize.compose."):
     importlib.import_module(module.name)
 import numpy as np
 from naturalize.compose import Background, Placement, Recipe
-from naturalize.compose.render import render
+from naturalize.compose.paint.render import render
 class Source:
     rgb, mask = np.full((5, 5, 3), 7, np.uint8), np.ones((5, 5), bool)
     corner = (0, 0)

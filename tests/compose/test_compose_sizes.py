@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.cells.bank import CellBank
-from naturalize.compose.crops import CropStore
-from naturalize.compose.levels import EDGE, LEVELS, PAD
-from naturalize.compose.patch import make_patch, reduced
-from naturalize.compose.plan import Plan
-from naturalize.compose.planner import plan
-from naturalize.compose.recipe import Background, Finish, Placement, Recipe
-from naturalize.compose.render import render
-from naturalize.compose.scenes import cells_of
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.crops import CropStore
+from naturalize.compose.paint.levels import EDGE, LEVELS, PAD
+from naturalize.compose.paint.patch import make_patch, reduced
+from naturalize.compose.paint.render import render
+from naturalize.compose.paint.scenes import cells_of
+from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.recipe import Background, Finish, Placement, Recipe
 
 
 @pytest.fixture(scope="module")

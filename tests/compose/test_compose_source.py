@@ -17,12 +17,12 @@ from naturalize.base.errors import ArtifactError, InputError, NaturalizeError
 from naturalize.base.images import read_image
 from naturalize.cells.bank import CellBank
 from naturalize.cli.compose import compose
-from naturalize.compose.plan import Plan
-from naturalize.compose.planner import plan
-from naturalize.compose.render import render
-from naturalize.compose.source import open_source
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.render import render
+from naturalize.compose.recipe.plan import Plan
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
+from naturalize.inputs.compose import open_source
 
 
 @pytest.fixture(scope="module")

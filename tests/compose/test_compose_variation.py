@@ -9,11 +9,11 @@ from compose_makers import OneCell, one_cell_recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from naturalize.compose.levels import EDGE
-from naturalize.compose.patch import make_patch
-from naturalize.compose.place import displacement, lay
-from naturalize.compose.recipe import Placement
-from naturalize.compose.render import render
+from naturalize.compose.paint.levels import EDGE
+from naturalize.compose.paint.patch import make_patch
+from naturalize.compose.paint.place import displacement, lay
+from naturalize.compose.paint.render import render
+from naturalize.compose.recipe.recipe import Placement
 
 
 def disc(radius: int = 30, grey: int = 0) -> OneCell:

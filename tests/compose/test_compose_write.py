@@ -26,16 +26,16 @@ from naturalize.base.artifacts import is_artifact, read_json
 from naturalize.base.errors import ArtifactError, InputError, NaturalizeError, SettingsError
 from naturalize.base.images import read_image
 from naturalize.cells.bank import CellBank
-from naturalize.compose.known import KnownOfBank
-from naturalize.compose.plan import Plan
-from naturalize.compose.render import render
-from naturalize.compose.truth import truth
-from naturalize.compose.write import (
+from naturalize.compose.deliver import (
     WRITERS,
     write_coco,
     write_imagefolder,
     write_webdataset,
 )
+from naturalize.compose.deliver.annotation import KnownOfBank
+from naturalize.compose.deliver.truth import truth
+from naturalize.compose.paint.render import render
+from naturalize.compose.recipe.plan import Plan
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,8 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from compose_makers import make_bank, varied
-from naturalize.compose.write import WRITERS, job
+from naturalize.compose.deliver import WRITERS
+from naturalize.compose.deliver import job
 folder, name = Path(sys.argv[2]), sys.argv[3]
 painted, n = job.image_bytes, 0
 def slow(*args, **kwargs):
@@ -270,7 +271,7 @@ def test_a_killed_process_leaves_nothing_half_and_goes_on(
         process.wait()
     assert not (tmp_path / "out").exists()
 
-    from naturalize.compose.write import job
+    from naturalize.compose.deliver import job
 
     painted, again = job.image_bytes, []
 
@@ -338,7 +339,7 @@ def test_what_another_plan_left_is_not_taken(bank: CellBank, drawn: Plan, tmp_pa
 
 
 def test_a_damaged_shard_is_made_again(bank: CellBank, drawn: Plan, tmp_path: Path) -> None:
-    from naturalize.compose.write.webdataset import _Shards
+    from naturalize.compose.deliver.webdataset import _Shards
 
     whole = write_webdataset(drawn, bank, tmp_path / "out", shard_bytes=60_000)
     shutil.copytree(whole / "shards", tmp_path / "shards")

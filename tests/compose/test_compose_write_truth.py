@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.cells.bank import CellBank
-from naturalize.compose.crops import CropStore
-from naturalize.compose.known import KnownOfBank, KnownOfPlan, SceneCell
-from naturalize.compose.plan import Plan
-from naturalize.compose.recipe import KERNELS, Background, Finish, Recipe
-from naturalize.compose.render import render
-from naturalize.compose.sizes import Shrink
-from naturalize.compose.truth import Truth, inside, truth
+from naturalize.compose.deliver.annotation import KnownOfBank, KnownOfPlan, SceneCell
+from naturalize.compose.deliver.truth import Truth, inside, truth
+from naturalize.compose.paint.crops import CropStore
+from naturalize.compose.paint.render import render
+from naturalize.compose.paint.sizes import Shrink
+from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.recipe import KERNELS, Background, Finish, Recipe
 
 #: Blend → pixels outside the half-way line within which it may change the canvas by more than so
 #: many grey levels: the light around a cell reaches further, faintly.

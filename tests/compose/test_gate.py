@@ -13,13 +13,15 @@ from naturalize.base.artifacts import read_json
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.cells.bank import CellBank
 from naturalize.cells.segmentation import Cell
-from naturalize.compose import gate
-from naturalize.compose.blend import BLENDS, Blend
-from naturalize.compose.gate import again, judge, judge_all, look, real_limits, verdict
-from naturalize.compose.gate import limits as limits_of
-from naturalize.compose.plan import Plan
-from naturalize.compose.planner import plan, plan_composites
-from naturalize.compose.recipe import Background, Recipe
+from naturalize.compose.deliver.files import plan_composites
+from naturalize.compose.draw import gate
+from naturalize.compose.draw.gate import judge, judge_all, look, real_limits, verdict
+from naturalize.compose.draw.gate import limits as limits_of
+from naturalize.compose.draw.gate import redraw as again
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.blend import BLENDS, Blend
+from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.recipe import Background, Recipe
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naturalize.compose.grid import after, on_grid, phase_of, turned_box, turned_point
-from naturalize.compose.place import dihedral
+from naturalize.imaging.jpeg.grid import (
+    after,
+    dihedral,
+    on_grid,
+    phase_of,
+    turned_box,
+    turned_point,
+)
 
 turns = st.integers(0, 7)
 

@@ -13,7 +13,7 @@ from naturalize.base.artifacts import read_json
 from naturalize.base.errors import ArtifactError, InputError, NaturalizeError, SettingsError
 from naturalize.base.images import read_image
 from naturalize.cli.compose import compose
-from naturalize.compose.plan import Plan
+from naturalize.compose.recipe.plan import Plan
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from naturalize.base.errors import ArtifactError, InputError, SettingsError
 from naturalize.cells.bank import CellBank
-from naturalize.compose.layout import place_discs
-from naturalize.compose.modes import mode
-from naturalize.compose.plan import Plan
-from naturalize.compose.planner import plan
-from naturalize.compose.recipe import Recipe
-from naturalize.compose.render import render
-from naturalize.compose.smears import DISTRIBUTIONS, LEVELS, measure, smears
+from naturalize.compose.draw.modes import mode
+from naturalize.compose.draw.modes.placing import place_discs
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.draw.smears import DISTRIBUTIONS, LEVELS, measure, smears
+from naturalize.compose.paint.render import render
+from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.recipe import Recipe
 
 
 @pytest.fixture(scope="module")

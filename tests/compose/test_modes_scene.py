@@ -12,14 +12,14 @@ from compose_makers import LABELS, make_bank
 
 from naturalize.base.errors import ArtifactError, InputError, SettingsError
 from naturalize.cells.bank import CellBank
-from naturalize.compose.images import check_sources
-from naturalize.compose.materials import Materials
-from naturalize.compose.modes import mode
-from naturalize.compose.modes.fit import unlike
-from naturalize.compose.plan import Plan
-from naturalize.compose.planner import plan
-from naturalize.compose.recipe import Recipe
-from naturalize.compose.render import render
+from naturalize.compose.draw.images import check_sources
+from naturalize.compose.draw.materials import Materials
+from naturalize.compose.draw.modes import mode
+from naturalize.compose.draw.modes.fit import unlike
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.render import render
+from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.recipe import Recipe
 
 
 @pytest.fixture(scope="module")

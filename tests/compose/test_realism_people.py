@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from naturalize.base.errors import InputError
-from naturalize.compose.realism.people import score_guesses
+from naturalize.realism.observers import score_guesses
 
 
 def files(folder: Path, kinds: list[str], guesses: list[str]) -> tuple[Path, Path]:

@@ -16,17 +16,17 @@ from naturalize.base.artifacts import read_json, read_manifest, read_table
 from naturalize.base.errors import ArtifactError, InputError, NaturalizeError, SettingsError
 from naturalize.base.images import decode_image, encode_image, read_image
 from naturalize.cells.bank import CellBank
-from naturalize.compose.plan import Plan
-from naturalize.compose.planner import plan
-from naturalize.compose.realism import probe, realism, write_sheet
-from naturalize.compose.realism.baselines import BASELINES, Kitchen, baselines_of, make
-from naturalize.compose.realism.history import History, paint
-from naturalize.compose.realism.report import SCORES
-from naturalize.compose.realism.sample import choose
-from naturalize.compose.realism.source import open_plan
-from naturalize.compose.realism.statistics import FAMILIES
-from naturalize.compose.recipe import Finish
-from naturalize.compose.render import render, render_unfinished
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.render import render, render_unfinished
+from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.recipe import Finish
+from naturalize.inputs.plan import open_plan
+from naturalize.realism import probe, realism, write_sheet
+from naturalize.realism.baselines import BASELINES, Kitchen, baselines_of, make
+from naturalize.realism.history import History, paint
+from naturalize.realism.report import SCORES
+from naturalize.realism.sample import choose
+from naturalize.realism.statistics import FAMILIES
 
 LABELS = ("BNE", "SNE")
 N = 24

@@ -11,18 +11,18 @@ from compose_makers import SLIDE as BARE
 from compose_makers import make_bank
 from test_compose_blends import SLIDE, Slide
 
-from naturalize.cells.background.codec import Codec
 from naturalize.cells.bank import CellBank
-from naturalize.compose.crops import CropStore
-from naturalize.compose.dct import tiles
-from naturalize.compose.levels import EDGE, OWN, WIDE
-from naturalize.compose.patch import make_patch
-from naturalize.compose.planner import plan
-from naturalize.compose.recipe import Background, Placement, Recipe
-from naturalize.compose.render import render
-from naturalize.compose.scenes import background_of
-from naturalize.compose.sizes import Shrink
-from naturalize.compose.soft import soft_of
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.crops import CropStore
+from naturalize.compose.paint.levels import EDGE, OWN, WIDE
+from naturalize.compose.paint.patch import make_patch
+from naturalize.compose.paint.render import render
+from naturalize.compose.paint.scenes import background_of
+from naturalize.compose.paint.sizes import Shrink
+from naturalize.compose.paint.soft import soft_of
+from naturalize.compose.recipe.recipe import Background, Placement, Recipe
+from naturalize.imaging.jpeg.codec import Codec
+from naturalize.imaging.jpeg.dct import tiles
 
 
 @pytest.fixture(scope="module")

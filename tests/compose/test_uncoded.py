@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_recode import smooth, through_libjpeg
 
-from naturalize.cells.background.codec import Codec
-from naturalize.compose.dct import BLOCK, coefficients, pixels_of, quantised, steps
-from naturalize.compose.uncoded import uncoded
+from naturalize.imaging.jpeg.codec import Codec
+from naturalize.imaging.jpeg.dct import BLOCK, coefficients, pixels_of, quantised, steps
+from naturalize.imaging.jpeg.decode import uncoded
 
 
 def borders(image: np.ndarray) -> float:

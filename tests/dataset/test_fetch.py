@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from dataset_makers import jpeg, picture
 
+from naturalize.base.download import DownloadError, download
 from naturalize.dataset import fetch
 from naturalize.dataset.catalog import Catalog
-from naturalize.dataset.download import DownloadError, download
 from naturalize.dataset.fetch import ARCHIVE, PBC_COUNTS, fetch_pbc
 
 COUNTS = {"BNE": 3, "PLATELET": 2, "IG": 1}

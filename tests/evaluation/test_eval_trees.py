@@ -17,8 +17,8 @@ from naturalize.cli.evaluate import evaluate, remarks, seen_before
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.schemes import SCHEMES
 from naturalize.evaluation import metrics
-from naturalize.evaluation.data import labelled_data
 from naturalize.evaluation.evaluate import read_metrics, read_predictions
+from naturalize.inputs.labelled import labelled_data
 
 ELEVEN = SCHEMES["pbc11"].labels or ()
 FIVE = "Neutrophil=BNE+SNE,Eosinophil=EO,Lymphocyte=LY,Monocyte=MO,Basophil=BA"

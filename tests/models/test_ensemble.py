@@ -380,8 +380,8 @@ def test_the_command_needs_images_of_the_models_classes(members, tmp_path):
 
 def test_evaluate_and_predict_take_an_ensemble_as_it_is(members, tree, tmp_path):
     from naturalize.base.images import read_image
-    from naturalize.evaluation.data import labelled_data
     from naturalize.evaluation.evaluate import evaluate, read_metrics
+    from naturalize.inputs.labelled import labelled_data
     from naturalize.prediction.files import predict_files
 
     save_ensemble(tmp_path / "e", members)

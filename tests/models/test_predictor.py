@@ -180,7 +180,7 @@ def test_the_command_writes_the_table(folder, predictor, tmp_path):
 
 
 def test_working_ahead_keeps_the_order_and_the_window():
-    from naturalize.models.ahead import map_ahead
+    from naturalize.base.prefetch import map_ahead
 
     begun = []
 
@@ -195,7 +195,7 @@ def test_working_ahead_keeps_the_order_and_the_window():
 
 
 def test_an_error_while_working_ahead_comes_out_at_its_item():
-    from naturalize.models.ahead import map_ahead
+    from naturalize.base.prefetch import map_ahead
 
     results = map_ahead(lambda item: 6 // item, [3, 2, 0, 1])
     assert [next(results), next(results)] == [2, 3]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from naturalize.models.preprocess import SLIDE_GREY, View, balance, resize, slide_colour
+from naturalize.imaging.slide import slide_colour
+from naturalize.models.preprocess import SLIDE_GREY, View, balance, resize
 
 
 def smear(slide: tuple[int, int, int] = (250, 230, 200), side: int = 120) -> np.ndarray:

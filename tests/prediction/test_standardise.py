@@ -17,8 +17,8 @@ from naturalize.base.images import read_image, write_image
 from naturalize.cells.bank import CellBank
 from naturalize.cells.segment import segment_images
 from naturalize.cells.segmenters import segmenter
-from naturalize.cells.stain import focus, optical_density
 from naturalize.dataset.catalog import Catalog
+from naturalize.imaging.stain import focus, optical_density
 from naturalize.models.standard import Standard
 from naturalize.prediction.colour import restained, sharpened, stain_matrix, wanted_sharpening
 from naturalize.prediction.files import predict_files

@@ -138,7 +138,7 @@ def write_cells(folder: Path, catalog, split) -> None:
 
 def disc_of(row: dict, number: int) -> dict:
     """A square cell of 20 × 20 pixels near the centre of an image."""
-    from naturalize.cells.runlength import encode
+    from naturalize.imaging.runlength import encode
 
     box = {"x0": 30, "y0": 40, "x1": 50, "y1": 60}
     mask = encode(np.ones((20, 20), bool)).tolist()

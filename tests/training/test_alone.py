@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naturalize.base.errors import SettingsError
-from naturalize.cells.runlength import encode
+from naturalize.imaging.runlength import encode
 from naturalize.models.preprocess import SLIDE_GREY, View
 from naturalize.training.settings import AugmentSettings, TrainSettings
 from naturalize.training.surroundings import TargetMasks, alone

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naturalize.base.rng import rng
-from naturalize.models.preprocess import slide_colour
+from naturalize.imaging.slide import slide_colour
 from naturalize.training import policy as policy_room
 from naturalize.training.augment import Augmentation, apply, colour_table, draw
 from naturalize.training.policy import Policy, randaugment

@@ -9,9 +9,9 @@ import pytest
 
 from naturalize.base.errors import InputError
 from naturalize.base.images import read_image
-from naturalize.compose.plan import Plan
-from naturalize.compose.planner import plan
-from naturalize.compose.render import finished, render
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.render import finished, render
+from naturalize.compose.recipe.plan import Plan
 from naturalize.models.folder import describe
 from naturalize.models.preprocess import View, resize
 from naturalize.training.settings import TrainSettings
@@ -87,7 +87,7 @@ def test_rows_are_the_real_images_and_then_the_rendered_recipes(composed, tmp_pa
 
 def test_real_images_get_the_composites_finish(composed, tmp_path):
     catalog, split, bank, plan_ = composed
-    from naturalize.compose.recipe import Finish
+    from naturalize.compose.recipe.recipe import Finish
 
     for codec, quality in (("none", None), ("jpeg", 40)):
         finish = Finish(codec, quality)

@@ -96,7 +96,7 @@ def test_another_seed_gives_another_model(toys, trained, tmp_path):
 
 KILLED = """
 import sys
-from naturalize.training.artifacts import open_data
+from naturalize.inputs.training import open_data
 from naturalize.training.fit import train
 from naturalize.training.settings import TrainSettings
 from pathlib import Path

@@ -43,7 +43,7 @@ def test_the_rate_after_warm_up_is_torchs_cosine():
 def test_freed_memory_is_kept_and_not_given_back():
     code = (
         "import numpy as np, resource\n"
-        "from naturalize.training.speed import keep_memory\n"
+        "from naturalize.base.process import keep_memory\n"
         "print(keep_memory())\n"
         "np.ones(4_000_000)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"

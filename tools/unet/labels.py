@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from naturalize.cells.shape import has_waist, solidity
+from naturalize.imaging.shape import has_waist, solidity
 
 #: Classes of a pixel, in the order of the network's outputs; ``IGNORE`` says nothing.
 SLIDE, CYTOPLASM, NUCLEUS, RED, PLATELET, IGNORE = 0, 1, 2, 3, 4, 255

@@ -19,8 +19,8 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader, Dataset
 
+from naturalize.base.process import keep_memory
 from naturalize.base.rng import rng
-from naturalize.training.speed import keep_memory
 from tools.unet.data import Example, sample, weights
 from tools.unet.network import small_unet
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from naturalize.cells.runlength import decode
+from naturalize.imaging.runlength import decode
 
 #: A red cell with this much of the usual haemoglobin, and no rounder than this, is two.
 _DOUBLE = ((1.4, 0.85), (1.7, 0.92))

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from naturalize.base.artifacts import read_table
-from naturalize.cells.runlength import encode
 from naturalize.cells.segmentation import KINDS, Cell, Segmentation
-from naturalize.cells.shape import contact, has_waist, solidity
-from naturalize.cells.stain import focus, mean_density
+from naturalize.imaging.runlength import encode
+from naturalize.imaging.shape import contact, has_waist, solidity
+from naturalize.imaging.stain import focus, mean_density
 
 _CELL = [
     ("cell_id", pa.string()),

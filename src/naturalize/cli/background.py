@@ -43,14 +43,18 @@ def background(
 
     from naturalize.base.artifacts import check_place, read_table
     from naturalize.base.console import say
-    from naturalize.cells.background.write import SCENES, summary, write_backgrounds
     from naturalize.cells.segmenters import segmenter as segmenter_named
+    from naturalize.inputs.images import open_source
+    from naturalize.restoration.write import SCENES, summary, write_backgrounds
 
     check_place(out)
+    root, items, inputs = open_source(images)
     write_backgrounds(
-        images,
+        items,
+        root,
         segmenter_named(segmenter),
         out,
+        inputs=inputs,
         without=without,
         sheet=sheet,
         backend=engine,

@@ -206,7 +206,7 @@ def import_(
     if accept_all or self_contained:
         raise SettingsError("--accept-all and --self-contained are for a bank (--to bank)")
     import_cells(source, out, **given, **run)
-    from naturalize.cells.source import summary
+    from naturalize.inputs.images import summary
 
     for line in summary(out):
         say(line)

@@ -116,12 +116,12 @@ def compose(
     from naturalize.base.artifacts import check_place
     from naturalize.base.console import say
     from naturalize.cli.keyvalue import settings_of
-    from naturalize.compose.images import check_sources
-    from naturalize.compose.modes import mode as mode_of
-    from naturalize.compose.planner import plan
-    from naturalize.compose.source import open_source
-    from naturalize.compose.targets import one_target
-    from naturalize.compose.write import WRITERS, save_plan
+    from naturalize.compose.deliver import WRITERS, save_plan
+    from naturalize.compose.draw.images import check_sources
+    from naturalize.compose.draw.modes import mode as mode_of
+    from naturalize.compose.draw.planner import plan
+    from naturalize.compose.recipe.targets import one_target
+    from naturalize.inputs.compose import open_source
 
     # what can be refused is refused now, not after an hour of segmenting
     target: dict[str, Any] = {"name": name, "add": add, "per_class": per_class, "balance": balance}
@@ -185,7 +185,7 @@ def writer_options(
     """Return what the writer ``write`` is called with, or say which option does not fit it."""
     from naturalize.base.console import warn
     from naturalize.base.errors import SettingsError, unknown
-    from naturalize.compose.write import WRITERS, check_format
+    from naturalize.compose.deliver import WRITERS, check_format
 
     if write is not None and write not in WRITERS:
         raise unknown("choice for --write", write, list(WRITERS))

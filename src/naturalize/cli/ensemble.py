@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from naturalize.evaluation.data import LabelledData
+    from naturalize.inputs.labelled import LabelledData
 
 
 def ensemble(
@@ -86,7 +86,7 @@ def _data(
 ) -> LabelledData:
     from naturalize.dataset.catalog import Catalog
     from naturalize.dataset.split import Split
-    from naturalize.evaluation.data import LabelledData, labelled_data, part_items
+    from naturalize.inputs.labelled import LabelledData, labelled_data, part_items
 
     if split is None:
         return labelled_data(source, scheme=scheme, part=part, root=root)

@@ -84,15 +84,15 @@ def evaluate(
 
     from naturalize.base.artifacts import check_place, read_manifest
     from naturalize.base.console import say, warn
-    from naturalize.evaluation.data import labelled_data
+    from naturalize.base.process import keep_memory, wait_calmly
     from naturalize.evaluation.evaluate import evaluate as run
     from naturalize.evaluation.evaluate import read_metrics
     from naturalize.evaluation.merge import Merge
+    from naturalize.inputs.labelled import labelled_data
     from naturalize.models.engines import open_predictor
     from naturalize.models.folder import describe
     from naturalize.models.shipped import find
     from naturalize.prediction.predictor import standardising
-    from naturalize.training.speed import keep_memory, wait_calmly
 
     keep_memory()
     wait_calmly()

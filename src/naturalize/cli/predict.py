@@ -63,9 +63,9 @@ def predict(
     from naturalize.base.artifacts import write_bytes
     from naturalize.base.console import say, warn
     from naturalize.base.errors import ArtifactError, InputError
+    from naturalize.base.process import keep_memory, wait_calmly
     from naturalize.models import shipped
     from naturalize.models.engines import open_predictor
-    from naturalize.training.speed import keep_memory, wait_calmly
 
     keep_memory()
     wait_calmly()

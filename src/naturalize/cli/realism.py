@@ -133,7 +133,7 @@ def realism(
 
 def _tell_score(answers: Path, guesses: Path) -> None:
     from naturalize.base.console import say
-    from naturalize.compose.realism.people import score_guesses
+    from naturalize.realism.observers import score_guesses
 
     found = score_guesses(answers, guesses)
     say(
@@ -151,8 +151,8 @@ def _write_sheet(
 ) -> None:
     from naturalize.base.artifacts import check_place
     from naturalize.base.console import say
-    from naturalize.compose.realism.people import write_sheet
-    from naturalize.compose.realism.source import open_plan
+    from naturalize.inputs.plan import open_plan
+    from naturalize.realism.observers import write_sheet
 
     check_place(out)
     write_sheet(*open_plan(plan, bank=bank, root=root), out, **options)
@@ -172,12 +172,12 @@ def _probe(
 
     from naturalize.base.artifacts import check_place
     from naturalize.base.console import say
-    from naturalize.compose.realism.baselines import baselines_of
-    from naturalize.compose.realism.describe import check_probes
-    from naturalize.compose.realism.report import tell
-    from naturalize.compose.realism.run import realism as run
-    from naturalize.compose.realism.source import open_plan
-    from naturalize.training.speed import keep_memory, wait_calmly
+    from naturalize.base.process import keep_memory, wait_calmly
+    from naturalize.inputs.plan import open_plan
+    from naturalize.realism.baselines import baselines_of
+    from naturalize.realism.describe import check_probes
+    from naturalize.realism.report import tell
+    from naturalize.realism.run import realism as run
 
     rivals = baselines_of(options["size"]) if baselines else []
     check_place(out)

@@ -54,8 +54,8 @@ def segment(
     from naturalize.base.artifacts import check_place
     from naturalize.base.console import say
     from naturalize.cells.segmenters import segmenter as segmenter_named
-    from naturalize.cells.source import segment_source, summary
     from naturalize.cli.keyvalue import settings_of
+    from naturalize.inputs.images import segment_source, summary
 
     check_place(out)
     segment_source(

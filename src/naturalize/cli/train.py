@@ -72,7 +72,7 @@ def train(
     """
     from naturalize.base.console import say
     from naturalize.base.errors import SettingsError
-    from naturalize.training.artifacts import open_data
+    from naturalize.inputs.training import open_data
     from naturalize.training.fit import train as run
     from naturalize.training.settings import TrainSettings
 

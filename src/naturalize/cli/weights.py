@@ -58,7 +58,7 @@ def fetch(
     ```
     """
     from naturalize.base.console import say
-    from naturalize.cells import weights as store
+    from naturalize.cells.segmenters.sam import weights as store
 
     place = store.fetch(name, source=source, registry=registry)
     say(f"{name}: {store.known(name).use}; {store.known(name).licence}")
@@ -75,7 +75,7 @@ def list_() -> None:
     naturalize weights list
     ```
     """
-    from naturalize.cells import weights as store
+    from naturalize.cells.segmenters.sam import weights as store
 
     for state in store.listing():
         known = state.weights
@@ -98,7 +98,7 @@ def verify(
     naturalize weights verify mobilesam
     ```
     """
-    from naturalize.cells import weights as store
+    from naturalize.cells.segmenters.sam import weights as store
 
     here = [s.weights.name for s in store.listing() if s.state != "absent"]
     wrong = []

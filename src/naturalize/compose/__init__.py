@@ -3,16 +3,16 @@
 Usable alone: ``from naturalize.compose import plan, render`` and the names below.
 """
 
-from naturalize.compose.crops import CropStore
-from naturalize.compose.dataset import CompositeDataset
-from naturalize.compose.modes import MODES
-from naturalize.compose.plan import Plan
-from naturalize.compose.planner import plan
-from naturalize.compose.recipe import Background, Finish, Placement, Recipe
-from naturalize.compose.render import render
-from naturalize.compose.targets import named
-from naturalize.compose.transform import Naturalize
-from naturalize.compose.truth import Truth, truth
+from naturalize.compose.deliver.dataset import CompositeDataset
+from naturalize.compose.deliver.transform import Naturalize
+from naturalize.compose.deliver.truth import Truth, truth
+from naturalize.compose.draw.modes import MODES
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.crops import CropStore
+from naturalize.compose.paint.render import render
+from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.recipe import Background, Finish, Placement, Recipe
+from naturalize.compose.recipe.targets import named
 
 __all__ = [
     "MODES",

@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from naturalize.base.console import say, track
+from naturalize.base.download import DownloadError, download, fetch_json
 from naturalize.base.errors import os_errors_named
-from naturalize.dataset.download import DownloadError, download, fetch_json
 from naturalize.dataset.readers.prefix import prefix_of
 from naturalize.dataset.readers.walk import walk_images
 
@@ -72,7 +72,7 @@ def fetch_pbc(
     expected
         Prefix → number of images; the published counts by default.
     retries, wait, timeout
-        As for :func:`naturalize.dataset.download.download`.
+        As for :func:`naturalize.base.download.download`.
 
     Raises
     ------

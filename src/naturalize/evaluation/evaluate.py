@@ -24,11 +24,11 @@ from naturalize.base import artifacts
 from naturalize.base.console import warn
 from naturalize.base.errors import ImageReadError, InputError, SettingsError, unknown
 from naturalize.base.images import read_image
+from naturalize.base.prefetch import map_ahead
 from naturalize.base.shards import resumable_rows
 from naturalize.evaluation import intervals, metrics
 from naturalize.evaluation.calibration import calibration
 from naturalize.evaluation.merge import Merge
-from naturalize.models.ahead import map_ahead
 
 #: Protocols of DESIGN §6: real held-out images, or the published pool-augment-split.
 PROTOCOLS = ("honest", "paper")

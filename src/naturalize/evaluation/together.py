@@ -12,9 +12,9 @@ import numpy as np
 from naturalize.base.console import track, warn
 from naturalize.base.errors import ImageReadError, InputError
 from naturalize.base.images import read_image
+from naturalize.base.prefetch import map_ahead
 from naturalize.evaluation.evaluate import Item, known_items
 from naturalize.evaluation.metrics import scores
-from naturalize.models.ahead import map_ahead
 from naturalize.models.ensemble import fit_weights
 from naturalize.models.folder import read_config
 from naturalize.models.members import check_classes

@@ -11,7 +11,7 @@ import numpy as np
 from naturalize.base.artifacts import Manifest, read_manifest
 from naturalize.base.console import track
 from naturalize.base.errors import ArtifactError
-from naturalize.models.ahead import map_ahead
+from naturalize.base.prefetch import map_ahead
 from naturalize.models.config import NetworkConfig
 from naturalize.models.folder import WEIGHTS, check_file, read_config
 from naturalize.models.members import is_ensemble, read_members

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from naturalize.imaging.slide import slide_colour
+
 if TYPE_CHECKING:
     import torch
 
 #: What a balanced image's bare slide becomes, 0–255, and the most that light is changed for it.
 SLIDE_GREY, _MOST_GAIN = 235, 2.2
-
-#: The slide is what is brighter than this share of the pixels, but for the brightest few: glints.
-_SLIDE_FROM, _SLIDE_TO = 0.85, 0.97
 
 
 @dataclass(frozen=True)
@@ -89,36 +88,6 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     shrinking = height >= size and width >= size
     how = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
     return cv2.resize(np.ascontiguousarray(image), (size, size), interpolation=how)
-
-
-def slide_colour(image: np.ndarray) -> tuple[float, float, float]:
-    """Return the colour of the bare slide, RGB 0–255: the median of bright but not brightest.
-
-    Every stain takes light away, so the slide is what is bright; red cells' pale middles are nearly
-    as bright, and count too where they are all there is.
-    """
-    red, green, blue = (np.ascontiguousarray(image[::3, ::3, c]).ravel() for c in range(3))
-    light = red.astype(np.int16) + green + blue
-    low, high = _quantile(light, _SLIDE_FROM), _quantile(light, _SLIDE_TO)
-    slide = (light >= low) & (light <= high)
-    if not slide.any():  # a handful of pixels, of which none lies between the two
-        slide = light == light.max()
-    return _quantile(red[slide], 0.5), _quantile(green[slide], 0.5), _quantile(blue[slide], 0.5)
-
-
-def _quantile(values: np.ndarray, share: float) -> float:
-    """Return what ``np.quantile`` does for small whole numbers: by counting, three times as fast.
-
-    Examples
-    --------
-    >>> _quantile(np.array([7, 1, 2, 4]), 0.5)
-    3.0
-    """
-    place = share * (len(values) - 1)
-    begin = int(place)
-    up_to = np.bincount(values).cumsum()
-    low, high = np.searchsorted(up_to, (begin, min(begin + 1, len(values) - 1)), side="right")
-    return float(low + (high - low) * (place - begin))
 
 
 def balance(image: np.ndarray, slide: tuple[float, float, float]) -> np.ndarray:

@@ -26,7 +26,7 @@ class Standard:
     alone
         Whether the network also learnt cells that lie alone on a bare slide.
     focus
-        Median sharpness of white cells, as `naturalize.cells.stain.focus` measures it.
+        Median sharpness of white cells, as `naturalize.imaging.stain.focus` measures it.
     kinds
         Class → kind of its cells, ``"wbc"`` or ``"platelet"``.
     """

@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 
-from naturalize.cells.stain import focus
+from naturalize.imaging.stain import focus
 from naturalize.models.standard import Colour, Standard
 from naturalize.prediction.look import Look
 

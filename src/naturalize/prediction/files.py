@@ -15,7 +15,7 @@ import numpy as np
 from naturalize.base.console import track
 from naturalize.base.errors import ImageReadError, InputError
 from naturalize.base.images import IMAGE_SUFFIXES, read_image
-from naturalize.models.ahead import map_ahead
+from naturalize.base.prefetch import map_ahead
 from naturalize.models.onnx_predictor import OnnxPredictor
 from naturalize.prediction.predictor import of_standardised, row_of_standardised
 from naturalize.prediction.standardise import Standardised, Standardiser

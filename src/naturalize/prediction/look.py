@@ -13,9 +13,9 @@ import numpy as np
 from naturalize.base.errors import InputError
 from naturalize.base.rng import rng
 from naturalize.cells.segmentation import Cell, Segmentation
-from naturalize.cells.shape import solidity
-from naturalize.cells.stain import mean_density
-from naturalize.models.preprocess import slide_colour
+from naturalize.imaging.shape import solidity
+from naturalize.imaging.slide import slide_colour
+from naturalize.imaging.stain import mean_density
 from naturalize.models.standard import Colour, Standard
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _kinds(bank: CellBank) -> dict[str, str]:
 
 
 def _stain_of(row: dict[str, Any], image: np.ndarray) -> Colour | None:
-    from naturalize.cells.runlength import decode
+    from naturalize.imaging.runlength import decode
 
     if not row["nucleus"]:
         return None

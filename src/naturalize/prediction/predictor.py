@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from naturalize.models.ahead import map_ahead
+from naturalize.base.prefetch import map_ahead
 from naturalize.models.config import NetworkConfig
 from naturalize.models.onnx_predictor import OnnxPredictor
 from naturalize.prediction.standardise import Standardised, Standardiser

@@ -13,11 +13,11 @@ import numpy as np
 from naturalize.base.console import track
 from naturalize.base.errors import ImageReadError, SettingsError, unknown
 from naturalize.base.images import read_image
+from naturalize.base.prefetch import map_ahead
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.segmenters import segmenter
-from naturalize.models.ahead import map_ahead
-from naturalize.models.alone import alone
-from naturalize.models.preprocess import slide_colour
+from naturalize.imaging.isolate import alone
+from naturalize.imaging.slide import slide_colour
 from naturalize.models.standard import Colour, Standard
 from naturalize.prediction.colour import restained, sharpened, wanted_sharpening
 from naturalize.prediction.look import Look, cut_by_border, sample

@@ -74,8 +74,8 @@ def _cells_of(file: Path, image_ids: Sequence[str]) -> dict[str, list[dict[str, 
 
 def _outline(image: np.ndarray, rows: Sequence[dict[str, Any]]) -> np.ndarray:
     from naturalize.cells.overlay import overlay
-    from naturalize.cells.runlength import decode
     from naturalize.cells.segmentation import Cell, Segmentation
+    from naturalize.imaging.runlength import decode
 
     cells = []
     for row in rows:

@@ -14,7 +14,7 @@ from naturalize.study.settings import StudySettings
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
-    from naturalize.compose.plan import Plan
+    from naturalize.compose.recipe.plan import Plan
     from naturalize.dataset.catalog import Catalog
     from naturalize.dataset.split import Split
 
@@ -96,7 +96,7 @@ class Stages:
     @cached_property
     def plan(self) -> Plan:
         """The plan of composites, opened once."""
-        from naturalize.compose.plan import Plan
+        from naturalize.compose.recipe.plan import Plan
 
         return Plan.load(self.folder / "plan")
 
@@ -199,7 +199,7 @@ class Stages:
         read = ("bank", "catalog") if self.pools else ("bank", "split")
 
         def make(output: Path, _work: Path) -> None:
-            from naturalize.compose.planner import plan_composites
+            from naturalize.compose.deliver.files import plan_composites
 
             split = None if self.pools else self.split
             plan_composites(self.bank, split, self.source, output, settings, self._inputs(*read))
@@ -208,7 +208,7 @@ class Stages:
 
     def _pool(self) -> Stage:
         def make(output: Path, work: Path) -> None:
-            from naturalize.compose.pool import write_pool
+            from naturalize.compose.deliver.pool import write_pool
 
             write_pool(self.source, self.plan, self.bank, output, work=work, **self._engine)
 
@@ -226,7 +226,7 @@ class Stages:
 
     def _leak(self) -> Stage:
         def make(output: Path, _work: Path) -> None:
-            from naturalize.compose.pool import leak
+            from naturalize.compose.deliver.pool import leak
 
             write_json(output, leak(self.plan, self.catalog, self.split))
 
@@ -264,8 +264,8 @@ class Stages:
         source = "pooled" if self.pools else "catalog"
 
         def make(output: Path, work: Path) -> None:
-            from naturalize.evaluation.data import part_items
             from naturalize.evaluation.evaluate import evaluate
+            from naturalize.inputs.labelled import part_items
             from naturalize.models.predictor import Predictor
 
             evaluate(

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader
 from naturalize.base import engine
 from naturalize.base.console import track, warn
 from naturalize.base.errors import InputError, SettingsError
+from naturalize.base.prefetch import map_ahead
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
-from naturalize.models.ahead import map_ahead
 from naturalize.models.preprocess import View
 from naturalize.training.dataset import (
     Composites,
@@ -37,8 +37,8 @@ from naturalize.training.surroundings import TargetMasks
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
-    from naturalize.compose.plan import Plan
-    from naturalize.compose.recipe import Finish
+    from naturalize.compose.recipe.plan import Plan
+    from naturalize.compose.recipe.recipe import Finish
 
 
 def classes_of(catalog: Catalog, split: Split) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ class CellImages(pl.LightningDataModule):
         return self._rows(source, labels, tuple(ids), repr(finishes) if finishes else "")
 
     def _with_composites(self, real: Rows, plan: Plan, bank: CellBank) -> Rows:
-        from naturalize.compose.crops import CropStore
+        from naturalize.compose.paint.crops import CropStore
 
         labels = plan.table["label"].to_pylist()
         unknown = sorted(set(labels) - set(self.classes))

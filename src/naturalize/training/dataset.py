@@ -11,18 +11,19 @@ import torch
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from naturalize.base.images import read_image
+from naturalize.base.prefetch import map_ahead
 from naturalize.base.rng import rng
-from naturalize.models.ahead import map_ahead
-from naturalize.models.preprocess import SLIDE_GREY, View, slide_colour
+from naturalize.imaging.slide import slide_colour
+from naturalize.models.preprocess import SLIDE_GREY, View
 from naturalize.training import augment
 from naturalize.training.imbalance import epoch_rows
 from naturalize.training.pixels import PixelStore
 from naturalize.training.settings import AugmentSettings
 
 if TYPE_CHECKING:
-    from naturalize.compose.crops import CropStore
-    from naturalize.compose.plan import Plan
-    from naturalize.compose.recipe import Finish
+    from naturalize.compose.paint.crops import CropStore
+    from naturalize.compose.recipe.plan import Plan
+    from naturalize.compose.recipe.recipe import Finish
     from naturalize.training.surroundings import TargetMasks
 
 
@@ -61,7 +62,7 @@ class RealImages:
         image = read_image(self.paths[row])
         if not self.finishes:
             return image
-        from naturalize.compose.render import finished
+        from naturalize.compose.paint.render import finished
 
         return finished(image, self.finishes[row % len(self.finishes)])
 
@@ -79,7 +80,7 @@ class Composites:
 
     def read(self, row: int) -> np.ndarray:
         """Render a recipe."""
-        from naturalize.compose.render import render
+        from naturalize.compose.paint.render import render
 
         return render(self.plan.recipe(row), self.crops)
 

@@ -172,7 +172,7 @@ def _filled(
     pieces: int,
 ) -> RecordStore:
     """Return the store of the features of all that is asked for, block by block."""
-    from naturalize.models.ahead import map_ahead
+    from naturalize.base.prefetch import map_ahead
 
     size = -(-_BLOCK // pieces)
 

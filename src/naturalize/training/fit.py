@@ -19,7 +19,7 @@ from naturalize.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
-    from naturalize.compose.plan import Plan
+    from naturalize.compose.recipe.plan import Plan
     from naturalize.models.standard import Standard
     from naturalize.models.zoo import Network
     from naturalize.training.data import CellImages
@@ -86,7 +86,7 @@ def train(
     NaturalizeError
         If the loss is no number any more, with the step and the images of the batch.
     """
-    from naturalize.training import speed
+    from naturalize.base import process as speed
 
     speed.keep_memory()
     speed.wait_calmly()
@@ -136,7 +136,7 @@ def _inputs(catalog: Catalog, split: Split, plan: Plan | None) -> dict[str, str]
 
 def _lineage(plan: Plan, split: Split, protocol: str) -> str:
     """Return the statement on the composites' parents; an honest run has them all in train."""
-    from naturalize.compose.lineage import check
+    from naturalize.compose.recipe.lineage import check
 
     found = check(plan, split)
     if found["outside"] and protocol == "honest":

@@ -21,7 +21,7 @@ from naturalize.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
-    from naturalize.compose.plan import Plan
+    from naturalize.compose.recipe.plan import Plan
     from naturalize.models.zoo import Network
     from naturalize.training.data import CellImages
 

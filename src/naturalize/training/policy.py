@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from naturalize.models.preprocess import slide_colour
+from naturalize.imaging.slide import slide_colour
 
 #: timm draws from the interpreter's own generators: one at a time may borrow them.
 _BORROWED = threading.RLock()

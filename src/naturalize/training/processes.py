@@ -96,8 +96,8 @@ def _rank(job: Job, rank: int, port: int, parent: Connection, quiet: bool) -> No
 
 
 def _train(job: Job, rank: int) -> None:
+    from naturalize.base import process as speed
     from naturalize.base.engine import available_cpus
-    from naturalize.training import speed
 
     speed.keep_memory()
     speed.use_threads(max(1, available_cpus() // job.processes))

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from naturalize.cells.bank import CellBank
-from naturalize.cells.runlength import decode
 from naturalize.dataset.catalog import Catalog
-from naturalize.models.alone import alone
+from naturalize.imaging.isolate import alone
+from naturalize.imaging.runlength import decode
 from naturalize.models.preprocess import View
 
 __all__ = ["TargetMasks", "alone"]

@@ -15,9 +15,9 @@ from naturalize.base.artifacts import fingerprint
 from naturalize.base.errors import ArtifactError, InputError
 from naturalize.cells.bank.pictures import Cutout, Pictures
 from naturalize.cells.bank.query import Where, matching, sharp
-from naturalize.cells.runlength import decode
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
+from naturalize.imaging.runlength import decode
 
 
 class CellBank:

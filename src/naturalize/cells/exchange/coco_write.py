@@ -14,8 +14,8 @@ from naturalize.base.console import track
 from naturalize.base.errors import unknown
 from naturalize.cells.bank.files import IMAGES, copy_images
 from naturalize.cells.exchange.rle import mask_to_rle
-from naturalize.cells.runlength import decode
 from naturalize.cells.segmentation import KINDS
+from naturalize.imaging.runlength import decode
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank

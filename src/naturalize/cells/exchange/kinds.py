@@ -10,8 +10,8 @@ from naturalize.base.errors import InputError, unknown
 from naturalize.cells.accept import PLATELET_LABELS
 from naturalize.cells.segmentation import KINDS
 from naturalize.cells.segmenters.classical.view import azure, slide
-from naturalize.cells.stain import optical_density
 from naturalize.dataset.schemes import SCHEMES
+from naturalize.imaging.stain import optical_density
 
 #: Which kind each name in a file is: one for all, or name → kind, where ``"*"`` stands for all
 #: others. A kind may be ``"auto"``: told by size and stain.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from naturalize.cells.runlength import encode
+from naturalize.imaging.runlength import encode
 
 
 def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:

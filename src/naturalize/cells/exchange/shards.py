@@ -24,8 +24,8 @@ from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import encode_image
 from naturalize.cells.bank.files import MARGIN, moved_into_crop
 from naturalize.cells.exchange.crops import Cut, write_crop_bank
-from naturalize.cells.runlength import encode
 from naturalize.cells.tables import BANK
+from naturalize.imaging.runlength import encode
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank

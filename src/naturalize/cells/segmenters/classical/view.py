@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from naturalize.cells.stain import optical_density
+from naturalize.imaging.stain import optical_density
 
 #: Images whose shorter side is above this are looked at in half resolution.
 _FULL_RESOLUTION_UP_TO = 240

@@ -96,8 +96,8 @@ class Sam:
     def segment(self, image: np.ndarray) -> Segmentation:
         """Return the cells of RGB uint8 (H, W, 3)."""
         from naturalize.base.errors import ArtifactError
-        from naturalize.cells.cache import ResultCache, cache_root
-        from naturalize.cells.packing import pack, unpack
+        from naturalize.cells.segmenters.sam.cache import ResultCache, cache_root
+        from naturalize.cells.segmenters.sam.packing import pack, unpack
 
         if not self.cache:
             return self._computed(image)

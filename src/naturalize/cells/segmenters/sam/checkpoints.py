@@ -14,7 +14,7 @@ from naturalize.base.errors import MissingExtraError
 from naturalize.cells.segmenters.sam import official
 from naturalize.cells.segmenters.sam.model import SIDE, Frame, Model
 from naturalize.cells.segmenters.sam.onnx import prepared
-from naturalize.cells.weights import WeightsError
+from naturalize.cells.segmenters.sam.weights import WeightsError
 
 #: Mean and standard deviation of ImageNet (RGB, 0–1), which SAM 2 is trained with.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from naturalize.cells.weights import WeightsError
+from naturalize.cells.segmenters.sam.weights import WeightsError
 
 #: Fields of ONNX messages: ModelProto.graph, GraphProto.{node, input, output}, NodeProto.output.
 _GRAPH, _NODE, _INPUT, _OUTPUT, _NODE_OUTPUT = 7, 1, 11, 12, 2

@@ -9,8 +9,8 @@ import numpy as np
 
 from naturalize.cells.segmentation import Cell
 from naturalize.cells.segmenters.sam.model import Frame
-from naturalize.cells.shape import solidity
-from naturalize.cells.stain import optical_density
+from naturalize.imaging.shape import solidity
+from naturalize.imaging.stain import optical_density
 
 #: Mean optical density from which a pixel is stained; the slide's noise is a quarter of it.
 _STAINED = 0.04

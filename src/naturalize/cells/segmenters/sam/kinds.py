@@ -16,7 +16,7 @@ import numpy as np
 
 from naturalize.cells.segmenters.classical.view import view
 from naturalize.cells.segmenters.classical.white import Seed, threshold
-from naturalize.cells.shape import solidity
+from naturalize.imaging.shape import solidity
 
 if TYPE_CHECKING:
     from naturalize.cells.segmenters.sam.tiles import Box

@@ -12,7 +12,7 @@ from pathlib import Path
 from naturalize.base.engine import available_cpus
 from naturalize.base.errors import SettingsError, closest
 from naturalize.cells.segmenters.sam.model import Model
-from naturalize.cells.weights import KNOWN, WeightsError, find
+from naturalize.cells.segmenters.sam.weights import KNOWN, WeightsError, find
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from naturalize.cells.weights import WeightsError
+from naturalize.cells.segmenters.sam.weights import WeightsError
 
 #: timm's names of the parts of a TinyViT, for those of its first publication.
 _RENAMES = (

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from naturalize.cells.weights import WeightsError
+from naturalize.cells.segmenters.sam.weights import WeightsError
 
 #: (pattern, replacement), applied in this order to the name of a tensor.
 Renames = tuple[tuple[str, str], ...]

@@ -11,7 +11,7 @@ import numpy as np
 
 from naturalize.cells.segmenters.sam.graph import MAPS, SCORES, opened_up
 from naturalize.cells.segmenters.sam.model import MAP, SIDE, Frame, fitted
-from naturalize.cells.weights import WeightsError
+from naturalize.cells.segmenters.sam.weights import WeightsError
 
 #: Mean and standard deviation of SAM's training images (RGB, 0–255).
 MEAN = np.array([123.675, 116.28, 103.53], np.float32)

@@ -1,0 +1,140 @@
+"""One composite as the bytes of a file, and a plan as a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from naturalize.base.artifacts import write_json
+from naturalize.base.errors import InputError, SettingsError, unknown
+from naturalize.base.images import encode_image, write_image
+from naturalize.compose.draw.images import check_sources
+from naturalize.compose.draw.modes import mode as mode_of
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.render import render, render_unfinished
+from naturalize.compose.paint.sizes import Size, asked_size
+from naturalize.compose.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+    from naturalize.compose.paint.patch import CellSource
+    from naturalize.compose.recipe.plan import Plan
+    from naturalize.dataset.catalog import Catalog
+    from naturalize.dataset.split import Split
+
+#: Format → suffix of the files.
+FORMATS = {"jpeg": ".jpg", "png": ".png"}
+
+#: Quality of contact sheets.
+_SHEET_QUALITY = 90
+
+
+def check_format(format: str, quality: int) -> None:
+    """Raise ``SettingsError`` for an unknown format or a quality out of range."""
+    if format not in FORMATS:
+        raise unknown("format", format, list(FORMATS))
+    if not 1 <= quality <= 100:
+        raise SettingsError(f"quality: expected 1–100, got {quality}")
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise ``InputError`` for a plan that cannot be written: empty, a class that is no folder."""
+    if not len(plan):
+        raise InputError("the plan has no recipe; there is nothing to render")
+    for label in plan.targets:
+        if not label.strip(". ") or label != label.strip() or set(label) & set("/\\\0"):
+            raise InputError(
+                f"class {label!r} cannot be the name of a folder; rename it in the catalog "
+                "and compose again"
+            )
+    if len(set(plan.ids)) < len(plan):
+        twice = len(plan) - len(set(plan.ids))
+        raise InputError(f"the plan holds {twice:,} recipes twice; each must be there once")
+
+
+def image_bytes(
+    recipe: Recipe, source: CellSource, *, format: str, quality: int = 95, size: Size = None
+) -> bytes:
+    """Return a composite as a file's bytes; a recipe that ends in a JPEG is encoded once."""
+    own_size = asked_size(size) in (None, (recipe.width, recipe.height))
+    if format == "jpeg" and recipe.finish.codec == "jpeg" and own_size:
+        own = recipe.finish.quality or quality
+        return encode_image(render_unfinished(recipe, source), "jpeg", quality=own)
+    return encode_image(render(recipe, source, size=size), format, quality=quality)
+
+
+def save_plan(
+    plan: Plan,
+    path: str | Path,
+    bank: CellBank,
+    lineage: Mapping[str, Any],
+    *,
+    inputs: Mapping[str, str] | None = None,
+    also: Callable[[Path], None] | None = None,
+) -> None:
+    """Write a plan artifact that also has ``lineage.json`` and ``sheet.jpg``.
+
+    ``also`` may add more to the folder before it is moved to its place.
+    """
+    from naturalize.compose.deliver.sheet import plan_sheet
+
+    def more(folder: Path) -> None:
+        write_json(folder / "lineage.json", dict(lineage))
+        write_image(folder / "sheet.jpg", plan_sheet(plan, bank), quality=_SHEET_QUALITY)
+        if also is not None:
+            also(folder)
+
+    plan.save(path, inputs, more=more)
+
+
+def put(made: Path, goal: Path) -> None:
+    """Give a finished file its place; where the disk allows, the old name stays until the end.
+
+    So a run that is killed while the artifact is closed does not render again.
+    """
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(made, goal)
+    except OSError:  # a disk without links
+        made.replace(goal)
+
+
+def plan_composites(
+    bank: CellBank,
+    split: Split | None,
+    catalog: Catalog,
+    out: str | Path,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str] | None = None,
+) -> Plan:
+    """Plan as a study says, and write the plan with its lineage and a sheet to look at.
+
+    Parameters
+    ----------
+    bank, split, catalog
+        What was made before. The real images of each class are those of the split's train part;
+        without a split (the paper pools first and splits later) all of the catalog's, and there is
+        no lineage to check yet.
+    out
+        Where the plan artifact shall be.
+    settings
+        ``mode``, one of ``name``, ``add``, ``per_class``, ``balance``; ``classes``, ``seed``, and
+        ``settings`` of the mode (``max_reuse`` and ``gate`` may stand among them).
+    inputs
+        Name → fingerprint of what was read.
+    """
+    from naturalize.compose.recipe.lineage import check
+
+    chosen = {key: value for key, value in settings.items() if key != "settings"}
+    of_mode = dict(settings.get("settings", {}))
+    max_reuse, gate = of_mode.pop("max_reuse", None), of_mode.pop("gate", False)
+    if not isinstance(gate, bool):
+        raise SettingsError(f"gate: expected true or false, got {gate!r}")
+    mode_of(chosen.get("mode", "paper"), **of_mode)  # an argument of plan() is no mode's setting
+    real = split.counts()["train"] if split else catalog.counts()
+    made = plan(bank, **chosen, max_reuse=max_reuse, gate=gate, real=real, **of_mode)
+    check_sources(bank, made.parents())
+    save_plan(made, out, bank, check(made, split) if split else {}, inputs=inputs)
+    return made

@@ -1,0 +1,139 @@
+"""Real images and composites in one labelled tree, as the paper's protocol wants it.
+
+Splitting such a pool puts composites, and cells that also stand in training images, into the test
+set. It exists to show the size of that leak beside the honest protocol; `leak` counts it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from naturalize.base import engine
+from naturalize.base.artifacts import write_bytes, writing
+from naturalize.base.errors import InputError, os_errors_named
+from naturalize.compose.deliver import image_bytes
+from naturalize.compose.paint.crops import CropStore
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+    from naturalize.compose.recipe.plan import Plan
+    from naturalize.compose.recipe.recipe import Recipe
+    from naturalize.dataset.catalog import Catalog
+    from naturalize.dataset.split import Split
+
+#: Name of a composite's file in a pool: this and its recipe id. Real files keep their image id.
+PREFIX = "composite-"
+
+
+def write_pool(
+    catalog: Catalog,
+    plan: Plan,
+    bank: CellBank,
+    out: str | Path,
+    *,
+    work: str | Path,
+    backend: str = "serial",
+    workers: int | None = None,
+) -> Path:
+    """Write an ``images`` artifact with all usable real images and all composites of a plan.
+
+    Real files are linked where the disk allows (else copied), byte for byte, so that they keep
+    their image ids; composites are PNG files, as in the paper's data sets.
+
+    Parameters
+    ----------
+    catalog
+        The real images.
+    plan, bank
+        The composites, and the cells they are made of.
+    out
+        Folder of the artifact: ``images/<class>/…``.
+    work
+        Folder for the crops while rendering.
+    backend, workers
+        As for :func:`naturalize.base.engine.map`; they change no byte.
+    """
+    inputs = {"catalog": catalog.fingerprint, "plan": plan.fingerprint}
+    with os_errors_named(out), writing(out, "images", inputs=inputs) as folder:
+        images = folder / "images"
+        for row in catalog.usable().select(["image_id", "path", "label"]).to_pylist():
+            suffix = PurePosixPath(row["path"]).suffix
+            _link(catalog.root / row["path"], images / row["label"] / f"{row['image_id']}{suffix}")
+        store = CropStore.build(plan, bank, Path(work) / "crops", backend=backend, workers=workers)
+        recipes = (plan.recipe(i) for i in range(len(plan)))
+        paint = partial(_paint, store, images)
+        for _ in engine.map(
+            paint,
+            recipes,
+            backend=backend,
+            workers=workers,
+            what="pool",
+            total=len(plan),
+            name=_name,
+        ):
+            pass
+    return Path(out)
+
+
+def _link(source: Path, goal: Path) -> None:
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source.resolve(), goal)
+    except FileNotFoundError as error:
+        raise InputError(f"{source}: is not there any more; run the catalog again") from error
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, goal)
+
+
+def _paint(store: CropStore, images: Path, recipe: Recipe) -> None:
+    file = images / recipe.label / f"{PREFIX}{recipe.recipe_id}.png"
+    write_bytes(file, image_bytes(recipe, store, format="png"))
+
+
+def _name(recipe: Recipe) -> str:
+    return f"recipe {recipe.recipe_id} of class {recipe.label}"
+
+
+def leak(plan: Plan, pooled: Catalog, split: Split) -> dict[str, Any]:
+    """Count what a split of a pool lets through between its parts.
+
+    Parameters
+    ----------
+    plan
+        The plan whose composites are in the pool.
+    pooled, split
+        Catalog and split of the pool.
+
+    Returns
+    -------
+    dict
+        ``n_test``; ``test_composites`` (composites among the test images); ``test_touched`` (test
+        images that share a cell's parent image with a training image: composites with a parent in
+        train or a sister there, and real images that lent a cell to a training composite);
+        ``statement``.
+    """
+    part_of = split.part_of()
+    rows = pooled.usable().select(["image_id", "path"]).to_pylist()
+    image_of = {PurePosixPath(row["path"]).stem: row["image_id"] for row in rows}
+    parents: dict[str, set[str]] = {}
+    for i in range(len(plan)):
+        recipe = plan.recipe(i)
+        image_id = image_of.get(f"{PREFIX}{recipe.recipe_id}")
+        if image_id is not None:
+            parents[image_id] = {p.image_id for p in recipe.placements}
+    trained = {x for x, part in part_of.items() if part == "train"}
+    in_training = set().union(trained, *(parents[x] for x in trained & parents.keys()))
+    test = [x for x, part in part_of.items() if part == "test"]
+    composites = [x for x in test if x in parents]
+    touched = [x for x in test if ({x} | parents.get(x, set())) & in_training]
+    return {
+        "n_test": len(test),
+        "test_composites": len(composites),
+        "test_touched": len(touched),
+        "statement": f"{len(composites):,} of {len(test):,} test images are composites; "
+        f"{len(touched):,} of {len(test):,} share a parent image with a training image",
+    }

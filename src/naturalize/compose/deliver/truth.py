@@ -1,0 +1,215 @@
+"""What is known exactly of a composite: which cell is seen at each pixel, and its box.
+
+A recipe says where every cell lies, so its truth is computed, not guessed: the same patches, laid
+in the same order by the same functions as in ``render``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from naturalize.base.errors import InputError, unknown
+from naturalize.compose.deliver.annotation import Known, SceneCell, known_of
+from naturalize.compose.paint.blend import BLENDS
+from naturalize.compose.paint.levels import EDGE
+from naturalize.compose.paint.patch import CellSource, patch_of
+from naturalize.compose.paint.place import lay
+from naturalize.compose.paint.scenes import background_of
+from naturalize.compose.paint.sizes import Shrink, Size, asked_size
+from naturalize.compose.recipe.recipe import Background, Placement, Recipe
+from naturalize.imaging.jpeg.grid import dihedral
+
+#: Most cells that uint16 can number.
+_MOST = np.iinfo(np.uint16).max
+
+
+class TrueCell(NamedTuple):
+    """A cell that is seen in a composite.
+
+    Attributes
+    ----------
+    instance
+        Its number in :attr:`Truth.instances`.
+    kind
+        ``"wbc"``, ``"rbc"`` or ``"platelet"``.
+    label
+        Class of a cell that its own image's label speaks of; null for the others.
+    cell_id
+        The cell of the bank.
+    box
+        ``x0, y0, x1, y1`` of what is seen of it, half-open pixels.
+    """
+
+    instance: int
+    kind: str
+    label: str | None
+    cell_id: str
+    box: tuple[int, int, int, int]
+
+
+class Truth(NamedTuple):
+    """The truth about a composite.
+
+    Attributes
+    ----------
+    instances
+        Uint16 (height, width): 0 where no cell is, else the number of the cell that is seen.
+    cells
+        One a number, from 1 on, from the lowest to the topmost.
+    """
+
+    instances: np.ndarray
+    cells: tuple[TrueCell, ...]
+
+    def mask(self, instance: int) -> np.ndarray:
+        """Return where a cell is seen, bool over its box."""
+        x0, y0, x1, y1 = self.cells[instance - 1].box
+        return self.instances[y0:y1, x0:x1] == instance
+
+
+def truth(
+    recipe: Recipe, source: CellSource, *, known: Known | None = None, size: Size = None
+) -> Truth:
+    """Return which cell is seen at each pixel of a composite.
+
+    A pixel belongs to the topmost cell that gives half of its light or more; where a blend takes
+    colours from both sides of a cell's edge, that is the line where it would be cut. First come the
+    cells that the scene brought along, then those that were placed, in painting order. A cell of
+    which nothing is seen is left out.
+
+    Parameters
+    ----------
+    recipe
+        The composite.
+    source
+        What it is rendered from: a bank, or a :class:`~naturalize.compose.paint.crops.CropStore`.
+    known
+        What is known of the cells; a bank is asked itself. Pass a
+        :class:`~naturalize.compose.deliver.annotation.KnownOfBank` of your own to look at many
+        recipes.
+    size
+        As for :func:`~naturalize.compose.paint.render.render`.
+
+    Raises
+    ------
+    InputError
+        If ``source`` is no bank and ``known`` is missing, or the source lacks a cell or scene.
+    """
+    known = known or known_of(source)
+    if known is None:
+        raise InputError(
+            "truth: a store of crops knows no classes and no cells of scenes; pass "
+            "known=KnownOfBank(bank)"
+        )
+    shrink = Shrink.to((recipe.width, recipe.height), size)
+    canvas, brought = _scene(recipe.background, shrink, source, known)
+    cells = [(cell.kind, cell.label, cell.cell_id) for cell in brought]
+    for placement in recipe.placements:
+        cells.append((placement.kind, known.label(placement.cell_id), placement.cell_id))
+        found = inside(source, placement, shrink)
+        if found is not None:
+            window, mask = found
+            canvas[window][mask] = len(cells)
+    goal = asked_size(size)
+    if goal is not None and goal != (shrink.width, shrink.height):
+        canvas = cv2.resize(canvas, goal, interpolation=cv2.INTER_NEAREST_EXACT)
+    return _numbered(canvas, cells)
+
+
+def inside(
+    source: CellSource, placement: Placement, shrink: Shrink
+) -> tuple[tuple[slice, slice], np.ndarray] | None:
+    """Return the window of a placed cell and bool (h, w): where it gives half of the light or more.
+
+    ``None`` where it lies off the canvas. What lies over it is not looked at.
+    """
+    if placement.blend not in BLENDS:
+        raise unknown("blend", placement.blend, sorted(BLENDS))
+    style = BLENDS[placement.blend].style
+    patch = patch_of(source, placement.cell_id, style, shrink.factor)
+    canvas = (shrink.height, shrink.width)
+    laid = lay(patch, shrink.placement(placement), canvas, shrunk=not shrink.is_none)
+    if laid is None:
+        return None
+    # a hard edge takes what lies within; a soft one has its half at the very edge
+    return laid.window, laid.edge > EDGE if placement.blend == "hard" else laid.edge >= EDGE
+
+
+def _scene(
+    ground: Background, shrink: Shrink, source: CellSource, known: Known
+) -> tuple[np.ndarray, Sequence[SceneCell]]:
+    """Return the numbers of a scene's cells on the canvas, int32 (height, width), and the cells."""
+    canvas = np.zeros((shrink.height, shrink.width), np.int32)
+    if ground.background_id is None:
+        return canvas, ()
+    cells = known.scene(ground.background_id)
+    # the scene as it is rendered says how large it is, before its turn
+    height, width = background_of(source, ground.background_id, shrink, ground.turn).shape[:2]
+    x, y = shrink.before(ground.turn)
+    numbers = np.zeros((height, width), np.int32)
+    for number, window, mask in _shrunk(cells, (height, width), (x, y)):
+        numbers[window][mask] = number
+    if ground.turn:
+        numbers = dihedral(numbers, ground.turn >= 4, ground.turn % 4)
+    left, top = round(ground.x * shrink.x), round(ground.y * shrink.y)
+    if not shrink.is_none:
+        left = min(left, numbers.shape[1] - shrink.width)
+        top = min(top, numbers.shape[0] - shrink.height)
+    canvas[:] = numbers[top : top + shrink.height, left : left + shrink.width]
+    return canvas, cells
+
+
+def _shrunk(
+    cells: Sequence[SceneCell], shape: tuple[int, int], factors: tuple[float, float]
+) -> Iterator[tuple[int, tuple[slice, slice], np.ndarray]]:
+    """Yield number, window and mask of cells in a scene of ``shape`` (height, width).
+
+    A shrunk pixel belongs to a cell if the middle of its area does.
+    """
+    for number, cell in enumerate(cells, start=1):
+        x0, y0, x1, y1 = cell.box
+        if factors == (1, 1):
+            yield number, (slice(y0, y1), slice(x0, x1)), cell.mask
+            continue
+        columns = _middles(x0, x1, factors[0], shape[1])
+        rows = _middles(y0, y1, factors[1], shape[0])
+        if len(columns[0]) and len(rows[0]):
+            window = slice(rows[0][0], rows[0][-1] + 1), slice(columns[0][0], columns[0][-1] + 1)
+            yield number, window, cell.mask[np.ix_(rows[1] - y0, columns[1] - x0)]
+
+
+def _middles(start: int, end: int, factor: float, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return shrunk pixels whose middles lie in ``start`` to ``end``, and where these are."""
+    pixels = np.arange(max(int(start * factor) - 1, 0), min(int(end * factor) + 2, length))
+    middles = np.floor((pixels + 0.5) / factor).astype(np.int64)
+    here = (middles >= start) & (middles < end)
+    return pixels[here], middles[here]
+
+
+def _numbered(canvas: np.ndarray, cells: Sequence[tuple[str, str | None, str]]) -> Truth:
+    """Return the truth of a canvas of cells (from 1 on, 0 none): those that are seen, in order."""
+    counts = np.bincount(canvas.ravel(), minlength=len(cells) + 1)
+    seen = 1 + np.flatnonzero(counts[1:])
+    if len(seen) > _MOST:
+        raise InputError(f"truth: {len(seen):,} cells in one composite, more than {_MOST:,}")
+    table = np.zeros(len(cells) + 1, np.uint16)
+    table[seen] = np.arange(1, len(seen) + 1)
+    instances = table[canvas]
+    boxes = _boxes(instances, len(seen))
+    rows = []
+    for number, (old, box) in enumerate(zip(seen.tolist(), boxes, strict=True), start=1):
+        kind, label, cell_id = cells[old - 1]
+        rows.append(TrueCell(number, kind, label, cell_id, box))
+    return Truth(instances, tuple(rows))
+
+
+def _boxes(instances: np.ndarray, n: int) -> list[tuple[int, int, int, int]]:
+    """Return the box of each of ``n`` numbers, all of which are there."""
+    from scipy.ndimage import find_objects
+
+    found = find_objects(instances.astype(np.int32), max_label=n)
+    return [(c.start, r.start, c.stop, r.stop) for r, c in found]

@@ -1,0 +1,1 @@
+"""Drawing recipes: all the randomness of composites is spent here."""

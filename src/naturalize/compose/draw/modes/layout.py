@@ -1,0 +1,337 @@
+"""``layout``: a scene from nothing, as full, as crowded and as cut as real smears are.
+
+How many red cells and platelets there are, how near they come to each other and to the white cell,
+is drawn from what was measured on real smears (:mod:`naturalize.compose.draw.smears`), the same for
+all classes. Each scene is of one make: a real image without its cells lends slide, light and grain,
+and red cells come from images with the same light, stain and sharpness as that and as the image of
+the white cell. Cells are copied, not resampled, unless that is asked for; overlapping red cells
+take light from each other; the white cell is painted last, so that nothing covers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from naturalize.base.errors import SettingsError, unknown
+from naturalize.compose.draw.materials import Materials
+from naturalize.compose.draw.modes.fit import centre
+from naturalize.compose.draw.modes.matching import blur_for, density_for
+from naturalize.compose.draw.modes.placing import place_discs
+from naturalize.compose.draw.modes.sites import Sites
+from naturalize.compose.draw.modes.variation import TURNS, Rows, Variation, number, whole
+from naturalize.compose.draw.smears import check_smears, smears
+from naturalize.compose.paint.blend import BLENDS
+from naturalize.compose.recipe.columns import CX, CY, Columns, Vocabulary
+from naturalize.compose.recipe.recipe import MAX_FEATHER, Finish
+from naturalize.imaging.jpeg.grid import on_grid, phase_of, turned_box, turned_point
+
+BACKGROUNDS = ("bare", "flat")
+
+#: Platelets of a scene, at most.
+_MOST_PLATELETS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout(Variation):
+    """Settings of the mode, besides those of :class:`Variation`, which vary all cells.
+
+    Attributes
+    ----------
+    background
+        ``"bare"``: a real image without its cells; ``"flat"``: one colour.
+    smears
+        ``"pbc"``, or a JSON file of statistics such as ``python -m tools.smears`` writes.
+    crowding
+        Factor on the number of red cells.
+    overlap
+        Most that two cells overlap, as a share of the sum of their radii.
+    tries
+        Places that a red cell or platelet may try before it is dropped.
+    choices
+        Scenes of the same make among which a white cell's is drawn.
+    scenes
+        Bare scenes that may be used in all: each has to be restored once.
+    width, height
+        Canvas in pixels; by default that of the bare scene, or of the white cell's own image.
+    blend, feather
+        How the white cell's edge is painted; width of its soft edge in pixels.
+    match_stain
+        Share of the difference in stain between two images' red cells that is made up for.
+    finish, quality
+        ``"none"``, ``"png"`` or ``"jpeg"``; quality of the JPEG.
+    """
+
+    name: ClassVar[str] = "layout"
+
+    background: str = "bare"
+    smears: str = "pbc"
+    crowding: float = 1.0
+    overlap: float = 0.3
+    tries: int = 8
+    choices: int = 24
+    scenes: int = 200
+    width: int | None = None
+    height: int | None = None
+    blend: str = "scene"
+    feather: float = 3.0
+    match_stain: float = 0.5
+    finish: str = "none"
+    quality: int = 95
+
+    def __post_init__(self) -> None:
+        self.check_variation(self.name)
+        for name, choices in (("background", BACKGROUNDS), ("blend", BLENDS)):
+            if getattr(self, name) not in choices:
+                raise unknown(f"{name} of mode layout", getattr(self, name), list(choices))
+        check_smears(self.smears)
+        for name in ("tries", "choices", "scenes"):
+            whole(self.name, name, getattr(self, name), 1)
+        for name in ("width", "height"):
+            if getattr(self, name) is not None:
+                whole(self.name, name, getattr(self, name), 1)
+        limits = {"crowding": 5.0, "overlap": 0.6, "feather": MAX_FEATHER, "match_stain": 1.0}
+        for name, most in limits.items():
+            object.__setattr__(self, name, number(self.name, name, getattr(self, name), 0, most))
+        whole(self.name, "quality", self.quality, 1)
+        Finish(self.finish, self._quality)
+        if (self.width is None) != (self.height is None):
+            raise SettingsError("layout: name width and height, or neither")
+
+    @property
+    def _quality(self) -> int | None:
+        return self.quality if self.finish == "jpeg" else None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides its recipes."""
+        return {**asdict(self), "quality": self._quality}
+
+    def default_classes(self, available: Sequence[str]) -> tuple[str, ...]:
+        """Return all: then "looks composed" says nothing of the class."""
+        return tuple(available)
+
+    def _sites(self, materials: Materials) -> Sites:
+        key = ("sites", self.background, self.choices, self.scenes, self.width, self.height)
+        canvas = (self.width, self.height) if self.width and self.height else None
+        return materials.remembered(
+            key,
+            lambda: Sites.of(
+                materials,
+                bare=self.background == "bare",
+                most=self.scenes,
+                choices=self.choices,
+                canvas=canvas,
+            ),
+        )
+
+    def targets(self, materials: Materials, label: str) -> np.ndarray:
+        """Return the whole target cells of a class for which there is a scene that holds them."""
+        return self._sites(materials).targets(materials, label)
+
+    def draw(
+        self, materials: Materials, label: str, targets: np.ndarray, generator: np.random.Generator
+    ) -> tuple[Columns, dict[str, np.ndarray]]:
+        """Return a recipe for each of ``targets``, and how many cells each one gave up."""
+        sites = self._sites(materials)
+        n = len(targets)
+        site = sites.pick(materials, targets, generator.random(n))
+        cells, wanted = self._cast(sites, site, targets, generator)
+        k = cells.shape[1]
+        how = self.varied(generator, n * k)
+        turns = np.array(TURNS[self.turn])
+        turn = turns[generator.integers(len(turns), size=(n, k))]
+        size = turned_box(materials.size[cells], turn)
+        canvas = sites.size[site]
+        goal = self._goals(materials, cells, turn, canvas, generator)
+        corner = goal - size[:, :, None] / 2
+        unit = np.ones_like(sites.unit[site]) if self.resamples else sites.unit[site]
+        phase = phase_of(materials.box[cells], turn)[:, :, None]
+        corner = on_grid(corner, phase, unit[:, None, None])
+        # the white cell as a whole is on the canvas
+        room = canvas - size[:, 0]
+        step = unit * np.where(corner[:, 0, 0] < 0, 1, -1)
+        outside = (corner[:, 0, 0] < 0) | (corner[:, 0, 0] > room)
+        back = np.where(corner[:, 0, 0] < 0, -corner[:, 0, 0], corner[:, 0, 0] - room)
+        corner[:, 0] += np.where(outside, step * -(-back // unit), 0)[:, None]
+        corner[:, 0] = np.clip(corner[:, 0], 0, np.maximum(room, 0)[:, None])
+        middles = corner + size[:, :, None] / 2
+        near, beside = self._nearness(sites, site, k, generator)
+        radius = np.sqrt(materials.area[cells] / np.pi) * how.scale.reshape(n, k) * wanted
+        taken = place_discs(middles, radius, near, beside, canvas)
+        placed = (taken >= 0) & wanted
+        at = np.take_along_axis(middles, np.maximum(taken, 0)[:, :, None, None], axis=2)[:, :, 0]
+        rows = Rows.of(turn.ravel(), how, 0.0)
+        rows.numbers[:, [CX, CY]] = at.reshape(-1, 2)
+        self._suit(materials, sites, rows, how.stain, cells, site)
+        given_up = {"cell without room": (wanted & ~placed).sum(axis=1)}
+        return self._columns(materials, sites, label, cells, placed, rows, site), given_up
+
+    def _cast(
+        self, sites: Sites, site: np.ndarray, targets: np.ndarray, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the cells of each scene, int32 (n, k), the target first, and which count.
+
+        Red cells follow, then platelets: the order in which they find room.
+        """
+        smear, n = self._smear(sites, site), len(site)
+        chance = generator.random((n, 2))
+        counts = []
+        for what, column in (("red_cells_per_100k", 0), ("platelets_per_100k", 1)):
+            drawn = np.empty(n)
+            for code, one in enumerate(smears(self.smears)):
+                here = smear == code
+                drawn[here] = one.draw(what, chance[here, column])
+            counts.append(drawn * sites.size[site].prod(axis=1) / 1e5)
+        red = np.rint(self.crowding * counts[0]).astype(int) * (sites.n_red[site] > 0)
+        platelets = np.minimum(np.rint(counts[1]), _MOST_PLATELETS).astype(int)
+        platelets = platelets * (sites.n_platelets[site] > 0)
+        most_red = int(red.max(initial=0))
+        k = 1 + most_red + int(platelets.max(initial=0))
+        pick = generator.random((n, k))
+        cells = np.empty((n, k), np.int32)
+        cells[:, 0] = targets
+        reds, others = np.s_[1 : 1 + most_red], np.s_[1 + most_red :]
+        cells[:, reds] = _picked(sites.red[site], sites.n_red[site], pick[:, reds], targets)
+        cells[:, others] = _picked(
+            sites.platelets[site], sites.n_platelets[site], pick[:, others], targets
+        )
+        number_of = np.arange(k)
+        wanted = (number_of[None] <= red[:, None]) & (number_of <= most_red)
+        wanted |= (number_of > most_red) & (number_of <= most_red + platelets[:, None])
+        return cells, wanted
+
+    def _smear(self, sites: Sites, site: np.ndarray) -> np.ndarray:
+        """Return the domain whose light is the most like that of each scene."""
+        lights = np.array([one.light for one in smears(self.smears)])
+        return np.abs(sites.light[site][:, None] - lights[None]).sum(axis=2).argmin(axis=1)
+
+    def _goals(
+        self,
+        materials: Materials,
+        cells: np.ndarray,
+        turn: np.ndarray,
+        canvas: np.ndarray,
+        generator: np.random.Generator,
+    ) -> np.ndarray:
+        """Return where cells would like their middles, (n, k, tries, 2).
+
+        The target as far off the centre as in its own image; the others anywhere on the canvas and
+        a little beyond.
+        """
+        n, k = cells.shape
+        reach = 0.8 * np.sqrt(materials.area[cells] / np.pi)[:, :, None, None].astype(np.float32)
+        goal = generator.random((n, k, self.tries, 2), dtype=np.float32)
+        goal *= canvas[:, None, None].astype(np.float32) + 2 * reach
+        goal -= reach
+        own = materials.image[cells[:, 0]]
+        middle = centre(materials, cells[:, 0])
+        if len(materials.images):
+            size = materials.images.frames.size[own]
+            turned = turn[:, 0]
+            off = turned_point(middle, size, turned) - turned_box(size, turned) / 2
+            off = np.clip(off, -canvas / 4, canvas / 4)
+        else:
+            off = np.zeros_like(middle)
+        goal[:, 0] = (canvas / 2 + off)[:, None]
+        return goal
+
+    def _nearness(
+        self, sites: Sites, site: np.ndarray, k: int, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return how near cells may come to each other and to the target, (n, k) each."""
+        n = len(site)
+        chance = generator.random((2, n, k))
+        found = np.ones((2, n, k))
+        smear = self._smear(sites, site)
+        for code, one in enumerate(smears(self.smears)):
+            here = smear == code
+            for row, what in enumerate(("nearest_red_cells", "nearest_to_target")):
+                found[row, here] = one.draw(what, chance[row, here])
+        # those that are far apart in a smear may be anywhere as long as they do not touch
+        near, beside = np.clip(found, 1 - self.overlap, 1.0)
+        return near, beside
+
+    def _suit(
+        self,
+        materials: Materials,
+        sites: Sites,
+        rows: Rows,
+        stain: np.ndarray,
+        cells: np.ndarray,
+        site: np.ndarray,
+    ) -> None:
+        """Match stain, light and sharpness of all cells to the white cell's own image."""
+        k = cells.shape[1]
+        if not len(materials.images):
+            rows.stain(stain, np.full_like(stain, 255.0), np.full_like(stain, 255.0))
+            return
+        images = materials.images
+        origins, to = materials.image[cells].ravel(), np.repeat(materials.image[cells[:, 0]], k)
+        red = materials.kind[cells.ravel()] == "rbc"
+        density = density_for(images, origins, to, self.match_stain, red & (self.match_stain > 0))
+        rows.stain(density * stain, images.light[origins], np.repeat(sites.light[site], k, axis=0))
+        rows.blur(blur_for(images, origins, to))
+
+    def _columns(
+        self,
+        materials: Materials,
+        sites: Sites,
+        label: str,
+        cells: np.ndarray,
+        placed: np.ndarray,
+        rows: Rows,
+        site: np.ndarray,
+    ) -> Columns:
+        n, k = cells.shape
+        # painted in this order: red cells, platelets, and last the target
+        order = np.roll(np.arange(n * k).reshape(n, k), -1, axis=1)
+        kept = order[np.roll(placed, -1, axis=1)]
+        target = kept % k == 0
+        covers = target | np.isin(materials.kind[cells.ravel()[kept]], ["platelet"])
+        numbers = rows.numbers[kept]
+        numbers[:, 7] = np.where(covers, self.feather, 0.0)
+        return Columns(
+            words=materials.remembered(
+                ("layout words", self.blend, self.background, self.finish, self._quality),
+                lambda: self._words(materials),
+            ),
+            label=np.full(n, materials.labels.index(label), np.int32),
+            mode=np.zeros(n, np.int32),
+            background=np.where(self.background == "bare", 1 + sites.image[site], 0).astype(
+                np.int32
+            ),
+            finish=np.zeros(n, np.int32),
+            size=sites.size[site].astype(np.int32),
+            colour=sites.light[site].astype(np.float32),
+            offsets=np.concatenate([[0], np.cumsum(placed.sum(axis=1))]).astype(np.int64),
+            cell=cells.ravel()[kept],
+            blend=covers.astype(np.int32),
+            numbers=numbers,
+            flip=rows.flip[kept],
+            varied=rows.varied[kept],
+            chosen=rows.chosen[kept],
+        )
+
+    def _words(self, materials: Materials) -> Vocabulary:
+        scenes = [(f"{image_id}:bare", image_id) for image_id in materials.images.ids]
+        return Vocabulary(
+            materials.cells,
+            materials.labels,
+            modes=(self.name,),
+            backgrounds=((None, None), *scenes),
+            blends=("density", self.blend),
+            finishes=(Finish(self.finish, self._quality),),
+        )
+
+
+def _picked(
+    pools: np.ndarray, sizes: np.ndarray, chance: np.ndarray, instead: np.ndarray
+) -> np.ndarray:
+    """Return a member of each row's pool for each chance; ``instead`` where it is empty."""
+    which = np.minimum((chance * sizes[:, None]).astype(int), np.maximum(sizes[:, None] - 1, 0))
+    found = np.take_along_axis(pools, which, axis=1) if pools.shape[1] else which
+    return np.where(sizes[:, None] > 0, found, instead[:, None])

@@ -1,0 +1,199 @@
+"""Where ``layout`` builds its scenes: bare slides, and red cells and platelets that suit them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from naturalize.base.errors import InputError
+from naturalize.compose.draw.materials import Materials
+from naturalize.compose.draw.modes.fit import unlike
+from naturalize.compose.draw.smears import smears
+
+#: Share of an image that must be bare slide for it to lend any.
+_LEAST_SLIDE = 0.4
+
+#: Cells from which a scene's red cells are drawn, and its platelets.
+_REDS, _PLATELETS = 64, 16
+
+
+@dataclass(frozen=True, eq=False)
+class Sites:
+    """S slides that scenes are built on.
+
+    Attributes
+    ----------
+    image
+        Int64 (S,): position in the images; −1 for a slide that is only a colour.
+    size, unit
+        Int32 (S, 2): canvas; coding unit.
+    light
+        Float32 (S, 3): RGB.
+    red, platelets
+        Int32 (S, P): positions in the materials of the cells that suit it.
+    n_red, n_platelets
+        Int64 (S,): how many of them there are.
+    near
+        Image → positions of its best sites, int64 (N, K); −1 where there are fewer. ``None``: any
+        site will do.
+    """
+
+    image: np.ndarray
+    size: np.ndarray
+    unit: np.ndarray
+    light: np.ndarray
+    red: np.ndarray
+    platelets: np.ndarray
+    n_red: np.ndarray
+    n_platelets: np.ndarray
+    near: np.ndarray | None
+
+    @classmethod
+    def of(
+        cls,
+        materials: Materials,
+        *,
+        bare: bool,
+        most: int,
+        choices: int,
+        canvas: tuple[int, int] | None,
+    ) -> Sites:
+        """Return the sites of a bank.
+
+        Parameters
+        ----------
+        materials
+            Its cells and images.
+        bare
+            Whether a restored slide is needed, and not only a colour.
+        most
+            Sites at most.
+        choices
+            Sites that are kept for an image.
+        canvas
+            Width and height; by default those of the slide.
+
+        Raises
+        ------
+        InputError
+            If no image can lend a bare slide, or none is as large as the canvas.
+        """
+        if not len(materials.images):
+            return cls._of_crops(materials, bare, canvas)
+        chosen = _slides(materials, bare, most, canvas)
+        images, frames = materials.images, materials.images.frames
+        size = frames.size[chosen] if canvas is None else np.tile(canvas, (len(chosen), 1))
+        cost = unlike(images, np.arange(len(images)), chosen)
+        cost[chosen, np.arange(len(chosen))] = 0.0  # its own cells suit a slide best
+        red, n_red = _suiting(materials, "rbc", cost, _REDS)
+        platelets, n_platelets = _suiting(materials, "platelet", cost, _PLATELETS)
+        order = np.argsort(cost, axis=1, kind="stable")[:, :choices]
+        good = np.isfinite(np.take_along_axis(cost, order, axis=1))
+        near = np.where(good, order, -1)
+        return cls(
+            chosen, size, frames.unit[chosen], images.light[chosen], red, platelets, n_red,
+            n_platelets, near,
+        )  # fmt: skip
+
+    @classmethod
+    def _of_crops(cls, materials: Materials, bare: bool, canvas: tuple[int, int] | None) -> Sites:
+        """Return the one site of a bank without whole images: a colour, and all its cells."""
+        if bare:
+            raise InputError(
+                f"mode layout: the bank holds {len(materials.cells):,} cells and no whole images, "
+                "so there is no bare slide; set background to flat, or use a bank that has its "
+                "source images"
+            )
+        usual = smears("pbc")[0]
+        red, platelets = (
+            materials.others(kind)[materials.whole[materials.others(kind)]][None]
+            for kind in ("rbc", "platelet")
+        )
+        return cls(
+            np.array([-1]),
+            np.array([canvas or usual.size], np.int32),
+            np.ones((1, 2), np.int32),
+            np.array([usual.light], np.float32),
+            red,
+            platelets,
+            np.array([red.shape[1]]),
+            np.array([platelets.shape[1]]),
+            None,
+        )
+
+    def targets(self, materials: Materials, label: str) -> np.ndarray:
+        """Return the whole target cells of a class for which there is a site that holds them."""
+        cells = materials.targets(label)
+        cells = cells[materials.whole[cells]]
+        longest = materials.size[cells].max(axis=1, initial=0)
+        if self.near is None:
+            return cells[longest <= self.size.min()]
+        sides = self.size.min(axis=1)
+        near = self.near[materials.image[cells]]
+        room = np.where(near >= 0, sides[near], 0).max(axis=1, initial=0)
+        return cells[longest <= room]
+
+    def pick(self, materials: Materials, targets: np.ndarray, chance: np.ndarray) -> np.ndarray:
+        """Return a site for each target, by chances in [0, 1), int64."""
+        if self.near is None:
+            return np.zeros(len(targets), np.int64)
+        near = self.near[materials.image[targets]]
+        room = np.where(near >= 0, self.size.min(axis=1)[near], 0)
+        may = room >= materials.size[targets].max(axis=1, initial=0)[:, None]
+        k = (chance * may.sum(axis=1)).astype(int)
+        column = np.argsort(~may, axis=1, kind="stable")[np.arange(len(targets)), k]
+        return near[np.arange(len(targets)), column]
+
+
+def _slides(
+    materials: Materials, bare: bool, most: int, canvas: tuple[int, int] | None
+) -> np.ndarray:
+    """Return the images that lend their slide, at most ``most``, each encoder its share."""
+    images, frames = materials.images, materials.images.frames
+    good = images.share >= _LEAST_SLIDE if bare else np.ones(len(images), bool)
+    if not good.any():
+        raise InputError(
+            f"mode layout: none of {len(images):,} images is bare slide to {_LEAST_SLIDE:.0%} "
+            f"(the most: {images.share.max():.0%}); set background to flat"
+        )
+    if canvas is not None and bare:
+        large = good & (frames.size >= canvas).all(axis=1)
+        if not large.any():
+            widest = frames.size[good].max(axis=0)
+            raise InputError(
+                f"mode layout: none of {int(good.sum()):,} bare slides is as large as the canvas "
+                f"of {canvas[0]} × {canvas[1]} pixels (the largest: {widest[0]} × {widest[1]}); "
+                "ask for a smaller canvas, or set background to flat"
+            )
+        good = large
+    chosen = []
+    for code in np.unique(frames.encoder[good]).tolist():
+        own = np.flatnonzero(good & (frames.encoder == code))
+        share = max(1, round(most * len(own) / int(good.sum())))
+        # ids are hashes: their order is a draw of its own
+        chosen.append(own[:share])
+    return np.sort(np.concatenate(chosen)[:most])
+
+
+def _suiting(
+    materials: Materials, kind: str, cost: np.ndarray, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each site the whole cells of a kind from the images most like it, (S, most)."""
+    cells = materials.others(kind)
+    cells = cells[materials.whole[cells]]
+    cells = cells[np.argsort(materials.image[cells], kind="stable")]
+    owner = materials.image[cells]
+    starts = np.searchsorted(owner, np.arange(len(cost) + 1))
+    pools = np.zeros((cost.shape[1], most), np.int32)
+    sizes = np.zeros(cost.shape[1], np.int64)
+    for site, column in enumerate(cost.T):
+        n = 0
+        for image in np.argsort(column, kind="stable").tolist():
+            if n >= most or not np.isfinite(column[image]):
+                break
+            own = cells[starts[image] : starts[image + 1]][: most - n]
+            pools[site, n : n + len(own)] = own
+            n += len(own)
+        sizes[site] = n
+    return pools, sizes

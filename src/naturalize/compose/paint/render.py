@@ -1,0 +1,120 @@
+"""From a recipe to pixels: a pure function, the same bytes on any worker, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from naturalize.base.errors import unknown
+from naturalize.base.images import decode_image, encode_image
+from naturalize.compose.paint.blend import BLENDS
+from naturalize.compose.paint.patch import CellSource, patch_of
+from naturalize.compose.paint.place import lay
+from naturalize.compose.paint.scenes import background_of, canvas_of, laid_under
+from naturalize.compose.paint.sizes import Shrink, Size, asked_size
+from naturalize.compose.paint.soft import soft_of
+from naturalize.compose.recipe.recipe import Finish, Placement, Recipe
+from naturalize.imaging.jpeg.recode import recode
+
+
+def render(recipe: Recipe, bank: CellSource, *, size: Size = None) -> np.ndarray:
+    """Paint a composite.
+
+    Parameters
+    ----------
+    recipe
+        What to paint.
+    bank
+        A :class:`~naturalize.cells.bank.CellBank` or a
+        :class:`~naturalize.compose.paint.crops.CropStore` (much quicker); both give the same bytes.
+    size
+        Side of a square, or width and height, in pixels; by default the recipe's canvas. Cells and
+        scene are composed at that size, not composed large and shrunk, and the finish is left out:
+        it belongs to a picture of the canvas' size, and shrinking takes most of it away. What is
+        larger than the canvas is painted as large as the canvas and enlarged.
+
+    Returns
+    -------
+    numpy.ndarray
+        RGB uint8 (height, width, 3).
+
+    Raises
+    ------
+    InputError
+        If the source has no such cell, or the background is smaller than the canvas.
+    SettingsError
+        If there is no such blend, or ``size`` is no size.
+    """
+    goal = asked_size(size)
+    if goal is None or goal == (recipe.width, recipe.height):
+        return finished(render_unfinished(recipe, bank), recipe.finish)
+    painted = render_unfinished(recipe, bank, size=size)
+    if painted.shape[1::-1] == goal:
+        return painted
+    return cv2.resize(painted, goal, interpolation=cv2.INTER_CUBIC)
+
+
+def render_unfinished(recipe: Recipe, bank: CellSource, *, size: Size = None) -> np.ndarray:
+    """Paint a composite without its finish, RGB uint8, no larger than its canvas."""
+    shrink = Shrink.to((recipe.width, recipe.height), size)
+    stage = stage_of(recipe, bank, shrink)
+    for placement in recipe.placements:
+        paste(stage.canvas, bank, placement, shrink)
+    return stage.shown()
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A canvas to paint on, and how it looks once what was painted went through the scene's codec.
+
+    Attributes
+    ----------
+    canvas
+        RGB uint8 (H, W, 3), to be painted on; a restored scene as it was before it was coded.
+    shown
+        Returns the canvas as it is then, RGB uint8 (H, W, 3).
+    """
+
+    canvas: np.ndarray
+    shown: Callable[[], np.ndarray]
+
+
+def stage_of(recipe: Recipe, bank: CellSource, shrink: Shrink) -> Stage:
+    """Return what a recipe is painted on."""
+    ground = recipe.background
+    soft = soft_of(bank, ground.background_id) if shrink.is_none and ground.background_id else None
+    if soft is None or ground.background_id is None:
+        canvas = canvas_of(ground, shrink, bank)
+        return Stage(canvas, lambda: canvas)
+    scene = background_of(bank, ground.background_id, shrink)
+    coded = laid_under(scene, ground, shrink)
+    before = laid_under(soft.over(scene), ground, shrink)
+    canvas = before.copy()
+    place, size = (ground.turn, ground.x, ground.y), scene.shape[1::-1]
+    return Stage(canvas, lambda: recode(canvas, before, coded, soft.codec, place, size))
+
+
+def paste(canvas: np.ndarray, bank: CellSource, placement: Placement, shrink: Shrink) -> None:
+    """Paint one cell into ``canvas``, RGB uint8 (H, W, 3), in place; parts outside are cut off.
+
+    A cell that is neither scaled nor bent, turned by a multiple of 90 degrees and set on whole
+    pixels is copied as it is; any other is resampled once, colour and edge together.
+    """
+    if placement.blend not in BLENDS:
+        raise unknown("blend", placement.blend, sorted(BLENDS))
+    blend = BLENDS[placement.blend]
+    patch = patch_of(bank, placement.cell_id, blend.style, shrink.factor)
+    laid = lay(patch, shrink.placement(placement), canvas.shape[:2], shrunk=not shrink.is_none)
+    if laid is not None:
+        blend.paint(canvas, laid)
+
+
+def finished(image: np.ndarray, finish: Finish) -> np.ndarray:
+    """Send an image through the finish's codec and back."""
+    if finish.codec != "jpeg":
+        return image
+    data = encode_image(image, "jpeg", quality=finish.quality or 95)
+    return decode_image(data, name="composite")[0]

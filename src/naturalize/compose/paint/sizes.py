@@ -1,0 +1,90 @@
+"""Composing smaller than the canvas: what the sizes of a recipe become."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from naturalize.base.errors import SettingsError
+from naturalize.compose.recipe.recipe import Placement
+
+#: Side of a square, or width and height, in pixels; ``None`` is the canvas as the recipe has it.
+Size = int | tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Shrink:
+    """From the canvas of a recipe to the picture that is painted.
+
+    Attributes
+    ----------
+    width, height
+        Of the picture that is painted, in pixels.
+    x, y
+        Its width and height / those of the canvas.
+    """
+
+    width: int
+    height: int
+    x: float
+    y: float
+
+    @classmethod
+    def to(cls, canvas: tuple[int, int], size: Size) -> Shrink:
+        """Return how a canvas (width, height) is painted at ``size``.
+
+        What is asked for larger than the canvas is painted as large as the canvas.
+
+        Raises
+        ------
+        SettingsError
+            If ``size`` is no size.
+        """
+        width, height = canvas
+        goal = asked_size(size) or canvas
+        if goal[0] >= width or goal[1] >= height:
+            return cls(width, height, 1.0, 1.0)
+        return cls(*goal, goal[0] / width, goal[1] / height)
+
+    @classmethod
+    def none(cls, shape: tuple[int, int]) -> Shrink:
+        """Return what leaves a picture of (height, width) as it is."""
+        return cls(shape[1], shape[0], 1.0, 1.0)
+
+    @property
+    def factor(self) -> float:
+        """Size of a cell / its size on the canvas: one number, since cells are turned."""
+        return 1.0 if self.is_none else math.sqrt(self.x * self.y)
+
+    @property
+    def is_none(self) -> bool:
+        """Whether the picture is as large as the canvas."""
+        return self.x == self.y == 1
+
+    def placement(self, placed: Placement) -> Placement:
+        """Return a placement in pixels of the picture; ``scale`` counts from shrunk patches."""
+        if self.is_none:
+            return placed
+        factor = self.factor
+        return replace(
+            placed,
+            cx=placed.cx * self.x,
+            cy=placed.cy * self.y,
+            feather=placed.feather * factor,
+            blur=placed.blur * factor,
+            elastic=placed.elastic * factor,
+        )
+
+    def before(self, turn: int) -> tuple[float, float]:
+        """Return ``x`` and ``y`` as they are for a scene before its turn."""
+        return (self.y, self.x) if turn % 2 else (self.x, self.y)
+
+
+def asked_size(size: Size) -> tuple[int, int] | None:
+    """Return width and height; ``SettingsError`` for what is no size."""
+    if size is None:
+        return None
+    both = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(both) != 2 or not all(type(n) is int and n > 0 for n in both):
+        raise SettingsError(f"size: expected a side, or a width and a height, got {size!r}")
+    return both[0], both[1]

@@ -1,0 +1,1 @@
+"""Recipes and plans as data: what was drawn, before any pixel."""

@@ -1,0 +1,172 @@
+"""The plan: recipes that reach the target counts, as an artifact, and what they say."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from naturalize.base.artifacts import (
+    fingerprint,
+    read_json,
+    read_manifest,
+    write_json,
+    write_table,
+    writing,
+)
+from naturalize.base.errors import ArtifactError, SettingsError
+from naturalize.compose.recipe.columns import Columns
+from naturalize.compose.recipe.fields import read_plan_table
+from naturalize.compose.recipe.recipe import SCHEMA, Recipe
+from naturalize.compose.recipe.table import from_table, to_table
+
+
+@dataclass(eq=False)
+class Plan:
+    """Recipes, and how they came about.
+
+    Attributes
+    ----------
+    columns
+        The recipes.
+    mode, settings, seed
+        What drew them.
+    targets
+        Class → number of composites.
+    rejections
+        Reason → count of what was drawn and given up.
+    reuse
+        Class → ``{"cells", "most"}``: how many target cells it has, and composites of one of them.
+    bank
+        Fingerprint of the bank.
+    """
+
+    columns: Columns
+    mode: str
+    settings: dict[str, Any]
+    seed: int
+    targets: dict[str, int]
+    rejections: dict[str, int] = field(default_factory=dict)
+    reuse: dict[str, dict[str, int]] = field(default_factory=dict)
+    bank: str = ""
+
+    @classmethod
+    def of(cls, recipes: Sequence[Recipe], *, bank: str = "") -> Plan:
+        """Return the plan of recipes made by hand."""
+        table = pa.Table.from_pylist([recipe.to_row() for recipe in recipes], schema=SCHEMA)
+        modes = sorted({recipe.mode for recipe in recipes})
+        targets = dict(sorted(Counter(recipe.label for recipe in recipes).items()))
+        return cls(from_table(table), "+".join(modes), {}, 0, targets, bank=bank)
+
+    def __len__(self) -> int:
+        """Return the number of recipes."""
+        return len(self.columns)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The recipe ids, in order."""
+        return self.columns.ids()
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """The rows of ``plan.parquet``, as in ``docs/formats.md``."""
+        return to_table(self.columns, self.ids)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits naming the content."""
+        return fingerprint("plan", self._decides(), {"bank": self.bank})
+
+    def _decides(self) -> dict[str, Any]:
+        digest = hashlib.sha256("\n".join(self.ids).encode()).hexdigest()[:16]
+        return {
+            "mode": self.mode,
+            "settings": self.settings,
+            "seed": self.seed,
+            "targets": self.targets,
+            "recipes": digest,
+        }
+
+    def recipe(self, i: int) -> Recipe:
+        """Return recipe ``i``; ``IndexError`` beyond the last."""
+        return self.columns.recipe(i)
+
+    def rows_of(self, label: str) -> np.ndarray:
+        """Return the positions of a class's recipes, int64."""
+        labels = self.columns.words.labels
+        return (
+            np.flatnonzero(self.columns.label == labels.index(label))
+            if label in labels
+            else (np.zeros(0, np.int64))
+        )
+
+    def cells(self) -> list[tuple[str, str, str]]:
+        """Return ``(cell_id, image_id, kind)`` of every cell that is used, sorted."""
+        words = self.columns.words
+        return sorted({words.cells[code] for code in np.unique(self.columns.cell).tolist()})
+
+    def background_images(self) -> set[str]:
+        """Return the ids of the images that lend their background."""
+        codes = np.unique(self.columns.background).tolist()
+        found = {self.columns.words.backgrounds[code][1] for code in codes}
+        return {image_id for image_id in found if image_id is not None}
+
+    def parents(self) -> set[str]:
+        """Return the ids of all images that lend any recipe a pixel."""
+        return {image_id for _, image_id, _ in self.cells()} | self.background_images()
+
+    def save(
+        self,
+        path: str | Path,
+        inputs: Mapping[str, str] | None = None,
+        *,
+        more: Callable[[Path], None] | None = None,
+    ) -> None:
+        """Write the plan artifact to ``path``.
+
+        ``inputs``: name → fingerprint of what was read, by default the bank's; ``more`` may add
+        files to the folder before it is moved to its place.
+        """
+        inputs = {"bank": self.bank} if inputs is None else inputs
+        with writing(path, "plan", settings=self._decides(), inputs=inputs) as folder:
+            write_table(folder / "plan.parquet", self.table)
+            write_json(
+                folder / "plan.json",
+                {
+                    "mode": self.mode,
+                    "settings": self.settings,
+                    "targets": self.targets,
+                    "seed": self.seed,
+                    "rejections": self.rejections,
+                    "reuse": self.reuse,
+                    "bank": self.bank,
+                },
+            )
+            if more:
+                more(folder)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """Open a plan artifact; ``ArtifactError`` if it is none, or was changed by hand."""
+        path = Path(path)
+        read_manifest(path, "plan")
+        about = read_json(path / "plan.json")
+        table = read_plan_table(path / "plan.parquet")
+        names = ("mode", "settings", "seed", "targets", "rejections", "reuse", "bank")
+        try:
+            plan_ = cls(from_table(table), **{name: about[name] for name in names})
+        except (KeyError, TypeError, SettingsError) as error:
+            raise ArtifactError(f"{path}: damaged plan ({error})") from error
+        if plan_.ids != table["recipe_id"].to_pylist():
+            raise ArtifactError(
+                f"{path / 'plan.parquet'}: recipes were changed after planning (their ids do not "
+                "fit their content); compose again"
+            )
+        return plan_

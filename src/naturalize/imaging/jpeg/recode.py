@@ -1,0 +1,162 @@
+"""What was painted on a scene goes through the scene's own codec, block by block, as the rest did.
+
+A decoded JPEG shows in every 8 × 8 block that it was one: most fine coefficients are zero, the
+others multiples of a step, and colour smears from a cell into the slide next to it. Pixels that
+were blended or re-stained have lost that, which a network sees at once. So the blocks of a scene
+that cells were painted on are quantised, on the scene's grid and with its steps. They are painted
+as they were before they were coded (see ``uncoded``), so that they are not quantised twice; blocks
+that no cell touched are the scene's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from naturalize.imaging.jpeg.dct import BLOCK, blocks_of, of_blocks, quantised, steps, tiles
+from naturalize.imaging.jpeg.grid import dihedral, turned_point
+
+if TYPE_CHECKING:
+    from naturalize.imaging.jpeg.codec import Codec
+
+
+def recode(
+    canvas: np.ndarray,
+    before: np.ndarray,
+    coded: np.ndarray,
+    codec: Codec,
+    place: tuple[int, int, int],
+    scene: tuple[int, int],
+) -> np.ndarray:
+    """Return a canvas whose changed blocks went through a codec.
+
+    Parameters
+    ----------
+    canvas, before
+        RGB uint8 (H, W, 3), with cells and without.
+    coded
+        The latter as the codec left it: what is shown where nothing changed.
+    codec
+        Of the scene.
+    place
+        How the scene lies under the canvas: its turn (0–7, as in ``grid``), and where the canvas
+        begins in the turned scene, ``x, y`` in pixels.
+    scene
+        Width and height of the scene as it is, not turned.
+
+    Returns
+    -------
+    numpy.ndarray
+        RGB uint8 (H, W, 3).
+    """
+    turn = place[0]
+    corner = _corner(canvas.shape[:2], place, scene)
+    back = _inverse(turn)
+    upright, old, shown = (_turned(image, back) for image in (canvas, before, coded))
+    change = cv2.absdiff(upright, old)
+    box = _changed_box(change, corner, codec.unit)
+    if box is None:
+        return coded.copy()  # it may be a store's own, which nobody may write to
+    padding, part = box
+    image, shown_part, change = (
+        cv2.copyMakeBorder(one[part], *padding, cv2.BORDER_REPLICATE)
+        for one in (upright, shown, change)
+    )
+    if codec.subsampling == "4:4:4":
+        done = _quantised(image, shown_part, change, codec.quality)
+    else:
+        done = _through_file(image, shown_part, np.asarray(change.any(axis=2)), codec)
+    out = shown.copy()
+    height, width = out[part].shape[:2]
+    out[part] = done[padding[0] : padding[0] + height, padding[2] : padding[2] + width]
+    return _turned(out, turn)
+
+
+def _turned(image: np.ndarray, turn: int) -> np.ndarray:
+    return dihedral(image, turn >= 4, turn % 4) if turn else image
+
+
+def _inverse(turn: int) -> int:
+    """Return the turn that undoes another: flips undo themselves."""
+    return turn if turn >= 4 else -turn % 4
+
+
+def _corner(
+    shape: tuple[int, int], place: tuple[int, int, int], scene: tuple[int, int]
+) -> tuple[int, int]:
+    """Return where the canvas begins in the scene as it is, left and top."""
+    turn, x, y = place
+    size = np.array(scene)
+    turned = size[::-1] if turn % 2 else size
+    corners = np.array([[x, y], [x + shape[1], y + shape[0]]])
+    found = turned_point(corners, np.array([turned, turned]), np.array([_inverse(turn)] * 2))
+    left, top = found.min(axis=0)
+    return int(left), int(top)
+
+
+#: Pixels above, below, left and right that make a part whole units; rows and columns of the part.
+_Box = tuple[tuple[int, int, int, int], tuple[slice, slice]]
+
+
+def _changed_box(change: np.ndarray, corner: tuple[int, int], unit: int) -> _Box | None:
+    """Return the units around all that changed; ``None`` if nothing did."""
+    height, width, channels = change.shape
+    x, y, wide, high = cv2.boundingRect(change.reshape(height, width * channels))
+    if not wide:
+        return None
+    spans = (
+        (y, y + high - 1, height, corner[1]),
+        (x // channels, (x + wide - 1) // channels, width, corner[0]),
+    )
+    padding, part = [], []
+    for first, last, length, start in spans:
+        # with subsampled chroma a decoder smooths a unit into the next
+        more = 0 if unit == BLOCK else unit
+        low = (first + start) // unit * unit - start - more
+        end = -(-(last + 1 + start) // unit) * unit - start + more
+        inside = slice(max(low, 0), min(end, length))
+        padding += [_short(inside.start - low, unit), _short(end - inside.stop, unit)]
+        part.append(inside)
+    return (padding[0], padding[1], padding[2], padding[3]), (part[0], part[1])
+
+
+def _short(missing: int, unit: int) -> int:
+    """Return the pixels that a unit lacks beyond the canvas; whole units there are left out."""
+    return missing % unit
+
+
+def _quantised(
+    image: np.ndarray, shown: np.ndarray, change: np.ndarray, quality: int
+) -> np.ndarray:
+    """Return an image of whole blocks: changed ones after baseline JPEG at 4:4:4, others shown.
+
+    ITU-T T.81, A.3.3 and A.3.4, with the steps of the Independent JPEG Group's scale.
+    """
+    changed = _any_of_blocks(change)
+    if not changed.any():
+        return shown
+    found = quantised(of_blocks(tiles(image)[changed]), steps(quality)[:, None])
+    out = shown.copy()
+    tiles(out)[changed] = np.clip(np.rint(blocks_of(found)), 0, 255).astype(np.uint8)
+    return out
+
+
+def _any_of_blocks(change: np.ndarray) -> np.ndarray:
+    """Return which blocks of uint8 (H, W, 3) are not all 0, bool (rows, columns)."""
+    # a row of a block is 24 bytes: three words
+    words = change.reshape(change.shape[0], -1).view(np.uint64)
+    blocks = words.reshape(change.shape[0] // BLOCK, BLOCK, -1, 3)
+    found = np.bitwise_or.reduce(np.bitwise_or.reduce(blocks, axis=1), axis=2)
+    return np.asarray(found != 0)
+
+
+def _through_file(
+    image: np.ndarray, shown: np.ndarray, changed: np.ndarray, codec: Codec
+) -> np.ndarray:
+    """Return an image whose changed units went through an encoder and back; others are shown."""
+    from naturalize.imaging.jpeg.codec import recoded, units_of
+
+    mixed = np.where(units_of(changed, codec.unit)[..., None], image, shown)
+    return recoded(mixed, changed, codec)

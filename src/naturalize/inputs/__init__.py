@@ -1,0 +1,1 @@
+"""What did the user name? One walk and one opener for each kind of source."""

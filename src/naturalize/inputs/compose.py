@@ -1,0 +1,288 @@
+"""What a user calls SOURCE: a study folder, a bank, a catalog, or a tree segmented on the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from naturalize.base.artifacts import fingerprint, is_artifact, read_json, read_manifest
+from naturalize.base.console import warn
+from naturalize.base.errors import ArtifactError, InputError, NaturalizeError, SettingsError
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+    from naturalize.compose.recipe.plan import Plan
+    from naturalize.dataset.catalog import Catalog
+    from naturalize.dataset.split import Split
+
+#: Artifacts that hold a tree of labelled images under ``images/``.
+_TREES = ("images", "phantom")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Cells to compose from, and what is known of their images.
+
+    Attributes
+    ----------
+    bank
+        The cells.
+    split
+        The split that says which images may lend pixels, if there is one.
+    real
+        Class → number of real images that may; ``None`` lets the plan count them in the bank.
+    catalog, cells
+        Of a source that was segmented on the way; the catalog keeps unpacked images in place.
+    lender
+        The bank's folder, of a source that has one.
+    """
+
+    bank: CellBank
+    split: Split | None = None
+    real: Mapping[str, int] | None = None
+    catalog: Catalog | None = field(default=None, repr=False)
+    cells: Path | None = None
+    lender: Path | None = None
+
+    def keep(self, folder: Path) -> None:
+        """Leave what was made on the way in ``folder``, as a study has it, to go on from there.
+
+        ``catalog/``, ``cells/``, ``bank/`` and, if there is one, ``split/``; of a source that has a
+        bank already, that alone, unless it lies beside ``folder`` or holds its images. The bank of
+        an archive holds them: they lie nowhere else.
+        """
+        if self.lender is not None and self.lender.parent != folder.parent.resolve():
+            self._keep_bank(self.lender, folder / "bank")
+        if self.catalog is None or self.cells is None:
+            return
+        shutil.copytree(self.cells, folder / "cells", copy_function=_linked)
+        self.bank.save(folder / "bank", self_contained=self.catalog.unpacked)
+        if self.split is not None:
+            self.split.save(folder / "split")
+        self.catalog.save(folder / "catalog")
+
+    def _keep_bank(self, lender: Path, folder: Path) -> None:
+        if self.bank.holds:
+            return
+        if read_json(lender / "bank.json").get("root") == str(self.bank.root):
+            shutil.copytree(lender, folder, copy_function=_linked)
+        else:  # its images have moved
+            self.bank.save(folder)
+
+    def lineage(self, plan: Plan) -> dict[str, Any]:
+        """Return what ``lineage.json`` says of a plan; without a split: not checked."""
+        from naturalize.compose.recipe.lineage import check
+
+        if self.split is not None:
+            return check(plan, self.split)
+        cut = f"the bank was cut from part {self.bank.part!r}" if self.bank.part else "all images"
+        return {
+            "n_composites": len(plan),
+            "n_parents": len(plan.parents()),
+            "statement": f"not checked, no split was given ({cut} lent cells)",
+        }
+
+
+@contextmanager
+def open_source(
+    source: str | Path,
+    *,
+    work: str | Path,
+    scheme: str = "folders",
+    split: str | Path | None = None,
+    fractions: Sequence[float] | None = None,
+    root: str | Path | None = None,
+    segmenter: str = "unet",
+    segmenter_settings: Mapping[str, Any] | None = None,
+    kept: str | Path | None = None,
+    backend: str = "serial",
+    workers: int | None = None,
+) -> Iterator[Source]:
+    """Open what composites shall be made from, as a context manager.
+
+    Parameters
+    ----------
+    source
+        A study folder (its ``bank/`` and ``split/``), a bank or a catalog artifact, or any labelled
+        source that :meth:`naturalize.dataset.catalog.Catalog.build` reads. The last two are
+        segmented on the way.
+    work
+        Folder for what is made on the way; removed at the end and after a user's mistake, kept by a
+        kill, so that the same call goes on from there.
+    scheme
+        Naming scheme of a labelled source.
+    split
+        A split artifact: only images of its train part lend cells, and lineage is checked against
+        it. A study has its own. Without one, every image of the source may lend cells.
+    fractions
+        Split a source that is segmented on the way, into shares of train, val and test, instead.
+        Pictures with two labels are left out.
+    root
+        Where the images are now, if they have moved.
+    segmenter, segmenter_settings
+        For a source that is segmented on the way.
+    kept
+        Where an earlier run kept what it made (:meth:`Source.keep`): the same images are not
+        segmented again by the same segmenter.
+    backend, workers
+        As for :func:`naturalize.base.engine.map`; they do not change the result.
+
+    Raises
+    ------
+    InputError
+        If there is nothing at ``source``, or nothing to compose from.
+    ArtifactError
+        If it is an artifact of a kind that has no cells.
+    SettingsError
+        If a source that has a split, or was cut already, shall be split.
+    """
+    source, work = Path(source), Path(work)
+    if not source.exists():
+        raise InputError(
+            f"{source}: no such folder; name a study folder, a bank or a folder of labelled images"
+        )
+    try:
+        bank = next((p for p in (source / "bank", source) if is_artifact(p, "bank")), None)
+        _check_fractions(source, bank, split, fractions)
+        if bank is not None:
+            yield _of_bank(source, bank, split, root)
+        else:
+            catalog = _catalog(source, scheme, root, backend, workers)
+            found = _cut(catalog, fractions) if fractions else _split(source, split)
+            segmented = {"name": segmenter, **(segmenter_settings or {})}
+            engine = {"backend": backend, "workers": workers}
+            places = (work, Path(kept) / "cells" if kept is not None else None)
+            yield _of_catalog(catalog, found, places, segmented, engine)
+    except NaturalizeError:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _check_fractions(
+    source: Path,
+    bank: Path | None,
+    split: str | Path | None,
+    fractions: Sequence[float] | None,
+) -> None:
+    if fractions is None:
+        return
+    if split is not None:
+        raise SettingsError("fractions and split: name one of them")
+    if bank is not None:
+        raise SettingsError(f"fractions: {bank} holds cells already; split before they are chosen")
+    if is_artifact(source / "split", "split"):
+        raise SettingsError(f"fractions: {source} has a split of its own; leave them out")
+
+
+def _cut(catalog: Catalog, fractions: Sequence[float]) -> Split:
+    from naturalize.dataset.split import Split
+
+    split = Split.build(catalog, fractions=fractions, conflicts="drop")
+    if split.dropped:
+        first = split.dropped[0]
+        warn(f"{len(split.dropped)} images left out, the first: {first['path']}: {first['reason']}")
+    return split
+
+
+def _linked(source: str, target: str) -> None:
+    """Give a finished file a second name, or copy it where the disk has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _of_bank(source: Path, path: Path, split: str | Path | None, root: str | Path | None) -> Source:
+    from naturalize.cells.bank import CellBank
+    from naturalize.dataset.catalog import Catalog
+
+    bank, found = CellBank.load(path, root=root), _split(source, split)
+    lender, real = path.resolve(), None
+    if found is not None:
+        real = found.counts()["train"]
+    elif bank.part is None and is_artifact(source / "catalog", "catalog"):
+        real = Catalog.load(source / "catalog").counts()
+    return Source(bank, found, real, lender=lender)
+
+
+def _split(source: Path, named: str | Path | None) -> Split | None:
+    from naturalize.dataset.split import Split
+
+    if named is not None:
+        return Split.load(named)
+    return Split.load(source / "split") if is_artifact(source / "split", "split") else None
+
+
+def _catalog(
+    source: Path, scheme: str, root: str | Path | None, backend: str, workers: int | None
+) -> Catalog:
+    from naturalize.dataset.catalog import Catalog
+
+    for path in (source / "catalog", source):
+        if is_artifact(path, "catalog"):
+            return Catalog.load(path, root=root)
+    if is_artifact(source) and (kind := read_manifest(source).kind) not in _TREES:
+        raise ArtifactError(
+            f"{source}: a {kind} has no cells to compose; name a study folder, a bank, a catalog "
+            "or a folder of labelled images"
+        )
+    return Catalog.build(source, scheme=scheme, backend=backend, workers=workers)
+
+
+def _of_catalog(
+    catalog: Catalog,
+    split: Split | None,
+    places: tuple[Path, Path | None],
+    segmented: Mapping[str, Any],
+    engine: Mapping[str, Any],
+) -> Source:
+    from naturalize.cells.bank import CellBank
+
+    usable = catalog.usable().select(["image_id", "path"]).to_pylist()
+    items = [(row["image_id"], row["path"]) for row in usable]
+    if split is None:
+        warn(
+            f"{catalog.root}: no split given, so every image may lend cells; keep the images you "
+            "test on out of it, name a split, or give fractions"
+        )
+    else:
+        train = set(split.ids("train"))
+        items = [item for item in items if item[0] in train]
+        if not items:
+            raise InputError(
+                f"{catalog.root}: none of its images is in the train part of the split; it was "
+                "made from other images"
+            )
+    cells = _cells(catalog, items, places, segmented, engine)
+    real = split.counts()["train"] if split else catalog.counts()
+    return Source(CellBank.build(cells, catalog, split), split, real, catalog, cells)
+
+
+def _cells(
+    catalog: Catalog,
+    items: list[tuple[str, str]],
+    places: tuple[Path, Path | None],
+    segmented: Mapping[str, Any],
+    engine: Mapping[str, Any],
+) -> Path:
+    """Return the ``cells`` artifact of ``items``; one that an earlier run finished is taken."""
+    from naturalize.cells.segment import described, segment_images
+    from naturalize.cells.segmenters import segmenter
+
+    work, kept = places
+    finder = segmenter(**segmented)
+    inputs = {"catalog": catalog.fingerprint}
+    named = fingerprint("cells", described(items, finder), inputs)
+    cells = work / f"cells-{named}"
+    for place in (cells, kept):
+        if place and is_artifact(place, "cells") and read_manifest(place).fingerprint == named:
+            return place
+    return segment_images(
+        items, catalog.root, finder, cells, work=work / "pieces", inputs=inputs, **engine
+    )

@@ -1,0 +1,95 @@
+"""Open what training reads: from a study folder, or from artifacts named one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from naturalize.base.artifacts import is_artifact, read_manifest
+from naturalize.base.errors import ArtifactError, SettingsError
+from naturalize.dataset.catalog import Catalog
+from naturalize.dataset.split import Split
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+    from naturalize.compose.recipe.plan import Plan
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Opened artifacts, and name → fingerprint of each."""
+
+    catalog: Catalog
+    split: Split
+    plan: Plan | None
+    bank: CellBank | None
+    inputs: dict[str, str]
+
+
+def open_data(
+    source: Path | None = None,
+    *,
+    catalog: Path | None = None,
+    split: Path | None = None,
+    plan: Path | None = None,
+    bank: Path | None = None,
+    root: Path | None = None,
+    composites: bool = False,
+    masks: bool = False,
+) -> TrainingData:
+    """Open catalog, split and, with ``composites``, plan and bank.
+
+    Parameters
+    ----------
+    source
+        A study folder, whose ``catalog``, ``split``, ``plan`` and ``bank`` are taken unless named;
+        or a catalog.
+    root
+        Where the images are now, if they have moved.
+    masks
+        The bank is needed for the masks of cells.
+
+    Raises
+    ------
+    SettingsError
+        If something that is needed was not named.
+    ArtifactError
+        If something is no such artifact, or the split is of another catalog.
+    """
+    named = {"catalog": catalog, "split": split, "plan": plan, "bank": bank}
+    if source is not None:
+        if is_artifact(source, "catalog"):
+            named["catalog"] = named["catalog"] or source
+        elif not source.is_dir():
+            raise ArtifactError(f"{source}: no such folder; name a study folder or a catalog")
+        else:
+            inside = {name: source / name for name in named if (source / name).is_dir()}
+            if is_artifact(source, "plan"):  # composed from labelled images, all left beside it
+                inside["plan"] = source
+            named = {name: path or inside.get(name) for name, path in named.items()}
+    needed = ["catalog", "split", *(["plan"] if composites else [])]
+    needed += ["bank"] if composites or masks else []
+    absent = [name for name in needed if named[name] is None]
+    if absent:
+        where = f"{source}: holds no" if source is not None else "no"
+        options = " ".join(f"--{name} FOLDER" for name in absent)
+        raise SettingsError(f"{where} {' and '.join(absent)}; name it with {options}")
+    paths = {name: path for name, path in named.items() if path is not None and name in needed}
+    inputs = {name: read_manifest(path, name).fingerprint for name, path in paths.items()}
+    opened = Catalog.load(paths["catalog"], root=root)
+    parts = Split.load(paths["split"])
+    if parts.catalog and parts.catalog != opened.fingerprint:
+        raise ArtifactError(
+            f"{paths['split']}: was made from another catalog than {paths['catalog']}; split again"
+        )
+    cells = composed = None
+    if "bank" in paths:
+        from naturalize.cells.bank import CellBank
+
+        cells = CellBank.load(paths["bank"], root=root)
+    if "plan" in paths:
+        from naturalize.compose.recipe.plan import Plan
+
+        composed = Plan.load(paths["plan"])
+    return TrainingData(opened, parts, composed, cells, inputs)

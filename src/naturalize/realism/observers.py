@@ -1,0 +1,211 @@
+"""The same question to a person: a shuffled, numbered sheet, answers apart, and a score."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from naturalize.base.artifacts import write_bytes, writing
+from naturalize.base.errors import InputError, SettingsError, unknown
+from naturalize.base.images import write_image
+from naturalize.base.rng import rng
+from naturalize.base.sheets import contact_sheet
+from naturalize.realism.history import HISTORIES, History, paint
+from naturalize.realism.sample import LEAST, Sample, choose
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+    from naturalize.compose.recipe.plan import Plan
+
+_KINDS = ("real", "composite")
+
+
+@dataclass(frozen=True)
+class PersonScore:
+    """How often a person was right; ``low`` and ``high``: Wilson's 95 % interval."""
+
+    n: int
+    right: int
+    low: float
+    high: float
+    real_right: tuple[int, int]
+    composite_right: tuple[int, int]
+    skipped: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right guesses."""
+        return self.right / self.n
+
+    @property
+    def verdict(self) -> str:
+        """Whether that is better than tossing a coin."""
+        if self.low > 0.5:
+            return "better than chance: composites can be told"
+        if self.high < 0.5:
+            return "worse than chance: composites look more real than real images"
+        return "no better than chance"
+
+
+def write_sheet(
+    plan: Plan,
+    bank: CellBank,
+    out: str | Path,
+    *,
+    each: int = 50,
+    classes: Sequence[str] | None = None,
+    history: str = "lossless",
+    seed: int = 0,
+    backend: str = "serial",
+    workers: int | None = None,
+) -> Path:
+    """Write ``sheet.jpg`` (shuffled, numbered), ``guesses.csv`` (to fill in) and ``answers.csv``.
+
+    Parameters
+    ----------
+    plan, bank
+        The composites, and the bank they were planned from.
+    out
+        The ``person-sheet`` artifact.
+    each
+        Real images, and composites; the classes in turn.
+    classes, history, seed, backend, workers
+        As for :func:`naturalize.realism.run.realism`.
+    """
+    if each < 5:
+        raise SettingsError(f"a sheet needs 5 images of each kind or more, got {each}")
+    if history not in HISTORIES:
+        raise unknown("history", history, list(HISTORIES))
+    labels = list(classes) if classes is not None else [c for c, n in plan.targets.items() if n]
+    per_class = max(LEAST, -(-each // max(len(labels), 1)))
+    run = {"backend": backend, "workers": workers}
+    sample = choose(
+        plan,
+        bank,
+        per_class=per_class,
+        classes=classes,
+        spare=False,
+        seed=seed,
+        **run,  # type: ignore[arg-type]
+    )
+    past = History.of(history, sample.recipes)
+    rows, images = _drawn(sample, bank, past, each, seed, run)
+    settings = {"each": each, "classes": labels, "history": past.name, "seed": seed}
+    inputs = {"plan": plan.fingerprint, "bank": bank.fingerprint}
+    with writing(out, "person-sheet", settings=settings, inputs=inputs) as folder:
+        sheet = contact_sheet(
+            images,
+            captions=[f"{row[0]}  {row[2]}" for row in rows],
+            columns=10,
+            tile=max(max(image.shape[:2]) for image in images),
+            title="Real or composite? Write your guesses into guesses.csv",
+        )
+        write_image(folder / "sheet.jpg", sheet, quality=95)
+        _write_csv(folder / "answers.csv", ("number", "kind", "label", "image"), rows)
+        _write_csv(folder / "guesses.csv", ("number", "guess"), [(row[0], "") for row in rows])
+    return Path(out)
+
+
+def _drawn(
+    sample: Sample, bank: CellBank, history: History, each: int, seed: int, run: dict
+) -> tuple[list[tuple[int, str, str, str]], list[np.ndarray]]:
+    real = _in_turn([label for _, label in sample.real], each)
+    made = _in_turn([recipe.label for recipe in sample.recipes], each)
+    recipes = [sample.recipes[i] for i in made]
+    images = [history.image(bank.image(sample.real[i][0])) for i in real]
+    images += paint(recipes, bank, history, **run)
+    told = [("real", sample.real[i][1], sample.real[i][0]) for i in real]
+    told += [("composite", recipe.label, recipe.recipe_id) for recipe in recipes]
+    order = rng(seed, "realism", "sheet").permutation(len(told)).tolist()
+    rows = [(number, *told[i]) for number, i in enumerate(order, start=1)]
+    return rows, [images[i] for i in order]
+
+
+def _in_turn(labels: Sequence[str], n: int) -> list[int]:
+    """Return positions of ``n`` items, the classes taking turns."""
+    seen: dict[str, int] = {}
+    turns = []
+    for i, label in enumerate(labels):
+        turns.append((seen.get(label, 0), i))
+        seen[label] = seen.get(label, 0) + 1
+    if len(turns) < n:
+        raise InputError(
+            f"the sheet: {len(turns)} images of a kind, fewer than the {n} asked for; ask for "
+            "fewer, or compose more"
+        )
+    return [i for _, i in sorted(turns)[:n]]
+
+
+def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def score_guesses(answers: str | Path, guesses: str | Path) -> PersonScore:
+    """Compare a filled-in ``guesses.csv`` with ``answers.csv``.
+
+    A guess is ``real`` or ``composite``, or their first letters; an empty one counts for nothing.
+
+    Raises
+    ------
+    InputError
+        For a file that is missing or no such table, an unknown number or word, or no guess at all.
+    """
+    from scipy.stats import binomtest
+
+    truth = {row["number"]: row["kind"] for row in _read_csv(answers, ("number", "kind"))}
+    right, counts, skipped, seen = dict.fromkeys(_KINDS, 0), dict.fromkeys(_KINDS, 0), 0, set()
+    for line, row in enumerate(_read_csv(guesses, ("number", "guess")), start=2):
+        number, guess = row["number"].strip(), row["guess"].strip().lower()
+        if number not in truth:
+            raise InputError(f"{guesses}, line {line}: no image {number!r} on the sheet")
+        if number in seen:
+            raise InputError(f"{guesses}, line {line}: image {number} is guessed twice")
+        seen.add(number)
+        if not guess:
+            skipped += 1
+            continue
+        meant = next((kind for kind in _KINDS if kind.startswith(guess)), None)
+        if meant is None:
+            raise InputError(
+                f"{guesses}, line {line}: expected real or composite, got {row['guess']!r}"
+            )
+        counts[truth[number]] += 1
+        right[truth[number]] += meant == truth[number]
+    n, hits = sum(counts.values()), sum(right.values())
+    if not n:
+        raise InputError(f"{guesses}: holds no guess; write real or composite beside each number")
+    sure = binomtest(hits, n).proportion_ci(method="wilson")
+    return PersonScore(
+        n,
+        hits,
+        float(sure.low),
+        float(sure.high),
+        (right["real"], counts["real"]),
+        (right["composite"], counts["composite"]),
+        skipped + len(truth) - len(seen),
+    )
+
+
+def _read_csv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: no text in UTF-8; save it as CSV") from error
+    dialect = ";" if text.partition("\n")[0].count(";") else ","
+    rows = list(csv.DictReader(io.StringIO(text), delimiter=dialect))
+    for column in columns:
+        if not rows or any(row.get(column) is None for row in rows):
+            raise InputError(f"{path}: expected a table with the columns {', '.join(columns)}")
+    return rows

@@ -1,0 +1,135 @@
+"""Pictures of a probe: which images give it away, which statistics do, and how much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from naturalize.base.plots import ACCENT, GREY, INK, figure, save_figure
+from naturalize.base.sheets import labelled_rows
+from naturalize.realism.auc import Auc
+from naturalize.realism.probing import ProbeResult, Telling, varied
+from naturalize.realism.statistics import FAMILIES
+
+#: The AUC that composites are to stay below; 0.5 cannot be told.
+GOAL = 0.65
+
+_FAMILY_COLOURS = dict(
+    zip(FAMILIES, ("#6b3fa0", "#0f766e", "#c2410c", "#2563eb", "#db2777"), strict=True)
+)
+_PROBE_COLOURS = {"statistics": ACCENT, "features": "#0f766e", "patches": "#c2410c"}
+_ON_SHEET = 7
+
+
+def auc_picture(rows: Mapping[str, Mapping[str, Auc]], path: Path) -> None:
+    """Draw the AUC of every probe on every set with its interval: set → probe → AUC."""
+    lines = sum(len(probes) for probes in rows.values())
+    fig, ax = figure(6.8, 1.3 + 0.27 * lines + 0.12 * len(rows))
+    lowest = min((auc.low for probes in rows.values() for auc in probes.values()), default=0.5)
+    left = min(0.4, lowest - 0.02)
+    ax.axvspan(left, GOAL, color="#e9f5ee", zorder=0)
+    ax.axvline(0.5, color=GREY, linestyle="--", linewidth=1)
+    y, middles = 0.0, []
+    for probes in rows.values():
+        first = y
+        for name, auc in probes.items():
+            colour = _PROBE_COLOURS[name]
+            ax.plot([auc.low, auc.high], [y, y], color=colour, linewidth=2, solid_capstyle="round")
+            ax.plot(auc.value, y, "o", color=colour, markersize=6)
+            ax.annotate(
+                f"{auc.value:.2f}", (auc.high, y), (5, 0), textcoords="offset points",
+                va="center", fontsize=8, color=INK,
+            )  # fmt: skip
+            y += 1
+        middles.append((first + y - 1) / 2)
+        y += 0.6
+    ax.set_yticks(middles, list(rows))
+    ax.tick_params(left=False)
+    ax.grid(visible=False)
+    ax.set_ylim(y - 0.4, -0.8)
+    ax.set_xlim(left, 1.06)
+    ax.set_xticks([0.5, 0.65, 0.8, 0.9, 1.0], ["0.5\nblind", "0.65\ngoal", "0.8", "0.9", "1"])
+    ax.set_xlabel("AUC, real against composite within class (95 % interval)")
+    shown = dict.fromkeys(name for probes in rows.values() for name in probes)
+    handles = [ax.plot([], [], "o-", color=_PROBE_COLOURS[name], label=name)[0] for name in shown]
+    _legend(fig, handles)
+    save_figure(fig, path)
+
+
+def _legend(fig: Any, handles: Sequence[Any]) -> None:
+    place = "outside upper right"
+    fig.legend(handles=handles, loc=place, ncols=len(handles), frameon=False, fontsize=9)
+
+
+def telling_picture(found: Sequence[Telling], path: Path) -> None:
+    """Draw the most telling statistics as bars from 0.5, no family more than six of them."""
+    shown = varied(found, most=20, each=6)
+    fig, ax = figure(8.2, 1.2 + 0.27 * len(shown))
+    values = [one.auc - 0.5 for one in shown]
+    colours = [_FAMILY_COLOURS[one.family] for one in shown]
+    ax.barh([one.name for one in shown], values, left=0.5, color=colours, height=0.7)
+    ax.axvline(0.5, color=INK, linewidth=1)
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1)
+    ends = ("1\nalways lower", "0.75", "0.5\nblind", "0.75", "1\nalways higher")
+    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ends)
+    ax.grid(axis="y", visible=False)
+    ax.grid(axis="x", color="#e5e7eb", linewidth=0.8)
+    ax.tick_params(left=False, labelsize=8.5)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel("AUC of the statistic alone, composites against real images")
+    used = [family for family in FAMILIES if family in {one.family for one in shown}]
+    handles = [
+        ax.plot([], [], "s", color=_FAMILY_COLOURS[family], label=family)[0] for family in used
+    ]
+    _legend(fig, handles)
+    save_figure(fig, path)
+
+
+def scores_sheet(
+    result: ProbeResult, real: Sequence[np.ndarray], fake: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return, for each probe, the composites it tells most and least surely.
+
+    With one row of real images for the eye; RGB uint8.
+    """
+    labels = result.labels[len(real) :]
+    rows = {"real images": [real[i] for i in _spread(result.labels[: len(real)])]}
+    for name, scores in result.scores.items():
+        own = _within(scores, result)[len(real) :]
+        order = np.argsort(-own, kind="stable")
+        rows[f"{name}: surest"] = [fake[i] for i in _different(order, labels)]
+        rows[f"{name}: least sure"] = [fake[i] for i in _different(order[::-1], labels)]
+    title = "Composites that each probe tells most surely and least surely"
+    return labelled_rows(rows, tile=190, title=title)
+
+
+def _within(scores: np.ndarray, result: ProbeResult) -> np.ndarray:
+    """Return the share of real images of class and fold that each image's score exceeds."""
+    out = np.zeros(len(scores))
+    names = np.array(result.labels)
+    for i in range(len(scores)):
+        peers = (names == names[i]) & (result.fold == result.fold[i]) & ~result.composite
+        peers[i] = False
+        below = (scores[peers] < scores[i]).mean() if peers.any() else 0.5
+        out[i] = below + 1e-3 * np.tanh(scores[i])  # the score itself decides between equals
+    return out
+
+
+def _different(order: np.ndarray, labels: Sequence[str]) -> list[int]:
+    """Return the first of an order, no class more than its share of the row."""
+    most = max(1, -(-_ON_SHEET // len(set(labels))))
+    picked: list[int] = []
+    for i in order.tolist():
+        if sum(labels[j] == labels[i] for j in picked) < most:
+            picked.append(i)
+        if len(picked) == _ON_SHEET:
+            break
+    return picked
+
+
+def _spread(labels: Sequence[str]) -> list[int]:
+    return _different(np.arange(len(labels)), labels)

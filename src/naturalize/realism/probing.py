@@ -1,0 +1,286 @@
+"""The probe: classifiers that try to tell composites from real images of the same class."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from naturalize.base.console import track
+from naturalize.base.errors import InputError, SettingsError
+from naturalize.realism.auc import RESAMPLES, Auc, auc_with_interval, within_auc
+from naturalize.realism.classifiers import boosted_scores, deviations, linear_scores
+from naturalize.realism.describe import PROBES, Described, common_shape, describe
+from naturalize.realism.distances import Estimate, Nearest, kernel_distance, nearest
+from naturalize.realism.folds import grouped_folds, units_of
+from naturalize.realism.frozen import SPACE
+from naturalize.realism.patches import patch_scores
+from naturalize.realism.statistics import BUT_CODING, FAMILIES, family_columns, names
+
+#: What distances are measured in where there are no frozen features.
+STATISTICS_SPACE = "the named statistics, as deviations from the class"
+
+
+@dataclass(frozen=True)
+class Telling:
+    """One statistic alone: how well it tells composites from real images of the class."""
+
+    family: str
+    name: str
+    auc: float
+
+    @property
+    def strength(self) -> float:
+        """Distance of the AUC from 0.5."""
+        return abs(self.auc - 0.5)
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.name}: {'higher' if self.auc > 0.5 else 'lower'} in composites"
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeResult:
+    """What the probes found on R real images and C composites, real ones first; N = R + C.
+
+    Attributes
+    ----------
+    auc
+        Probe → AUC within class; 0.5 is blind, 1 is always right.
+    scores
+        Probe → float64 (N,), from outside the training folds; higher: more like a composite.
+    composite
+        Bool (N,).
+    labels
+        Class of each image.
+    fold, units
+        Int64 (N,): where each image was left out; what it was kept together with.
+    families
+        Family of statistics → AUC of boosted trees that see no other; and ``all but coding``, for
+        traces of JPEG blocks hide all others, and go when images are shrunk for training.
+    telling
+        All statistics, the most telling first.
+    kid
+        Kernel distance within class (Bińkowski et al. 2018).
+    nearest
+        Distances to nearest real images.
+    space
+        What ``kid`` and ``nearest`` are measured in.
+    absent
+        Probe → why it was not run.
+    """
+
+    auc: dict[str, Auc]
+    scores: dict[str, np.ndarray]
+    composite: np.ndarray
+    labels: tuple[str, ...]
+    fold: np.ndarray
+    units: np.ndarray
+    families: dict[str, Auc]
+    telling: tuple[Telling, ...]
+    kid: Estimate
+    nearest: Nearest
+    space: str
+    absent: dict[str, str]
+
+
+Origins = Sequence[str | Collection[str]]
+
+
+def probe(
+    real: Sequence[np.ndarray],
+    fake: Sequence[np.ndarray],
+    *,
+    real_labels: Sequence[str],
+    fake_labels: Sequence[str],
+    real_groups: Origins | None = None,
+    fake_groups: Origins | None = None,
+    probes: Sequence[str] = tuple(PROBES),
+    families: bool = True,
+    folds: int = 5,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    backend: str = "serial",
+    workers: int | None = None,
+) -> ProbeResult:
+    """Try to tell composites from real images of the same class.
+
+    Both must have the same history of encoding; one extra JPEG is told at once.
+
+    Parameters
+    ----------
+    real, fake
+        RGB uint8 (H, W, 3) images; all are cut to the size that all have.
+    real_labels, fake_labels
+        Their classes; both sides must have the same.
+    real_groups, fake_groups
+        What each image comes from: one name or several (patient, image id, ids of parents).
+        Images that share a name are never on both sides of a fold, nor are equal images. By default
+        each image is for itself.
+    probes
+        Names in :data:`~naturalize.realism.describe.PROBES`.
+    families
+        Whether each family of statistics is also tried alone.
+    folds
+        Folds of the cross-validation.
+    seed
+        Of folds, patches, classifiers and resamples.
+    resamples
+        Of the intervals.
+    backend, workers
+        As for :func:`naturalize.base.engine.map`; they do not change the result.
+
+    Raises
+    ------
+    InputError
+        For images that cannot be measured, and for a class with fewer independent images on a side
+        than there are folds.
+    """
+    for what, images, labels in (("real", real, real_labels), ("fake", fake, fake_labels)):
+        if len(images) != len(labels):
+            raise InputError(f"{what}_labels: expected {len(images)}, got {len(labels)}")
+    shape = common_shape(real, fake)
+    engine = {"backend": backend, "workers": workers}
+    described = [
+        describe(images, shape, probes=probes, what=what, seed=seed, **engine)  # type: ignore[arg-type]
+        for images, what in ((real, "real images"), (fake, "composites"))
+    ]
+    return judge(
+        *described,
+        real_labels=real_labels,
+        fake_labels=fake_labels,
+        real_groups=real_groups,
+        fake_groups=fake_groups,
+        families=families,
+        folds=folds,
+        seed=seed,
+        resamples=resamples,
+    )
+
+
+def judge(
+    real: Described,
+    fake: Described,
+    *,
+    real_labels: Sequence[str],
+    fake_labels: Sequence[str],
+    real_groups: Origins | None = None,
+    fake_groups: Origins | None = None,
+    to_parent: np.ndarray | None = None,
+    families: bool = True,
+    folds: int = 5,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> ProbeResult:
+    """As :func:`probe`, for images that were described before, so that real ones are only once.
+
+    ``to_parent``: distance of composites to the nearest of their own parents (in the same space);
+    ``families``: whether each family of statistics is also tried alone.
+    """
+    if folds < 2:
+        raise SettingsError(f"folds: expected 2 or more, got {folds}")
+    labels = (*real_labels, *fake_labels)
+    if set(real_labels) != set(fake_labels):
+        odd = ", ".join(sorted(set(real_labels) ^ set(fake_labels)))
+        raise InputError(f"realism: class {odd} has real images only, or composites only")
+    composite = np.arange(len(labels)) >= len(real)
+    hashes = (*real.hashes, *fake.hashes)
+    origins = _origins(real_groups, hashes[: len(real)]) + _origins(
+        fake_groups, hashes[len(real) :]
+    )
+    units = units_of(origins)
+    fold = grouped_folds(labels, composite, units, folds=folds, seed=seed)
+    values = np.concatenate([real.statistics, fake.statistics])
+    scores = {"statistics": boosted_scores(values, composite, labels, fold, seed=seed)}
+    if real.features is not None and fake.features is not None:
+        stages = np.concatenate([real.features.stages, fake.features.stages])
+        scores["features"] = linear_scores(stages, composite, labels, fold)
+    absent = {**real.absent, **fake.absent}
+    if real.patches is not None and fake.patches is not None and "patches" not in absent:
+        patches = np.concatenate([real.patches, fake.patches])
+        scores["patches"] = patch_scores(patches, composite, fold, seed=seed)
+    known = (labels, fold, units)
+    sure: Any = {"resamples": resamples, "seed": seed}
+    space, features = _space(real, fake, labels, composite)
+    return ProbeResult(
+        auc={
+            name: auc_with_interval(value, composite, *known, **sure)
+            for name, value in scores.items()
+        },
+        scores=scores,
+        composite=composite,
+        labels=labels,
+        fold=fold,
+        units=units,
+        families={
+            family: auc_with_interval(
+                boosted_scores(
+                    values[:, family_columns(family)], composite, labels, fold, seed=seed
+                ),
+                composite,
+                *known,
+                **sure,
+            )
+            for family in track(
+                [*FAMILIES, BUT_CODING] if families else [], "families of statistics"
+            )
+        },
+        telling=telling(values, composite, labels),
+        kid=kernel_distance(features, composite, labels, units, **sure),
+        nearest=nearest(features, composite, labels, to_parent=to_parent, **sure),
+        space=space,
+        absent=absent,
+    )
+
+
+def _origins(groups: Origins | None, hashes: Sequence[str]) -> list[set[str]]:
+    """Return what each image comes from; its own pixels are always among it."""
+    own = [{f"pixels {one}"} for one in hashes]
+    if groups is None:
+        return own
+    if len(groups) != len(hashes):
+        raise InputError(
+            f"groups: expected one for each of {len(hashes)} images, got {len(groups)}"
+        )
+    return [
+        mine | ({named} if isinstance(named, str) else set(named))
+        for mine, named in zip(own, groups, strict=True)
+    ]
+
+
+def _space(
+    real: Described, fake: Described, labels: Sequence[str], composite: np.ndarray
+) -> tuple[str, np.ndarray]:
+    if real.features is not None and fake.features is not None:
+        return SPACE, np.concatenate([real.features.pooled, fake.features.pooled])
+    values = np.concatenate([real.statistics, fake.statistics])
+    return STATISTICS_SPACE, np.nan_to_num(deviations(values, labels, ~composite))
+
+
+def varied(found: Sequence[Telling], *, most: int, each: int) -> list[Telling]:
+    """Return the first ``most`` of a ranking, at most ``each`` of a family."""
+    seen: dict[str, int] = {}
+    picked = []
+    for one in found:
+        seen[one.family] = seen.get(one.family, 0) + 1
+        if seen[one.family] <= each:
+            picked.append(one)
+    return picked[:most]
+
+
+def telling(
+    values: np.ndarray, composite: np.ndarray, labels: Sequence[str]
+) -> tuple[Telling, ...]:
+    """Return every statistic with its own AUC within class, the most telling first.
+
+    An absent value counts as the class's middle: it tells nothing.
+    """
+    centred = np.nan_to_num(deviations(values, labels, np.ones(len(values), bool)))
+    strata = np.unique(np.array(labels), return_inverse=True)[1]
+    found = [
+        Telling(family, name, within_auc(column, composite, strata))
+        for (family, name), column in zip(names(), centred.T, strict=True)
+    ]
+    return tuple(sorted(found, key=lambda one: (-one.strength, one.name)))

@@ -1,0 +1,281 @@
+"""``naturalize realism``: probe a plan and its rivals, and write what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from naturalize.base.artifacts import write_json, write_table, writing
+from naturalize.base.console import warn
+from naturalize.base.errors import unknown
+from naturalize.base.images import write_image
+from naturalize.base.rng import rng
+from naturalize.realism.auc import RESAMPLES
+from naturalize.realism.baselines import BASELINES, Kitchen, Rival, make
+from naturalize.realism.describe import (
+    PROBES,
+    Described,
+    check_probes,
+    common_shape,
+    describe,
+)
+from naturalize.realism.frozen import frozen_features
+from naturalize.realism.history import History, check_history, paint
+from naturalize.realism.pictures import auc_picture, scores_sheet, telling_picture
+from naturalize.realism.probing import ProbeResult, judge
+from naturalize.realism.report import found, scores_table
+from naturalize.realism.sample import choose, main_parents
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+    from naturalize.compose.recipe.plan import Plan
+
+#: What is noted where the files of both sides were not written alike.
+_UNLIKE = (
+    "real images and parents of composites are files of different encoders, so a probe may tell "
+    "the encoder and not the composite"
+)
+
+#: Composites whose parents are looked up, to see if they are copies.
+_COPIES = 60
+
+
+@dataclass(frozen=True)
+class Realism:
+    """What was found: ``report`` is ``realism.json``, ``results`` set → probe result."""
+
+    report: dict[str, Any]
+    results: dict[str, ProbeResult]
+
+
+def realism(
+    plan: Plan,
+    bank: CellBank,
+    out: str | Path,
+    *,
+    per_class: int = 50,
+    classes: Sequence[str] | None = None,
+    history: str = "lossless",
+    size: int | None = None,
+    probes: Sequence[str] = tuple(PROBES),
+    baselines: Sequence[str] = (),
+    accepted: bool = False,
+    folds: int = 5,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    backend: str = "serial",
+    workers: int | None = None,
+) -> Realism:
+    """Probe how well composites of a plan can be told from real images, and write the artifact.
+
+    Parameters
+    ----------
+    plan, bank
+        The composites, and the bank they were planned from.
+    out
+        The ``realism`` artifact.
+    per_class
+        Composites, and real images, of each class.
+    classes
+        Some of the plan's classes; all by default.
+    history
+        ``"lossless"`` or ``"jpeg"``, see :class:`~naturalize.realism.history.History`.
+    size
+        Side in pixels at which all are compared: real images shrunk, composites composed so small.
+    probes
+        Names in :data:`~naturalize.realism.describe.PROBES`.
+    baselines
+        Names in :data:`~naturalize.realism.baselines.BASELINES`, probed against the same
+        real images.
+    accepted
+        Whether only real images count whose own cell the bank accepts.
+    folds, resamples, seed
+        Of the cross-validation and the intervals.
+    backend, workers
+        As for :func:`naturalize.base.engine.map`; they do not change the result.
+
+    Raises
+    ------
+    InputError, SettingsError, ArtifactError
+        As :func:`~naturalize.realism.sample.choose` and
+        :func:`~naturalize.realism.probing.judge`.
+    """
+    probes = check_probes(probes)
+    for name in baselines:
+        if name not in BASELINES:
+            raise unknown("baseline", name, list(BASELINES))
+    check_history(history, size)
+    sample = choose(
+        plan,
+        bank,
+        per_class=per_class,
+        classes=classes,
+        spare=bool(baselines),
+        accepted=accepted,
+        seed=seed,
+        backend=backend,
+        workers=workers,
+    )
+    past = History.of(history, sample.recipes, size)
+    told = past.report(sample.recipes, sample.encoders)
+    notes = [*sample.notes] if told["alike"] else [*sample.notes, _UNLIKE]
+    for note in notes:
+        warn(note)
+    table = _Table(
+        Kitchen(sample, bank, past, seed, backend, workers),
+        probes,
+        {"folds": folds, "seed": seed, "resamples": resamples},
+    )
+    own = f"this plan ({plan.mode})"
+    table.add_plan(own)
+    for name in baselines:
+        table.add_baseline(name)
+    settings = {
+        "per_class": per_class,
+        "classes": list(classes) if classes is not None else None,
+        "history": asdict(past),
+        "probes": list(probes),
+        "baselines": list(baselines),
+        "accepted": accepted,
+        "folds": folds,
+        "resamples": resamples,
+        "seed": seed,
+    }
+    report = {
+        "mode": plan.mode,
+        "settings": settings,
+        "history": told,
+        "size": {"width": table.shape[1], "height": table.shape[0]},
+        "kept_together": table.reach,
+        "notes": notes,
+        "absent_baselines": table.absent,
+        **found(table.results),
+    }
+    inputs = {"plan": plan.fingerprint, "bank": bank.fingerprint}
+    with writing(out, "realism", settings=settings, inputs=inputs) as folder:
+        write_json(folder / "realism.json", report)
+        table.write(folder, own)
+    return Realism(report, table.results)
+
+
+class _Table:
+    """The sets that are probed against the same real images, which are looked at once."""
+
+    def __init__(self, kitchen: Kitchen, probes: Sequence[str], settings: dict[str, Any]) -> None:
+        self.kitchen, self.settings = kitchen, settings
+        sample, bank, past = kitchen.sample, kitchen.bank, kitchen.history
+        run = {"backend": kitchen.backend, "workers": kitchen.workers}
+        self.real = [past.image(bank.image(one)) for one, _ in sample.real]
+        self.fake = paint(sample.recipes, bank, past, **run)  # type: ignore[arg-type]
+        spare = [bank.image(one).shape[:2] for one, _ in sample.spare]
+        least = common_shape(self.real, self.fake)
+        self.shape = (
+            min([least[0], *(h for h, _ in spare)]),
+            min([least[1], *(w for _, w in spare)]),
+        )
+        self.eyes: dict[str, Any] = {"probes": probes, "seed": kitchen.seed, **run}
+        self.seen = describe(self.real, self.shape, what="real images", **self.eyes)
+        for name, reason in self.seen.absent.items():
+            warn(f"probe {name} is left out: {reason}")
+        self.results: dict[str, ProbeResult] = {}
+        self.names: dict[str, list[str]] = {}
+        self.absent: dict[str, str] = {}
+        self.reach = ""
+
+    def add_plan(self, name: str) -> None:
+        sample = self.kitchen.sample
+        made = describe(self.fake, self.shape, what="composites", **self.eyes)
+        origins, self.reach = sample.recipe_origins(sample.recipes)
+        labels = [recipe.label for recipe in sample.recipes]
+        to_parent = _to_parents(self.kitchen, self.shape, made)
+        self.results[name] = self._judge(made, labels, origins, to_parent=to_parent)
+        self.names[name] = [recipe.recipe_id for recipe in sample.recipes]
+
+    def add_baseline(self, name: str) -> None:
+        rival = make(name, self.kitchen)
+        rival = _cut(rival, self.shape) if isinstance(rival, Rival) else rival
+        if isinstance(rival, str):
+            self.absent[name] = rival
+            warn(f"baseline {name} is left out: {rival}")
+            return
+        made = describe(rival.images, self.shape, what=rival.name, **self.eyes)
+        self.results[rival.name] = self._judge(made, rival.labels, rival.origins, families=False)
+        self.names[rival.name] = rival.names
+
+    def _judge(
+        self, made: Described, labels: list[str], origins: list[set[str]], **more: Any
+    ) -> ProbeResult:
+        sample = self.kitchen.sample
+        return judge(
+            self.seen,
+            made,
+            real_labels=[label for _, label in sample.real],
+            real_groups=sample.real_origins(sample.real),
+            fake_labels=labels,
+            fake_groups=origins,
+            **more,
+            **self.settings,
+        )
+
+    def write(self, folder: Path, own: str) -> None:
+        """Write the scores of all sets, and what the set ``own`` gives away by."""
+        write_table(folder / "scores.parquet", self._scores())
+        result = self.results[own]
+        write_image(folder / "sheet.jpg", scores_sheet(result, self.real, self.fake), quality=92)
+        auc_picture({name: one.auc for name, one in self.results.items()}, folder / "auc.svg")
+        telling_picture(result.telling, folder / "telling.svg")
+
+    def _scores(self) -> pa.Table:
+        real = [image_id for image_id, _ in self.kitchen.sample.real]
+        tables = [
+            scores_table(name, one, real + self.names[name]) for name, one in self.results.items()
+        ]
+        return pa.concat_tables(tables)
+
+
+def _to_parents(kitchen: Kitchen, shape: tuple[int, int], made: Described) -> np.ndarray | None:
+    """Return the distance of some composites to the nearest image of their scene or target."""
+    if made.features is None:
+        return None
+    sample, bank = kitchen.sample, kitchen.bank
+    order = rng(kitchen.seed, "realism", "copies").permutation(len(sample.recipes))[:_COPIES]
+    parents = {i: main_parents(sample.recipes[i], sample.targets) for i in order.tolist()}
+    ids = sorted(set().union(*parents.values()))
+    images = {one: kitchen.history.image(bank.image(one)) for one in ids}
+    ids = [one for one in ids if _covers(images[one], shape)]
+    if not ids:
+        return None
+    pooled = frozen_features(
+        [images[one] for one in ids], shape, what="frozen features of parents"
+    ).pooled
+    where = {one: i for i, one in enumerate(ids)}
+    nearest = []
+    for i, own in parents.items():
+        rows = [where[one] for one in own if one in where]
+        if rows:
+            away = pooled[rows].astype(np.float64) - made.features.pooled[i]
+            nearest.append(float(np.sqrt((away**2).sum(axis=1)).min()))
+    return np.array(nearest)
+
+
+def _covers(image: np.ndarray, shape: tuple[int, int]) -> bool:
+    return image.shape[0] >= shape[0] and image.shape[1] >= shape[1]
+
+
+def _cut(rival: Rival, shape: tuple[int, int]) -> Rival | str:
+    """Leave out images smaller than what all others are cut to."""
+    fits = [i for i, image in enumerate(rival.images) if _covers(image, shape)]
+    if {rival.labels[i] for i in fits} != set(rival.labels):
+        return "its images are smaller than the real ones"
+    return Rival(
+        rival.name,
+        [rival.images[i] for i in fits],
+        [rival.labels[i] for i in fits],
+        [rival.origins[i] for i in fits],
+        [rival.names[i] for i in fits],
+    )

@@ -1,0 +1,209 @@
+"""Around a removed cell: its halo, its stain, what nobody outlined, what it touched."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from naturalize.cells.segmentation import Cell
+from naturalize.cells.segmenters.classical.view import azure
+from naturalize.imaging.stain import optical_density
+from naturalize.restoration.illumination import FRINGE, away_from, covered, largest
+
+#: Grey levels by which a cell's halo may still colour the slide, or a red cell.
+_FAINT, _STRONG = 2.0, 7.0
+
+#: Least and largest reach of a halo in pixels: over red cells, over slide.
+_RED_REACH, _SLIDE_REACH = (3, 6), (6, 12)
+
+#: Pixels from the cell within which the stain of white cells is its own, whatever it lies on.
+_STAIN_REACH = 24
+
+#: Red + green density from which a colour can be told.
+_TINTED = 0.04
+
+#: Pixels beyond the halo in which something that was not outlined still belongs to the cell.
+_STRAY_REACH = 14
+
+#: Pixels around removed cells in which all of that is looked for.
+WINDOW = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What is known of an image before anything is taken out.
+
+    Attributes
+    ----------
+    image
+        Float32 (H, W, 3), 0–255.
+    cells
+        All its cells.
+    light
+        Float32 (H, W, 3): see :func:`~naturalize.restoration.illumination`.
+    rest
+        Float32 (H, W, 3): image − light.
+    """
+
+    image: np.ndarray
+    cells: tuple[Cell, ...]
+    light: np.ndarray
+    rest: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.image.shape[0], self.image.shape[1]
+
+    def without(self, removed: Collection[int], kind: str | None = None) -> np.ndarray:
+        """Return where cells are (of one kind), but for those of some indices; bool (H, W)."""
+        kept = [
+            cell
+            for i, cell in enumerate(self.cells)
+            if i not in removed and kind in (None, cell.kind)
+        ]
+        return covered(self.shape, kept)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Pixels around a removed cell that are painted: over red cells, and over slide."""
+
+    red: int
+    slide: int
+
+
+def around(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """Return the window of rows and columns that holds a bool (H, W) mask and its surroundings."""
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    return (
+        slice(max(y - margin, 0), min(y + h + margin, mask.shape[0])),
+        slice(max(x - margin, 0), min(x + w + margin, mask.shape[1])),
+    )
+
+
+def dilated(mask: np.ndarray, radius: float) -> np.ndarray:
+    """Return a bool (H, W) mask grown by a disc of ``radius`` pixels."""
+    return away_from(mask) <= radius
+
+
+def reach_of(rest: np.ndarray, gone: np.ndarray, kept: np.ndarray) -> Reach:
+    """Return how far the halo of removed cells reaches, measured where there is slide around them.
+
+    Parameters
+    ----------
+    rest
+        Float32 (H, W, 3): image − illumination.
+    gone, kept
+        Bool (H, W): the cells that go, and the others.
+    """
+    here = around(gone, FRINGE + 10)
+    distance = away_from(gone[here])
+    open_ = (away_from(kept[here]) > 8) & (distance > 0) & (distance < FRINGE + 0.5)
+    index, values = np.rint(distance[open_]).astype(int), rest[here][open_]
+    off = np.full(FRINGE + 1, np.nan)
+    for d in range(1, FRINGE + 1):
+        ring = values[index == d]
+        if len(ring) >= 12:
+            off[d] = np.abs(np.median(ring, axis=0)).max()
+    return Reach(_first_below(off, _STRONG, *_RED_REACH), _first_below(off, _FAINT, *_SLIDE_REACH))
+
+
+def _first_below(off: np.ndarray, level: float, least: int, most: int) -> int:
+    known = np.flatnonzero(np.isfinite(off))
+    if len(known) < 4:
+        return (least + most + 1) // 2
+    above = known[off[known] > level]
+    return int(np.clip(above.max() + 1 if len(above) else least, least, most))
+
+
+def strays(work: Work, gone: np.ndarray, removed: Collection[int], reach: Reach) -> np.ndarray:
+    """Return what the segmenter left out of a removed cell, bool (H, W).
+
+    Pseudopods, pale cytoplasm, granules that were spilt: whatever hangs together with the removed
+    cell, differs from the slide and belongs to no other cell, or is stained as no red cell is.
+    """
+    kept = work.without(removed)
+    stained = work.without(removed, "wbc") | work.without(removed, "platelet")
+    here = around(gone, WINDOW)
+    mine, others, rest = gone[here], kept[here], work.rest[here]
+    distance, to_others = away_from(mine), away_from(others)
+    bare = (distance > reach.slide) & (to_others > 5)
+    noise = 1.4826 * float(np.median(np.abs(rest[bare]))) if bare.any() else 1.0
+    off = largest(np.abs(cv2.GaussianBlur(rest, (0, 0), 1.0)))
+    foreign = (off > max(10.0, 5 * noise)) & (to_others > 4)
+    foreign &= distance < reach.slide + _STRAY_REACH
+    blue = blueness(work.image[here], work.light[here])
+    beyond = others & (distance > 12)
+    own = dyed(blue, usual_blueness(blue, beyond)) & (distance < _STAIN_REACH)
+    foreign |= own & (away_from(stained[here]) > 4)
+    foreign &= ~mine
+    _, labels = cv2.connectedComponents((foreign | mine).view(np.uint8), connectivity=8)
+    found = np.zeros(gone.shape, bool)
+    if not kept.any():
+        # a bare slide: what else lies on it goes too
+        rest = cv2.GaussianBlur(work.rest, (0, 0), 1.0)
+        return (largest(np.abs(rest)) > max(10.0, 5 * noise)) & ~gone
+    found[here] = foreign & np.isin(labels, np.unique(labels[distance <= 2]))
+    return found
+
+
+def blueness(image: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """Return the share of its density that is not a red cell's, float32 (H, W).
+
+    About 0 in red cells, below in their pale middles, well above in nuclei and cytoplasm; 0 on the
+    slide.
+
+    Parameters
+    ----------
+    image, light
+        Float32 (H, W, 3), 0–255.
+    """
+    density = cv2.GaussianBlur(optical_density(image, light), (0, 0), 1.0)
+    both = density[..., 0] + density[..., 1]
+    return np.where(both > _TINTED, azure(density) / np.maximum(both, _TINTED), 0)
+
+
+def dyed(blue: np.ndarray, usual: float) -> np.ndarray:
+    """Return where :func:`blueness` is that of white cells, thin rims left out; bool (h, w)."""
+    above = (blue > np.clip(1.2 * usual, 0.26, 0.45)).view(np.uint8)
+    return cv2.morphologyEx(above, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+
+
+def usual_blueness(blue: np.ndarray, red: np.ndarray) -> float:
+    """Return what :func:`blueness` red cells reach, bool (h, w), as a rule."""
+    return float(np.quantile(blue[red], 0.98)) if np.count_nonzero(red) > 500 else 0.2
+
+
+def contact(
+    work: Work, away: np.ndarray, red: np.ndarray, reach: Reach
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where an outline of a red cell is not its own, and where slide is seen, bool (H, W).
+
+    A red cell that ends at a gap in front of the removed cell ends there; one that goes on until
+    the removed cell begins was covered by it.
+
+    Parameters
+    ----------
+    work
+        The image.
+    away
+        Float32 (H, W): distance to what goes.
+    red
+        Bool (H, W): the red cells that are kept.
+    reach
+        Of the halo.
+    """
+    here = around(away <= 0, WINDOW)
+    green = cv2.GaussianBlur(np.ascontiguousarray(work.rest[here][..., 1]), (0, 0), 0.7)
+    distance = away[here]
+    sure = red[here] & (away_from(~red[here]) > 5)
+    depth = -float(np.median(green[sure])) if sure.any() else 40.0
+    slide, foreign = np.zeros((2, *away.shape), bool)
+    slide[here] = (green > -0.35 * max(depth, 20.0)) & (distance > 0) & ~sure
+    meets = (distance <= reach.red + 4) & (away_from(slide[here]) > 3.5)
+    foreign[here] = (distance <= 1.5) | meets
+    return foreign, slide

@@ -1,0 +1,262 @@
+"""What goes: the cells asked for, others that cannot stay without them, and what the rest keep."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from naturalize.base.errors import unknown
+from naturalize.cells.segmentation import Cell
+from naturalize.imaging.stain import optical_density
+from naturalize.restoration.halo import (
+    WINDOW,
+    Reach,
+    Work,
+    around,
+    blueness,
+    contact,
+    dilated,
+    dyed,
+    reach_of,
+    strays,
+    usual_blueness,
+)
+from naturalize.restoration.illumination import away_from, covered
+from naturalize.restoration.outline import Outline, carried_on, typical_radius
+
+__all__ = ["REMOVE", "Going", "Work", "chosen", "planned", "residue", "to_others"]
+
+#: What may be taken out.
+REMOVE = ("target", "white", "all")
+
+#: Share of a red cell that may be hidden; of which more is hidden, that is taken out too.
+_MOST_HIDDEN = 0.6
+
+#: Ratio of densities by which cytoplasm stands out from red cells, in robust deviations.
+_NOT_RED = 5.0
+
+#: Pixels beside what goes in which a red cell's outline is smoothed.
+_PRONG = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Going:
+    """What is taken out of an image.
+
+    Attributes
+    ----------
+    mask
+        Bool (H, W): the cells, and what the segmenter left out of them.
+    away
+        Float32 (H, W): distance to that.
+    reach
+        Of their halo.
+    removed
+        Indices of the cells.
+    slide
+        Bool (H, W): where slide is seen close to them.
+    outlines
+        Index → whole outline, of the red cells that were hidden in part.
+    """
+
+    mask: np.ndarray
+    away: np.ndarray
+    reach: Reach
+    removed: frozenset[int]
+    slide: np.ndarray
+    outlines: dict[int, Outline]
+
+    @property
+    def hidden(self) -> np.ndarray:
+        """Bool (H, W): where nothing can be seen of a red cell."""
+        return self.away <= self.reach.red
+
+
+def chosen(cells: Sequence[Cell], shape: tuple[int, int], remove: str) -> list[int]:
+    """Return the indices of the cells to take out.
+
+    ``"target"``: the nucleated cell that the image is about, large and near the centre (as the bank
+    chooses it); where there is none, the platelet. ``"white"``: every nucleated cell. ``"all"``.
+
+    Raises
+    ------
+    SettingsError
+        For another word.
+    """
+    if remove not in REMOVE:
+        raise unknown("choice of cells to remove", remove, list(REMOVE))
+    if remove == "all":
+        return list(range(len(cells)))
+    white = [i for i, cell in enumerate(cells) if cell.kind == "wbc"]
+    if remove == "white":
+        return white
+    pool = white or [i for i, cell in enumerate(cells) if cell.kind == "platelet"]
+    if not pool:
+        return []
+    greatest = max(cells[i].area for i in pool)
+
+    def aside(i: int) -> float:
+        x0, y0, x1, y1 = cells[i].box
+        off = np.hypot((x0 + x1) / shape[1] - 1, (y0 + y1) / shape[0] - 1)
+        return float(off) - 0.5 * cells[i].area / greatest
+
+    return [min(pool, key=aside)]
+
+
+def planned(work: Work, gone: Sequence[int]) -> tuple[Work, Going]:
+    """Return all that goes with some cells, and the image with the others trimmed to what is seen.
+
+    That is what the segmenter left out of them, and cells that cannot be kept without them:
+    platelets and white cells that touch them (often their other half), cytoplasm taken for a red
+    cell, red cells of which too little is seen.
+    """
+    removed = frozenset(gone)
+    mask = covered(work.shape, [work.cells[i] for i in gone])
+    reach = reach_of(work.rest, mask, work.without(removed))
+    while True:
+        mask = mask | strays(work, mask, removed, reach)
+        work = rounded_off(work, mask, removed)
+        away = away_from(mask)
+        lost, outlines, slide = _cut(work, away, reach, removed)
+        if not lost:
+            return _trimmed(work, outlines), Going(mask, away, reach, removed, slide, outlines)
+        removed |= lost
+        mask = mask | covered(work.shape, [work.cells[i] for i in lost])
+
+
+def residue(after: np.ndarray, work: Work, going: Going) -> int:
+    """Return the pixels around what went that still have its stain.
+
+    Parameters
+    ----------
+    after
+        RGB uint8 (H, W, 3): without it.
+    work, going
+        The image as it was; what went.
+    """
+    here = around(going.mask, WINDOW)
+    away = going.away[here]
+    others = work.without(going.removed, "wbc") | work.without(going.removed, "platelet")
+    blue = blueness(after[here].astype(np.float32), work.light[here])
+    red = work.without(going.removed, "rbc")[here] & (away > 12)
+    left = dyed(blue, usual_blueness(blue, red)) & (away < going.reach.slide + 6)
+    return int(np.count_nonzero(left & (away_from(others[here]) > 6)))
+
+
+def _cut(
+    work: Work, away: np.ndarray, reach: Reach, removed: frozenset[int]
+) -> tuple[frozenset[int], dict[int, Outline], np.ndarray]:
+    """Return the cells that cannot be kept, the whole outlines of the others, and the slide."""
+    hidden = away <= reach.red
+    cut = [i for i, cell in enumerate(work.cells) if i not in removed and _cuts(hidden, cell)]
+    lost = {i for i in cut if work.cells[i].kind != "rbc"}
+    red = [i for i, cell in enumerate(work.cells) if cell.kind == "rbc"]
+    foreign = dict(zip(red, _not_red(work, red), strict=True))
+    typical = typical_radius([work.cells[i] for i in red], work.shape)
+    near = away <= reach.slide + 4
+    touch, slide = contact(work, away, work.without(removed, "rbc"), reach)
+    outlines = {}
+    for i in cut:
+        if work.cells[i].kind != "rbc":
+            continue
+        others = to_others(work, i, removed, int(typical))
+        outline = carried_on(work.cells[i], hidden, touch, near, others, typical)
+        if foreign[i] or outline is None or _hidden_share(outline, hidden) > _MOST_HIDDEN:
+            lost.add(i)
+        else:
+            outlines[i] = outline
+    return frozenset(lost), outlines, slide
+
+
+def _trimmed(work: Work, outlines: dict[int, Outline]) -> Work:
+    """Return an image's cells without what stands out of their whole outlines."""
+    found = list(work.cells)
+    for i, outline in outlines.items():
+        x0, y0, x1, y1 = found[i].box
+        inside = outline.inside(work.shape, margin=-1.5)[y0:y1, x0:x1] & found[i].mask
+        if inside.any():
+            found[i] = Cell.from_mask("rbc", inside, score=found[i].score, offset=(x0, y0))
+    return replace(work, cells=tuple(found))
+
+
+def _cuts(hidden: np.ndarray, cell: Cell) -> bool:
+    x0, y0, x1, y1 = cell.box
+    return bool((hidden[y0:y1, x0:x1] & cell.mask).any())
+
+
+def _hidden_share(outline: Outline, hidden: np.ndarray) -> float:
+    inside = outline.inside(hidden.shape)
+    return float((inside & hidden).sum() / max(1, inside.sum()))
+
+
+def to_others(work: Work, i: int, removed: Collection[int], margin: int) -> np.ndarray:
+    """Return the distance of pixels near cell ``i`` to other cells that stay, float32 (H, W).
+
+    Further than ``margin`` from its box it is not measured, and 0.
+    """
+    x0, y0, x1, y1 = work.cells[i].box
+    others = work.without({*removed, i})
+    here = (
+        slice(max(y0 - margin, 0), y1 + margin),
+        slice(max(x0 - margin, 0), x1 + margin),
+    )
+    distance = np.zeros(work.shape, np.float32)
+    distance[here] = away_from(others[here])
+    return distance
+
+
+def _not_red(work: Work, red: Sequence[int]) -> list[bool]:
+    """Return for each red cell whether its colour is not that of the image's other red cells.
+
+    Cytoplasm that the segmenter took for a red cell stands out by the ratio of its densities.
+    """
+    ratios = []
+    for i in red:
+        x0, y0, x1, y1 = work.cells[i].box
+        some = np.s_[y0:y1:2, x0:x1:2]
+        inside = work.cells[i].mask[::2, ::2]
+        if not inside.any():
+            ratios.append(np.nan)
+            continue
+        density = optical_density(work.image[some][inside], work.light[some][inside])
+        r, g, b = density.mean(axis=0)
+        ratios.append((r - b) / max(g, 0.01))
+    values = np.array(ratios)
+    known = values[np.isfinite(values)]
+    if len(known) < 5:
+        return [False] * len(values)
+    middle = np.median(known)
+    spread = max(1.4826 * float(np.median(np.abs(known - middle))), 0.05)
+    return [bool(value - middle > _NOT_RED * spread) for value in values]
+
+
+def rounded_off(work: Work, gone: np.ndarray, removed: Collection[int]) -> Work:
+    """Return an image's cells with red ones trimmed beside what goes, bool (H, W).
+
+    A red cell has no prongs: one that runs along a white cell is a piece of that.
+    """
+    near, taken = dilated(gone, _PRONG), dilated(gone, 1)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+    found = list(work.cells)
+    for i, cell in enumerate(work.cells):
+        x0, y0, x1, y1 = cell.box
+        window = np.s_[y0:y1, x0:x1]
+        if cell.kind != "rbc" or i in removed or not (near[window] & cell.mask).any():
+            continue
+        left = cell.mask & ~taken[window]
+        # the image's edge cuts no prong
+        wide = cv2.copyMakeBorder(left.view(np.uint8), 5, 5, 5, 5, cv2.BORDER_REPLICATE)
+        opened = cv2.morphologyEx(wide, cv2.MORPH_OPEN, disc)[5:-5, 5:-5] > 0
+        keep = _main_part((opened | ~near[window]) & left)
+        if keep.any():
+            found[i] = Cell.from_mask(cell.kind, keep, score=cell.score, offset=(x0, y0))
+    return replace(work, cells=tuple(found))
+
+
+def _main_part(mask: np.ndarray) -> np.ndarray:
+    """Return the largest piece of a bool (h, w) mask."""
+    n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)
+    return mask if n < 3 else labels == 1 + int(stats[1:n, cv2.CC_STAT_AREA].argmax())
