@@ -1,4 +1,8 @@
-"""The one console and the one progress bar. All talk goes to standard error."""
+"""The one console and the one progress bar.
+
+Results go to standard output (`result`), so that ``> file`` and pipes receive them; progress, remarks
+and warnings go to standard error.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +58,16 @@ def track(items: Iterable[T], what: str, total: int | None = None, *, step: int 
                 console.print(f"{what}: {done}/{total or '?'}")
 
 
+def result(text: str) -> None:
+    """Print one line of a command's result to standard output, as it is: no markup, no wrapping.
+
+    Results are what a command was called for: counts, scores, tables, and the path it wrote to.
+    """
+    print(text)
+
+
 def say(text: str) -> None:
-    """Print one line for the user; ``rich`` markup is understood."""
+    """Print one remark to standard error; ``rich`` markup is understood."""
     console.print(text, soft_wrap=True)
 
 
