@@ -1,7 +1,7 @@
 """The one console and the one progress bar.
 
-Results go to standard output (`result`), so that ``> file`` and pipes receive them; progress, remarks
-and warnings go to standard error.
+Results go to standard output (`result`), so that ``> file`` and pipes receive them;
+progress, remarks and warnings go to standard error.
 """
 
 from __future__ import annotations
