@@ -13,8 +13,19 @@ ACCENT, ALERT, GREY, INK, PAPER = "#6b3fa0", "#c2410c", "#8a8f98", "#1f2430", "#
 #: Name of the sequential colour map, for matrices and heat maps of counts.
 SEQUENTIAL = "BuPu"
 
-#: RGB of each kind of cell in overlays.
-KIND_COLOURS = {"wbc": (107, 63, 160), "rbc": (220, 60, 50), "platelet": (20, 140, 130)}
+#: RGB of each kind of cell, of nuclei and of bare slide, wherever they are drawn. Chosen so that
+#: each differs from the others and from stained cells by at least 15 (CIEDE2000) for eyes without
+#: red, green or blue cones too (simulated after Machado et al. 2009).
+KIND_COLOURS = {
+    "wbc": (0, 90, 60),
+    "nucleus": (110, 255, 0),
+    "rbc": (20, 105, 230),
+    "platelet": (235, 95, 0),
+    "background": (138, 143, 152),
+}
+
+#: The key of these colours for titles and texts beside a picture.
+KIND_KEY = "white cells dark green (nucleus bright green), red cells blue, platelets orange"
 
 #: Eleven colours that stay apart, for colour-blind eyes too (after Paul Tol, 2021).
 _CLASS_COLOURS = (

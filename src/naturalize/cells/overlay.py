@@ -1,4 +1,4 @@
-"""Outlines over images, for people who would rather look: one picture, or a sheet of many."""
+"""Outlines of cells over images: one picture, or a sheet of many."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from naturalize.base.plots import KIND_COLOURS, KIND_KEY
 from naturalize.cells.segmentation import Cell, Segmentation
-
-#: RGB of each kind's outline: colours that no Romanowsky stain has, dark enough for a bare slide.
-COLOURS = {"wbc": (0, 135, 60), "rbc": (20, 95, 215), "platelet": (225, 105, 0)}
-
-#: RGB of a nucleus' outline, which lies on the dark stain of the nucleus' rim.
-_NUCLEUS = (255, 225, 70)
 
 #: Sub-pixel positions of OpenCV's lines: 4 binary digits.
 _SHIFT = 4
@@ -23,11 +18,10 @@ SHEET, _TILE = 24, 256
 
 
 def overlay(image: np.ndarray, segmentation: Segmentation) -> np.ndarray:
-    """Return RGB uint8 (H, W, 3) with the outline of each cell in the colour of its kind.
+    """Return RGB uint8 (H, W, 3) with the outlines of cells and nuclei in the colours of kinds.
 
-    White cells are green, with a thin yellow outline of the nucleus; red cells blue; platelets
-    orange. Lines lie on the cells' rims and grow with the image, so that they are still seen when
-    a whole field is looked at on a screen.
+    Lines lie on the cells' rims and grow with the image, so that they are still seen when a whole
+    field is shown on a screen.
     """
     drawn = image.copy()
     draw_outlines(drawn, segmentation)
@@ -43,8 +37,8 @@ def draw_outlines(image: np.ndarray, segmentation: Segmentation) -> None:
         width = fine if kind == "rbc" else bold
         for cell in segmentation.of(kind):
             if cell.nucleus is not None:
-                _outline(image, cell, cell.nucleus, _NUCLEUS, fine)
-            _outline(image, cell, cell.mask, COLOURS[kind], width)
+                _outline(image, cell, cell.nucleus, KIND_COLOURS["nucleus"], bold)
+            _outline(image, cell, cell.mask, KIND_COLOURS[kind], width)
 
 
 def _outline(
@@ -83,5 +77,5 @@ def sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], *, title: str
     from naturalize.base.sheets import contact_sheet
 
     if len(pictures) >= 3:  # else there is no room for more than the title
-        title += ": white cells green (nucleus yellow), red cells blue, platelets orange"
+        title += f": {KIND_KEY}"
     return contact_sheet(pictures, captions=captions, tile=_TILE, title=title)

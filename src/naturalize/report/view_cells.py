@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from markupsafe import Markup
 
+from naturalize.base.plots import KIND_KEY
 from naturalize.report import charts, words
 from naturalize.report.folder import Artifact, StudyFolder
 from naturalize.report.outlines import outlined
@@ -159,6 +160,4 @@ def _overlays(study: StudyFolder, cells: Artifact, pictures: Pictures) -> list[P
 
 
 def _alt(name: str) -> str:
-    return (
-        f"Outlines of the cells found in {name}: target cell violet, red cells red, platelets green"
-    )
+    return f"Outlines of the cells found in {name}: {KIND_KEY}"

@@ -38,8 +38,8 @@ def truth_overlay(phantom: PhantomImage) -> np.ndarray:
     """Return the image with outlines of the true masks by kind, the nucleus filled: RGB uint8."""
     out = phantom.image.copy()
     nucleus = phantom.nucleus_image()
-    purple = np.array(KIND_COLOURS["wbc"])
-    out[nucleus] = (0.35 * out[nucleus] + 0.65 * purple).astype(np.uint8)
+    bright = np.array(KIND_COLOURS["nucleus"])
+    out[nucleus] = (0.35 * out[nucleus] + 0.65 * bright).astype(np.uint8)
     for cell in phantom.cells:
         contours, _ = cv2.findContours(
             cell.mask.astype(np.uint8),
