@@ -36,6 +36,7 @@ import numpy as np
 from naturalize.base.artifacts import write_bytes
 from naturalize.base.images import read_image
 from naturalize.base.process import keep_memory, use_threads, wait_calmly
+from naturalize.base.walk import find_images
 from naturalize.models.engines import open_predictor
 from naturalize.models.onnx_predictor import INPUT, OUTPUT, OnnxPredictor
 from naturalize.models.predictor import Predictor
@@ -43,7 +44,7 @@ from naturalize.models.preprocess import batch as prepare
 from naturalize.models.preprocess import normalise
 from naturalize.models.shares import softmax
 from naturalize.models.shipped import find
-from naturalize.prediction.files import Prediction, find_images, to_csv
+from naturalize.prediction.files import Prediction, to_csv
 from naturalize.prediction.standardise import Standardiser
 
 #: Times are the median of so many rounds.

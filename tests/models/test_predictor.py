@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import write_image
+from naturalize.base.walk import find_images
 from naturalize.models import preprocess
 from naturalize.models.folder import save_model
 from naturalize.models.predictor import Predictor
 from naturalize.models.zoo import build
-from naturalize.prediction.files import find_images, predict_files, to_csv
+from naturalize.prediction.files import predict_files, to_csv
 
 torch = pytest.importorskip("torch")
 

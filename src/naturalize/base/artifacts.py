@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ def writing(
     """
     path = Path(path)
     check_place(path)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = beside(path, "partial")
     settings, inputs = dict(settings or {}), dict(inputs or {})
     with os_errors_named(path):
         shutil.rmtree(partial, ignore_errors=True)
@@ -84,6 +85,14 @@ def writing(
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def beside(path: Path, ending: str) -> Path:
+    """Return a hidden name beside ``path``, hashed where it would be too long for a disk."""
+    name = f".{path.name}.{ending}"
+    if len(os.fsencode(name)) > 255:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.{ending}"
+    return path.with_name(name)
 
 
 def check_place(path: Path) -> None:
@@ -118,7 +127,7 @@ def _write_manifest(
 
 
 def _move_whole(partial: Path, path: Path) -> None:
-    old = path.with_name(f".{path.name}.old")
+    old = beside(path, "old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         path.rename(old)
@@ -187,7 +196,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` beside ``path`` and move it there whole."""
     with os_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
+        partial = beside(path, "partial")
         try:
             partial.write_bytes(data)
             partial.replace(path)
@@ -234,7 +243,7 @@ def write_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> N
     """
     import pyarrow.parquet as pq
 
-    partial = path.with_name(f".{path.name}.partial")
+    partial = beside(path, "partial")
     with os_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

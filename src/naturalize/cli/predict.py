@@ -69,7 +69,8 @@ def predict(
 
     keep_memory()
     wait_calmly()
-    from naturalize.prediction.files import find_images, predict_files, to_csv
+    from naturalize.base.walk import find_images
+    from naturalize.prediction.files import predict_files, to_csv
     from naturalize.prediction.standardise import Standardiser
 
     if out.is_dir():

@@ -29,8 +29,9 @@ from naturalize.base.artifacts import (
 from naturalize.base.console import warn
 from naturalize.base.errors import ArtifactError, InputError
 from naturalize.base.images import read_image
+from naturalize.base.walk import images_folder
 from naturalize.dataset.measure import SCHEMA, measure
-from naturalize.dataset.readers import Listing, images_folder, read
+from naturalize.dataset.readers import Listing, read
 from naturalize.dataset.readers.listing import Item
 from naturalize.dataset.relations import relate
 

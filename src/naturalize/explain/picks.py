@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from naturalize.base.console import say
-from naturalize.base.errors import InputError
-from naturalize.base.images import IMAGE_SUFFIXES, content_hash
+from naturalize.base.images import content_hash
 from naturalize.base.rng import rng
+from naturalize.base.walk import find_images
 
 
 @dataclass(frozen=True)
@@ -109,16 +109,8 @@ def picks_of_files(paths: Sequence[str | Path], *, limit: int = 100) -> tuple[Pa
     InputError
         If a path does not exist, or there is no image.
     """
-    files: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if not path.exists():
-            raise InputError(f"{path}: no such file or folder")
-        found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        images = [f for f in found if f.is_file() and f.suffix.lower() in IMAGE_SUFFIXES]
-        if not images:
-            raise InputError(f"{path}: no image found ({', '.join(sorted(IMAGE_SUFFIXES))})")
-        files |= dict.fromkeys(f.resolve() for f in images)
-    kept = list(files)[:limit]
+    files = [file.parent.resolve() / file.name for file in find_images(paths)]
+    kept = files[:limit]
     if len(kept) < len(files):
         say(f"explaining the first {len(kept)} of {len(files):,} images (--limit)")
     root = Path(os.path.commonpath([file.parent for file in kept]))

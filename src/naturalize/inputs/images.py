@@ -8,16 +8,15 @@ from typing import Any
 import pyarrow.compute as pc
 
 from naturalize.base.artifacts import is_artifact, read_table
-from naturalize.base.console import track, warn
+from naturalize.base.console import track
 from naturalize.base.errors import InputError
 from naturalize.base.images import IMAGE_SUFFIXES, content_hash, read_bytes
+from naturalize.base.walk import images_folder, say_skipped, walk_images
 from naturalize.cells.segment import segment_images
 from naturalize.cells.segmentation import OK
 from naturalize.cells.segmenters import Segmenter
 from naturalize.cells.tables import OUTCOMES
 from naturalize.dataset.catalog import Catalog
-from naturalize.dataset.readers import images_folder
-from naturalize.dataset.readers.walk import walk_images
 
 Items = list[tuple[str, str]]
 
@@ -58,10 +57,9 @@ def open_source(source: Path) -> tuple[Path, Items, dict[str, str]]:
         raise InputError(f"{source}: no such file or folder; name images or a catalog")
     root = images_folder(source)
     walked = walk_images(root)
-    if walked.skipped:
-        warn(f"{len(walked.skipped)} files skipped, the first: {walked.skipped[0]['path']}")
     if not walked.images:
         raise InputError(f"{source}: no image in it")
+    say_skipped(walked.skipped)
     return root, [(_id(root / path), path) for path in track(walked.images, "read")], {}
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from naturalize.base.console import track
-from naturalize.base.errors import ImageReadError, InputError
-from naturalize.base.images import IMAGE_SUFFIXES, read_image
+from naturalize.base.errors import ImageReadError
+from naturalize.base.images import read_image
 from naturalize.base.prefetch import map_ahead
 from naturalize.models.onnx_predictor import OnnxPredictor
 from naturalize.prediction.predictor import of_standardised, row_of_standardised
@@ -46,34 +46,6 @@ class Prediction:
     def flag(self) -> str:
         """The remarks as one text, or the error."""
         return f"error: {self.error}" if self.error else "; ".join(self.flags)
-
-
-def find_images(inputs: Sequence[Path]) -> list[Path]:
-    """Return the image files that ``inputs`` name, in their order; folders are searched, sorted.
-
-    A file named outright is taken whatever its suffix.
-
-    Raises
-    ------
-    InputError
-        If an input is missing, or there is no image at all.
-    """
-    found: list[Path] = []
-    for path in inputs:
-        if path.is_dir():
-            inside = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-            found += sorted(
-                (p for p in inside if p.is_file() and not p.name.startswith(".")),
-                key=lambda p: p.relative_to(path).parts,
-            )
-        elif path.exists():
-            found.append(path)
-        else:
-            raise InputError(f"{path}: no such file or folder")
-    if not found:
-        named = ", ".join(str(path) for path in inputs)
-        raise InputError(f"{named}: no images there ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return found
 
 
 def predict_files(

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from naturalize.base.artifacts import is_artifact
 from naturalize.base.console import warn
 from naturalize.base.errors import InputError
+from naturalize.base.walk import walk_images
 from naturalize.cells.exchange.kinds import AUTO, Kinds, given_kinds, resolve
 from naturalize.cells.exchange.marked import Listing, Marking, Task, shape_error
 from naturalize.cells.exchange.where import ByStem
@@ -207,9 +208,7 @@ def _folders(source: Path, images: Path | None) -> tuple[Path, Path]:
 def _masks(folder: Path, *, images_too: bool) -> list[Path]:
     """Return the label images of a folder; among images only those that end like masks."""
     found = []
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() not in _SUFFIXES or file.name.startswith("."):
-            continue
+    for file in (folder / name for name in walk_images(folder, suffixes=_SUFFIXES).images):
         if file.stem.endswith("_seg") and file.suffix.lower() == ".npy":
             label_image(file)  # says why it is not opened
         if not images_too or file.stem.endswith(ENDINGS):

@@ -17,13 +17,13 @@ from naturalize.base import engine
 from naturalize.base.console import track, warn
 from naturalize.base.errors import InputError
 from naturalize.base.images import content_hash, read_bytes, write_image
+from naturalize.base.walk import walk_images
 from naturalize.cells.accept import accept_all, judge_named
 from naturalize.cells.bank.files import MARGIN
 from naturalize.cells.exchange.crops import Cut, write_crop_bank
 from naturalize.cells.exchange.kinds import AUTO, Kinds, guess, resolve
 from naturalize.cells.segmentation import Cell
 from naturalize.cells.tables import CELLS, cell_row
-from naturalize.dataset.readers.walk import walk_images
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank

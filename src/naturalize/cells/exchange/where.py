@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 from naturalize.base.errors import InputError
-from naturalize.dataset.readers.walk import walk_images
+from naturalize.base.walk import walk_images
 
 
 def image_below(root: Path, name: str, where: str) -> str:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from naturalize.base.artifacts import MANIFEST, read_manifest
 from naturalize.base.errors import InputError, SettingsError, unknown
+from naturalize.base.walk import images_folder, walk_images
 from naturalize.dataset.readers.folders import read_folders
 from naturalize.dataset.readers.listing import Item, Listing
 from naturalize.dataset.readers.medmnist import read_medmnist
 from naturalize.dataset.readers.prefix import prefix_of, read_prefix
 from naturalize.dataset.readers.table import read_csv
-from naturalize.dataset.readers.walk import walk_images
 from naturalize.dataset.schemes import Scheme
 from naturalize.dataset.schemes import scheme as scheme_named
 
-__all__ = ["READERS", "Item", "Listing", "images_folder", "read"]
+__all__ = ["READERS", "Item", "Listing", "read"]
 
 #: Name → reader. Folder readers take (folder, scheme), file readers (file, scheme); ``medmnist``
 #: also takes the folder to which it writes its images.
@@ -93,16 +92,6 @@ def _read_file(root: Path, scheme: Scheme, reader: str, images: Path | None) -> 
     if images is None:
         raise SettingsError(f"{root}: name a folder for the images of the archive")
     return read_medmnist(root, scheme, images)
-
-
-def images_folder(root: Path) -> Path:
-    """Return the folder of images of ``root``: itself, or ``images/`` of an artifact."""
-    if not (root / MANIFEST).is_file():
-        return root
-    kind = read_manifest(root).kind
-    if kind not in ("phantom", "images"):
-        raise InputError(f"{root}: holds a {kind} of naturalize, not images")
-    return root / "images"
 
 
 def _nothing(root: Path, scheme: Scheme, found: Listing) -> str:

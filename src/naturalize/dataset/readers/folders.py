@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from naturalize.base.walk import Walk, walk_images
 from naturalize.dataset.readers.listing import Item, Listing, listing
-from naturalize.dataset.readers.walk import Walk, walk_images
 from naturalize.dataset.schemes import Scheme
 
 

@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from naturalize.base.errors import SettingsError
+from naturalize.base.walk import Walk, walk_images
 from naturalize.dataset.readers.listing import Item, Listing, listing
-from naturalize.dataset.readers.walk import Walk, walk_images
 from naturalize.dataset.schemes import Scheme
 
 
