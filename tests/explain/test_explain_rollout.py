@@ -8,8 +8,8 @@ import torch
 
 from naturalize.base.errors import SettingsError
 from naturalize.explain.hooks import map_layer
+from naturalize.explain.maps import attention_layers, attention_rollout
 from naturalize.explain.methods import default_methods
-from naturalize.explain.rollout import attention_layers, attention_rollout
 
 
 def small_vit(**settings: object) -> torch.nn.Module:

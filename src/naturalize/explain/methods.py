@@ -72,7 +72,7 @@ def explain(
     layer
         Layer whose maps are used by the CAM methods; the last one that gives maps by default.
     channels
-        Most masks that Score-CAM uses an image; all by default (see `naturalize.explain.cam`).
+        Most masks that Score-CAM uses an image; all by default (see `naturalize.explain.maps`).
     what
         Heading of a progress bar; none without it.
 
@@ -124,7 +124,7 @@ def default_methods(module: Any) -> tuple[str, ...]:
 
     Those of an averaging ensemble are those that fit any of its members.
     """
-    from naturalize.explain.rollout import attention_layers
+    from naturalize.explain.maps import attention_layers
 
     if hasattr(module, "averaged"):
         fitting = (name for member in module.averaged for name in default_methods(member))
@@ -228,8 +228,8 @@ def _score_cam(
     channels: int | None,
     done: Callable[[], None],
 ) -> torch.Tensor:
-    from naturalize.explain.cam import score_cam
     from naturalize.explain.hooks import map_layer
+    from naturalize.explain.maps import score_cam
 
     part = map_layer(module, images[:1], layer)
     return score_cam(module, images, targets, part, channels=channels, done=done)
@@ -244,8 +244,8 @@ def _grad_cam(
     channels: int | None,
     done: Callable[[], None],
 ) -> torch.Tensor:
-    from naturalize.explain.cam import grad_cam
     from naturalize.explain.hooks import map_layer
+    from naturalize.explain.maps import grad_cam
 
     maps = grad_cam(module, images, targets, map_layer(module, images[:1], layer))
     for _ in images:
@@ -262,7 +262,7 @@ def _attention_rollout(
     channels: int | None,
     done: Callable[[], None],
 ) -> torch.Tensor:
-    from naturalize.explain.rollout import attention_rollout
+    from naturalize.explain.maps import attention_rollout
 
     if layer is not None:
         raise SettingsError("attention-rollout uses all layers; leave the layer out")

@@ -1,12 +1,19 @@
-"""Class activation maps: Grad-CAM and Score-CAM, at the resolution of the feature maps.
+"""Raw heat maps of one network, at the resolution of its feature maps or patches.
 
-Both weigh the K feature maps :math:`A_k` of one layer and keep what speaks for the class:
-:math:`L^c = ReLU(\\sum_k w_k^c A_k)`; they differ in where the weights come from.
+Grad-CAM and Score-CAM weigh the K feature maps :math:`A_k` of one layer and keep what speaks for
+the class: :math:`L^c = ReLU(\\sum_k w_k^c A_k)`; they differ in where the weights come from.
+Attention rollout follows the attention of a vision transformer, whatever the class.
+
+All take a ``module`` from normalised images, float (N, 3, S, S), to logits (N, C), and return
+(N, h, w) of the same type, all ≥ 0, not normalised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,19 +33,10 @@ def grad_cam(
 
     Parameters
     ----------
-    module
-        Takes (N, 3, S, S) to logits (N, C).
-    images
-        Normalised, float (N, 3, S, S).
     targets
         int64 (N,): the class to explain for each image.
     layer
         A layer of ``module`` that gives maps (N, K, h, w).
-
-    Returns
-    -------
-    torch.Tensor
-        (N, h, w), same type as ``images``, all ≥ 0, not normalised.
     """
     with evaluating(module), recording(layer) as outputs, torch.enable_grad():
         logits = module(images.detach().clone().requires_grad_())
@@ -67,14 +65,8 @@ def score_cam(
 
     Parameters
     ----------
-    module
-        Takes (N, 3, S, S) to logits (N, C).
-    images
-        Normalised, float (N, 3, S, S).
-    targets
-        int64 (N,): the class to explain for each image.
-    layer
-        A layer of ``module`` that gives maps (N, K, h, w).
+    targets, layer
+        As for `grad_cam`.
     batch
         Masked images a pass.
     channels
@@ -82,11 +74,6 @@ def score_cam(
         costs ``channels`` instead of K passes. None: one mask a map, as published.
     done
         Called after each image.
-
-    Returns
-    -------
-    torch.Tensor
-        (N, h, w), same type as ``images``, all ≥ 0, not normalised.
 
     Raises
     ------
@@ -144,3 +131,74 @@ def grouped_maps(maps: torch.Tensor, groups: int) -> torch.Tensor:
     found = AgglomerativeClustering(n_clusters=groups, linkage="ward").fit_predict(shapes)
     member = functional.one_hot(torch.as_tensor(found, device=maps.device), groups).to(maps.dtype)
     return torch.einsum("kg,khw->ghw", member / member.sum(dim=0), maps)
+
+
+def attention_rollout(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    r"""Return the attention rollout of a vision transformer (Abnar & Zuidema, ACL 2020, eq. 1).
+
+    :math:`\tilde A = \hat A_L \cdots \hat A_1` with :math:`\hat A_l = \frac12 (A_l + I)`,
+    where :math:`A_l` is the attention of layer l averaged over its heads, and half of the
+    information takes the residual connection. Given is what flows from the image's patches into
+    the class token, or into the mean of the patches where the network pools those. It says where
+    the network looked, not for which class.
+
+    ``SettingsError`` unless the module is a timm vision transformer: blocks with ``attn``
+    (``qkv``, ``attn_drop``) and ``patch_embed``.
+    """
+    layers = attention_layers(module)
+    with evaluating(module), torch.no_grad(), _weights_shown(layers) as recorded:
+        module(images)
+    flow: torch.Tensor | None = None
+    for (attention,) in recorded:
+        mean = attention.mean(dim=1)
+        own = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device)
+        step = (mean + own) / 2
+        flow = step if flow is None else step @ flow
+    assert flow is not None
+    prefix = int(getattr(module, "num_prefix_tokens", 1))
+    by_token = getattr(module, "global_pool", "token") == "token" and prefix > 0
+    received = flow[:, 0] if by_token else flow[:, prefix:].mean(dim=1)
+    height, width = _grid(module, received.shape[1] - prefix)
+    return received[:, prefix:].reshape(-1, height, width)
+
+
+def attention_layers(module: nn.Module) -> list[Any]:
+    """Return a timm vision transformer's self-attention layers; ``SettingsError`` for others."""
+    blocks = getattr(module, "blocks", None)
+    parts = [getattr(block, "attn", None) for block in blocks] if blocks is not None else []
+    layers = [part for part in parts if hasattr(part, "attn_drop") and hasattr(part, "fused_attn")]
+    if not layers or len(layers) != len(parts):
+        raise SettingsError(
+            "attention-rollout needs a vision transformer of timm (vit_…, deit_…), and this "
+            "network is none; use score-cam or grad-cam"
+        )
+    return layers
+
+
+@contextmanager
+def _weights_shown(layers: list[Any]) -> Iterator[list[list[torch.Tensor]]]:
+    """Make attention layers compute their weights openly and record them; then put them back.
+
+    Fused attention never forms the weights, so it is switched off for the block; they are what
+    ``attn_drop`` is given (and, in evaluation mode, gives).
+    """
+    fused = [layer.fused_attn for layer in layers]
+    with ExitStack() as stack:
+        try:
+            for layer in layers:
+                layer.fused_attn = False
+            yield [stack.enter_context(recording(layer.attn_drop)) for layer in layers]
+        finally:
+            for layer, was in zip(layers, fused, strict=True):
+                layer.fused_attn = was
+
+
+def _grid(module: nn.Module, patches: int) -> tuple[int, int]:
+    """Height and width, in patches, of the image that the tokens came from."""
+    grid = getattr(getattr(module, "patch_embed", None), "grid_size", None)
+    if grid is not None and grid[0] * grid[1] == patches:
+        return int(grid[0]), int(grid[1])
+    side = math.isqrt(patches)
+    if side * side != patches:
+        raise SettingsError(f"attention-rollout: {patches} patches do not make a square image")
+    return side, side
