@@ -37,6 +37,7 @@ from naturalize.inputs.labelled import part_items
 from naturalize.models.folder import describe
 from naturalize.models.names import SPOKEN, names, resolve
 from naturalize.models.predictor import Predictor
+from naturalize.models.torch_predictor import TorchPredictor
 from naturalize.models.zoo import build
 from naturalize.training.fit import train
 from naturalize.training.settings import TrainSettings
@@ -116,7 +117,7 @@ def _subset(data: Path, n: int, scheme: str, place: Path) -> Catalog:
 def _reference() -> Predictor:
     name, size = REFERENCE
     network = build(name, 11, weights="none", input_size=size)
-    return Predictor(network.module, network.config)
+    return TorchPredictor(network.module, network.config)
 
 
 def _milliseconds(predictor: Predictor, images: list[np.ndarray]) -> float:

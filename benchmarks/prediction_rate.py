@@ -37,9 +37,8 @@ from naturalize.base.artifacts import write_bytes
 from naturalize.base.images import read_image
 from naturalize.base.process import keep_memory, use_threads, wait_calmly
 from naturalize.base.walk import find_images
-from naturalize.models.engines import open_predictor
 from naturalize.models.onnx_predictor import INPUT, OUTPUT, OnnxPredictor
-from naturalize.models.predictor import Predictor
+from naturalize.models.predictor import NetworkPredictor, Predictor
 from naturalize.models.preprocess import batch as prepare
 from naturalize.models.preprocess import normalise
 from naturalize.models.shares import softmax
@@ -136,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file.read_bytes()  # all read from the disk's cache, in every round
         more = [*words[cut + 1 :], "--batch", str(options.batch)]
         rates = measure(files, model, work, options.rounds, more)
-        stages = stage_seconds(files, open_predictor(model), work, options.batch)
+        stages = stage_seconds(files, Predictor.load(model), work, options.batch)
     show(rates, stages)
 
 
@@ -184,7 +183,7 @@ def measure(
     """Time the loop and the command in turn."""
     keep_memory()  # the loop gets the settings of the process that the command gives itself
     use_threads()
-    predictor = Predictor.load(model)
+    predictor = Predictor.load(model, engine="torch")
     bare_loop(files[:8], predictor)
     bare, command, start = [], [], []
     for _ in range(rounds):
@@ -206,7 +205,7 @@ def median(costs: Sequence[Cost]) -> Cost:
     )
 
 
-def bare_loop(files: Sequence[Path], predictor: Predictor) -> tuple[Cost, str]:
+def bare_loop(files: Sequence[Path], predictor: NetworkPredictor) -> tuple[Cost, str]:
     """Return what a plain script costs, and its table as CSV."""
     import torch
     from PIL import Image
@@ -241,7 +240,7 @@ def run_command(images: Path, model: Path, table: Path, more: Sequence[str]) -> 
 
 
 def stage_seconds(
-    files: Sequence[Path], predictor: Predictor | OnnxPredictor, work: Path, batch: int
+    files: Sequence[Path], predictor: NetworkPredictor, work: Path, batch: int
 ) -> dict[str, float]:
     """Return the core-seconds an image of each of the command's stages, one after the other.
 
@@ -271,7 +270,7 @@ def stage_seconds(
     return {name: seconds / len(files) for name, seconds in spent.items()}
 
 
-def _network(predictor: Predictor | OnnxPredictor, pixels: np.ndarray) -> np.ndarray:
+def _network(predictor: NetworkPredictor, pixels: np.ndarray) -> np.ndarray:
     """Return the probabilities for images that are prepared already."""
     temperature = predictor.config.temperature
     if isinstance(predictor, OnnxPredictor):

@@ -20,6 +20,7 @@ from naturalize.explain.overlay import heat_inside, overlay
 from naturalize.explain.picks import Pick, pick_for_explanation, picks_of_files, worst_mistakes
 from naturalize.explain.write import explain_images
 from naturalize.models.predictor import Predictor
+from naturalize.models.torch_predictor import TorchPredictor
 from naturalize.models.zoo import build
 
 
@@ -29,7 +30,7 @@ def predictor() -> Predictor:
 
     torch.manual_seed(0)
     network = build("custom_cnn", ["BA", "EO", "LY"], weights="none", input_size=32)
-    return Predictor(network.module, network.config)
+    return TorchPredictor(network.module, network.config)
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_a_network_that_looks_at_one_corner_is_seen_to() -> None:
             return torch.stack([red, -red], dim=1)
 
     class Model:
-        module, classes = Corner(), ("red", "not")
+        module, classes, members = Corner(), ("red", "not"), ()
 
         def tensor(self, pictures: list[np.ndarray]) -> torch.Tensor:
             return torch.tensor(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255

@@ -11,6 +11,7 @@ from naturalize.base.errors import SettingsError
 from naturalize.models.cbam import attention
 from naturalize.models.folder import describe, save_model
 from naturalize.models.predictor import Predictor
+from naturalize.models.torch_predictor import TorchPredictor
 from naturalize.models.zoo import build
 
 torch = pytest.importorskip("torch")
@@ -72,7 +73,7 @@ def test_the_joined_map_is_the_members_own_maps_on_the_finest_grid(trained):
     network = build(f"cbam:{small_path}+{res_path}", CLASSES, input_size=64)
     assert network.config.architecture == "cbam:custom_cnn+test_resnet"
     assert network.config.weights_source == "file:weights.safetensors+file:weights.safetensors"
-    predictor = Predictor(network.module, network.config)
+    predictor = TorchPredictor(network.module, network.config)
     x = predictor.tensor(images())
     with torch.inference_mode():
         joined = predictor.module.forward_features(x)
@@ -92,7 +93,7 @@ def test_the_joined_map_is_the_members_own_maps_on_the_finest_grid(trained):
 def test_a_cbam_ensemble_steps_saves_and_loads_without_its_members_folders(trained, tmp_path):
     name = f"cbam:{trained['small'][0]}+test_vit+{trained['res'][0]}"
     network = build(name, CLASSES, weights="auto", input_size=32, options={"width": 24, "grid": 3})
-    predictor = Predictor(network.module, network.config)
+    predictor = TorchPredictor(network.module, network.config)
     before = {k: v.clone() for k, v in network.module.named_parameters()}
     optimiser = torch.optim.SGD(network.module.parameters(), lr=0.1)
     network.module.train()
@@ -168,7 +169,7 @@ def test_a_cbam_ensemble_is_explained_on_its_joined_map(trained, method):
     network = build(
         f"cbam:{trained['small'][0]}+{trained['res'][0]}", CLASSES, options={"width": 6}
     )
-    predictor = Predictor(network.module, network.config)
+    predictor = TorchPredictor(network.module, network.config)
     layer = map_layer(predictor.module, predictor.tensor(images(1)))
     assert layer is predictor.module.head.cbam
     maps = explain(predictor, images(2), method)

@@ -15,11 +15,11 @@ from small_networks import SMALL
 from naturalize.base.artifacts import read_json, read_manifest, write_json
 from naturalize.base.errors import ArtifactError, MissingExtraError, SettingsError
 from naturalize.base.images import write_image
-from naturalize.models.engines import open_predictor
 from naturalize.models.ensemble import save_ensemble
 from naturalize.models.folder import save_model
 from naturalize.models.names import names
 from naturalize.models.onnx_predictor import GRAPH, OnnxPredictor, has_graph
+from naturalize.models.predictor import Predictor
 from naturalize.prediction.files import predict_files
 
 torch = pytest.importorskip("torch")
@@ -91,7 +91,7 @@ def model(tmp_path_factory):
 
 def both(path, batch=2):
     """What both engines say of the same images."""
-    torch_, onnx_ = (open_predictor(path, engine=engine) for engine in ("torch", "onnx"))
+    torch_, onnx_ = (Predictor.load(path, engine=engine) for engine in ("torch", "onnx"))
     assert torch_.classes == onnx_.classes
     assert torch_.config == onnx_.config
     return torch_.probabilities(images(), batch=batch), onnx_.probabilities(images(), batch=batch)
@@ -137,7 +137,7 @@ def test_an_averaging_ensemble_asks_each_members_own_graph(tmp_path):
     made = export_model(whole)
     assert len(made.graphs) == 2
     assert has_graph(whole)
-    assert isinstance(open_predictor(whole), OnnxPredictor)
+    assert isinstance(Predictor.load(whole), OnnxPredictor)
     expected, found = both(whole)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
@@ -149,13 +149,13 @@ def test_both_engines_name_the_weights_alike(model, tmp_path):
     assert has_graph(pair)
     found = {}
     for path in (model, half, pair):
-        found[path] = open_predictor(path, engine="onnx").weights_hash
-        assert found[path] == open_predictor(path, engine="torch").weights_hash
+        found[path] = Predictor.load(path, engine="onnx").weights_hash
+        assert found[path] == Predictor.load(path, engine="torch").weights_hash
     assert len(set(found.values())) == 3
 
 
 def test_a_row_depends_on_its_image_alone(model):
-    predictor = open_predictor(model)
+    predictor = Predictor.load(model)
     many = images(9)
     rows = predictor.probabilities(many, batch=1)
     np.testing.assert_array_equal(predictor.probabilities(many, batch=7), rows)
@@ -171,14 +171,14 @@ def test_files_get_the_same_rows_whatever_is_under_way(model, tmp_path):
         write_image(paths[-1], image)
     (tmp_path / "bad.png").write_bytes(b"no image")
     paths.insert(3, tmp_path / "bad.png")
-    predictor = open_predictor(model)
+    predictor = Predictor.load(model)
     rows = list(predict_files(predictor, paths, batch=1))
     assert [row.path for row in rows] == paths
     assert rows[3].flag == "error: not an image that can be read"
     for batch in (3, 64):
         for one, other in zip(rows, predict_files(predictor, paths, batch=batch), strict=True):
             np.testing.assert_array_equal(one.probabilities, other.probabilities)
-    slow = list(predict_files(open_predictor(model, engine="torch"), paths, batch=3))
+    slow = list(predict_files(Predictor.load(model, engine="torch"), paths, batch=3))
     for one, other in zip(rows, slow, strict=True):
         assert (one.label, one.error, one.flags) == (other.label, other.error, other.flags)
         if not one.error:
@@ -209,25 +209,25 @@ def test_the_manifest_is_renewed_and_the_rest_of_the_folder_stays(tmp_path):
 
 
 def test_auto_takes_pytorch_where_there_is_no_graph(model, tmp_path):
-    from naturalize.models.predictor import Predictor
+    from naturalize.models.torch_predictor import TorchPredictor
 
     plain = saved(tmp_path / "plain", "custom_cnn")
-    assert isinstance(open_predictor(plain), Predictor)
-    assert isinstance(open_predictor(model), OnnxPredictor)
+    assert isinstance(Predictor.load(plain), TorchPredictor)
+    assert isinstance(Predictor.load(model), OnnxPredictor)
     lost = shutil.copytree(model, tmp_path / "lost")
     (lost / GRAPH).unlink()
-    assert isinstance(open_predictor(lost), Predictor)
+    assert isinstance(Predictor.load(lost), TorchPredictor)
     strange = shutil.copytree(plain, tmp_path / "strange")
     shutil.copy(model / GRAPH, strange / GRAPH)
-    assert isinstance(open_predictor(strange), Predictor)
+    assert isinstance(Predictor.load(strange), TorchPredictor)
     with pytest.raises(ArtifactError, match=r"has no network\.onnx.*naturalize export"):
-        open_predictor(strange, engine="onnx")
+        Predictor.load(strange, engine="onnx")
     with pytest.raises(ArtifactError, match=r"network\.onnx: no such file; .*naturalize export"):
-        open_predictor(lost, engine="onnx")
+        Predictor.load(lost, engine="onnx")
     with pytest.raises(SettingsError, match=r"unknown engine 'tensorrt'.*auto, onnx, torch"):
-        open_predictor(model, engine="tensorrt")
+        Predictor.load(model, engine="tensorrt")
     with pytest.raises(SettingsError, match="runs on the processor only, not on cuda"):
-        open_predictor(model, engine="onnx", device="cuda")
+        Predictor.load(model, engine="onnx", device="cuda")
 
 
 def renewed(path):
@@ -245,11 +245,11 @@ def test_a_damaged_graph_is_refused(model, tmp_path):
     data[len(data) // 2] ^= 255
     (path / GRAPH).write_bytes(data)
     with pytest.raises(ArtifactError, match=r"network\.onnx: damaged graph.*naturalize export"):
-        open_predictor(path)
+        Predictor.load(path)
     (path / GRAPH).write_bytes(b"nothing")
     renewed(path)
     with pytest.raises(ArtifactError, match=r"network\.onnx: cannot be opened"):
-        open_predictor(path)
+        Predictor.load(path)
 
 
 def test_damaged_weights_are_refused(model, tmp_path):
@@ -258,17 +258,17 @@ def test_damaged_weights_are_refused(model, tmp_path):
     data[-5] ^= 255
     (path / "weights.safetensors").write_bytes(data)
     with pytest.raises(ArtifactError, match=r"weights\.safetensors: damaged weights"):
-        open_predictor(path)
+        Predictor.load(path)
 
 
 def test_the_graph_of_other_weights_is_refused(model, tmp_path):
     other = exported(tmp_path / "other", "custom_cnn", seed=9)
     shutil.copy(model / GRAPH, other / GRAPH)
     with pytest.raises(ArtifactError, match="damaged graph"):
-        open_predictor(other)
+        Predictor.load(other)
     renewed(other)
     with pytest.raises(ArtifactError, match=r"network\.onnx: belongs to other weights"):
-        open_predictor(other)
+        Predictor.load(other)
 
 
 def test_the_graph_of_another_network_is_refused(model, tmp_path):
@@ -276,7 +276,7 @@ def test_the_graph_of_another_network_is_refused(model, tmp_path):
     described = read_json(path / "model.json")
     write_json(path / "model.json", {**described, "input_size": 48})
     with pytest.raises(ArtifactError, match=r"network\.onnx: does not fit .*model\.json"):
-        open_predictor(path)
+        Predictor.load(path)
 
 
 def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from naturalize.base.images import write_image
 from naturalize.base.walk import find_images
 from naturalize.models import preprocess
 from naturalize.models.folder import save_model
-from naturalize.models.predictor import Predictor
+from naturalize.models.torch_predictor import TorchPredictor
 from naturalize.models.zoo import build
 from naturalize.prediction.files import predict_files, to_csv
 
@@ -30,7 +30,7 @@ def picture(height: int = 40, width: int = 37, seed: int = 0) -> np.ndarray:
 def predictor():
     torch.manual_seed(3)
     network = build("custom_cnn", ["A", "B", "C"], weights="none", input_size=32)
-    return Predictor(network.module, network.config)
+    return TorchPredictor(network.module, network.config)
 
 
 @given(factor=st.integers(2, 5), size=st.integers(4, 20), seed=st.integers(0, 99))
@@ -76,7 +76,7 @@ def test_probabilities_are_softmax_of_the_modules_logits(predictor):
 def test_temperature_softens_without_changing_the_order(predictor):
     from dataclasses import replace
 
-    warm = Predictor(predictor.module, replace(predictor.config, temperature=4.0))
+    warm = TorchPredictor(predictor.module, replace(predictor.config, temperature=4.0))
     images = [picture(seed=i) for i in range(4)]
     sharp, soft = predictor.probabilities(images), warm.probabilities(images)
     assert (soft.max(1) < sharp.max(1)).all()
@@ -93,10 +93,10 @@ def test_features_are_what_the_classifier_reads(predictor):
 
 def test_a_device_that_is_not_there_is_named(predictor):
     with pytest.raises(SettingsError, match="unknown device 'gpu'"):
-        Predictor(predictor.module, predictor.config, device="gpu")
+        TorchPredictor(predictor.module, predictor.config, device="gpu")
     if not torch.cuda.is_available():
         with pytest.raises(SettingsError, match="device cuda: this machine"):
-            Predictor(predictor.module, predictor.config, device="cuda")
+            TorchPredictor(predictor.module, predictor.config, device="cuda")
 
 
 def test_no_images_give_no_rows(predictor):

@@ -15,6 +15,7 @@ from naturalize.models.from_timm import normalisation, own_size
 from naturalize.models.load import load_model
 from naturalize.models.names import CURATED, SPOKEN, resolve
 from naturalize.models.predictor import Predictor
+from naturalize.models.torch_predictor import TorchPredictor
 from naturalize.models.zoo import build, names
 
 torch = pytest.importorskip("torch")
@@ -33,7 +34,7 @@ def test_a_network_builds_steps_saves_loads_and_predicts_the_same(name, tmp_path
     torch.manual_seed(1)
     network = build(name, CLASSES, weights="none", input_size=size, options=options)
     assert network.config.options == options
-    predictor = Predictor(network.module, network.config)
+    predictor = TorchPredictor(network.module, network.config)
     x, target = predictor.tensor(images()), torch.tensor([0, 1, 2])
     before = {k: v.clone() for k, v in network.module.named_parameters()}
     network.module.train()

@@ -89,8 +89,8 @@ def evaluate(
     from naturalize.evaluation.evaluate import read_metrics
     from naturalize.evaluation.merge import Merge
     from naturalize.inputs.labelled import labelled_data
-    from naturalize.models.engines import open_predictor
     from naturalize.models.folder import describe
+    from naturalize.models.predictor import Predictor
     from naturalize.models.shipped import find
     from naturalize.prediction.predictor import standardising
 
@@ -98,7 +98,7 @@ def evaluate(
     wait_calmly()
     chosen = Merge.parse(merge, only=only_mapped)
     folder = find(model)
-    predictor = open_predictor(folder)
+    predictor = Predictor.load(folder)
     chosen.names(predictor.classes)  # what does not fit is said before a tree is read
     check_place(out)
     found = labelled_data(

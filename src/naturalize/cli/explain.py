@@ -9,7 +9,7 @@ import typer
 
 
 def explain(
-    model: Annotated[Path, typer.Argument(help="A model folder.", show_default=False)],
+    model: Annotated[str, typer.Argument(help="A model folder, or pbc11.", show_default=False)],
     images: Annotated[
         list[Path], typer.Argument(help="Image files or folders of images.", show_default=False)
     ],
@@ -52,7 +52,7 @@ def explain(
     from naturalize.explain.write import explain_images
     from naturalize.models.predictor import Predictor
 
-    predictor = Predictor.load(model)
+    predictor = Predictor.load(model, engine="torch")
     root, picks = picks_of_files(images, limit=limit)
     explain_images(
         predictor, picks, root, out, methods=method, layer=layer, channels=channels or None

@@ -64,8 +64,7 @@ def predict(
     from naturalize.base.console import say, warn
     from naturalize.base.errors import ArtifactError, InputError
     from naturalize.base.process import keep_memory, wait_calmly
-    from naturalize.models import shipped
-    from naturalize.models.engines import open_predictor
+    from naturalize.models.predictor import Predictor
 
     keep_memory()
     wait_calmly()
@@ -76,7 +75,7 @@ def predict(
     if out.is_dir():
         raise ArtifactError(f"{out}: is a folder; name a file, e.g. {out / 'predictions.csv'}")
     paths = find_images(images)
-    predictor = open_predictor(shipped.find(model), device=device, engine=engine)
+    predictor = Predictor.load(model, device=device, engine=engine)
     standardiser = Standardiser(predictor.config.standard, standardise).learn(paths)
     found = predict_files(
         predictor, paths, batch=batch, standardiser=standardiser, unsure=unsure, what="predict"

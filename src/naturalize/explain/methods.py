@@ -22,6 +22,7 @@ class Explainable(Protocol):
     """What is needed of a model: its network, its classes, and images as the network's input."""
 
     module: Any
+    members: Sequence[tuple[float, Any]]
 
     @property
     def classes(self) -> Sequence[str]:
@@ -95,7 +96,7 @@ def explain(
         raise SettingsError(
             f"targets: expected one for each of {len(images)} images, got {len(targets)}"
         )
-    if getattr(predictor, "averaged", None):
+    if predictor.members:
         return _of_members(
             predictor, images, method, targets, layer=layer, channels=channels, what=what
         )
@@ -125,8 +126,9 @@ def default_methods(module: Any) -> tuple[str, ...]:
     Those of an averaging ensemble are those that fit any of its members.
     """
     from naturalize.explain.maps import attention_layers
+    from naturalize.models.averaged import Averaged
 
-    if hasattr(module, "averaged"):
+    if isinstance(module, Averaged):
         fitting = (name for member in module.averaged for name in default_methods(member))
         return tuple(dict.fromkeys(fitting))
     try:
@@ -169,7 +171,7 @@ def _of_members(
         targets = [predictor.classes[i] for i in best]
     fitting = [
         (share, member)
-        for share, member in zip(predictor.shares, predictor.averaged, strict=True)
+        for share, member in predictor.members
         if method in default_methods(member.module)
     ]
     if not fitting:

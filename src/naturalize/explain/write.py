@@ -60,7 +60,7 @@ def explain_images(
     Parameters
     ----------
     predictor
-        A `naturalize.models.predictor.Predictor`.
+        A `naturalize.models.torch_predictor.TorchPredictor`.
     items
         The images; unreadable ones are named in a warning and left out, as is a second one with the
         same ``image_id``.
@@ -163,7 +163,7 @@ def explain_evaluation(
     rows = pick_for_explanation(predictions, per_class, mistakes, seed)
     names = list(Pick.__dataclass_fields__)
     return explain_images(
-        Predictor.load(model),
+        Predictor.load(model, engine="torch"),
         [Pick(**row) for row in rows.select(names).to_pylist()],
         root,
         out,

@@ -18,7 +18,7 @@ from naturalize.models.members import is_ensemble, read_members
 from naturalize.models.onnx_predictor import GRAPH, OnnxPredictor, open_session
 
 if TYPE_CHECKING:
-    from naturalize.models.predictor import Predictor
+    from naturalize.models.torch_predictor import TorchPredictor
 
 #: The most that a probability may differ between the engines.
 MOST_APART = 1e-4
@@ -86,16 +86,16 @@ def _write(path: Path, out: Path, images: list[np.ndarray]) -> list[float]:
 
 def _write_graph(path: Path, folder: Path, images: list[np.ndarray]) -> float:
     from naturalize.models.graph import graph
-    from naturalize.models.predictor import Predictor
+    from naturalize.models.torch_predictor import TorchPredictor
 
     module, config = load_model(path)  # which also says whether the weights are whole
     weights = folder / WEIGHTS
     write_bytes(folder / GRAPH, graph(module, config, weights, file_hash(weights)))
-    return _difference(folder, Predictor(module, config), config, images)
+    return _difference(folder, TorchPredictor(module, config), config, images)
 
 
 def _difference(
-    folder: Path, predictor: Predictor, config: NetworkConfig, images: list[np.ndarray]
+    folder: Path, predictor: TorchPredictor, config: NetworkConfig, images: list[np.ndarray]
 ) -> float:
     found = OnnxPredictor(open_session(folder / GRAPH), config).probabilities(images)
     difference = float(np.abs(found - predictor.probabilities(images, batch=4)).max())

@@ -15,6 +15,7 @@ from naturalize.base.prefetch import map_ahead
 from naturalize.models.config import NetworkConfig
 from naturalize.models.folder import WEIGHTS, check_file, read_config
 from naturalize.models.members import is_ensemble, read_members
+from naturalize.models.predictor import NetworkPredictor
 from naturalize.models.shares import softmax, tempered
 
 #: The graph in a model folder: operations only; its numbers are those of the weights' file.
@@ -27,7 +28,7 @@ INPUT, OUTPUT, WEIGHTS_HASH = "images", "logits", "weights"
 BATCH = "n"
 
 
-class OnnxPredictor:
+class OnnxPredictor(NetworkPredictor):
     """A model ready to predict on the processor.
 
     Images are taken one by one, on one thread each, so a row depends on nothing but its image; many
@@ -43,14 +44,29 @@ class OnnxPredictor:
         The model folder, for `weights_hash`.
     """
 
+    members: Sequence[tuple[float, OnnxPredictor]] = ()
+
     def __init__(self, session: Any, config: NetworkConfig, path: Path | None = None) -> None:
         self.session, self.config, self.path = session, config, path
         self.device = "cpu"
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The class names, in the order of the probabilities' columns."""
-        return self.config.classes
+    @staticmethod
+    def open(path: str | Path) -> OnnxPredictor:
+        """Open a model folder for onnxruntime; of an ensemble, each member.
+
+        Raises
+        ------
+        ArtifactError
+            If the folder is damaged, has no graph, or one that belongs to other weights.
+        """
+        path = Path(path)
+        manifest = read_manifest(path, "model")
+        if is_ensemble(path):
+            config, members = read_members(path)
+            opened = [(each.share, OnnxPredictor.open(each.path)) for each in members]
+            return OnnxAveraging(opened, config, path)
+        config = read_config(path)
+        return OnnxPredictor(_session(path, manifest, config), config, path)
 
     @property
     def weights_hash(self) -> str:
@@ -81,11 +97,7 @@ class OnnxPredictor:
     def probabilities(
         self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
     ) -> np.ndarray:
-        """Return float32 (N, C) for RGB uint8 (H, W, 3) images, read lazily, ``batch`` ahead.
-
-        See `naturalize.models.predictor.Predictor.probabilities`; the rows do not depend on
-        ``batch``.
-        """
+        """Return float32 (N, C); see `Predictor`. The rows do not depend on ``batch``."""
         source = track(images, what) if what else images
         rows = list(map_ahead(self.row, source, window=batch))
         return np.stack(rows) if rows else np.empty((0, len(self.classes)), np.float32)
@@ -97,9 +109,7 @@ class OnnxAveraging(OnnxPredictor):
     Parameters
     ----------
     members
-        Their predictors.
-    shares
-        What each counts, summing to one.
+        Weight and predictor of each; the weights sum to one.
     config
         Of the whole; its classes give the order.
     path
@@ -108,19 +118,18 @@ class OnnxAveraging(OnnxPredictor):
 
     def __init__(
         self,
-        members: Sequence[OnnxPredictor],
-        shares: Sequence[float],
+        members: Sequence[tuple[float, OnnxPredictor]],
         config: NetworkConfig,
         path: Path | None = None,
     ) -> None:
         super().__init__(None, config, path)
-        self.averaged, self.shares = list(members), np.asarray(shares, np.float64)
-        self.columns = [[each.classes.index(c) for c in self.classes] for each in members]
+        self.members = members
+        self.columns = [[each.classes.index(c) for c in self.classes] for _, each in members]
 
     def row(self, image: np.ndarray, slide: tuple[float, float, float] | None = None) -> np.ndarray:
         """Return the members' mean probabilities, float32 (C,)."""
         mean = np.zeros(len(self.classes))
-        for share, member, order in zip(self.shares, self.averaged, self.columns, strict=True):
+        for (share, member), order in zip(self.members, self.columns, strict=True):
             mean += share * member.row(image, slide)[order]
         return tempered(mean, self.config.temperature).astype(np.float32)
 
@@ -134,24 +143,6 @@ def has_graph(path: str | Path) -> bool:
     if is_ensemble(path):
         return all(has_graph(member.path) for member in read_members(path)[1])
     return GRAPH in read_manifest(path, "model").files and (path / GRAPH).is_file()
-
-
-def load_onnx(path: str | Path) -> OnnxPredictor:
-    """Open a model folder for onnxruntime; of an ensemble, each member.
-
-    Raises
-    ------
-    ArtifactError
-        If the folder is damaged, has no graph, or one that belongs to other weights.
-    """
-    path = Path(path)
-    manifest = read_manifest(path, "model")
-    if is_ensemble(path):
-        config, members = read_members(path)
-        shares = [member.share for member in members]
-        return OnnxAveraging([load_onnx(each.path) for each in members], shares, config, path)
-    config = read_config(path)
-    return OnnxPredictor(_session(path, manifest, config), config, path)
 
 
 def _session(path: Path, manifest: Manifest, config: NetworkConfig) -> Any:

@@ -1,84 +1,55 @@
-"""The predictor: images in, probabilities and features out, and nothing of how it was trained."""
+"""What every model that predicts has in common, and the one way to open a model."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from naturalize.base.console import track
 from naturalize.base.errors import SettingsError, unknown
-from naturalize.models import preprocess
 from naturalize.models.config import NetworkConfig
-from naturalize.models.identity import weights_hash
-from naturalize.models.shares import tempered
-from naturalize.models.zoo import channels_last
+from naturalize.models.shipped import find
 
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from naturalize.models.averaged import Averaged
+#: ``auto``: onnxruntime on the processor for a model folder that has a graph, else PyTorch.
+ENGINES = ("auto", "onnx", "torch")
 
 
-class Predictor:
-    """A network ready to predict.
+class Predictor(ABC):
+    """A model ready to predict: class names, and probabilities for images.
 
-    Parameters
+    All else has a default, so that a model of one's own needs these two only; see
+    :func:`as_predictor` for one that is no subclass.
+
+    Attributes
     ----------
-    module
-        Takes normalised (N, 3, S, S) to logits (N, C); it is put into evaluation mode.
     config
-        Classes, input size, normalisation and temperature.
-    device
-        A torch device; the processor by default.
+        What the network was built and trained for; null where that is not known.
+    weights_hash
+        Names the weights, whichever engine runs them; empty where that is not known.
+    prepared
+        What is done to images first, with all that decides the result; null: nothing.
+    members
+        Of an averaging ensemble: weight and predictor of each member.
     """
 
-    def __init__(self, module: nn.Module, config: NetworkConfig, *, device: str = "cpu") -> None:
-        check_device(device)
-        self.module: Any = channels_last(module).to(device).eval()
-        self.config, self.device = config, device
-
-    @classmethod
-    def load(cls, path: str | Path, *, device: str = "cpu") -> Predictor:
-        """Open the model folder ``path``; see :func:`naturalize.models.load.load_model`."""
-        from naturalize.models.load import load_model
-
-        return cls.of(*load_model(path), device=device)
-
-    @classmethod
-    def of(cls, module: nn.Module, config: NetworkConfig, *, device: str = "cpu") -> Predictor:
-        """Return the predictor that fits a network: its own, or that of an averaging ensemble."""
-        if hasattr(module, "averaged"):
-            from naturalize.models.averaged import Averaged
-
-            assert isinstance(module, Averaged)
-            return AveragingPredictor(module, config, device=device)
-        return cls(module, config, device=device)
+    config: NetworkConfig | None = None
+    prepared: str | None = None
+    members: Sequence[tuple[float, Predictor]] = ()
 
     @property
-    def classes(self) -> tuple[str, ...]:
+    @abstractmethod
+    def classes(self) -> Sequence[str]:
         """The class names, in the order of the probabilities' columns."""
-        return self.config.classes
 
     @property
     def weights_hash(self) -> str:
-        """What names the weights, whichever engine runs them."""
-        return weights_hash(self.module)
+        """What names the weights."""
+        return ""
 
-    def tensor(self, images: Iterable[np.ndarray]) -> torch.Tensor:
-        """Return images (RGB uint8 (H, W, 3), any sizes) as the network's input.
-
-        float32 (N, 3, S, S), normalised, channels last, on the predictor's device.
-        """
-        import torch
-
-        pixels = torch.from_numpy(preprocess.batch(list(images), self.config.view))
-        return preprocess.normalise(pixels.to(self.device), self.config.mean, self.config.std)
-
+    @abstractmethod
     def probabilities(
         self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
     ) -> np.ndarray:
@@ -98,111 +69,95 @@ class Predictor:
         numpy.ndarray
             float32 (N, C); rows sum to one.
         """
-        import torch
 
-        def run(x: torch.Tensor) -> torch.Tensor:
-            return torch.softmax(self.module(x).float() / self.config.temperature, dim=1)
+    @staticmethod
+    def load(model: str | Path, *, device: str = "cpu", engine: str = "auto") -> NetworkPredictor:
+        """Open a model with the engine that suits it; all engines give the same probabilities.
 
-        return self._over(images, run, len(self.classes), batch, what)
+        Parameters
+        ----------
+        model
+            A model folder, or the name of a shipped model.
+        device
+            A torch device; the processor by default.
+        engine
+            One of :data:`ENGINES`.
 
-    def features(
-        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
-    ) -> np.ndarray:
-        """Return the pooled features before the classifier, float32 (N, D); see `probabilities`."""
+        Raises
+        ------
+        SettingsError
+            For an unknown engine or device, or onnxruntime on another device than the processor.
+        ArtifactError
+            If there is no such model, it is damaged, or onnxruntime is asked for and it has no
+            graph.
+        """
+        from naturalize.models.onnx_predictor import OnnxPredictor, has_graph
 
-        def run(x: torch.Tensor) -> torch.Tensor:
-            module = self.module
-            return module.forward_head(module.forward_features(x), pre_logits=True).float()
+        path = find(model)
+        if engine not in ENGINES:
+            raise unknown("engine", engine, list(ENGINES))
+        if engine == "onnx" and device != "cpu":
+            raise SettingsError(
+                f"engine onnx runs on the processor only, not on {device}; try torch"
+            )
+        if engine == "onnx" or (engine == "auto" and device == "cpu" and has_graph(path)):
+            return OnnxPredictor.open(path)
+        from naturalize.models.torch_predictor import TorchPredictor
 
-        # what VGG's hidden layers make of the pooled maps has another width, and name, in timm
-        width = getattr(self.module, "head_hidden_size", None) or self.module.num_features
-        return self._over(images, run, int(width), batch, what)
-
-    def _over(
-        self,
-        images: Iterable[np.ndarray],
-        run: Callable[[torch.Tensor], torch.Tensor],
-        width: int,
-        batch: int,
-        what: str | None,
-    ) -> np.ndarray:
-        import torch
-
-        source = track(images, what) if what else images
-        rows = []
-        self.module.eval()
-        for piece in _batches(source, batch):
-            with torch.inference_mode():
-                rows.append(run(self.tensor(piece)).cpu().numpy())
-        return np.concatenate(rows) if rows else np.empty((0, width), np.float32)
+        return TorchPredictor.open(path, device=device)
 
 
-class AveragingPredictor(Predictor):
-    """A predictor for the mean of several: each prepares images as it was trained to see them.
+class NetworkPredictor(Predictor):
+    """A predictor whose network has a configuration."""
 
-    Attributes
-    ----------
-    averaged
-        The members' own predictors.
-    """
-
-    module: Averaged
-
-    def __init__(self, module: Averaged, config: NetworkConfig, *, device: str = "cpu") -> None:
-        super().__init__(module, config, device=device)
-        pairs = zip(module.averaged, module.configs, strict=True)
-        self.averaged = [Predictor.of(*pair, device=device) for pair in pairs]
+    config: NetworkConfig
 
     @property
-    def shares(self) -> np.ndarray:
-        """What each member counts, float64 (M,), summing to one."""
-        return self.module.exact_shares
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the probabilities' columns."""
+        return self.config.classes
+
+
+class OwnPredictor(Predictor):
+    """A model of the user's own.
+
+    Parameters
+    ----------
+    classes
+        The class names.
+    function
+        Takes RGB uint8 (H, W, 3) images and ``batch`` to probabilities (N, C).
+    """
+
+    def __init__(self, classes: Sequence[str], function: Callable[..., Any]) -> None:
+        self._classes, self._function = tuple(classes), function
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the probabilities' columns."""
+        return self._classes
 
     def probabilities(
         self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
     ) -> np.ndarray:
-        """Return the members' mean probabilities; see `Predictor.probabilities`."""
-        rows = []
-        for piece in _batches(track(images, what) if what else images, batch):
-            mean = np.zeros((len(piece), len(self.classes)))
-            for share, member, order in zip(
-                self.shares, self.averaged, self.module.columns, strict=True
-            ):
-                mean += share * member.probabilities(piece, batch=batch)[:, order]
-            rows.append(tempered(mean, self.config.temperature).astype(np.float32))
-        return np.concatenate(rows) if rows else np.empty((0, len(self.classes)), np.float32)
-
-    def features(
-        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
-    ) -> np.ndarray:
-        """Return the members' features side by side, float32 (N, ΣD)."""
-        rows = [
-            np.concatenate([m.features(piece, batch=batch) for m in self.averaged], axis=1)
-            for piece in _batches(track(images, what) if what else images, batch)
-        ]
-        if rows:
-            return np.concatenate(rows)
-        return np.concatenate([m.features([]) for m in self.averaged], axis=1)
+        """Return what the function gives, float32 (N, C)."""
+        return np.asarray(self._function(images, batch=batch), np.float32)
 
 
-def check_device(device: str) -> None:
-    """Raise ``SettingsError`` if this machine has no such device (``auto`` always fits)."""
-    import torch
+def as_predictor(model: Any) -> Predictor:
+    """Return ``model`` as a predictor: itself, or a wrapper around ``classes`` and a function.
 
-    kind = device.partition(":")[0]
-    there = {
-        "auto": True,
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if kind not in there:
-        raise unknown("device", device, list(there))
-    if not there[kind]:
-        raise SettingsError(f"device {device}: this machine, or its PyTorch, has none; try cpu")
-
-
-def _batches(images: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
-    iterator = iter(images)
-    while piece := list(itertools.islice(iterator, size)):
-        yield piece
+    Raises
+    ------
+    SettingsError
+        If it has no ``classes``, or no ``probabilities(images, batch=…)``.
+    """
+    if isinstance(model, Predictor):
+        return model
+    try:
+        return OwnPredictor(model.classes, model.probabilities)
+    except AttributeError as error:
+        raise SettingsError(
+            f"a {type(model).__name__} is no model that can predict ({error}); give it `classes` "
+            "and `probabilities(images, batch=32)`, or wrap it in OwnPredictor(classes, function)"
+        ) from error

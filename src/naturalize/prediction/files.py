@@ -21,7 +21,7 @@ from naturalize.prediction.predictor import of_standardised, row_of_standardised
 from naturalize.prediction.standardise import Standardised, Standardiser
 
 if TYPE_CHECKING:
-    from naturalize.models.predictor import Predictor
+    from naturalize.models.predictor import NetworkPredictor
 
 #: Confidence below which a prediction is flagged.
 UNSURE = 0.5
@@ -49,7 +49,7 @@ class Prediction:
 
 
 def predict_files(
-    predictor: Predictor | OnnxPredictor,
+    predictor: NetworkPredictor,
     paths: Sequence[Path],
     *,
     batch: int = 32,
@@ -104,7 +104,7 @@ def _in_threads(
 
 
 def _in_batches(
-    predictor: Predictor,
+    predictor: NetworkPredictor,
     paths: Sequence[Path],
     batch: int,
     standardiser: Standardiser,

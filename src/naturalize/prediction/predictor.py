@@ -15,9 +15,7 @@ from naturalize.models.onnx_predictor import OnnxPredictor
 from naturalize.prediction.standardise import Standardised, Standardiser
 
 if TYPE_CHECKING:
-    from naturalize.models.predictor import Predictor
-
-    AnyPredictor = Predictor | OnnxPredictor
+    from naturalize.models.predictor import NetworkPredictor
 
 
 class StandardisingPredictor:
@@ -31,7 +29,7 @@ class StandardisingPredictor:
         With its standard, having learnt how the images were taken.
     """
 
-    def __init__(self, predictor: AnyPredictor, standardiser: Standardiser) -> None:
+    def __init__(self, predictor: NetworkPredictor, standardiser: Standardiser) -> None:
         self.predictor, self.standardiser = predictor, standardiser
         self.config = predictor.config
 
@@ -68,7 +66,7 @@ class StandardisingPredictor:
 
 
 def of_standardised(
-    predictor: AnyPredictor, made: Sequence[Standardised], *, batch: int = 32
+    predictor: NetworkPredictor, made: Sequence[Standardised], *, batch: int = 32
 ) -> np.ndarray:
     """Return the probabilities for standardised images, float32 (N, C); see :func:`in_kind`."""
     found = predictor.probabilities([one.image for one in made], batch=batch)
@@ -103,7 +101,7 @@ def of_kind(
     return (kept / kept.sum()).astype(np.float32) if kept.sum() > 0 else shares
 
 
-def standardising(predictor: AnyPredictor, paths: Sequence[Path], mode: str = "auto") -> Any:
+def standardising(predictor: NetworkPredictor, paths: Sequence[Path], mode: str = "auto") -> Any:
     """Return a predictor that standardises images like those at ``paths``; see `Standardiser`.
 
     A model that does not say what its training images looked like is returned as it is.

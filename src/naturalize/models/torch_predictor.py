@@ -1,0 +1,173 @@
+"""Prediction with PyTorch: images in, probabilities and features out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from naturalize.base.console import track
+from naturalize.base.errors import SettingsError, unknown
+from naturalize.models import preprocess
+from naturalize.models.config import NetworkConfig
+from naturalize.models.identity import weights_hash
+from naturalize.models.predictor import NetworkPredictor
+from naturalize.models.shares import tempered
+from naturalize.models.zoo import channels_last
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class TorchPredictor(NetworkPredictor):
+    """A network ready to predict with PyTorch; it also gives features.
+
+    Parameters
+    ----------
+    module
+        Takes normalised (N, 3, S, S) to logits (N, C); it is put into evaluation mode.
+    config
+        Classes, input size, normalisation and temperature.
+    device
+        A torch device; the processor by default.
+    """
+
+    members: Sequence[tuple[float, TorchPredictor]] = ()
+
+    def __init__(self, module: nn.Module, config: NetworkConfig, *, device: str = "cpu") -> None:
+        check_device(device)
+        self.module: Any = channels_last(module).to(device).eval()
+        self.config, self.device = config, device
+
+    @classmethod
+    def open(cls, path: str | Path, *, device: str = "cpu") -> TorchPredictor:
+        """Open the model folder ``path``; see :func:`naturalize.models.load.load_model`."""
+        from naturalize.models.load import load_model
+
+        return cls.of(*load_model(path), device=device)
+
+    @staticmethod
+    def of(module: nn.Module, config: NetworkConfig, *, device: str = "cpu") -> TorchPredictor:
+        """Return the predictor that fits a network: its own, or that of an averaging ensemble."""
+        from naturalize.models.averaged import Averaged
+
+        kind = AveragingPredictor if isinstance(module, Averaged) else TorchPredictor
+        return kind(module, config, device=device)
+
+    @property
+    def weights_hash(self) -> str:
+        """What names the weights, whichever engine runs them."""
+        return weights_hash(self.module)
+
+    def tensor(self, images: Iterable[np.ndarray]) -> torch.Tensor:
+        """Return images (RGB uint8 (H, W, 3), any sizes) as the network's input.
+
+        float32 (N, 3, S, S), normalised, channels last, on the predictor's device.
+        """
+        import torch
+
+        pixels = torch.from_numpy(preprocess.batch(list(images), self.config.view))
+        return preprocess.normalise(pixels.to(self.device), self.config.mean, self.config.std)
+
+    def probabilities(
+        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
+    ) -> np.ndarray:
+        """Return the probability of each class for each image; see `Predictor`."""
+        import torch
+
+        def run(x: torch.Tensor) -> torch.Tensor:
+            return torch.softmax(self.module(x).float() / self.config.temperature, dim=1)
+
+        return self._over(images, run, len(self.classes), batch, what)
+
+    def features(
+        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
+    ) -> np.ndarray:
+        """Return the pooled features before the classifier, float32 (N, D); see `probabilities`."""
+
+        def run(x: torch.Tensor) -> torch.Tensor:
+            module = self.module
+            return module.forward_head(module.forward_features(x), pre_logits=True).float()
+
+        # what VGG's hidden layers make of the pooled maps has another width, and name, in timm
+        width = getattr(self.module, "head_hidden_size", None) or self.module.num_features
+        return self._over(images, run, int(width), batch, what)
+
+    def _over(
+        self,
+        images: Iterable[np.ndarray],
+        run: Callable[[torch.Tensor], torch.Tensor],
+        width: int,
+        batch: int,
+        what: str | None,
+    ) -> np.ndarray:
+        import torch
+
+        source = track(images, what) if what else images
+        rows = []
+        self.module.eval()
+        for piece in _batches(source, batch):
+            with torch.inference_mode():
+                rows.append(run(self.tensor(piece)).cpu().numpy())
+        return np.concatenate(rows) if rows else np.empty((0, width), np.float32)
+
+
+class AveragingPredictor(TorchPredictor):
+    """A predictor for the mean of several: each prepares images as it was trained to see them."""
+
+    def __init__(self, module: nn.Module, config: NetworkConfig, *, device: str = "cpu") -> None:
+        super().__init__(module, config, device=device)
+        pairs = zip(self.module.averaged, self.module.configs, strict=True)
+        opened = [TorchPredictor.of(*pair, device=device) for pair in pairs]
+        self.members = list(zip(self.module.exact_shares.tolist(), opened, strict=True))
+
+    def probabilities(
+        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
+    ) -> np.ndarray:
+        """Return the members' mean probabilities; see `Predictor`."""
+        rows = []
+        for piece in _batches(track(images, what) if what else images, batch):
+            mean = np.zeros((len(piece), len(self.classes)))
+            for (share, member), order in zip(self.members, self.module.columns, strict=True):
+                mean += share * member.probabilities(piece, batch=batch)[:, order]
+            rows.append(tempered(mean, self.config.temperature).astype(np.float32))
+        return np.concatenate(rows) if rows else np.empty((0, len(self.classes)), np.float32)
+
+    def features(
+        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
+    ) -> np.ndarray:
+        """Return the members' features side by side, float32 (N, ΣD)."""
+        rows = [
+            np.concatenate([m.features(piece, batch=batch) for _, m in self.members], axis=1)
+            for piece in _batches(track(images, what) if what else images, batch)
+        ]
+        if rows:
+            return np.concatenate(rows)
+        return np.concatenate([m.features([]) for _, m in self.members], axis=1)
+
+
+def check_device(device: str) -> None:
+    """Raise ``SettingsError`` if this machine has no such device (``auto`` always fits)."""
+    import torch
+
+    kind = device.partition(":")[0]
+    there = {
+        "auto": True,
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if kind not in there:
+        raise unknown("device", device, list(there))
+    if not there[kind]:
+        raise SettingsError(f"device {device}: this machine, or its PyTorch, has none; try cpu")
+
+
+def _batches(images: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+    iterator = iter(images)
+    while piece := list(itertools.islice(iterator, size)):
+        yield piece
