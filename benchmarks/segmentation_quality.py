@@ -17,7 +17,6 @@ not available.
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import os
 import platform
@@ -126,7 +125,7 @@ def made(method: str) -> Segmenter:
     """Return the segmenter of a method, without a store of earlier results."""
     name, _, mode = method.partition(":")
     settings: dict[str, Any] = {"mode": mode} if mode else {}
-    if name in SEGMENTERS and "cache" in inspect.signature(SEGMENTERS[name]).parameters:
+    if name in SEGMENTERS and "cache" in SEGMENTERS[name].model_fields:
         settings["cache"] = False  # a result that is looked up is not measured
     return segmenter(name, **settings)
 
@@ -232,9 +231,8 @@ def stream(method: str, asked: argparse.Namespace, result: dict[str, Any]) -> di
 
 def _run_command(method: str, asked: argparse.Namespace, images: Iterable[str]) -> float:
     name, _, _ = method.partition(":")
-    find = made(method)
-    keys = [key for key in ("mode", "cache") if hasattr(find, key)]
-    settings = [f"--set={key}={json.dumps(getattr(find, key))}" for key in keys]
+    given = made(method).model_dump(include={"mode", "cache"})
+    settings = [f"--set={key}={json.dumps(value)}" for key, value in given.items()]
     with tempfile.TemporaryDirectory(prefix="naturalize-bench-") as folder:
         root = Path(folder) / "images"
         for path in images:

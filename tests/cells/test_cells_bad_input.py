@@ -6,7 +6,6 @@ Over all segmenters of the registry that need no downloaded weights.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,17 +17,18 @@ from naturalize.base.artifacts import read_table
 from naturalize.base.errors import EngineError, InputError
 from naturalize.cells.segment import FAILED, segment_images
 from naturalize.cells.segmentation import KINDS, Segmentation
-from naturalize.cells.segmenters import SEGMENTERS, segmenter
+from naturalize.cells.segmenters import SEGMENTERS, Segmenter, segmenter
 from naturalize.cells.segmenters.sam.weights import KNOWN
 from naturalize.dataset.phantom import render_phantom
 from naturalize.imaging.runlength import decode
 from naturalize.imaging.stain import optical_density, transmitted
 from naturalize.inputs.images import segment_source, summary
 
+#: Without those whose weights must be fetched first.
 OWN = [
     name
     for name, make in SEGMENTERS.items()
-    if getattr(make, "weights", None) not in KNOWN  # those must be fetched first
+    if not ("weights" in make.model_fields and make.model_fields["weights"].default in KNOWN)
 ]
 
 SLIDE = (253, 229, 203)
@@ -201,17 +201,12 @@ def test_the_summary_names_what_is_not_ok(cells: Path) -> None:
     assert "empty file (0 bytes): empty.jpg" in said
 
 
-@dataclass(frozen=True)
-class Fails:
+class Fails(Segmenter):
     """Fails at images lower than ``below`` pixels."""
 
     below: int
-    error: type[Exception] = ValueError
+    error: ClassVar[type[Exception]] = ValueError
     name: ClassVar[str] = "fails"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {"below": self.below}
 
     def segment(self, image: np.ndarray) -> Segmentation:
         if image.shape[0] < self.below:
@@ -219,9 +214,15 @@ class Fails:
         return Segmentation(image.shape[:2], (), (1.0, 2.0, 3.0))
 
 
+class FailsByInput(Fails):
+    error: ClassVar[type[Exception]] = InputError
+
+
 def test_a_segmenters_own_failure_costs_one_image_and_is_told(images: Path, tmp_path: Path) -> None:
     items = [("1", "smear.jpg"), ("2", "tiny.png"), ("3", "three.png")]
-    out = segment_images(items, images, Fails(10), tmp_path / "out", masks=True, overlays=True)
+    out = segment_images(
+        items, images, Fails(below=10), tmp_path / "out", masks=True, overlays=True
+    )
     found = read_table(out / "outcomes.parquet")["outcome"].to_pylist()
     assert found == [
         "no cell found",
@@ -234,10 +235,10 @@ def test_a_segmenters_own_failure_costs_one_image_and_is_told(images: Path, tmp_
 def test_a_segmenter_that_fails_at_all_images_is_an_error(images: Path, tmp_path: Path) -> None:
     items = [("0", "empty.jpg"), ("1", "smear.jpg"), ("2", "tiny.png")]
     with pytest.raises(EngineError, match=r"smear.jpg: segmenter failed .*every other image"):
-        segment_images(items, images, Fails(5000), tmp_path / "out")
+        segment_images(items, images, Fails(below=5000), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []  # once mended, it is tried again
 
 
 def test_a_mistake_of_the_user_stops_the_work(images: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot reshape"):
-        segment_images([("1", "smear.jpg")], images, Fails(5000, InputError), tmp_path / "out")
+        segment_images([("1", "smear.jpg")], images, FailsByInput(below=5000), tmp_path / "out")

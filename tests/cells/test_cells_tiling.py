@@ -6,7 +6,6 @@ import itertools
 import subprocess
 import sys
 import textwrap
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +19,7 @@ from scipy import ndimage
 from naturalize.cells import tiling
 from naturalize.cells.seams import Candidate, common, merge
 from naturalize.cells.segmentation import Cell, Segmentation, in_order
-from naturalize.cells.segmenters import segmenter
+from naturalize.cells.segmenters import ScaledSegmenter, segmenter
 from naturalize.cells.tiling import Tiled, red_cell_width, tiles
 from naturalize.dataset.phantom import render_phantom
 
@@ -28,16 +27,10 @@ SLIDE = (240, 230, 220)
 PAINT = {"wbc": (90, 60, 150), "rbc": (200, 140, 140), "platelet": (150, 60, 170)}
 
 
-@dataclass(frozen=True)
-class Painted:
+class Painted(ScaledSegmenter):
     """Finds what `paint` painted, exactly: connected pixels of a kind's colour."""
 
     name: ClassVar[str] = "painted"
-    cell_size: float | None = None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {"cell_size": self.cell_size}
 
     def segment(self, image: np.ndarray) -> Segmentation:
         cells = []

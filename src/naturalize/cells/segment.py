@@ -90,7 +90,6 @@ def segment_images(
     """
     out = Path(out)
     settings = described(items, segmenter, masks=masks, overlays=overlays)
-    segmenter = Tiled(segmenter)
     work = Path(work) if work else out.with_name(f".{out.name}.work")
     names = picture_names([path for _, path in items])
     every = max(1.0, len(items) / SHEET)
@@ -100,7 +99,11 @@ def segment_images(
         for i, (item, name) in enumerate(zip(items, names, strict=True))
     ]
     one = partial(
-        _segment_one, root=Path(root), segmenter=segmenter, work=work, kinds=(masks, overlays)
+        _segment_one,
+        root=Path(root),
+        segmenter=Tiled(segmenter),
+        work=work,
+        kinds=(masks, overlays),
     )
 
     def compute(part: Iterable[_Task]) -> Iterator[pa.Table]:
@@ -133,10 +136,9 @@ def described(
     overlays: bool = False,
 ) -> dict[str, Any]:
     """Return the settings of the artifact that :func:`segment_images` makes of these images."""
-    tiled = Tiled(segmenter)
     return {
-        "segmenter": tiled.name,
-        **tiled.settings,
+        "segmenter": segmenter.name,
+        **Tiled(segmenter).settings,
         "images": _named(items),
         "masks": masks,
         "overlays": overlays,
@@ -171,13 +173,13 @@ def picture_names(paths: Sequence[str]) -> list[str]:
 
 
 def _segment_one(
-    task: _Task, *, root: Path, segmenter: Segmenter, work: Path, kinds: tuple[bool, bool]
+    task: _Task, *, root: Path, segmenter: Tiled, work: Path, kinds: tuple[bool, bool]
 ) -> pa.Table:
     return pa.Table.from_pylist([_row(task, root, segmenter, work, kinds)], schema=IMAGES)
 
 
 def _row(
-    task: _Task, root: Path, segmenter: Segmenter, work: Path, kinds: tuple[bool, bool]
+    task: _Task, root: Path, segmenter: Tiled, work: Path, kinds: tuple[bool, bool]
 ) -> dict[str, Any]:
     try:
         image = read_image(root / task.path)

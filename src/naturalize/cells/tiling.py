@@ -6,7 +6,6 @@ the camera's is; sizes below count in widths of a red cell.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,11 +58,6 @@ class Tiled:
     above: int = ABOVE
 
     @property
-    def name(self) -> str:
-        """The segmenter's name."""
-        return self.segmenter.name
-
-    @property
     def settings(self) -> dict[str, Any]:
         """The segmenter's settings, and how large images are cut."""
         return {**self.segmenter.settings, "tiles": [self.above, TILE, OVERLAP]}
@@ -78,7 +72,7 @@ class Tiled:
             return self.segmenter.segment(image)
         width = red_cell_width(image)
         zoom, width = _zoom(width), width or _USUAL
-        segmenter = _told(self.segmenter, width * zoom)
+        segmenter = self.segmenter.with_cell_size(width * zoom)
         found: list[Candidate] = []
         backgrounds = []
         windows = tiles(shape, round(TILE * width), round(OVERLAP * width))
@@ -169,14 +163,6 @@ def _zoom(width: float | None) -> float:
     if width is None or _AS_IT_IS[0] <= width <= _AS_IT_IS[1]:
         return 1.0
     return float(np.clip(_USUAL / width, *_ZOOM))
-
-
-def _told(segmenter: Segmenter, width: float) -> Segmenter:
-    """Return the segmenter knowing the cells' size, if it has that setting and it is not given."""
-    unknown: Any = object()
-    if getattr(segmenter, "cell_size", unknown) is None and dataclasses.is_dataclass(segmenter):
-        return dataclasses.replace(segmenter, cell_size=round(width, 1))
-    return segmenter
 
 
 def _resized(tile: np.ndarray, zoom: float) -> np.ndarray:

@@ -137,9 +137,7 @@ def _path_of(task: _Task) -> str:
     return task.path
 
 
-def _one(
-    task: _Task, *, root: Path, segmenter: Segmenter, work: Path, remove: str
-) -> dict[str, Any]:
+def _one(task: _Task, *, root: Path, segmenter: Tiled, work: Path, remove: str) -> dict[str, Any]:
     row: dict[str, Any] = {"image_id": task.image_id, "path": task.path}
     try:
         image = read_image(root / task.path)

@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from naturalize.base.errors import SettingsError, closest
+from naturalize.base.settings import Settings, validated
 from naturalize.training.settings import TrainSettings
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PhantomSettings(_Part):
+class PhantomSettings(Settings):
     """Make procedural smears instead of reading real images."""
 
     per_class: int | dict[str, int] = 24
@@ -26,7 +23,7 @@ class PhantomSettings(_Part):
     height: Annotated[int, Field(ge=64)] = 363
 
 
-class DataSettings(_Part):
+class DataSettings(Settings):
     """Where the images are and what their classes are."""
 
     root: Path | None = None
@@ -42,7 +39,7 @@ class DataSettings(_Part):
         return self
 
 
-class SplitSettings(_Part):
+class SplitSettings(Settings):
     """How images are parted into train, val and test."""
 
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
@@ -50,14 +47,14 @@ class SplitSettings(_Part):
     use: Literal["random", "given"] = "random"
 
 
-class SegmentSettings(_Part):
+class SegmentSettings(Settings):
     """Which segmenter cuts the cells out."""
 
     segmenter: str = "unet"
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
-class ComposeSettings(_Part):
+class ComposeSettings(Settings):
     """How many composites of which classes, and how they are made."""
 
     mode: str = "paper"
@@ -66,7 +63,7 @@ class ComposeSettings(_Part):
     per_class: Annotated[int, Field(ge=1)] | None = None
     balance: bool = False
     classes: list[str] | None = None
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_target(self) -> ComposeSettings:
@@ -77,7 +74,7 @@ class ComposeSettings(_Part):
         return self
 
 
-class ExplainSettings(_Part):
+class ExplainSettings(Settings):
     """Which predictions are explained, and how."""
 
     methods: list[str] | None = None
@@ -86,14 +83,14 @@ class ExplainSettings(_Part):
     run: str | None = None
 
 
-class EngineSettings(_Part):
+class EngineSettings(Settings):
     """Where work is done; never changes a result."""
 
     backend: Literal["serial", "processes", "ray"] = "processes"
     workers: Annotated[int, Field(ge=1)] | None = None
 
 
-class StudySettings(_Part):
+class StudySettings(Settings):
     """One study: everything that decides its results, and the engine that does not.
 
     ``version`` is that of the schema; a file of another version is refused.
@@ -162,10 +159,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySettings
 
 def parse_study(raw: dict[str, Any], *, source: str = "study") -> StudySettings:
     """Check a study given as plain values; see :func:`load_study`."""
-    try:
-        return StudySettings.model_validate(raw)
-    except ValidationError as error:
-        raise SettingsError(f"{source}: {_first_problem(error)}") from error
+    return validated(StudySettings, raw, what=source)
 
 
 def dump_study(settings: StudySettings) -> str:
@@ -191,43 +185,3 @@ def _override(raw: dict[str, Any], text: str) -> None:
         raise SettingsError(f"--set {text}: the value is not YAML") from error
     if last == "root" and parents == ["data"]:
         at.pop("phantom", None)
-
-
-def _first_problem(error: ValidationError) -> str:
-    problems = error.errors()
-    # a misspelt key explains a 'missing' one: say that first
-    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    place = ".".join(str(part) for part in first["loc"])
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        choices = _keys_at(first["loc"][:-1])
-        hint = closest(str(first["loc"][-1]), choices)
-        return f"unknown key {place!r}{hint}; known here: {', '.join(choices)}{more}"
-    if first["type"] == "missing":
-        return f"key {place!r} is missing{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    found = "" if isinstance(first["input"], dict) else f", found {first['input']!r}"
-    return f"{place}: {message}{found}{more}" if place else f"{message}{more}"
-
-
-def _keys_at(place: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that the schema knows at ``place``, a path of keys from the top."""
-    model: type[BaseModel] = StudySettings
-    steps = list(place)
-    while steps:
-        step = str(steps.pop(0))
-        if model is StudySettings and step == "runs":
-            model = TrainSettings
-            steps = steps[1:]
-            continue
-        model = _models_in(model.model_fields[step].annotation)[0]
-    return list(model.model_fields)
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    from typing import get_args
-
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [m for argument in get_args(annotation) for m in _models_in(argument)]

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from naturalize.cells.segmentation import Segmentation
+from naturalize.cells.segmenters.protocol import ScaledSegmenter
 
 
-@dataclass(frozen=True)
-class Classical:
+class Classical(ScaledSegmenter):
     """Cells by stain and shape.
 
     White cells are found by their nucleus and outlined by what is neither slide nor red cell; red
     cells by threshold, hole filling and a distance watershed; platelets by size and stain.
-
-    Parameters
-    ----------
-    cell_size
-        Diameter of a red cell in pixels; measured in every image if not given.
     """
 
-    cell_size: float | None = None
     name: ClassVar[str] = "classical"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings as JSON values."""
-        return asdict(self)
 
     def segment(self, image: np.ndarray) -> Segmentation:
         """Return the cells of RGB uint8 (H, W, 3)."""

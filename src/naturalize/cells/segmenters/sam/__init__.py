@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field, field_validator
 
-from naturalize.base.errors import SettingsError, unknown
 from naturalize.cells.segmentation import Segmentation
+from naturalize.cells.segmenters.protocol import Segmenter
 
-MODES = ("boxes", "points", "everything")
+Share = Annotated[float, Field(ge=0, le=1)]
 
 #: Raised when the same settings give other cells than before, so that old results are not reused.
 _VERSION = 1
 
 
-@dataclass(frozen=True)
-class Sam:
+class Sam(Segmenter):
     """Cells outlined by Segment Anything (Kirillov et al., ICCV 2023) or a relative of it.
 
     In the modes ``boxes`` and ``points`` another segmenter finds the cells and says what they are;
@@ -51,28 +50,22 @@ class Sam:
         processors. Does not change the result.
     """
 
-    mode: str = "boxes"
+    mode: Literal["boxes", "points", "everything"] = "boxes"
     weights: str = "mobilesam"
     detector: str = "classical"
-    grid: int = 32
-    least_score: float = 0.88
-    least_stability: float = 0.95
+    grid: Annotated[int, Field(ge=1, le=128)] = 32
+    least_score: Share = 0.88
+    least_stability: Share = 0.95
     cache: bool = True
-    threads: int | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
     name: ClassVar[str] = "sam"
 
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise unknown("mode of sam", self.mode, list(MODES))
-        if self.detector == self.name:
-            raise SettingsError("detector: sam cannot find cells for itself; choose another one")
-        if not 1 <= self.grid <= 128:
-            raise SettingsError(f"grid: expected 1 to 128 points a side, got {self.grid}")
-        for key in ("least_score", "least_stability"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise SettingsError(f"{key}: expected 0 to 1, got {getattr(self, key)}")
-        if self.threads is not None and self.threads < 1:
-            raise SettingsError(f"threads: expected 1 or more, got {self.threads}")
+    @field_validator("detector")
+    @classmethod
+    def _is_another(cls, detector: str) -> str:
+        if detector == cls.name:
+            raise ValueError("sam cannot find cells for itself; choose another segmenter")
+        return detector
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from naturalize.base.errors import SettingsError
 from naturalize.cells.segmentation import Segmentation
+from naturalize.cells.segmenters.protocol import ScaledSegmenter
 
 
-@dataclass(frozen=True)
-class UNet:
+class UNet(ScaledSegmenter):
     """Cells by a small U-Net whose weights come with the package; see its model card.
 
     It gives each pixel a kind (slide, cytoplasm, nucleus, red cell, platelet) and an arrow to the
@@ -28,13 +26,8 @@ class UNet:
         Path of another ONNX file with the same inputs and outputs; by default the package's own.
     """
 
-    cell_size: float | None = None
     weights: str | None = None
     name: ClassVar[str] = "unet"
-
-    def __post_init__(self) -> None:
-        if self.cell_size is not None and not 4 <= self.cell_size <= 2000:
-            raise SettingsError(f"cell_size: expected 4 to 2,000 pixels, got {self.cell_size}")
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,0 +1,81 @@
+"""Settings as pydantic models, and what is wrong with them as one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from naturalize.base.errors import SettingsError, closest
+
+
+class Settings(BaseModel):
+    """Settings that cannot be changed once made, and in which a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(model: type[Model], values: Mapping[str, Any], *, what: str) -> Model:
+    """Return ``values`` as a settings model.
+
+    Parameters
+    ----------
+    model
+        The pydantic model.
+    values
+        Key → value, as a user gave them.
+    what
+        Whose settings they are; the error begins with it.
+
+    Raises
+    ------
+    SettingsError
+        One line: the key, what was expected, what came; for a misspelt key the nearest one.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise SettingsError(f"{what}: {_first_problem(error, model)}") from error
+
+
+def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
+    problems = error.errors()
+    # a misspelt key explains a 'missing' one: say that first
+    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    place = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        choices = _keys_at(model, first["loc"][:-1])
+        hint = closest(str(first["loc"][-1]), choices)
+        known = ", ".join(choices) or "none"
+        return f"unknown key {place!r}{hint}; known here: {known}{more}"
+    if first["type"] == "missing":
+        return f"key {place!r} is missing{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if first["type"] == "literal_error":
+        choices = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+        message += closest(str(first["input"]), choices)
+    found = "" if isinstance(first["input"], dict) else f", found {first['input']!r}"
+    return f"{place}: {message}{found}{more}" if place else f"{message}{more}"
+
+
+def _keys_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the model at ``place``, a path of keys from the top."""
+    for step in place:
+        field = model.model_fields.get(str(step))
+        # keys of a mapping and numbers in a list lead to the model that was reached already
+        inner = _models_in(field.annotation) if field else []
+        model = inner[0] if inner else model
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for argument in get_args(annotation) for m in _models_in(argument)]
