@@ -18,8 +18,9 @@ from naturalize.cells.bank import CellBank
 from naturalize.cells.segmentation import Cell
 from naturalize.cells.tables import BACKGROUNDS, BANK, cell_row
 from naturalize.compose.draw.planner import plan
+from naturalize.compose.recipe.placement import KERNELS
 from naturalize.compose.recipe.plan import Plan
-from naturalize.compose.recipe.recipe import KERNELS, Background, Finish, Placement, Recipe
+from naturalize.compose.recipe.recipe import Background, Finish, Placement, Recipe
 
 LABELS = ("BNE", "LY", "MMY", "SNE")
 SLIDE = (250.0, 228.0, 205.0)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -15,17 +19,10 @@ from hypothesis import strategies as st
 from naturalize.base.artifacts import read_table, write_table
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.compose.recipe.columns import Columns
-from naturalize.compose.recipe.fields import read_plan_table, upgraded
+from naturalize.compose.recipe.placement import FIELDS, KERNELS, MAX_SEED, Field
 from naturalize.compose.recipe.plan import Plan
-from naturalize.compose.recipe.recipe import (
-    KERNELS,
-    MAX_SEED,
-    SCHEMA,
-    Background,
-    Finish,
-    Placement,
-    Recipe,
-)
+from naturalize.compose.recipe.recipe import Background, Finish, Placement, Recipe
+from naturalize.compose.recipe.table import SCHEMA, from_table
 
 number = st.floats(-1e4, 1e4, width=32)
 name = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=6)
@@ -56,7 +53,7 @@ def placements(draw) -> Placement:
 
 @st.composite
 def variations(draw) -> dict:
-    """Draw what version 1 of a plan could not say."""
+    """Draw how a cell is varied."""
     return {
         "aspect": draw(st.floats(0.5, 2, width=32)),
         "elastic": draw(st.floats(0, 4, width=32)),
@@ -92,7 +89,7 @@ def recipes(draw) -> Recipe:
 @given(recipes())
 def test_a_row_is_the_recipe(recipe: Recipe) -> None:
     table = pa.Table.from_pylist([recipe.to_row()], schema=SCHEMA)
-    back = Recipe.from_row(table.to_pylist()[0])
+    back = from_table(table).recipe(0)
     assert back == recipe
     assert back.recipe_id == recipe.recipe_id
 
@@ -104,7 +101,8 @@ def test_a_plan_holds_recipes_as_they_are(several: list[Recipe]) -> None:
     assert [plan.recipe(i) for i in range(len(plan))] == several
     assert plan.ids == [recipe.recipe_id for recipe in several]
     assert plan.table.schema == SCHEMA
-    assert [Recipe.from_row(row) for row in plan.table.to_pylist()] == several
+    back = from_table(plan.table)
+    assert [back.recipe(i) for i in range(len(back))] == several
     assert plan.parents() == set().union(*(recipe.parents() for recipe in several))
 
 
@@ -113,8 +111,11 @@ def test_a_recipe_survives_parquet(tmp_path) -> None:
     recipe = Recipe("SNE", "paper", 9, 8, Background((253, 229, 203)), (placed,))
     file = tmp_path / "plan.parquet"
     write_table(file, Plan.of([recipe]).table)
-    assert Recipe.from_row(read_table(file, SCHEMA).to_pylist()[0]) == recipe
+    assert from_table(read_table(file, SCHEMA)).recipe(0) == recipe
 
+
+#: Fields of a placement that are names.
+NAMES = {name for name, field in FIELDS.items() if field.kind == "name"}
 
 BASE = Recipe(
     "SNE", "paper", 20, 30, Background((1, 2, 3)), (Placement("a-0", "a", "wbc", 5, 6),), Finish()
@@ -189,40 +190,44 @@ def test_a_ground_or_finish_that_makes_no_sense_is_refused(part: type, values: d
         part(**values)
 
 
-def test_a_plan_of_version_1_opens_as_it_was() -> None:
+def test_the_kept_plan_opens_as_it_was(tmp_path) -> None:
     plan = Plan.load(V1)
     assert plan.ids == [
         "e24bfee62ba07b4a", "4f966f3c0abb2432", "54f9066fb7196e44", "802927357080f3db",
     ]  # fmt: skip
     assert [plan.recipe(i).recipe_id for i in range(len(plan))] == plan.ids
-    assert not plan.columns.is_varied
     last = plan.recipe(3)
     assert (last.background.turn, last.background.x, last.background.y) == (0, 0, 0)
     assert last.placements[0].stain_scale == (1, 1, 1)
     assert last.placements[0].kernel == "linear"
     assert last.placements[0].feather == 1.5
-
-
-def test_a_plan_of_version_1_is_written_as_one_of_today(tmp_path) -> None:
-    plan = Plan.load(V1)
     plan.save(tmp_path / "plan")
-    assert read_table(tmp_path / "plan" / "plan.parquet").schema == SCHEMA
-    assert Plan.load(tmp_path / "plan").ids == plan.ids
+    kept, again = (read_table(path / "plan.parquet") for path in (V1, tmp_path / "plan"))
+    assert again.equals(kept)
 
 
-def test_a_table_in_pieces_is_upgraded_whole() -> None:
-    table = read_table(V1 / "plan.parquet")
-    pieces = pa.concat_tables([table.slice(0, 1), table.slice(1, 3)])
-    assert upgraded(pieces).equals(upgraded(table))
-    assert upgraded(table.slice(0, 0)).num_rows == 0
+@pytest.mark.parametrize("name", ["finish", "placements", "background_turn"])
+def test_a_table_without_a_column_is_refused(tmp_path, name: str) -> None:
+    damaged(tmp_path / "plan", lambda table: table.drop_columns([name]))
+    with pytest.raises(ArtifactError, match=rf"lacks the column\(s\) {name}"):
+        Plan.load(tmp_path / "plan")
 
 
-def test_a_table_without_a_column_of_version_1_is_refused(tmp_path) -> None:
-    table = read_table(V1 / "plan.parquet")
-    for name in ("finish", "placements"):
-        write_table(tmp_path / "plan.parquet", table.drop_columns([name]))
-        with pytest.raises(ArtifactError, match=rf"lacks the column\(s\) {name}"):
-            read_plan_table(tmp_path / "plan.parquet")
+def test_a_table_whose_placements_lack_a_field_is_refused(tmp_path) -> None:
+    def without_grain(table: pa.Table) -> pa.Table:
+        rows = [{**row, "placements": [{k: v for k, v in p.items() if k != "grain"}
+                 for p in row["placements"]]} for row in table.to_pylist()]  # fmt: skip
+        return pa.Table.from_pylist(rows)
+
+    damaged(tmp_path / "plan", without_grain)
+    with pytest.raises(ArtifactError, match=r"plan"):
+        Plan.load(tmp_path / "plan")
+
+
+def damaged(folder: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Write the kept plan to ``folder`` with another table."""
+    shutil.copytree(V1, folder)
+    write_table(folder / "plan.parquet", change(read_table(V1 / "plan.parquet")))
 
 
 def test_parts_with_and_without_variation_join() -> None:
@@ -233,21 +238,114 @@ def test_parts_with_and_without_variation_join() -> None:
     assert [both.recipe(i) for i in range(3)] == [plain, varied, plain]
     # the row that says nothing has the id it has alone
     assert both.ids() == [plain.recipe_id, varied.recipe_id, plain.recipe_id]
-    table = Plan.of([plain, plain]).columns
-    assert not table.is_varied
-    assert table.made_variable().ids() == table.ids()
+    bare = Plan.of([plain, plain]).columns
+    spelled = {name: bare.placed_or_plain(name) for name in OTHER_PLACEMENTS if name not in NAMES}
+    assert set(bare.placed) < set(spelled)
+    assert replace(bare, placed=spelled).ids() == bare.ids()
 
 
-def test_columns_that_could_not_be_painted_are_refused() -> None:
-    columns = Plan.of([BASE]).columns.made_variable()
-    row = columns.varied.copy()
-    for value in (0.0, math.nan):
-        row[0, 0] = value
-        with pytest.raises(SettingsError, match=r"aspect: expected 0\.5 to 2"):
-            replace(columns, varied=row)
-    with pytest.raises(SettingsError, match="kernel"):
-        replace(columns, chosen=np.array([[0, 3]], np.int32))
+@pytest.mark.parametrize(
+    ("placed", "words"),
+    [
+        ({"aspect": [0.0]}, r"aspect: expected 0\.5 to 2"),
+        ({"aspect": [math.nan]}, r"aspect: expected 0\.5 to 2"),
+        ({"cx": [math.inf]}, "finite"),
+        ({"scale": [0.0]}, "scale: expected more than 0"),
+        ({"kernel": [3]}, "kernel: expected linear, cubic, lanczos"),
+        ({"elastic_seed": [-1]}, "elastic_seed: expected 0 to 2147483647"),
+        ({"aspect": [1.0, 1.0]}, "aspect: expected 1 rows, got 2"),
+    ],
+)
+def test_columns_that_could_not_be_painted_are_refused(placed: dict, words: str) -> None:
+    columns = Plan.of([BASE]).columns
+    with pytest.raises(SettingsError, match=words):
+        replace(columns, placed={name: np.array(column) for name, column in placed.items()})
+
+
+def test_a_turn_that_is_none_is_refused() -> None:
     with pytest.raises(SettingsError, match="turn of 0 to 7"):
-        replace(columns, ground=np.array([[8, 0, 0]], np.int32))
-    with pytest.raises(SettingsError, match="expected 1 rows, got 2"):
-        replace(columns, varied=np.ones((2, 7), np.float32))
+        replace(Plan.of([BASE]).columns, ground=np.array([[8, 0, 0]], np.int32))
+
+
+def test_columns_and_placements_refuse_the_same_values() -> None:
+    for name, field in FIELDS.items():
+        for value in (field.low, field.high, field.low - 0.5, field.high + 0.5):
+            if field.kind in ("number", "triple") and math.isfinite(value):
+                said = (value,) * 3 if field.kind == "triple" else value
+                column = np.array([said], np.float32)
+                assert refused(field, said) == refused_column(field, column), (name, value)
+
+
+def refused(field: Field, value: object) -> bool:
+    try:
+        field.checked(value)
+    except SettingsError:
+        return True
+    return False
+
+
+def refused_column(field: Field, column: np.ndarray) -> bool:
+    try:
+        field.checked_column(column)
+    except SettingsError:
+        return True
+    return False
+
+
+TOY = """
+import sys
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+
+ordinary = SourceFileLoader.get_code
+
+def get_code(loader, name):
+    if name != "naturalize.compose.recipe.placement":
+        return ordinary(loader, name)
+    # one more line in the one table, and nothing else
+    source = loader.get_data(loader.path).decode()
+    place = "    blur: float = _number("
+    assert source.count(place) == 1
+    source = source.replace(place, "    toy: float = _number(0.5, low=0, high=2)\\n" + place)
+    return compile(source, loader.path, "exec")
+
+SourceFileLoader.get_code = get_code
+
+from dataclasses import replace
+from naturalize.base.artifacts import read_table
+from naturalize.base.errors import SettingsError
+from naturalize.compose.recipe.columns import Columns
+from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.recipe import Background, Placement, Recipe
+
+out = sys.argv[1]
+plain = Recipe("SNE", "paper", 9, 8, Background((1, 2, 3)), (Placement("a-0", "a", "wbc", 5, 6),))
+toy = replace(plain, placements=(replace(plain.placements[0], toy=1.25),))
+assert plain.recipe_id == "%s", "a new field must leave old ids as they are"
+assert toy.recipe_id != plain.recipe_id
+plan = Plan.of([plain, toy])
+assert plan.ids == [plain.recipe_id, toy.recipe_id]
+assert plan.columns.placed["toy"].tolist() == [0.5, 1.25]
+plan.save(out)
+rows = read_table(Path(out) / "plan.parquet").to_pylist()
+assert [row["placements"][0]["toy"] for row in rows] == [0.5, 1.25]
+back = Plan.load(out)
+assert [back.recipe(0), back.recipe(1)] == [plain, toy]
+joined = Columns.concat([back.columns, Plan.of([plain]).columns])
+assert joined.recipe(1) == toy
+for wrong in (-1.0, 2.5, float("nan")):
+    try:
+        Placement("a-0", "a", "wbc", 5, 6, toy=wrong)
+    except SettingsError as error:
+        assert "toy" in str(error) or "finite" in str(error)
+    else:
+        raise AssertionError(wrong)
+print("travelled")
+"""
+
+
+def test_a_new_field_is_added_in_one_place(tmp_path) -> None:
+    code = TOY % "8ad51ca8331ff1fb"  # as it was before any such field
+    command = [sys.executable, "-c", code, str(tmp_path / "plan")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "travelled\n", done.stderr

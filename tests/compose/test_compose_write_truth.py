@@ -21,8 +21,9 @@ from naturalize.compose.deliver.truth import Truth, inside, truth
 from naturalize.compose.paint.crops import CropStore
 from naturalize.compose.paint.render import render
 from naturalize.compose.paint.sizes import Shrink
+from naturalize.compose.recipe.placement import KERNELS
 from naturalize.compose.recipe.plan import Plan
-from naturalize.compose.recipe.recipe import KERNELS, Background, Finish, Recipe
+from naturalize.compose.recipe.recipe import Background, Finish, Recipe
 
 #: Blend → pixels outside the half-way line within which it may change the canvas by more than so
 #: many grey levels: the light around a cell reaches further, faintly.

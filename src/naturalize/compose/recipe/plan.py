@@ -17,15 +17,15 @@ from naturalize.base.artifacts import (
     fingerprint,
     read_json,
     read_manifest,
+    read_table,
     write_json,
     write_table,
     writing,
 )
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.compose.recipe.columns import Columns
-from naturalize.compose.recipe.fields import read_plan_table
-from naturalize.compose.recipe.recipe import SCHEMA, Recipe
-from naturalize.compose.recipe.table import from_table, to_table
+from naturalize.compose.recipe.recipe import Recipe
+from naturalize.compose.recipe.table import SCHEMA, from_table, to_table
 
 
 @dataclass(eq=False)
@@ -158,7 +158,7 @@ class Plan:
         path = Path(path)
         read_manifest(path, "plan")
         about = read_json(path / "plan.json")
-        table = read_plan_table(path / "plan.parquet")
+        table = read_table(path / "plan.parquet", SCHEMA)
         names = ("mode", "settings", "seed", "targets", "rejections", "reuse", "bank")
         try:
             plan_ = cls(from_table(table), **{name: about[name] for name in names})

@@ -3,141 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from naturalize.base.errors import SettingsError, unknown
-from naturalize.compose.recipe.fields import PLAIN, SCHEMA
+from naturalize.base.errors import SettingsError
+from naturalize.compose.recipe.placement import Placement, as_float32, columns_of, hashed
 
-__all__ = ["SCHEMA", "Background", "Finish", "Placement", "Recipe"]
+__all__ = ["Background", "Finish", "Placement", "Recipe"]
 
 #: Ways a composite may be finished.
 CODECS = ("none", "jpeg", "png")
 
-#: How a cell that is not set on whole pixels is resampled; the position is the code in columns.
-KERNELS = ("linear", "cubic", "lanczos")
-
-#: Widest feather in pixels; half of it lies outside the cell, where patches have 3 pixels to show.
-MAX_FEATHER = 6.0
-
-#: What a number of a placement may be: smallest, largest.
-LIMITS = {
-    "feather": (0.0, MAX_FEATHER),
-    "aspect": (0.5, 2.0),
-    "elastic": (0.0, 4.0),
-    "blur": (0.0, 4.0),
-    "grain": (0.0, 1.0),
-    "stain_scale": (0.25, 4.0),
-}
-
-#: Seeds of elastic changes are below this.
-MAX_SEED = 2**31
-
 _FLOAT = struct.Struct("<f")
-#: The numbers of a placement as they are hashed: cx cy angle scale, three stains, feather.
-NUMBERS = struct.Struct("<8f")
-#: Those that came after version 1: aspect elastic blur grain, three stain scales; seed, kernel.
-VARIED = struct.Struct("<7f")
-CHOSEN = struct.Struct("<2i")
-
-
-def as_float32(value: float) -> float:
-    """Return ``value`` as the Parquet table will keep it; −0 becomes 0, NaN and ∞ are refused."""
-    rounded: float = _FLOAT.unpack(_FLOAT.pack(value))[0] + 0.0
-    if not math.isfinite(rounded):
-        raise SettingsError(f"a recipe's numbers must be finite, got {value}")
-    return rounded
-
-
-@dataclass(frozen=True)
-class Placement:
-    """One cell on the canvas.
-
-    Attributes
-    ----------
-    cell_id, image_id, kind
-        The cell of the bank, its parent image, and what it is (``wbc``, ``rbc``, ``platelet``).
-    cx, cy
-        Centre of the cell's box on the canvas in pixels; the canvas begins at 0, 0.
-    angle
-        Degrees counter-clockwise, after the flip.
-    flip
-        Left–right, before the rotation.
-    scale
-        Size on the canvas / size in the parent.
-    stain
-        Added to the optical density (decadic, of 255) of red, green and blue.
-    blend
-        Name in :data:`naturalize.compose.paint.blend.BLENDS`.
-    feather
-        Width of the soft edge in pixels of the canvas, 0 to 6.
-    aspect
-        Width / height of what was square in the parent, before any turn; the area stays.
-    elastic, elastic_seed
-        Root mean square of a smooth displacement in pixels of the parent, 0 to 4, and the seed of
-        its pattern.
-    kernel
-        How it is resampled, where it has to be: one of :data:`KERNELS`.
-    blur
-        Standard deviation in pixels of the canvas of a Gaussian over the cell's colours, 0 to 4.
-    grain
-        Share, 0 to 1, of the fine grain lost in resampling that is put back.
-    stain_scale
-        Factor on the optical density of red, green and blue, before ``stain`` is added.
-    """
-
-    cell_id: str
-    image_id: str
-    kind: str
-    cx: float
-    cy: float
-    angle: float = 0.0
-    flip: bool = False
-    scale: float = 1.0
-    stain: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    blend: str = "hard"
-    feather: float = 0.0
-    aspect: float = 1.0
-    elastic: float = 0.0
-    elastic_seed: int = 0
-    kernel: str = "linear"
-    blur: float = 0.0
-    grain: float = 0.0
-    stain_scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
-
-    def __post_init__(self) -> None:
-        keep = object.__setattr__
-        for name in ("cx", "cy", "angle", "scale", "feather", "aspect", "elastic", "blur", "grain"):
-            keep(self, name, as_float32(getattr(self, name)))
-        for name in ("stain", "stain_scale"):
-            values = tuple(as_float32(value) for value in getattr(self, name))
-            if len(values) != 3:
-                raise SettingsError(f"{name}: expected 3 numbers, got {len(values)}")
-            keep(self, name, values)
-        if self.scale <= 0:
-            raise SettingsError(f"scale: expected more than 0, got {self.scale}")
-        for name, (low, high) in LIMITS.items():
-            value = getattr(self, name)
-            numbers = value if isinstance(value, tuple) else (value,)
-            if not all(low <= number <= high for number in numbers):
-                raise SettingsError(f"{name}: expected {low:g} to {high:g}, got {value}")
-        if self.kernel not in KERNELS:
-            raise unknown("kernel", self.kernel, list(KERNELS))
-        if not 0 <= self.elastic_seed < MAX_SEED:
-            raise SettingsError(
-                f"elastic_seed: expected 0 to {MAX_SEED - 1}, got {self.elastic_seed}"
-            )
-
-    @classmethod
-    def trusted(cls, **values: Any) -> Placement:
-        """Return a placement of values that were checked as columns; ten times as quick."""
-        made = object.__new__(cls)
-        made.__dict__.update(values)
-        return made
 
 
 @dataclass(frozen=True)
@@ -239,26 +119,15 @@ class Recipe:
     @cached_property
     def recipe_id(self) -> str:
         """16 hex digits of the recipe's content: equal contents have equal ids."""
-        cells = self.placements
-        ground, finish = self.background, self.finish
-        varied = b"".join(
-            VARIED.pack(p.aspect, p.elastic, p.blur, p.grain, *p.stain_scale) for p in cells
+        cells, ground = self.placements, self.background
+        head = header(
+            (self.label, self.mode, str(self.width), str(self.height)),
+            (ground.background_id, ground.image_id, ground.turn, ground.x, ground.y),
+            ground.colour,
+            self.finish,
         )
-        chosen = b"".join(CHOSEN.pack(p.elastic_seed, KERNELS.index(p.kernel)) for p in cells)
-        return content_id(
-            header(
-                (self.label, self.mode, str(self.width), str(self.height)),
-                (ground.background_id, ground.image_id, ground.turn, ground.x, ground.y),
-                ground.colour,
-                finish,
-            ),
-            [cell_key(p.cell_id, p.image_id, p.kind, p.blend) for p in cells],
-            b"".join(
-                NUMBERS.pack(p.cx, p.cy, p.angle, p.scale, *p.stain, p.feather) for p in cells
-            ),
-            bytes(p.flip for p in cells),
-            varied + chosen if any(map(is_varied, cells)) else b"",
-        )
+        keys = [cell_key(p.cell_id, p.image_id, p.kind, p.blend) for p in cells]
+        return content_id(head, keys, hashed(columns_of(cells), (0, len(cells)))[0])
 
     def parents(self) -> set[str]:
         """Return the ids of all images that lend it a pixel."""
@@ -266,7 +135,7 @@ class Recipe:
         return found | ({self.background.image_id} if self.background.image_id else set())
 
     def to_row(self) -> dict[str, Any]:
-        """Return the row of ``plan.parquet``, :data:`SCHEMA`."""
+        """Return the row of ``plan.parquet``, :data:`naturalize.compose.recipe.table.SCHEMA`."""
         red, green, blue = self.background.colour
         return {
             "recipe_id": self.recipe_id,
@@ -282,35 +151,9 @@ class Recipe:
             "background_r": red,
             "background_g": green,
             "background_b": blue,
-            "placements": [
-                {**vars(p), "stain": list(p.stain), "stain_scale": list(p.stain_scale)}
-                for p in self.placements
-            ],
+            "placements": [dict(vars(p)) for p in self.placements],
             "finish": dict(vars(self.finish)),
         }
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Recipe:
-        """Return the recipe of a row of ``plan.parquet``."""
-        ground = [row[f"background_{name}"] for name in ("id", "image_id", "turn", "x", "y")]
-        triples = ("stain", "stain_scale")
-        return cls(
-            label=row["label"],
-            mode=row["mode"],
-            width=row["width"],
-            height=row["height"],
-            background=Background(tuple(row[f"background_{c}"] for c in "rgb"), *ground),
-            placements=tuple(
-                Placement(**{**p, **{name: tuple(p[name]) for name in triples}})
-                for p in row["placements"]
-            ),
-            finish=Finish(**row["finish"]),
-        )
-
-
-def is_varied(placement: Placement) -> bool:
-    """Return whether a placement says anything that version 1 of a plan could not."""
-    return any(getattr(placement, name) != plain for name, plain in PLAIN.items())
 
 
 def header(
@@ -325,7 +168,7 @@ def header(
     """
     background_id, image_id, *place = ground
     words = [*names, background_id or "", image_id or "", finish.codec, str(finish.quality or "")]
-    if any(place):  # version 1 had none, and its ids stay as they are
+    if any(place):  # a scene that lies as it is adds nothing to the id
         words += map(str, place)
     colours = b"".join(_FLOAT.pack(value) for value in colour)
     return "\x1f".join(words).encode(errors="surrogatepass") + b"\x1e" + colours
@@ -336,12 +179,9 @@ def cell_key(cell_id: str, image_id: str, kind: str, blend: str) -> bytes:
     return "\x1f".join((cell_id, image_id, kind, blend)).encode(errors="surrogatepass")
 
 
-def content_id(
-    head: bytes, keys: Sequence[bytes], numbers: bytes, flips: bytes, varied: bytes = b""
-) -> str:
+def content_id(head: bytes, keys: Sequence[bytes], placements: Sequence[bytes]) -> str:
     """Return 16 hex digits of the SHA-256 of a recipe's content.
 
-    ``varied`` is empty where no placement says what version 1 of a plan could not.
+    ``placements`` as :func:`naturalize.compose.recipe.placement.hashed` gives them.
     """
-    content = b"\x1e".join((head, *keys, numbers, flips, *((varied,) if varied else ())))
-    return hashlib.sha256(content).hexdigest()[:16]
+    return hashlib.sha256(b"\x1e".join((head, *keys, *placements))).hexdigest()[:16]

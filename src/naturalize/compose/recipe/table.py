@@ -10,53 +10,43 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from naturalize.base.errors import SettingsError
-from naturalize.compose.recipe.columns import (
-    ANGLE,
-    ASPECT,
-    BLUR,
-    CX,
-    CY,
-    ELASTIC,
-    ELASTIC_SEED,
-    FEATHER,
-    GRAIN,
-    KERNEL,
-    PLAIN_ROW,
-    SCALE,
-    STAIN,
-    STAIN_SCALE,
-    Columns,
-    Vocabulary,
+from naturalize.compose.recipe.columns import Columns, Vocabulary
+from naturalize.compose.recipe.placement import FIELDS, MEASURES, STRUCT, Field
+from naturalize.compose.recipe.recipe import Finish
+
+#: Columns of ``plan.parquet``, as in ``docs/formats.md``.
+SCHEMA = pa.schema(
+    [
+        ("recipe_id", pa.string()),
+        ("label", pa.string()),
+        ("mode", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("background_id", pa.string()),
+        ("background_image_id", pa.string()),
+        ("background_turn", pa.int32()),
+        ("background_x", pa.int32()),
+        ("background_y", pa.int32()),
+        ("background_r", pa.float32()),
+        ("background_g", pa.float32()),
+        ("background_b", pa.float32()),
+        ("placements", pa.list_(STRUCT)),
+        ("finish", pa.struct([("codec", pa.string()), ("quality", pa.int32())])),
+    ]
 )
-from naturalize.compose.recipe.recipe import KERNELS, SCHEMA, Finish
 
 
 def to_table(columns: Columns, ids: Sequence[str]) -> pa.Table:
     """Return the rows of ``plan.parquet``; ``ids`` as :meth:`Columns.ids` gives them."""
-    words, x = columns.words, columns.numbers
-    full = columns.made_variable()
-    v, chosen = full.varied, full.chosen
-    cells = _split(words.cells, 3)
-    backgrounds = _split(words.backgrounds, 2)
-    placement = pa.StructArray.from_arrays(
-        [
-            *(column.take(pa.array(columns.cell)) for column in cells),
-            *(pa.array(x[:, k]) for k in (CX, CY, ANGLE)),
-            pa.array(columns.flip),
-            pa.array(x[:, SCALE]),
-            _triples(x[:, STAIN]),
-            _take(words.blends, columns.blend),
-            pa.array(x[:, FEATHER]),
-            pa.array(v[:, ASPECT]),
-            pa.array(v[:, ELASTIC]),
-            pa.array(chosen[:, ELASTIC_SEED]),
-            _take(KERNELS, chosen[:, KERNEL]),
-            pa.array(v[:, BLUR]),
-            pa.array(v[:, GRAIN]),
-            _triples(v[:, STAIN_SCALE]),
-        ],
-        names=[part.name for part in SCHEMA.field("placements").type.value_type],
-    )
+    words = columns.words
+    of_field = {
+        name: _take([cell[k] for cell in words.cells], columns.cell)
+        for k, name in enumerate(("cell_id", "image_id", "kind"))
+    }
+    of_field["blend"] = _take(words.blends, columns.blend)
+    for name, about in MEASURES.items():
+        of_field[name] = _to_arrow(about, columns.placed_or_plain(name))
+    placement = pa.StructArray.from_arrays([of_field[name] for name in FIELDS], fields=list(STRUCT))
     finish = pa.StructArray.from_arrays(
         [
             _take([f.codec for f in words.finishes], columns.finish),
@@ -69,7 +59,7 @@ def to_table(columns: Columns, ids: Sequence[str]) -> pa.Table:
         _take(words.labels, columns.label),
         _take(words.modes, columns.mode),
         *(pa.array(columns.size[:, k]) for k in range(2)),
-        *(column.take(pa.array(columns.background)) for column in backgrounds),
+        *(_take([pair[k] for pair in words.backgrounds], columns.background) for k in range(2)),
         *(pa.array(columns.ground[:, k]) for k in range(3)),
         *(pa.array(columns.colour[:, k]) for k in range(3)),
         pa.ListArray.from_arrays(pa.array(columns.offsets.astype(np.int32)), placement),
@@ -79,13 +69,12 @@ def to_table(columns: Columns, ids: Sequence[str]) -> pa.Table:
 
 
 def from_table(table: pa.Table) -> Columns:
-    """Return the recipes of a table of :data:`naturalize.compose.recipe.fields.SCHEMA`."""
+    """Return the recipes of a table of :data:`SCHEMA`."""
     table = table.combine_chunks()
     lists = _whole(table["placements"])
     offsets = lists.offsets.to_numpy().astype(np.int64)
     placed = lists.values.slice(offsets[0], offsets[-1] - offsets[0])
-    get = placed.field
-    cell, cells = _codes(get("cell_id"), get("image_id"), get("kind"))
+    cell, cells = _codes(*(placed.field(name) for name in ("cell_id", "image_id", "kind")))
     background, backgrounds = _codes(
         _whole(table["background_id"]), _whole(table["background_image_id"])
     )
@@ -93,10 +82,7 @@ def from_table(table: pa.Table) -> Columns:
     finish, finishes = _codes(finish_rows.field("codec"), finish_rows.field("quality"))
     label, labels = _codes(_whole(table["label"]))
     mode, modes = _codes(_whole(table["mode"]))
-    blend, blends = _codes(get("blend"))
-    numbers = [get(name).to_numpy() for name in ("cx", "cy", "angle", "scale")]
-    stain, feather = _triple(get("stain")), get("feather").to_numpy()
-    varied, chosen = _varied(placed)
+    blend, blends = _codes(placed.field("blend"))
     return Columns(
         words=Vocabulary(
             cells=tuple(cells),
@@ -115,42 +101,36 @@ def from_table(table: pa.Table) -> Columns:
         offsets=offsets - offsets[0],
         cell=cell,
         blend=blend,
-        numbers=np.column_stack([*numbers, stain, feather]).astype(np.float32),
-        flip=get("flip").to_numpy(zero_copy_only=False),
+        placed=_measures(placed),
         ground=_stack([table[f"background_{n}"] for n in ("turn", "x", "y")], np.int32),
-        varied=varied,
-        chosen=chosen,
     )
 
 
-def _varied(placed: pa.StructArray) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``varied`` and ``chosen`` of a table's placements, without rows where all is plain."""
-    names = ("aspect", "elastic", "blur", "grain")
-    numbers = [placed.field(name).to_numpy() for name in names]
-    scales = _triple(placed.field("stain_scale"))
-    varied = np.column_stack([*numbers, scales]).astype(np.float32)
-    kernel = pc.index_in(placed.field("kernel"), pa.array(KERNELS))
-    if kernel.null_count:
-        raise SettingsError(f"a placement's kernel is none of {', '.join(KERNELS)}")
-    seeds = placed.field("elastic_seed").to_numpy()
-    chosen = np.column_stack([seeds, kernel.to_numpy()]).astype(np.int32)
-    if (varied == PLAIN_ROW).all() and not chosen.any():
-        return varied[:0], chosen[:0]
-    return varied, chosen
+def _measures(placed: pa.StructArray) -> dict[str, np.ndarray]:
+    """Return the columns of a table's placements, without those in which all have the default."""
+    found = {name: _from_arrow(about, placed.field(name)) for name, about in MEASURES.items()}
+    return {
+        name: column
+        for name, column in found.items()
+        if name in ("cx", "cy") or (column != MEASURES[name].plain(1)).any()
+    }
 
 
-def _triples(columns: np.ndarray) -> pa.FixedSizeListArray:
-    flat = np.ascontiguousarray(columns).ravel()
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), 3)
+def _to_arrow(about: Field, column: np.ndarray) -> pa.Array:
+    if about.kind == "choice":
+        return _take(about.choices, column)
+    flat = pa.array(np.ascontiguousarray(column).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, 3) if about.kind == "triple" else flat
 
 
-def _triple(lists: pa.Array) -> np.ndarray:
-    return lists.flatten().to_numpy().reshape(-1, 3)
-
-
-def _split(rows: Sequence[tuple[Any, ...]], width: int) -> list[pa.Array]:
-    """Return the columns of tuples of strings."""
-    return [pa.array([row[k] for row in rows], pa.string()) for k in range(width)]
+def _from_arrow(about: Field, array: pa.Array) -> np.ndarray:
+    if about.kind == "triple":
+        return array.flatten().to_numpy().reshape(-1, 3)
+    if about.kind == "choice":
+        array = pc.index_in(array, pa.array(about.choices))
+        if array.null_count:
+            raise SettingsError(f"{about.name}: expected {', '.join(about.choices)}")
+    return array.to_numpy(zero_copy_only=False)
 
 
 def _take(words: Sequence[Any], codes: np.ndarray, kind: pa.DataType | None = None) -> pa.Array:

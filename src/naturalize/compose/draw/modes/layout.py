@@ -22,11 +22,12 @@ from naturalize.compose.draw.modes.fit import centre
 from naturalize.compose.draw.modes.matching import blur_for, density_for
 from naturalize.compose.draw.modes.placing import place_discs
 from naturalize.compose.draw.modes.sites import Sites
-from naturalize.compose.draw.modes.variation import TURNS, Rows, Variation, number, whole
+from naturalize.compose.draw.modes.variation import TURNS, Variation, number, stained, turned, whole
 from naturalize.compose.draw.smears import check_smears, smears
 from naturalize.compose.paint.blend import BLENDS
-from naturalize.compose.recipe.columns import CX, CY, Columns, Vocabulary
-from naturalize.compose.recipe.recipe import MAX_FEATHER, Finish
+from naturalize.compose.recipe.columns import Columns, Vocabulary, offsets_of
+from naturalize.compose.recipe.placement import MAX_FEATHER
+from naturalize.compose.recipe.recipe import Finish
 from naturalize.imaging.jpeg.grid import on_grid, phase_of, turned_box, turned_point
 
 BACKGROUNDS = ("bare", "flat")
@@ -164,9 +165,9 @@ class Layout(Variation):
         taken = place_discs(middles, radius, near, beside, canvas)
         placed = (taken >= 0) & wanted
         at = np.take_along_axis(middles, np.maximum(taken, 0)[:, :, None, None], axis=2)[:, :, 0]
-        rows = Rows.of(turn.ravel(), how, 0.0)
-        rows.numbers[:, [CX, CY]] = at.reshape(-1, 2)
-        self._suit(materials, sites, rows, how.stain, cells, site)
+        cx, cy = at.reshape(-1, 2).T
+        suited = self._suited(materials, sites, how.stain, cells, site)
+        rows = {**turned(turn.ravel(), how), **suited, "cx": cx, "cy": cy}
         given_up = {"cell without room": (wanted & ~placed).sum(axis=1)}
         return self._columns(materials, sites, label, cells, placed, rows, site), given_up
 
@@ -255,26 +256,27 @@ class Layout(Variation):
         near, beside = np.clip(found, 1 - self.overlap, 1.0)
         return near, beside
 
-    def _suit(
+    def _suited(
         self,
         materials: Materials,
         sites: Sites,
-        rows: Rows,
         stain: np.ndarray,
         cells: np.ndarray,
         site: np.ndarray,
-    ) -> None:
-        """Match stain, light and sharpness of all cells to the white cell's own image."""
+    ) -> dict[str, np.ndarray]:
+        """Return stain and blur that match all cells to the white cell's own image."""
         k = cells.shape[1]
         if not len(materials.images):
-            rows.stain(stain, np.full_like(stain, 255.0), np.full_like(stain, 255.0))
-            return
+            return stained(stain, np.full_like(stain, 255.0), np.full_like(stain, 255.0))
         images = materials.images
         origins, to = materials.image[cells].ravel(), np.repeat(materials.image[cells[:, 0]], k)
         red = materials.kind[cells.ravel()] == "rbc"
         density = density_for(images, origins, to, self.match_stain, red & (self.match_stain > 0))
-        rows.stain(density * stain, images.light[origins], np.repeat(sites.light[site], k, axis=0))
-        rows.blur(blur_for(images, origins, to))
+        light = np.repeat(sites.light[site], k, axis=0)
+        return {
+            **stained(density * stain, images.light[origins], light),
+            "blur": blur_for(images, origins, to),
+        }
 
     def _columns(
         self,
@@ -283,7 +285,7 @@ class Layout(Variation):
         label: str,
         cells: np.ndarray,
         placed: np.ndarray,
-        rows: Rows,
+        rows: dict[str, np.ndarray],
         site: np.ndarray,
     ) -> Columns:
         n, k = cells.shape
@@ -292,8 +294,8 @@ class Layout(Variation):
         kept = order[np.roll(placed, -1, axis=1)]
         target = kept % k == 0
         covers = target | np.isin(materials.kind[cells.ravel()[kept]], ["platelet"])
-        numbers = rows.numbers[kept]
-        numbers[:, 7] = np.where(covers, self.feather, 0.0)
+        rows = {**{name: column[kept] for name, column in rows.items()},
+                "feather": np.where(covers, self.feather, 0.0)}  # fmt: skip
         return Columns(
             words=materials.remembered(
                 ("layout words", self.blend, self.background, self.finish, self._quality),
@@ -307,13 +309,10 @@ class Layout(Variation):
             finish=np.zeros(n, np.int32),
             size=sites.size[site].astype(np.int32),
             colour=sites.light[site].astype(np.float32),
-            offsets=np.concatenate([[0], np.cumsum(placed.sum(axis=1))]).astype(np.int64),
+            offsets=offsets_of(placed.sum(axis=1)),
             cell=cells.ravel()[kept],
             blend=covers.astype(np.int32),
-            numbers=numbers,
-            flip=rows.flip[kept],
-            varied=rows.varied[kept],
-            chosen=rows.chosen[kept],
+            placed=rows,
         )
 
     def _words(self, materials: Materials) -> Vocabulary:

@@ -21,7 +21,7 @@ import numpy as np
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.compose.draw.materials import Materials
 from naturalize.compose.draw.modes.placing import place_in_turn, turned_size
-from naturalize.compose.recipe.columns import ANGLE, CX, CY, SCALE, Columns, Vocabulary
+from naturalize.compose.recipe.columns import Columns, Vocabulary, offsets_of
 from naturalize.compose.recipe.recipe import Background, Finish
 
 #: The classes that the paper composes.
@@ -157,11 +157,6 @@ class Paper:
         n, m = len(cells), int(placed.sum())
         finish = Finish(self.finish, self._quality)
         box = boxes[placed]
-        numbers = np.zeros((m, 8), np.float32)
-        numbers[:, CX] = (box[:, 0] + box[:, 2]) / 2
-        numbers[:, CY] = (box[:, 1] + box[:, 3]) / 2
-        numbers[:, ANGLE] = angle[placed]
-        numbers[:, SCALE] = 1.0
         return Columns(
             words=materials.remembered(("paper words", finish), lambda: _words(materials, finish)),
             label=np.full(n, materials.labels.index(label), np.int32),
@@ -170,11 +165,14 @@ class Paper:
             finish=np.zeros(n, np.int32),
             size=np.tile(np.array([self.width, self.height], np.int32), (n, 1)),
             colour=np.tile(np.array(self.background, np.float32), (n, 1)),
-            offsets=np.concatenate([[0], np.cumsum(placed.sum(axis=1))]).astype(np.int64),
+            offsets=offsets_of(placed.sum(axis=1)),
             cell=cells[placed],
             blend=np.zeros(m, np.int32),
-            numbers=numbers,
-            flip=np.zeros(m, bool),
+            placed={
+                "cx": (box[:, 0] + box[:, 2]) / 2,
+                "cy": (box[:, 1] + box[:, 3]) / 2,
+                "angle": angle[placed],
+            },
         )
 
 

@@ -25,10 +25,19 @@ from naturalize.base.errors import InputError, SettingsError, unknown
 from naturalize.compose.draw.materials import Materials
 from naturalize.compose.draw.modes.fit import Matches, centre_turned, match
 from naturalize.compose.draw.modes.matching import blur_for, density_for
-from naturalize.compose.draw.modes.variation import TURNS, Rows, Variation, number, whole
+from naturalize.compose.draw.modes.variation import (
+    TURNS,
+    Variation,
+    Varied,
+    number,
+    stained,
+    turned,
+    whole,
+)
 from naturalize.compose.paint.blend import BLENDS
-from naturalize.compose.recipe.columns import CX, CY, Columns, Vocabulary
-from naturalize.compose.recipe.recipe import MAX_FEATHER, Finish
+from naturalize.compose.recipe.columns import Columns, Vocabulary
+from naturalize.compose.recipe.placement import MAX_FEATHER
+from naturalize.compose.recipe.recipe import Finish
 from naturalize.imaging.jpeg.grid import after, on_grid, phase_of, turned_box
 
 DONORS = ("same", "any")
@@ -183,20 +192,25 @@ class Scene(Variation):
         scenes = materials.image[old]
         frames = materials.images.frames
         turn = self._scene_turns(frames.size[scenes], frames.unit[scenes], chance[:, 1])
-        turned = after(turn, own)
-        rows = Rows.of(turned, how, self.feather)
-        size = turned_box(materials.size[targets], turned)
+        both = after(turn, own)
+        size = turned_box(materials.size[targets], both)
         origin = turned_phase(frames.size[scenes], turn)
         unit = frames.unit[scenes] if self.on_grid else np.ones_like(frames.unit[scenes])
         middle = centre_turned(materials, old, turn)
         if self.resamples:  # nothing is copied that could lie on the grid
             unit = np.ones_like(unit)
-        at = on_grid(middle - size / 2, phase_of(materials.box[targets], turned), unit, origin)
+        at = on_grid(middle - size / 2, phase_of(materials.box[targets], both), unit, origin)
         canvas, begin = self._window(frames.size[scenes], middle, frames.unit[scenes])
-        rows.numbers[:, [CX, CY]] = at + size / 2 - begin
-        self._suit(materials, rows, how, targets, scenes)
+        cx, cy = (at + size / 2 - begin).T
+        placed = {
+            **turned(both, how),
+            **self._suited(materials, how, targets, scenes),
+            "cx": cx,
+            "cy": cy,
+            "feather": np.full(n, self.feather),
+        }
         ground = np.column_stack([turn, begin]).astype(np.int32)
-        return self._columns(materials, label, targets, scenes, rows, ground, canvas), {}
+        return self._columns(materials, label, targets, scenes, placed, ground, canvas), {}
 
     def _scene_turns(self, size: np.ndarray, unit: np.ndarray, chance: np.ndarray) -> np.ndarray:
         """Return a turn of each scene, of those that may be."""
@@ -222,19 +236,16 @@ class Scene(Variation):
         begin = np.clip(middle - canvas / 2, 0, size - canvas) // unit * unit
         return canvas, begin.astype(np.int64)
 
-    def _suit(
-        self,
-        materials: Materials,
-        rows: Rows,
-        how: Any,
-        targets: np.ndarray,
-        scenes: np.ndarray,
-    ) -> None:
-        """Match stain, light and sharpness of cells to those of their scenes."""
+    def _suited(
+        self, materials: Materials, how: Varied, targets: np.ndarray, scenes: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return stain and blur that match cells to the stain, light and focus of their scenes."""
         images, origins = materials.images, materials.image[targets]
         density = density_for(images, origins, scenes, self.match_stain)
-        rows.stain(density * how.stain, images.light[origins], images.light[scenes])
-        rows.blur(blur_for(images, origins, scenes))
+        return {
+            **stained(density * how.stain, images.light[origins], images.light[scenes]),
+            "blur": blur_for(images, origins, scenes),
+        }
 
     def _columns(
         self,
@@ -242,7 +253,7 @@ class Scene(Variation):
         label: str,
         targets: np.ndarray,
         scenes: np.ndarray,
-        rows: Rows,
+        placed: dict[str, np.ndarray],
         ground: np.ndarray,
         canvas: np.ndarray,
     ) -> Columns:
@@ -258,11 +269,8 @@ class Scene(Variation):
             offsets=np.arange(n + 1, dtype=np.int64),
             cell=targets.astype(np.int32),
             blend=np.zeros(n, np.int32),
-            numbers=rows.numbers,
-            flip=rows.flip,
+            placed=placed,
             ground=ground,
-            varied=rows.varied,
-            chosen=rows.chosen,
         )
 
     def _words(self, materials: Materials) -> Vocabulary:

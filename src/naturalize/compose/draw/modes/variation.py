@@ -13,21 +13,7 @@ from typing import Any
 import numpy as np
 
 from naturalize.base.errors import SettingsError
-from naturalize.compose.recipe.columns import (
-    ANGLE,
-    ASPECT,
-    BLUR,
-    ELASTIC,
-    ELASTIC_SEED,
-    FEATHER,
-    GRAIN,
-    KERNEL,
-    PLAIN_ROW,
-    SCALE,
-    STAIN,
-    STAIN_SCALE,
-)
-from naturalize.compose.recipe.recipe import KERNELS, MAX_SEED
+from naturalize.compose.recipe.placement import KERNELS, MAX_SEED
 
 #: Turns of a cell (0–7, as in ``grid``) by setting.
 TURNS = {"none": (0,), "flips": (0, 2, 4, 6), "right": tuple(range(8))}
@@ -109,46 +95,32 @@ class Varied:
     resamples: bool
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """N placements under way: the columns of ``Columns`` that are theirs."""
+def turned(turn: np.ndarray, how: Varied) -> dict[str, np.ndarray]:
+    """Return the columns of placements that are turned (0–7) and varied, by name of the field."""
+    placed = {"angle": 90.0 * (turn % 4) + how.rotate, "flip": turn >= 4, "scale": how.scale}
+    if how.resamples:
+        placed |= {
+            "aspect": how.aspect,
+            "elastic": how.elastic,
+            "elastic_seed": np.where(how.elastic > 0, how.seed, 0),
+            "kernel": np.full(len(turn), KERNELS.index("cubic")),
+            "grain": np.ones(len(turn)),
+        }
+    return placed
 
-    numbers: np.ndarray
-    flip: np.ndarray
-    varied: np.ndarray
-    chosen: np.ndarray
 
-    @classmethod
-    def of(cls, turn: np.ndarray, how: Varied, feather: float | np.ndarray) -> Rows:
-        """Return placements turned (0–7) and varied; where they go is still to be filled in."""
-        n = len(turn)
-        numbers = np.zeros((n, 8), np.float32)
-        numbers[:, ANGLE] = 90.0 * (turn % 4) + how.rotate
-        numbers[:, SCALE] = how.scale
-        numbers[:, FEATHER] = feather
-        varied, chosen = np.tile(PLAIN_ROW, (n, 1)), np.zeros((n, 2), np.int32)
-        if how.resamples:
-            varied[:, ASPECT], varied[:, ELASTIC], varied[:, GRAIN] = how.aspect, how.elastic, 1.0
-            chosen[:, ELASTIC_SEED] = np.where(how.elastic > 0, how.seed, 0)
-            chosen[:, KERNEL] = KERNELS.index("cubic")
-        return cls(numbers, turn >= 4, varied, chosen)
+def stained(scale: np.ndarray, before: np.ndarray, after: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the columns of placements whose density is multiplied, and whose slide is matched.
 
-    def stain(self, scale: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
-        """Set the factor on optical density, and the shift that moves slide to slide, all (N, 3).
-
-        ``before``, ``after``: RGB of the bare slide that the cell comes from and goes to. Cells
-        whose density is not changed keep their pixels: blends find the light of the scene.
-        """
-        scale = np.where((np.abs(scale - 1) < _SAME).all(axis=1)[:, None], 1.0, scale)
-        scale = np.clip(np.round(scale, 3), 0.5, 2.0)
-        changed = (scale != 1).any(axis=1) | (np.abs(before - after) > _FAR).any(axis=1)
-        shift = scale * np.log10(before / 255) - np.log10(after / 255)
-        self.varied[:, STAIN_SCALE] = scale
-        self.numbers[:, STAIN] = np.where(changed[:, None], np.round(shift, 4), 0.0)
-
-    def blur(self, sigma: np.ndarray) -> None:
-        """Set the standard deviation of the blur in pixels, (N,)."""
-        self.varied[:, BLUR] = sigma
+    ``scale``: factor on the optical density; ``before``, ``after``: RGB of the bare slide that the
+    cell comes from and goes to; all (N, 3). Cells whose density is not changed keep their pixels:
+    blends find the light of the scene.
+    """
+    scale = np.where((np.abs(scale - 1) < _SAME).all(axis=1)[:, None], 1.0, scale)
+    scale = np.clip(np.round(scale, 3), 0.5, 2.0)
+    changed = (scale != 1).any(axis=1) | (np.abs(before - after) > _FAR).any(axis=1)
+    shift = scale * np.log10(before / 255) - np.log10(after / 255)
+    return {"stain_scale": scale, "stain": np.where(changed[:, None], np.round(shift, 4), 0.0)}
 
 
 #: Factors on density nearer to 1 than this change nothing that could be seen; grey levels by which
