@@ -315,6 +315,6 @@ class Page(HTMLParser):
 def page_of(study: Path) -> Page:
     """Render the report of a study folder and read it."""
     from naturalize.report.folder import open_study
-    from naturalize.report.write import render
+    from naturalize.report.page import render
 
     return Page(render(open_study(study)))

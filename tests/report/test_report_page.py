@@ -10,8 +10,8 @@ from report_study import Page, page_of
 
 from naturalize.report import write_report
 from naturalize.report.folder import open_study
-from naturalize.report.pictures import Pictures
-from naturalize.report.view_making import PBC_LINK
+from naturalize.report.page import PBC_LINK
+from naturalize.report.section import SHEET, Pictures
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +53,27 @@ def test_nothing_is_loaded_and_nothing_runs(html: str, page: Page) -> None:
 def test_every_picture_and_chart_is_named_or_marked_as_decoration(page: Page) -> None:
     assert len(page.all("img")) > 20
     assert all(attrs["alt"].strip() for attrs in page.all("img"))
-    drawn = [a for a in page.all("svg") if "class" in a]
-    assert len(drawn) > 20
+    drawn = page.all("svg")
+    assert len(drawn) == 7  # two charts a run, the scores by class, a confusion matrix a run
     for attrs in drawn:
-        if attrs.get("role") == "img":
-            assert attrs["aria-label"].strip()
-        else:
-            assert attrs["aria-hidden"] == "true"
+        assert attrs["role"] == "img"
+        assert attrs["aria-label"].strip()
+    bars = [a for a in page.all("span") if a.get("class") == "bar"]
+    assert len(bars) > 10
+    assert all(attrs["aria-hidden"] == "true" for attrs in bars)
+
+
+def test_bars_stay_in_their_place(html: str) -> None:
+    for bar in re.findall(r'<span class="bar".*?</span>', html, re.DOTALL):
+        assert sum(map(float, re.findall(r"width:([\d.]+)%", bar))) <= 100.02
+
+
+def test_a_phone_and_paper_have_rules_of_their_own(html: str) -> None:
+    style = html[html.index("<style>") : html.index("</style>")]
+    paper = style[style.index("@media print") :]
+    assert "details::details-content" in paper  # what is folded on the screen is open on paper
+    assert "break-inside: avoid" in paper
+    assert "@media screen and (max-width: 40rem)" in style
 
 
 def test_tables_have_headers_with_a_scope(html: str, page: Page) -> None:
@@ -107,16 +121,16 @@ def test_a_missing_folder_for_the_report_is_made(built_study: Path, tmp_path: Pa
 def test_pictures_stop_at_the_budget_and_are_counted(built_study: Path) -> None:
     sheet = built_study / "plan" / "sheet.jpg"
     alone = Pictures()
-    assert alone.sheet(sheet, "x") is not None
+    assert alone.embed(sheet, "x", size=SHEET) is not None
     tight = Pictures(budget=alone.spent)
-    assert tight.sheet(sheet, "x") is not None
-    assert tight.sheet(sheet, "x") is None
+    assert tight.embed(sheet, "x", size=SHEET) is not None
+    assert tight.embed(sheet, "x", size=SHEET) is None
     assert (tight.left_out, tight.spent) == (1, alone.spent)
 
 
 def test_wide_sheets_are_made_smaller_and_small_ones_are_left(built_study: Path) -> None:
-    wide = Pictures().sheet(built_study / "plan" / "sheet.jpg", "1800 × 400")
-    small = Pictures().sheet(built_study / "bank" / "sheet.jpg", "900 × 300")
+    wide = Pictures().embed(built_study / "plan/sheet.jpg", "1800 × 400", size=SHEET)
+    small = Pictures().embed(built_study / "bank/sheet.jpg", "900 × 300", size=SHEET)
     assert wide is not None
     assert small is not None
     assert (wide.width, wide.height) == (1400, 311)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from report_study import HOSTILE, Page, page_of
 
 from naturalize.base.artifacts import read_table, write_bytes, write_json, write_table, writing
 from naturalize.report import write_report
 from naturalize.report.folder import open_study
-from naturalize.report.view_head import head
+from naturalize.report.page import banners
 
 
 def kinds(study: Path) -> list[str]:
-    return [banner.kind for banner in head(open_study(study)).banners]
+    return [banner.kind for banner in banners(open_study(study))]
 
 
 def set_yaml(study: Path, old: str, new: str) -> None:
@@ -43,6 +42,23 @@ def test_a_paper_protocol_in_the_settings_or_in_any_score_raises_the_banner(
     assert "under the paper protocol, which leaks." in html
 
 
+def test_composites_with_parents_outside_raise_the_banner(study: Path, edit_json) -> None:
+    edit_json(study / "plan/lineage.json", outside=4)
+    assert kinds(study) == ["leak"]
+    assert "but 4 composites have a parent outside train." in page_of(study).text
+    edit_json(study / "plan/lineage.json", outside=0)
+    assert kinds(study) == []
+
+
+def test_pooled_composites_are_not_counted_twice(study: Path) -> None:
+    set_yaml(study, "protocol: honest", "protocol: paper")
+    write_json(study / "leak.json", {"statement": "3 of 9 test composites …"})
+    text = page_of(study).text
+    assert "30 composites were pooled with them and are counted." in text
+    assert "with the pooled composites" in text
+    assert "without composites" not in text
+
+
 def test_a_phantom_named_in_the_settings_raises_the_banner(study: Path) -> None:
     set_yaml(study, "phantom: null", "phantom: {per_class: 6}")
     assert kinds(study) == ["phantom"]
@@ -52,7 +68,7 @@ def test_a_phantom_beside_the_artifacts_raises_the_banner_and_is_not_pbc(study: 
     with writing(study / "data", "phantom"):
         pass
     html = write_report(study).read_text(encoding="utf-8")
-    assert "proves code, never medicine" in html.replace("\n", " ")
+    assert "no figure on this page says anything about real cells" in html.replace("\n", " ")
     assert "Data in Brief" not in html
 
 
@@ -101,17 +117,3 @@ def test_hostile_names_are_shown_and_never_run(study: Path) -> None:
     assert "<script" not in html
     assert page.text.count("<script>alert('x')</script>") >= 5
     assert "<b onclick=x>" in page.text
-
-
-@pytest.mark.parametrize("labels", [["BA", "BNE", "EO", "SNE"], ["a long name of a cell"] * 4])
-def test_long_class_names_leave_the_confusion_matrix_readable(
-    built_study: Path, labels: list[str]
-) -> None:
-    from naturalize.base.artifacts import read_json
-    from naturalize.report.charts import confusion
-
-    matrix = read_json(built_study / "evaluations/naturalize/metrics.json")["confusion"]
-    svg = confusion(labels, matrix, "x")
-    longest = max(map(len, labels))
-    assert ("upright" in svg) == (longest > 5)
-    assert all(f"called {label}" in svg for label in labels if any(map(sum, matrix)))

@@ -1,5 +1,5 @@
 """The report of a study: one self-contained HTML file, read from the artifacts on disk."""
 
-from naturalize.report.write import write_report
+from naturalize.report.page import write_report
 
 __all__ = ["write_report"]

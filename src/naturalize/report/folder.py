@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +21,7 @@ SINGLE = {
     "catalog": "catalog",
     "audit": "audit",
     "split": "split",
+    "pooled": "catalog",
     "cells": "cells",
     "bank": "bank",
     "plan": "plan",
@@ -91,7 +93,7 @@ class Run:
 
     @property
     def validation_f1(self) -> float | None:
-        """Macro-F1 on the validation images, where the model tells it."""
+        """Macro-F1 on the validation images, where the model records it."""
         found = dict(self.card.get("metrics") or {}).get("macro_f1")
         return None if found is None else float(found)
 
@@ -153,9 +155,9 @@ class StudyFolder:
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """The classes in their order."""
-        for told in (self.catalog, *(run.metrics for run in self.runs)):
-            if told.get("labels"):
-                return tuple(str(label) for label in told["labels"])
+        for source in (self.catalog, *(run.metrics for run in self.runs)):
+            if source.get("labels"):
+                return tuple(str(label) for label in source["labels"])
         return ()
 
     @cached_property
@@ -165,18 +167,52 @@ class StudyFolder:
 
     @cached_property
     def chosen_by_validation(self) -> bool:
-        """Whether every scored run tells a validation score, so that test images decide nothing."""
+        """Whether every scored run has a validation score, so that test images decide nothing."""
         return all(run.validation_f1 is not None for run in self.scored)
 
     @cached_property
     def chosen(self) -> Run | None:
         """The run that the report speaks of: best on validation, or on test where none is known."""
+        return max(self.scored, key=self._merit, default=None)
 
-        def merit(run: Run) -> float:
-            f1 = run.validation_f1 if self.chosen_by_validation else run.metrics["macro_f1"]
-            return float(f1 or 0.0)
+    @property
+    def chosen_tied(self) -> bool:
+        """Whether another run is as good as the chosen one where it was chosen."""
+        merits = [self._merit(run) for run in self.scored]
+        return bool(merits) and merits.count(max(merits)) > 1
 
-        return max(self.scored, key=merit, default=None)
+    def _merit(self, run: Run) -> float:
+        f1 = run.validation_f1 if self.chosen_by_validation else run.metrics["macro_f1"]
+        return float(f1 or 0.0)
+
+    @cached_property
+    def pooled(self) -> bool:
+        """Whether composites were pooled with the real images before the split (paper protocol)."""
+        return bool(self.leak) or "pooled" in self.artifacts
+
+    @cached_property
+    def split_counts(self) -> dict[str, dict[str, int]]:
+        """Part → label → number of images, or ``{}`` without a split."""
+        split = self.artifacts.get("split")
+        return dict(split.json("split.json").get("counts") or {}) if split else {}
+
+    @cached_property
+    def composed(self) -> dict[str, int]:
+        """Label → number of composites in the plan, or ``{}`` without a plan."""
+        plan = self.artifacts.get("plan")
+        table = plan.table("plan.parquet", ["label"]) if plan else None
+        return dict(sorted(Counter(table["label"].to_pylist()).items())) if table else {}
+
+    @cached_property
+    def outside(self) -> int:
+        """Composites with a parent outside the training images, by ``lineage.json``."""
+        plan = self.artifacts.get("plan")
+        return int(plan.json("lineage.json").get("outside", 0)) if plan else 0
+
+    @property
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """Stage → its seconds, peak memory, fingerprint and whether it was skipped."""
+        return dict(self.log.get("stages") or {})
 
     def number(self, run: Run) -> int:
         """Return the number that gives a run its colour and marker: 0 for the chosen one."""

@@ -1,4 +1,4 @@
-"""What the audit found, the serious first, with the names of the files."""
+"""What the audit found, the most serious first, with the names of the files."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from naturalize.report import charts, words
+from naturalize.report import formatting as form
+from naturalize.report import sentences
 from naturalize.report.folder import Artifact, StudyFolder
-from naturalize.report.pictures import Picture, Pictures
-from naturalize.report.section import Section
+from naturalize.report.section import SHEET, Picture, Pictures, Section
 
-TITLE, ID = "What the audit found", "audit"
+TITLE, ID = "Audit", "audit"
 
 #: How serious a finding is; the order of the list.
 SERIOUS, NOTABLE, MINOR = "serious", "notable", "minor"
 
 #: From which lift a property is linked to the class, and from which it predicts it.
 LINKED, PREDICTS = 0.05, 0.2
-
-_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -32,21 +28,8 @@ class Finding:
     level: str
     title: str
     meaning: str
-    items: tuple[str, ...]
+    lines: tuple[str, ...]
     more: str
-
-
-@dataclass(frozen=True)
-class Confounder:
-    """How well a property of the file alone predicts the class."""
-
-    name: str
-    bar: Markup
-    score: str
-    interval: str
-    chance: str
-    verdict: str
-    suspicious: bool
 
 
 def audit_of(study: StudyFolder) -> tuple[Artifact | None, dict[str, Any]]:
@@ -71,10 +54,15 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
     found = findings(audit)
     confounders = [_confounder(entry) for entry in audit.get("confounders") or []]
     sheets = _sheets(artifact, audit, pictures)
+    levels: dict[str, list[str]] = {SERIOUS: [], NOTABLE: [], MINOR: []}
+    for finding in found:
+        levels[finding.level].append(finding.title)
+    tested = any(entry["balanced_accuracy"] is not None for entry in audit.get("confounders") or [])
+    counts = int(audit["n_images"]), int(audit["n_usable"])
     return Section(
         ID,
         TITLE,
-        _takeaway(audit, found, confounders),
+        sentences.audit(*counts, levels[SERIOUS], levels[NOTABLE], tested=tested),
         "audit.html.j2",
         {"findings": found, "confounders": confounders, "sheets": sheets},
     )
@@ -94,21 +82,18 @@ class _Kind:
 
 def findings(audit: dict[str, Any]) -> list[Finding]:
     """Return the findings of an audit, most serious first."""
-    entries = {**audit, **_giving_away(audit), **_duplicates(audit)}
+    entries = {**audit, **_confounding(audit), **_duplicates(audit)}
     found = [_finding(kind, entries.get(kind.key) or []) for kind in _KINDS]
     for flag, paths in dict(audit.get("flagged") or {}).items():
         what = _ENCODED.get(flag, flag)
         kind = _Kind(MINOR, flag, f"file {what}", f"files {what}", "Converted on reading.", str)
         found.append(_finding(kind, paths))
-    return [finding for finding in found if finding.items]
+    return [finding for finding in found if finding.lines]
 
 
 def _finding(kind: _Kind, entries: Sequence[Any]) -> Finding:
-    lines = tuple(kind.line(entry) for entry in entries[:_SHOWN])
-    left = len(entries) - len(lines)
-    title = words.count(len(entries), kind.one, kind.many)
-    more = f"and {words.number(left)} more" if left else ""
-    return Finding(kind.level, title, kind.meaning, lines, more)
+    title = form.count(len(entries), kind.one, kind.many)
+    return Finding(kind.level, title, kind.meaning, **form.few([kind.line(e) for e in entries]))
 
 
 def _duplicates(audit: dict[str, Any]) -> dict[str, list[Any]]:
@@ -135,13 +120,13 @@ def _reason(entry: dict[str, Any]) -> str:
 
 
 def _size(entry: dict[str, Any]) -> str:
-    labels = [f"{label} {words.number(n)}" for label, n in entry["labels"].items()]
-    n = words.count(entry["n"], "image")
+    labels = [f"{label} {form.number(n)}" for label, n in entry["labels"].items()]
+    n = form.count(entry["n"], "image")
     return f"{entry['width']} × {entry['height']}: {n} ({', '.join(labels)})"
 
 
 def _tiny(entry: dict[str, Any]) -> str:
-    return f"{entry['label']}: {words.count(entry['n'], 'image')}"
+    return f"{entry['label']}: {form.count(entry['n'], 'image')}"
 
 
 #: The kinds of findings, most serious first.
@@ -198,13 +183,13 @@ _ENCODED = {
 }
 
 
-def _giving_away(audit: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the properties that tell the class, a line each: ``predicting`` and ``linked``."""
+def _confounding(audit: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the properties that predict the class, a line each: ``predicting`` and ``linked``."""
     found: dict[str, list[str]] = {"predicting": [], "linked": []}
     for entry in audit.get("confounders") or []:
         gain = lift(entry)
         if gain >= LINKED:
-            score, chance = words.score(entry["balanced_accuracy"]), words.score(entry["chance"])
+            score, chance = form.score(entry["balanced_accuracy"]), form.score(entry["chance"])
             line = f"{entry['property']}: balanced accuracy {score}, chance {chance}"
             found["predicting" if gain >= PREDICTS else "linked"].append(line)
     return found
@@ -221,40 +206,24 @@ def lift(entry: dict[str, Any]) -> float:
     return float((score - chance) / (1 - chance))
 
 
-def _confounder(entry: dict[str, Any]) -> Confounder:
+def _confounder(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of the table: how well a property of the file alone predicts the class."""
     score, chance = entry["balanced_accuracy"], entry["chance"]
     suspicious = lift(entry) >= LINKED
-    style = "warned" if suspicious else "plain"
-    what = f"balanced accuracy {words.score(score)}, chance {words.score(chance)}"
-    return Confounder(
-        str(entry["property"]),
-        charts.bar([(score or 0.0, style, what)], mark=chance),
-        words.score(score),
-        words.span(entry["interval"]),
-        words.score(chance),
-        str(entry["verdict"]),
-        suspicious,
-    )
-
-
-def _takeaway(
-    audit: dict[str, Any], found: Sequence[Finding], confounders: Sequence[Confounder]
-) -> str:
-    looked = words.count(int(audit["n_images"]), "image")
-    text = f"Of {looked}, {words.number(int(audit['n_usable']))} can be used"
-    serious = [f.title for f in found if f.level == SERIOUS]
-    notable = [f.title for f in found if f.level == NOTABLE]
-    if serious:
-        return f"{text}. Serious: {words.listed(serious)}."
-    if notable:
-        return f"{text}. Nothing serious, but {words.listed(notable)}."
-    if any(c.score != words.ABSENT for c in confounders):
-        text += ", and no property of the files tells the class"
-    return text + "."
+    return {
+        "name": str(entry["property"]),
+        "bar": [(score or 0.0, "warned" if suspicious else "plain")],
+        "mark": chance,
+        "score": form.score(score),
+        "interval": form.span(entry["interval"]),
+        "chance": form.score(chance),
+        "verdict": str(entry["verdict"]),
+        "suspicious": suspicious,
+    }
 
 
 def _sheets(artifact: Artifact, audit: dict[str, Any], pictures: Pictures) -> list[Picture]:
-    """Return the pictures that a table does not tell: duplicates side by side, tints and sizes."""
+    """Return the pictures that no table replaces: duplicates side by side, tints and sizes."""
     files = dict(picture_files(artifact, audit))
     wanted = {
         "duplicates": ("Duplicates in pairs", "Conflicting, near and exact duplicates, in pairs"),
@@ -265,7 +234,7 @@ def _sheets(artifact: Artifact, audit: dict[str, Any], pictures: Pictures) -> li
         "sizes": ("How many images have which size", "Sizes of the images"),
     }
     found = [
-        pictures.sheet(files[name], alt, caption)
+        pictures.embed(files[name], alt, caption, size=SHEET)
         for name, (alt, caption) in wanted.items()
         if name in files and (name != "sizes" or audit.get("odd_sizes"))
     ]

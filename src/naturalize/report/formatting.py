@@ -1,8 +1,9 @@
-"""Numbers as a person writes them in a sentence. A no-break space keeps a number with its unit."""
+"""Numbers as text. A no-break space keeps a number with its unit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 NBSP = "\u00a0"
 
@@ -33,8 +34,16 @@ def span(interval: Sequence[float] | None) -> str:
 
 
 def difference(value: float) -> str:
-    """Return a signed difference of scores, with a true minus sign: ``"+0.021"``, ``"−0.004"``."""
-    return f"{value:+.3f}".replace("-", "−")
+    """Return a signed difference of scores, with a minus sign: ``"+0.021"``, ``"−0.004"``."""
+    if 0 < abs(value) < 0.0005:
+        return f"{'+' if value > 0 else '−'}<{NBSP}0.001"
+    return f"{value:+.3f}".replace("-", "−").replace("+0.000", "0.000")
+
+
+def magnitude(value: float) -> str:
+    """Return the size of a difference of scores: ``"0.021"``, ``"less than 0.001"``."""
+    size = abs(value)
+    return "less than 0.001" if 0 < size < 0.0005 else f"{size:.3f}"
 
 
 def signed_span(interval: Sequence[float]) -> str:
@@ -78,13 +87,20 @@ def memory(megabytes: float | None) -> str:
     return f"{megabytes / 1000:.1f}{NBSP}GB"
 
 
-def listed(words: Sequence[str]) -> str:
-    """Return words as a sentence lists them: ``"a"``, ``"a and b"``, ``"a, b and c"``."""
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them: ``"a"``, ``"a and b"``, ``"a, b and c"``."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def verb(n: int, one: str, many: str) -> str:
     """Return the form of a verb that goes with ``n`` things."""
     return one if n == 1 else many
+
+
+def few(lines: Sequence[str], most: int = 40) -> dict[str, Any]:
+    """Return the first lines of a list as ``lines``, and how many ``more`` there are, in words."""
+    left = len(lines) - most
+    more = f"and {number(left)} more" if left > 0 else ""
+    return {"lines": tuple(lines[:most]), "more": more}

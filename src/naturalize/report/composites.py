@@ -7,19 +7,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from naturalize.report import words
+from naturalize.report import formatting as form
+from naturalize.report import sentences
 from naturalize.report.folder import Artifact, StudyFolder
-from naturalize.report.pictures import Pictures
-from naturalize.report.section import Section
+from naturalize.report.section import SHEET, Pictures, Section
 
-TITLE, ID = "Real beside composite", "composites"
+TITLE, ID = "Composites", "composites"
 
 _COLUMNS = ["label", "placements"]
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """How many composites have a parent outside train, said in a sentence, and counted again here.
+    """How many composites have a parent outside train, in a sentence, and counted again here.
 
     ``recounted`` is the report's own count from the plan and the split (placed cells only; ``None``
     where one of the two is absent); ``agrees`` is false when the stated figure is below it.
@@ -38,45 +38,37 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
     table = plan.table("plan.parquet", _COLUMNS) if plan else None
     if plan is None or table is None:
         return Section(ID, TITLE, "No composites: the models of this study saw no composed image.")
-    told = plan.json("plan.json")
-    sheet = pictures.sheet(
-        plan.path / "sheet.jpg", "Real images beside composite images, class by class"
-    )
+    recorded = plan.json("plan.json")
+    what = "Real images beside composite images, class by class"
+    sheet = pictures.embed(plan.path / "sheet.jpg", what, size=SHEET)
+    kinds = [p["kind"] for row in table["placements"].to_pylist() for p in row]
     return Section(
         ID,
         TITLE,
-        _takeaway(table),
+        sentences.composites(table["label"].to_pylist(), kinds.count("rbc")),
         "composites.html.j2",
         {
             "sheet": sheet,
-            "facts": _facts(told, table),
+            "facts": _facts(recorded, table),
             "lineage": lineage(study, plan, table),
         },
     )
 
 
-def _takeaway(table: pa.Table) -> str:
-    labels = sorted(set(table["label"].to_pylist()))
-    n = table.num_rows
-    kinds = [[p["kind"] for p in row] for row in table["placements"].to_pylist()]
-    red = sum(kind.count("rbc") for kind in kinds)
-    mean = f", each with {red / n:.1f} red cells on average" if n else ""
-    return (
-        f"{words.count(n, 'composite')} for {words.count(len(labels), 'class', 'classes')} "
-        f"({words.listed(labels)}){mean}."
-    )
-
-
-def _facts(told: dict[str, Any], table: pa.Table) -> list[tuple[str, str]]:
+def _facts(recorded: dict[str, Any], table: pa.Table) -> list[tuple[str, str]]:
     """Return what decided the composites, and what came of it, as pairs of name and value."""
-    facts = {"mode": told.get("mode"), **dict(told.get("settings") or {}), "seed": told.get("seed")}
+    facts = {
+        "mode": recorded.get("mode"),
+        **dict(recorded.get("settings") or {}),
+        "seed": recorded.get("seed"),
+    }
     blends = {str(p["blend"]) for row in table["placements"].to_pylist() for p in row}
     facts["blend"] = ", ".join(sorted(blends))
-    used = [int(entry["most"]) for entry in dict(told.get("reuse") or {}).values()]
+    used = [int(entry["most"]) for entry in dict(recorded.get("reuse") or {}).values()]
     if used:
-        facts["most used target cell"] = words.count(max(used), "time")
-    for name, n in dict(told.get("rejections") or {}).items():
-        facts[str(name)] = words.count(int(n), "time")
+        facts["most used target cell"] = form.count(max(used), "time")
+    for name, n in dict(recorded.get("rejections") or {}).items():
+        facts[str(name)] = form.count(int(n), "time")
     return [(k.replace("_", " "), _plain(v)) for k, v in facts.items() if v not in (None, "", [])]
 
 
@@ -91,21 +83,17 @@ def _plain(value: object) -> str:
 
 def lineage(study: StudyFolder, plan: Artifact, table: pa.Table) -> Lineage | None:
     """Return what ``lineage.json`` states, held against the plan and the split themselves."""
-    told = plan.json("lineage.json")
-    if "outside" not in told:
+    recorded = plan.json("lineage.json")
+    if "outside" not in recorded:
         return None
-    outside, n = int(told["outside"]), int(told["n_composites"])
+    outside, n = int(recorded["outside"]), int(recorded["n_composites"])
     recounted = _recount(study, table)
-    statement = (
-        f"{words.number(outside)} of {words.count(n, 'training composite')} "
-        f"{words.verb(outside, 'has', 'have')} a parent outside train"
-    )
     return Lineage(
-        statement=statement,
+        statement=sentences.lineage(outside, n),
         clean=outside == 0,
         recounted=recounted,
         agrees=recounted is None or (recounted <= outside and n == table.num_rows),
-        parents=words.count(int(told.get("n_parents", 0)), "parent image"),
+        parents=form.count(int(recorded.get("n_parents", 0)), "parent image"),
     )
 
 

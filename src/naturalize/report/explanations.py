@@ -1,14 +1,14 @@
-"""Explanations: where the model looked, when it was right and in its worst mistakes."""
+"""Explanations: which pixels counted, in correct answers and in the worst mistakes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from naturalize.report import words
+from naturalize.report import formatting as form
+from naturalize.report import sentences
 from naturalize.report.folder import Artifact, Run, StudyFolder
-from naturalize.report.pictures import Picture, Pictures
-from naturalize.report.section import Section
+from naturalize.report.section import TILE, Picture, Pictures, Section
 
 TITLE, ID = "Explanations", "explanations"
 
@@ -28,22 +28,16 @@ class Example:
     pictures: tuple[Picture, ...]
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """One line of the table of mistakes."""
-
-    path: str
-    label: str
-    predicted: str
-    confidence: str
-
-
 def view(study: StudyFolder, pictures: Pictures) -> Section:
     """Return the section on explanations and the worst mistakes."""
     artifact = study.artifacts.get("explanations")
     run = _run_of(study, artifact)
     predictions = _predictions(run)
     groups = _groups(artifact)
+    missed = sorted(
+        (row for row in predictions if row["label"] != row["predicted"]),
+        key=lambda row: (-row["confidence"], row["path"]),
+    )
     if not groups and not predictions:
         return Section(ID, TITLE, "No prediction of this study has been explained yet.")
     wrong = sorted(
@@ -58,14 +52,21 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
     return Section(
         ID,
         TITLE,
-        _takeaway(run, predictions, groups),
+        sentences.explanations(
+            run.name if run else "",
+            [row["confidence"] for row in missed],
+            len(predictions),
+            len(groups),
+        ),
         "explanations.html.j2",
         {
             "run": run.name if run else "",
-            "methods": words.listed(list(methods)),
+            "methods": form.listed(list(methods)),
             "wrong": shown_wrong,
             "right": shown_right,
-            "mistakes": _mistakes(predictions),
+            "mistakes": [
+                {**row, "confidence": form.percent(row["confidence"])} for row in missed[:_LISTED]
+            ],
         },
     )
 
@@ -120,18 +121,15 @@ def _examples(
     examples = []
     for group in groups:
         first = group[0]
-        said = f"truly {first['label']}, called {first['predicted']}"
-        shown = [
-            pictures.tile(
-                artifact.path / "overlays" / str(entry["overlay"]),
-                f"Where the model looked ({entry['method']}): {entry['path']}, {said}",
-                str(entry["method"]),
-            )
-            for entry in group
-        ]
+        answer = f"{first['path']}, true class {first['label']}, predicted {first['predicted']}"
+        shown = []
         if first.get("image"):
-            original = artifact.path / str(first["image"])
-            shown.insert(0, pictures.tile(original, f"{first['path']}, {said}", "image"))
+            file = artifact.path / str(first["image"])
+            shown.append(pictures.embed(file, answer, "image", size=TILE))
+        for entry in group:
+            file, method = artifact.path / "overlays" / str(entry["overlay"]), str(entry["method"])
+            alt = f"Heat map of {method}: {answer}"
+            shown.append(pictures.embed(file, alt, method, size=TILE))
         kept = tuple(picture for picture in shown if picture is not None)
         if kept:
             examples.append(_example(first, kept))
@@ -144,41 +142,12 @@ def _example(entry: dict[str, Any], shown: tuple[Picture, ...]) -> Example:
     )
     heat = ""
     if inside is not None and share is not None:
-        heat = (
-            f"{words.percent(inside)} of the heat on the cell, {words.percent(share)} of the image"
-        )
+        heat = f"{form.percent(inside)} of the heat on the cell, {form.percent(share)} of the image"
     return Example(
         str(entry["path"]),
         str(entry["label"] or ""),
         str(entry["predicted"]),
-        words.percent(confidence) if confidence is not None else "",
+        form.percent(confidence) if confidence is not None else "",
         heat,
         shown,
     )
-
-
-def _mistakes(predictions: list[dict[str, Any]]) -> list[Mistake]:
-    """Return the mistakes that the model was surest of."""
-    wrong = [row for row in predictions if row["label"] != row["predicted"]]
-    wrong.sort(key=lambda row: (-row["confidence"], row["path"]))
-    return [
-        Mistake(row["path"], row["label"], row["predicted"], words.percent(row["confidence"]))
-        for row in wrong[:_LISTED]
-    ]
-
-
-def _takeaway(
-    run: Run | None, predictions: list[dict[str, Any]], groups: list[list[dict[str, Any]]]
-) -> str:
-    n = len(groups)
-    explained = f"{words.count(n, 'prediction')} {words.verb(n, 'is', 'are')} explained"
-    if not predictions or run is None:
-        return explained + "."
-    wrong = [row for row in predictions if row["label"] != row["predicted"]]
-    images = words.count(len(predictions), "test image")
-    text = f"“{run.name}” is wrong on {words.number(len(wrong))} of {images}"
-    if wrong:
-        sure = sum(1 for row in wrong if row["confidence"] >= 0.9)
-        many = words.number(sure) if sure else "none"
-        text += f", {many} of them with a confidence of 90{words.NBSP}% or more"
-    return f"{text}; {explained}."
