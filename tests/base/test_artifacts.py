@@ -15,11 +15,14 @@ import pyarrow as pa
 import pytest
 
 from naturalize.base.artifacts import (
+    check_file,
     fingerprint,
     is_artifact,
     read_json,
     read_manifest,
     read_table,
+    replacing,
+    same_images,
     write_json,
     write_table,
     writing,
@@ -77,7 +80,10 @@ def test_foreign_files_are_never_overwritten(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"format_version": 99}, "format version 99, this release reads version 1"),
-        ({"kind": "plan"}, "expected a bank, found a plan"),
+        (
+            {"kind": "plan"},
+            "is a plan of composites; expected a bank of cells written by `naturalize bank`",
+        ),
     ],
 )
 def test_other_kinds_and_versions_are_refused(
@@ -156,3 +162,49 @@ def test_a_killed_writer_leaves_the_old_artifact(tmp_path: Path) -> None:
         (folder / "v").write_text("new")
     assert (tmp_path / "a" / "v").read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def make(path: Path, kind: str = "cells", **inputs: str) -> None:
+    with writing(path, kind, inputs=inputs) as folder:
+        (folder / "v").write_text(repr(inputs))
+
+
+def test_the_same_source_replaces_and_another_one_needs_leave(tmp_path: Path) -> None:
+    make(tmp_path / "a", catalog="1")
+    make(tmp_path / "a", catalog="1")
+    with pytest.raises(ArtifactError, match="another source; replace it with --overwrite"):
+        make(tmp_path / "a", catalog="2")
+    with pytest.raises(ArtifactError, match="is a folder of cells; replace it with --overwrite"):
+        make(tmp_path / "a", "bank", catalog="1")
+    assert read_manifest(tmp_path / "a").inputs == {"catalog": "1"}
+    with replacing():
+        make(tmp_path / "a", catalog="2")
+    assert read_manifest(tmp_path / "a").inputs == {"catalog": "2"}
+    with writing(tmp_path / "a", "bank", overwrite=True):
+        pass
+    with pytest.raises(ArtifactError, match="--overwrite"):
+        make(tmp_path / "a", catalog="2")  # what was allowed once is not allowed for ever
+
+
+def test_artifacts_of_the_same_images_are_of_the_same_source(tmp_path: Path) -> None:
+    def write(*ids: str) -> None:
+        same = same_images("t.parquet", ids)
+        with writing(tmp_path / "a", "cells", same_source=same) as folder:
+            write_table(folder / "t.parquet", pa.table({"image_id": list(ids)}))
+
+    write("1", "2")
+    write("2", "3")
+    with pytest.raises(ArtifactError, match="another source"):
+        write("1")
+
+
+def test_a_file_is_replaced_with_leave_only(tmp_path: Path) -> None:
+    file = tmp_path / "predictions.csv"
+    assert check_file(file) == file
+    file.write_text("precious")
+    with pytest.raises(ArtifactError, match="is there already; replace it with --overwrite"):
+        check_file(file)
+    with replacing():
+        assert check_file(file) == file
+        with pytest.raises(ArtifactError, match="is a folder"):
+            check_file(tmp_path)

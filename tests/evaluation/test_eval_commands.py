@@ -136,9 +136,9 @@ def test_explain_takes_every_channel_when_asked(model: Path, tree: Path, tmp_pat
 
 
 def test_other_artifacts_are_refused(model: Path, study: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="expected a model, found a catalog"):
+    with pytest.raises(ArtifactError, match="is a catalog; expected a model"):
         evaluate(study / "catalog", study, tmp_path / "out")
-    with pytest.raises(ArtifactError, match="expected an evaluation, found a model"):
+    with pytest.raises(ArtifactError, match="is a model; expected an evaluation"):
         compare(model, model)
 
 

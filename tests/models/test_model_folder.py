@@ -55,7 +55,7 @@ def test_another_format_version_is_refused(model):
 
 def test_another_kind_is_refused(model):
     edit(model / "artifact.json", kind="bank")
-    with pytest.raises(ArtifactError, match="expected a model, found a bank"):
+    with pytest.raises(ArtifactError, match="is a bank of cells; expected a model"):
         load_model(model)
 
 

@@ -125,13 +125,12 @@ def folder(tmp_path):
 
 def test_files_are_predicted_in_order_and_bad_ones_are_rows(folder, predictor):
     paths = find_images([folder / "b" / "2.png", folder])
-    assert [p.name for p in paths] == ["2.png", "10.jpg", "9.png", "bad.jpg", "2.png"]
+    assert [p.name for p in paths] == ["2.png", "10.jpg", "9.png", "bad.jpg"]  # 2.png once
     rows = list(predict_files(predictor, paths, batch=2))
     assert [row.path for row in rows] == paths
-    assert [row.error for row in rows] == [None] * 3 + ["not an image that can be read", None]
+    assert [row.error for row in rows] == [None] * 3 + ["not an image that can be read"]
     alone = predictor.probabilities([picture(seed=0)])[0]
     np.testing.assert_allclose(rows[0].probabilities, alone, atol=1e-6)
-    np.testing.assert_allclose(rows[4].probabilities, alone, atol=1e-6)
 
 
 def test_the_table_has_a_probability_for_each_class(folder, predictor):

@@ -119,7 +119,7 @@ def spoil(study: Path, what: str) -> Path:
         ("comparisons", ArtifactError, "comparisons.json: expected a list"),
         ("key", ArtifactError, "lacks"),
         ("version", ArtifactError, "format version 9"),
-        ("kind", ArtifactError, "expected a bank, found a split"),
+        ("kind", ArtifactError, "is a split; expected a bank of cells"),
         ("history", ArtifactError, "history.csv: not a table of epochs"),
         ("table", ArtifactError, "plan.parquet: not a readable Parquet table"),
     ],

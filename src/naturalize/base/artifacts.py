@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,42 @@ if TYPE_CHECKING:
 #: Name of the file that makes a folder an artifact.
 MANIFEST = "artifact.json"
 
-#: Version of the layout of every artifact kind; a change of any table or file raises it.
-FORMAT_VERSION = 1
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of artifact: what it is to its reader, what writes it, and its version.
+
+    A change of any table or file of a kind raises its version.
+    """
+
+    what: str
+    command: str
+    version: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.what} written by `naturalize {self.command}`"
+
+
+#: The kinds of artifacts, as in ``docs/formats.md``.
+KINDS = {
+    "known": Kind("a store of annotations", "compose --masks"),
+    "audit": Kind("an audit", "catalog"),
+    "backgrounds": Kind("a folder of backgrounds", "background"),
+    "bank": Kind("a bank of cells", "bank"),
+    "catalog": Kind("a catalog", "catalog"),
+    "cells": Kind("a folder of cells", "segment"),
+    "crops": Kind("a store of crops", "compose"),
+    "evaluation": Kind("an evaluation", "evaluate"),
+    "explanation": Kind("an explanation", "explain"),
+    "export": Kind("an export of cells", "cells export"),
+    "images": Kind("a folder of composites", "compose --write"),
+    "model": Kind("a model", "train"),
+    "person-sheet": Kind("a sheet for observers", "realism --sheet"),
+    "phantom": Kind("a phantom", "phantom"),
+    "plan": Kind("a plan of composites", "compose"),
+    "realism": Kind("a realism report", "realism"),
+    "split": Kind("a split", "split"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,11 +74,30 @@ class Manifest:
 def fingerprint(kind: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """Return 16 hex digits naming an artifact by kind, settings and its inputs' fingerprints."""
     text = json.dumps(
-        {"kind": kind, "version": FORMAT_VERSION, "settings": settings, "inputs": inputs},
+        {"kind": kind, "version": version_of(kind), "settings": settings, "inputs": inputs},
         sort_keys=True,
         default=str,
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def version_of(kind: str) -> int:
+    """Return the format version of an artifact kind."""
+    return KINDS[kind].version if kind in KINDS else 1
+
+
+#: Whether artifacts of other sources may be replaced, within :func:`replacing`.
+_REPLACING: ContextVar[bool] = ContextVar("replacing", default=False)
+
+
+@contextmanager
+def replacing() -> Iterator[None]:
+    """Allow all that is written inside to replace what another source made there."""
+    token = _REPLACING.set(True)
+    try:
+        yield
+    finally:
+        _REPLACING.reset(token)
 
 
 @contextmanager
@@ -53,12 +107,14 @@ def writing(
     *,
     settings: Mapping[str, Any] | None = None,
     inputs: Mapping[str, str] | None = None,
+    same_source: Callable[[Path], bool] | None = None,
+    overwrite: bool = False,
 ) -> Iterator[Path]:
     """Give a temporary folder beside ``path``; on success, move it to ``path`` whole.
 
-    An artifact that is already there is replaced. On an error nothing is left behind, and what
-    was at ``path`` stays. After a SIGKILL a hidden ``.<name>.partial`` folder may remain; the next
-    writer removes it.
+    An artifact that was made there from the same source is replaced. On an error nothing is left
+    behind, and what was at ``path`` stays. After a SIGKILL a hidden ``.<name>.partial`` folder may
+    remain; the next writer removes it.
 
     Parameters
     ----------
@@ -70,11 +126,21 @@ def writing(
         What decided the content: JSON values only, no paths of the machine and no worker counts.
     inputs
         Name → fingerprint of each artifact that was read.
+    same_source
+        Says of the artifact that is there whether the same source made it; by default, artifacts
+        of the same inputs have the same source.
+    overwrite
+        Replace an artifact of another kind or source too, as :func:`replacing` allows it.
+
+    Raises
+    ------
+    ArtifactError
+        If ``path`` is a file, or holds files of somebody else or an artifact of another source.
     """
     path = Path(path)
-    check_place(path)
-    partial = beside(path, "partial")
     settings, inputs = dict(settings or {}), dict(inputs or {})
+    check_place(path, None if overwrite else kind, inputs, same_source)
+    partial = beside(path, "partial")
     with os_errors_named(path):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -95,14 +161,67 @@ def beside(path: Path, ending: str) -> Path:
     return path.with_name(name)
 
 
-def check_place(path: Path) -> None:
-    """Raise ``ArtifactError`` if ``path`` is a file, or a folder with files of somebody else."""
+def check_place(
+    path: Path,
+    kind: str | None = None,
+    inputs: Mapping[str, str] | None = None,
+    same_source: Callable[[Path], bool] | None = None,
+) -> None:
+    """Raise ``ArtifactError`` if ``path`` is a file, or a folder with files of somebody else.
+
+    With ``kind``, also if an artifact is there that is of another kind or, as far as ``inputs``
+    and ``same_source`` say, of another source; see :func:`writing`.
+    """
     if path.exists() and not path.is_dir():
         raise ArtifactError(f"{path}: is a file; name a folder to write to")
-    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    if not (path / MANIFEST).is_file():
         raise ArtifactError(
             f"{path}: holds files that naturalize did not write; name an empty or a new folder"
         )
+    if kind is None or _REPLACING.get():
+        return
+    try:
+        found = read_manifest(path)
+    except ArtifactError:
+        return  # damaged, or of a version that nobody reads here: replaced as before
+    if found.kind != kind:
+        why = f"is {_article(found.kind)}"
+    elif same_source(path) if same_source else inputs is None or found.inputs == dict(inputs):
+        return
+    else:
+        why = "was made from another source"
+    raise ArtifactError(f"{path}: {why}; replace it with --overwrite, or choose another place")
+
+
+def same_images(table: str, ids: Iterable[str]) -> Callable[[Path], bool]:
+    """Return a ``same_source``: one of the images ``ids`` is in ``table`` of an older artifact."""
+    wanted = set(ids)
+
+    def same_source(old: Path) -> bool:
+        try:
+            return not wanted.isdisjoint(read_table(old / table)["image_id"].to_pylist())
+        except (ArtifactError, KeyError):
+            return False
+
+    return same_source
+
+
+def check_file(path: str | Path) -> Path:
+    """Return the file to write to; ``ArtifactError`` if it is a folder, or there without leave.
+
+    A file is replaced with ``--overwrite`` (:func:`replacing`) only: nothing in it says what it was
+    made from.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ArtifactError(f"{path}: is a folder; name a file")
+    if path.exists() and not _REPLACING.get():
+        raise ArtifactError(
+            f"{path}: is there already; replace it with --overwrite, or name another file"
+        )
+    return path
 
 
 def _write_manifest(
@@ -117,7 +236,7 @@ def _write_manifest(
         folder / MANIFEST,
         {
             "kind": kind,
-            "format_version": FORMAT_VERSION,
+            "format_version": version_of(kind),
             "fingerprint": fingerprint(kind, settings, inputs),
             "settings": settings,
             "inputs": inputs,
@@ -155,16 +274,21 @@ def read_manifest(path: str | Path, kind: str | None = None) -> Manifest:
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{file}: damaged manifest (missing {error})") from error
     if kind is not None and manifest.kind != kind:
-        raise ArtifactError(f"{path}: expected {_article(kind)}, found {_article(manifest.kind)}")
-    if manifest.format_version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path}: is {_article(manifest.kind)}; expected {KINDS.get(kind) or _article(kind)}"
+        )
+    if manifest.format_version != version_of(manifest.kind):
         raise ArtifactError(
             f"{path}: format version {manifest.format_version}, this release reads version "
-            f"{FORMAT_VERSION}; make it again with this release, or install the one that wrote it"
+            f"{version_of(manifest.kind)}; make it again with this release, or install the one "
+            "that wrote it"
         )
     return manifest
 
 
 def _article(kind: str | None) -> str:
+    if kind in KINDS:
+        return KINDS[kind].what
     name = kind or "artifact"
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 

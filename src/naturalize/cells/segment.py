@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from naturalize.base import engine
-from naturalize.base.artifacts import write_tables, writing
+from naturalize.base.artifacts import check_place, same_images, write_tables, writing
 from naturalize.base.errors import EngineError, ImageReadError, NaturalizeError
 from naturalize.base.images import read_image, write_image
 from naturalize.base.shards import Pieces, resumable_pieces
@@ -90,6 +90,8 @@ def segment_images(
     """
     out = Path(out)
     settings = described(items, segmenter, masks=masks, overlays=overlays)
+    same_source = same_images("outcomes.parquet", (image_id for image_id, _ in items))
+    check_place(out, "cells", inputs, same_source)
     work = Path(work) if work else out.with_name(f".{out.name}.work")
     names = picture_names([path for _, path in items])
     every = max(1.0, len(items) / SHEET)
@@ -115,7 +117,7 @@ def segment_images(
     if (failure := _failure_of_all(pieces)) is not None:
         shutil.rmtree(work, ignore_errors=True)
         raise EngineError(f"{failure}; and so at every other image that can be read")
-    with writing(out, "cells", settings=settings, inputs=inputs) as folder:
+    with writing(out, "cells", settings=settings, inputs=inputs, same_source=same_source) as folder:
         write_tables(folder / "cells.parquet", _cells(pieces), CELLS)
         outcomes = (table.select(OUTCOMES.names) for table in pieces)
         write_tables(folder / "outcomes.parquet", outcomes, OUTCOMES)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from naturalize.cli.options import Group
+
 #: Group heading → commands, in the order of the work. Each lives in its own file of this folder.
 COMMANDS = {
     "All in one": ["run", "demo"],
@@ -25,6 +27,7 @@ def build_app() -> typer.Typer:
     """Return the typer application with every command registered."""
     app = typer.Typer(
         name="naturalize",
+        cls=Group,
         no_args_is_help=True,
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},

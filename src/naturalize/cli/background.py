@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 
 def background(
     images: Annotated[Path, typer.Argument(help="A folder of images, one image, or a catalog.")],
@@ -24,6 +26,7 @@ def background(
         int | None, typer.Option(min=1, help="Workers; all processors by default.")
     ] = None,
     engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    overwrite: Overwrite = False,
 ) -> None:
     """Take the white cells out of images, and put back what was behind them.
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 
 def bank(
     cells: Annotated[Path, typer.Argument(help="What `naturalize segment` wrote.")],
@@ -22,6 +24,7 @@ def bank(
     crops: Annotated[
         bool, typer.Option("--crops", help="Copy a crop of each accepted cell into the bank.")
     ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Choose the cells that may be composed, each rejected one with its reason.
 

@@ -7,6 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 
 def catalog(
     root: Annotated[
@@ -24,6 +26,7 @@ def catalog(
         Optional[int], typer.Option(help="Workers; all processors by default.")  # noqa: UP045
     ] = None,
     engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    overwrite: Overwrite = False,
 ) -> None:
     """List and measure images, and audit them: duplicates, conflicts, bad files, confounders.
 

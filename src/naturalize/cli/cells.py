@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 app = typer.Typer(no_args_is_help=True)
 
 
@@ -53,6 +55,7 @@ def show(
     cell: Annotated[str | None, typer.Option(help="One cell, by its id.")] = None,
     number: Annotated[int, typer.Option("-n", min=1, help="Cells in a row of the picture.")] = 12,
     root: _Root = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Count the cells that fit, and draw them in rows: by class and kind, or by reason.
 
@@ -65,11 +68,14 @@ def show(
     naturalize cells show runs/bank --cell 0123456789abcdef-0 -o cell.png
     ```
     """
+    from naturalize.base.artifacts import check_file
     from naturalize.base.console import say
     from naturalize.base.images import write_image
     from naturalize.cells.bank import CellBank
     from naturalize.cells.sheet import cell_picture, cells_sheet, grouped
 
+    if out:
+        check_file(out)
     opened = CellBank.load(bank, root=root)
     if cell is not None:
         row = opened.row(cell)
@@ -110,6 +116,7 @@ def export_cells(
         str | None, typer.Option(help="COCO categories: kind (the default) or label.")
     ] = None,
     root: _Root = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write accepted cells for other software, with all that is needed to use them.
 
@@ -168,6 +175,7 @@ def import_(
         int | None, typer.Option(min=1, help="Workers; all processors by default.")
     ] = None,
     engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    overwrite: Overwrite = False,
 ) -> None:
     """Take in the masks of another segmenter; everything is measured anew on the images.
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 
 def compare(
     first: Annotated[
@@ -24,6 +26,7 @@ def compare(
     ] = False,
     resamples: Annotated[int, typer.Option(min=100, help="Resamples of the intervals.")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Test whether one model is better than another on the same images.
 
@@ -41,11 +44,13 @@ def compare(
     from rich.console import Console
     from rich.table import Table
 
-    from naturalize.base.artifacts import write_json
+    from naturalize.base.artifacts import check_file, write_json
     from naturalize.base.console import say
     from naturalize.evaluation.compare import paired
     from naturalize.evaluation.evaluate import read_predictions
 
+    if out:
+        check_file(out)
     result = paired(
         read_predictions(first),
         read_predictions(second),

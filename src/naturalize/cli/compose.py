@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 
 def compose(
     source: Annotated[
@@ -32,7 +34,10 @@ def compose(
         str | None, typer.Option(help="A data set of the paper: 1K-PBC, 2K-PBC or 3K-PBC.")
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(help="Classes to compose, e.g. BNE,SNE.  [default: the mode's]")
+        list[str] | None,
+        typer.Option(
+            help="Classes to compose, e.g. BNE,SNE; can be given again.  [default: the mode's]"
+        ),
     ] = None,
     max_reuse: Annotated[
         int | None,
@@ -92,6 +97,7 @@ def compose(
         int | None, typer.Option(min=1, help="Workers to use.  [default: all processors]")
     ] = None,
     engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    overwrite: Overwrite = False,
 ) -> None:
     """Compose new images from cells of real ones.
 
@@ -115,6 +121,7 @@ def compose(
     """
     from naturalize.base.artifacts import check_place
     from naturalize.base.console import say
+    from naturalize.base.text import names_of
     from naturalize.cli.keyvalue import settings_of
     from naturalize.compose.deliver import WRITERS, save_plan
     from naturalize.compose.draw.images import check_sources
@@ -147,7 +154,7 @@ def compose(
         made = plan(
             found.bank,
             mode=mode,
-            classes=[c.strip() for c in classes.split(",")] if classes is not None else None,
+            classes=names_of(classes, found.bank.labels),
             seed=seed,
             max_reuse=max_reuse,
             real=found.real,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 if TYPE_CHECKING:
     from naturalize.inputs.labelled import LabelledData
 
@@ -38,6 +40,7 @@ def ensemble(
         Path | None, typer.Option(help="Where a catalog's images are now.", show_default=False)
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    overwrite: Overwrite = False,
 ) -> None:
     """Make one model of several: the mean of their probabilities.
 

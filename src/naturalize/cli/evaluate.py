@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -33,12 +35,12 @@ def evaluate(
         Path | None, typer.Option(help="Where a catalog's images are now.", show_default=False)
     ] = None,
     merge: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--map",
             metavar="CLASS=A+B,…",
             help="Which of the model's classes make up one of the images', e.g. "
-            "Neutrophil=BNE+SNE,Eosinophil=EO.",
+            "Neutrophil=BNE+SNE,Eosinophil=EO; can be given again.",
         ),
     ] = None,
     only_mapped: Annotated[
@@ -63,6 +65,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Processes to read a tree with.  [default: all]")
     ] = None,
     engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    overwrite: Overwrite = False,
 ) -> None:
     """Score a model on labelled images, with intervals.
 

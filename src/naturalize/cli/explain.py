@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 
 def explain(
     model: Annotated[str, typer.Argument(help="A model folder, or pbc11.", show_default=False)],
@@ -33,6 +35,7 @@ def explain(
         int, typer.Option(min=0, help="Masks Score-CAM uses an image; 0: one a channel.")
     ] = 32,
     limit: Annotated[int, typer.Option(min=1, help="Most images of a folder to explain.")] = 100,
+    overwrite: Overwrite = False,
 ) -> None:
     """Show where a model looked.
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 
 def export(
     model: Annotated[Path, typer.Argument(help="A model folder.", show_default=False)],
@@ -19,6 +21,7 @@ def export(
             show_default=False,
         ),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Give a model its graph: it then predicts about twice as fast, and without PyTorch.
 

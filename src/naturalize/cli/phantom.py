@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 
 def phantom(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
@@ -23,6 +25,7 @@ def phantom(
         int | None, typer.Option(min=1, help="Workers to use.  [default: all processors]")
     ] = None,
     engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw blood smears of 11 classes with true masks, boxes and labels.
 

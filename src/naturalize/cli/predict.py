@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 
 def predict(
     images: Annotated[
@@ -38,6 +40,7 @@ def predict(
             "auto (onnx if the model has a graph and the device is cpu)."
         ),
     ] = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """Say for each image which cell it shows, and how sure the model is.
 
@@ -60,9 +63,9 @@ def predict(
     naturalize predict images --model runs/pbc11/models/plain --device cuda
     ```
     """
-    from naturalize.base.artifacts import write_bytes
+    from naturalize.base.artifacts import check_file, write_bytes
     from naturalize.base.console import say, warn
-    from naturalize.base.errors import ArtifactError, InputError
+    from naturalize.base.errors import InputError
     from naturalize.base.process import keep_memory, wait_calmly
     from naturalize.models.predictor import Predictor
 
@@ -72,8 +75,9 @@ def predict(
     from naturalize.prediction.files import predict_files, to_csv
     from naturalize.prediction.standardise import Standardiser
 
-    if out.is_dir():
-        raise ArtifactError(f"{out}: is a folder; name a file, e.g. {out / 'predictions.csv'}")
+    for file in (out, sheet):
+        if file is not None:
+            check_file(file)
     paths = find_images(images)
     predictor = Predictor.load(model, device=device, engine=engine)
     standardiser = Standardiser(predictor.config.standard, standardise).learn(paths)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -30,7 +32,10 @@ def realism(
         int, typer.Option(min=1, help="Composites, and real images, of each class.")
     ] = 50,
     classes: Annotated[
-        str | None, typer.Option(help="Classes to look at, e.g. BNE,SNE.  [default: the plan's]")
+        list[str] | None,
+        typer.Option(
+            help="Classes to look at, e.g. BNE,SNE; can be given again.  [default: the plan's]"
+        ),
     ] = None,
     history: Annotated[
         str,
@@ -80,6 +85,7 @@ def realism(
         int | None, typer.Option(min=1, help="Workers to use.  [default: all processors]")
     ] = None,
     engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    overwrite: Overwrite = False,
 ) -> None:
     """Try to tell composites from real images of the same class.
 
@@ -102,6 +108,7 @@ def realism(
     ```
     """
     from naturalize.base.errors import SettingsError
+    from naturalize.base.text import names_of
 
     if score is not None:
         _tell_score(*score)
@@ -109,7 +116,7 @@ def realism(
     if plan is None or out is None:
         raise SettingsError("realism: name a plan and, with -o, a folder to write; or use --score")
     options = {
-        "classes": [c.strip() for c in classes.split(",")] if classes is not None else None,
+        "classes": classes,
         "history": history,
         "seed": seed,
         "backend": engine,
@@ -123,7 +130,7 @@ def realism(
     more = {
         "per_class": per_class,
         "size": size,
-        "probes": [name.strip() for name in probes.split(",") if name.strip()],
+        "probes": names_of(probes),
         "accepted": accepted,
         "folds": folds,
         "resamples": resamples,
@@ -151,11 +158,14 @@ def _write_sheet(
 ) -> None:
     from naturalize.base.artifacts import check_place
     from naturalize.base.console import say
+    from naturalize.base.text import names_of
     from naturalize.inputs.plan import open_plan
     from naturalize.realism.observers import write_sheet
 
     check_place(out)
-    write_sheet(*open_plan(plan, bank=bank, root=root), out, **options)
+    opened = open_plan(plan, bank=bank, root=root)
+    options["classes"] = names_of(options["classes"], list(opened[0].targets))
+    write_sheet(*opened, out, **options)
     say(f"to look at: {out / 'sheet.jpg'}; to fill in: {out / 'guesses.csv'}")
     say(f"then: naturalize realism --score {out / 'answers.csv'} {out / 'guesses.csv'}")
 
@@ -173,6 +183,7 @@ def _probe(
     from naturalize.base.artifacts import check_place
     from naturalize.base.console import say
     from naturalize.base.process import keep_memory, wait_calmly
+    from naturalize.base.text import names_of
     from naturalize.inputs.plan import open_plan
     from naturalize.realism.baselines import baselines_of
     from naturalize.realism.describe import check_probes
@@ -185,6 +196,7 @@ def _probe(
     keep_memory()
     wait_calmly()
     opened = open_plan(plan, bank=bank, root=root)
+    options["classes"] = names_of(options["classes"], list(opened[0].targets))
     found = run(*opened, out, baselines=rivals, **options)
     Console(highlight=False).print(auc_table(found.report))
     tell(found.report)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 
 def report(
     study_folder: Annotated[
@@ -16,6 +18,7 @@ def report(
         Path | None,
         typer.Option("--out", "-o", help="File to write.  [default: STUDY_FOLDER/report.html]"),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write the report of a study: one HTML file with everything inside.
 
@@ -29,7 +32,10 @@ def report(
     naturalize report runs/pbc11 -o pbc11.html
     ```
     """
+    from naturalize.base.artifacts import check_file
     from naturalize.base.console import say
     from naturalize.report import write_report
 
+    if out is not None:
+        check_file(out)
     say(f"report: {write_report(study_folder, out)}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 
 def segment(
     images: Annotated[Path, typer.Argument(help="A folder of images, one image, or a catalog.")],
@@ -31,6 +33,7 @@ def segment(
         int | None, typer.Option(min=1, help="Workers; all processors by default.")
     ] = None,
     engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    overwrite: Overwrite = False,
 ) -> None:
     """Find white cells, red cells and platelets, and write their masks.
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 
 def split(
     catalog: Annotated[Path, typer.Argument(help="Catalog folder.")],
@@ -19,6 +21,7 @@ def split(
     use: Annotated[
         str, typer.Option(help="random, or given: the parts that the source names.")
     ] = "random",
+    overwrite: Overwrite = False,
 ) -> None:
     """Divide the images: classes in proportion, groups and duplicates whole, the same every time.
 

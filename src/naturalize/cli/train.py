@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from naturalize.cli.options import Overwrite
+
 
 def train(
     out: Annotated[
@@ -53,6 +55,7 @@ def train(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cpu:2 (two processes), cuda, cuda:0,1, cuda:all or mps.")
     ] = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a network and write its model folder.
 

@@ -22,6 +22,7 @@ from naturalize.base.artifacts import (
     read_json,
     read_manifest,
     read_table,
+    same_images,
     write_json,
     write_table,
     writing,
@@ -195,7 +196,9 @@ class Catalog:
             Called with the unfinished folder, to write more into it (the audit).
         """
         path = Path(path)
-        with writing(path, "catalog", settings=self.settings) as folder:
+        with writing(
+            path, "catalog", settings=self.settings, same_source=self._same_source
+        ) as folder:
             if self._unpacked:
                 shutil.copytree(self.root, folder / "images")
             write_table(folder / "catalog.parquet", self.table)
@@ -214,6 +217,12 @@ class Catalog:
             self.root = path.resolve() / "images"
             self._unpacked.cleanup()
             self._unpacked = None
+
+    def _same_source(self, old: Path) -> bool:
+        """Return whether a catalog is of the same folder, or shares an image with this one."""
+        ids = self.table["image_id"].to_pylist()
+        root = read_json(old / "catalog.json").get("root")
+        return root == str(self.root) or same_images("catalog.parquet", ids)(old)
 
     @classmethod
     def load(cls, path: str | Path, *, root: str | Path | None = None) -> Catalog:

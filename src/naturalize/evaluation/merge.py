@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from naturalize.base.errors import SettingsError, closest, unknown
+from naturalize.base.text import pieces_of
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,11 @@ class Merge:
     only: bool = False
 
     @classmethod
-    def parse(cls, text: str | None, *, only: bool = False) -> Merge:
-        """Read ``"Neutrophil=BNE+SNE,Eosinophil=EO"``.
+    def parse(cls, texts: Sequence[str] | str | None, *, only: bool = False) -> Merge:
+        """Read ``"Neutrophil=BNE+SNE,Eosinophil=EO"``, or several such texts.
+
+        A name on the left may hold commas; one on the right then needs double quotes around its
+        ``CLASS=…``.
 
         Raises
         ------
@@ -43,7 +47,7 @@ class Merge:
         {'Neutrophil': ('BNE', 'SNE'), 'Eosinophil': ('EO',)}
         """
         found: dict[str, tuple[str, ...]] = {}
-        for part in (text or "").split(",") if text is not None else ():
+        for part in _assignments(texts):
             name, sign, rest = part.partition("=")
             name, parts = name.strip(), tuple(word.strip() for word in rest.split("+"))
             if not sign or not name or not all(parts):
@@ -129,3 +133,17 @@ class Merge:
                     f"--map: {name} is a class of the model too, which goes nowhere; add it to one"
                 )
         return home
+
+
+def _assignments(texts: Sequence[str] | str | None) -> list[str]:
+    """Return the ``CLASS=…`` pieces; one without ``=`` is the beginning of the next one's name."""
+    found: list[str] = []
+    for text in [texts] if isinstance(texts, str) else texts or ():
+        begun: list[str] = []
+        for piece in pieces_of(text) or [""]:
+            begun.append(piece)
+            if "=" in piece:
+                found.append(", ".join(begun))
+                begun = []
+        found += begun
+    return found

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from naturalize.base import engine
-from naturalize.base.artifacts import write_table, writing
+from naturalize.base.artifacts import same_images, write_table, writing
 from naturalize.base.errors import ImageReadError, unknown
 from naturalize.base.images import read_image, write_image
 from naturalize.base.shards import resumable_rows
@@ -110,7 +110,10 @@ def write_backgrounds(
 
     key = json.dumps([settings, inputs, str(root.resolve()), tasks], sort_keys=True)
     rows = resumable_rows(work, key, tasks, compute, SCENES, piece=64, what="backgrounds")
-    with writing(out, "backgrounds", settings=settings, inputs=inputs) as folder:
+    same_source = same_images("backgrounds.parquet", (image_id for image_id, _ in items))
+    with writing(
+        out, "backgrounds", settings=settings, inputs=inputs, same_source=same_source
+    ) as folder:
         write_table(folder / "backgrounds.parquet", rows)
         for name in rows["file"].to_pylist():
             if name is not None:

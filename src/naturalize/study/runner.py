@@ -17,6 +17,7 @@ from naturalize.base.artifacts import (
     manifest_hash,
     read_json,
     read_manifest,
+    replacing,
     write_json,
 )
 from naturalize.base.console import say
@@ -104,7 +105,7 @@ def _run_one(
     if forced:
         shutil.rmtree(work, ignore_errors=True)
     say(f"[dim]{count}[/dim] [bold]{stage.name}[/bold]")
-    with os_errors_named(folder), metered() as reading:
+    with os_errors_named(folder), replacing(), metered() as reading:
         work.mkdir(parents=True, exist_ok=True)
         stage.make(output, work)
     cost = {

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from naturalize.base.errors import SettingsError, closest
 from naturalize.base.settings import Settings, validated
+from naturalize.base.text import expanded_path
 from naturalize.training.settings import TrainSettings
 
 
@@ -26,7 +27,7 @@ class PhantomSettings(Settings):
 class DataSettings(Settings):
     """Where the images are and what their classes are."""
 
-    root: Path | None = None
+    root: Annotated[Path, AfterValidator(expanded_path)] | None = None
     phantom: PhantomSettings | None = None
     scheme: str = "folders"
     reader: str = "auto"

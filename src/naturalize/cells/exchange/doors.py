@@ -11,6 +11,7 @@ import pyarrow as pa
 from naturalize.base.artifacts import (
     is_artifact,
     read_manifest,
+    same_images,
     write_table,
     writing,
 )
@@ -144,7 +145,8 @@ def import_cells(
     format, listing = _listing(Path(source), images, format, kinds)
     found = measured(listing, backend=backend, workers=workers)
     settings = {"imported": format, "cells": found.digest}
-    with writing(out, "cells", settings=settings) as folder:
+    same_source = same_images("outcomes.parquet", found.outcomes["image_id"].to_pylist())
+    with writing(out, "cells", settings=settings, same_source=same_source) as folder:
         write_table(folder / "cells.parquet", found.cells)
         write_table(folder / "outcomes.parquet", found.outcomes)
     return Path(out)

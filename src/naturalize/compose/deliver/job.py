@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 
 from naturalize.base import engine
-from naturalize.base.artifacts import write_bytes, writing
+from naturalize.base.artifacts import read_json, write_bytes, writing
 from naturalize.base.errors import os_errors_named
 from naturalize.base.shards import Pieces, resumable_pieces
 from naturalize.compose.deliver.annotation import KnownOfPlan
@@ -168,7 +168,12 @@ def rendering(
     }
     inputs = {"plan": plan.fingerprint}
     run: dict[str, Any] = {"backend": backend, "workers": workers}
-    with os_errors_named(out), writing(out, "images", settings=said, inputs=inputs) as folder:
+
+    def same_source(old: Path) -> bool:
+        return read_json(old / "plan" / "plan.json").get("bank") == plan.bank
+
+    made = writing(out, "images", settings=said, inputs=inputs, same_source=same_source)
+    with os_errors_named(out), made as folder:
         key = _claim(work, {**said, **inputs})
         check_sources(bank, plan.parents())
         store = CropStore.build(plan, bank, work / "crops", size=asked, **run)

@@ -1,0 +1,37 @@
+"""What all commands have in common: ``--overwrite``, and ``~`` as the home folder."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from naturalize.base.text import expanded
+
+
+class Group(TyperGroup):
+    """The group of all commands; ``~`` stands for the home folder wherever a path may be."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Parse the whole command line."""
+        return super().parse_args(ctx, [expanded(arg) for arg in args])
+
+
+def _allow(ctx: typer.Context, wanted: bool) -> None:
+    from naturalize.base.artifacts import replacing
+
+    if wanted:
+        ctx.with_resource(replacing())
+
+
+#: Last parameter of every command that writes; nothing is passed on: it sets ``replacing``.
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        callback=_allow,
+        expose_value=False,
+        help="Replace what was made there from another source.",
+    ),
+]
