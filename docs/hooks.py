@@ -22,11 +22,13 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def _section(name: str, command: Any) -> list[str]:
-    children = getattr(command, "commands", None)
-    if children is not None:
+    if hasattr(command, "list_commands"):
         lines = [] if name == "naturalize" else [f"## `{name}`", "", command.help or ""]
+        context = click.Context(command, info_name=name)
         return lines + [
-            x for key, child in children.items() for x in _section(f"{name} {key}", child)
+            line
+            for key in command.list_commands(context)
+            for line in _section(f"{name} {key}", command.get_command(context, key))
         ]
     context = click.Context(command, info_name=name)
     usage = " ".join([name, *command.collect_usage_pieces(context)])

@@ -6,12 +6,15 @@ used, so that ``import naturalize`` is quick and composing works without PyTorch
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import importlib
+
+TYPE_CHECKING = False  # as in typing, whose import takes as long as the rest of this file
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from naturalize.base.errors import NaturalizeError
     from naturalize.cells.bank import CellBank
     from naturalize.cells.segment import segment_images
@@ -74,7 +77,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'naturalize' has no attribute {name!r}")
-    value = getattr(import_module(f"naturalize.{_HOMES[name]}"), name)
+    value = getattr(importlib.import_module(f"naturalize.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

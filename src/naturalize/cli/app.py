@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from naturalize.cli.options import Group
 
@@ -23,11 +25,51 @@ COMMANDS = {
 }  # fmt: skip
 
 
+class _Commands(Group):
+    """The group of all commands; builds a command when it is asked for, so that help is quick."""
+
+    _listing = False
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # the names that a misspelt one is compared with
+        self.commands = {name: TyperCommand(name) for name in self.list_commands(None)}
+
+    def list_commands(self, _ctx: Any) -> list[str]:
+        """Return the names of all commands, in the order of the work."""
+        return [name for names in COMMANDS.values() for name in names]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by name; in a list of commands, only what the list shows of it."""
+        heading = next((h for h, names in COMMANDS.items() if cmd_name in names), None)
+        if heading is None:
+            return None
+        module = import_module(f"naturalize.cli.{cmd_name}")
+        group = getattr(module, "app", None)
+        if self._listing:
+            shown = f"_{cmd_name}" if group is not None else cmd_name
+            text = inspect.cleandoc(getattr(module, shown).__doc__ or "")
+            return TyperCommand(cmd_name, help=text, rich_help_panel=heading)
+        if group is None:
+            group = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+            group.command(cmd_name)(getattr(module, cmd_name))
+        group._add_completion, group.rich_markup_mode = False, "markdown"
+        command = typer.main.get_command(group)
+        command.name = cmd_name
+        return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands."""
+        self._listing = True
+        super().format_help(ctx, formatter)
+        self._listing = False
+
+
 def build_app() -> typer.Typer:
-    """Return the typer application with every command registered."""
+    """Return the typer application; its commands are built when they are asked for."""
     app = typer.Typer(
         name="naturalize",
-        cls=Group,
+        cls=_Commands,
         no_args_is_help=True,
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -37,30 +79,25 @@ def build_app() -> typer.Typer:
         epilog="Start with `naturalize demo`. Every command has `--help` with examples.",
     )
     app.callback()(_options)
-    for heading, names in COMMANDS.items():
-        for name in names:
-            module = import_module(f"naturalize.cli.{name}")
-            if hasattr(module, "app"):
-                app.add_typer(module.app, name=name, rich_help_panel=heading)
-            else:
-                app.command(name, rich_help_panel=heading)(getattr(module, name))
     return app
 
 
-def _tell_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     if wanted:
-        import naturalize
+        from naturalize import __version__
 
-        typer.echo(f"naturalize {naturalize.__version__}")
+        typer.echo(f"naturalize {__version__}")
         raise typer.Exit
 
 
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version."),
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no talk.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no remarks.")
+    ] = False,
 ) -> None:
     from naturalize.base.console import console
 
