@@ -222,8 +222,9 @@ def test_files_and_folders_become_picks(images: Path) -> None:
     assert picks_of_files([images / "1.png"])[1] == [picks[1]]
     with pytest.raises(InputError, match="no such file"):
         picks_of_files([images / "9.png"])
-    with pytest.raises(InputError, match="no image found"):
-        picks_of_files([images / "notes.txt"])
+    (images / "empty").mkdir()
+    with pytest.raises(InputError, match="no images there"):
+        picks_of_files([images / "empty"])
 
 
 # -- the artifact -------------------------------------------------------------------------------

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from naturalize.base import deep
 from naturalize.base.errors import ImageReadError
 
 #: Suffixes that are taken for images; compared in lower case.
@@ -20,12 +23,17 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".
 MAX_PIXELS = 120_000_000
 
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
-_ORIENTATION = 0x0112
+_ORIENTATION, _WIDTH, _HEIGHT, _BITS, _SAMPLE_FORMAT = 274, 256, 257, 258, 339  # TIFF tags
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a file says about itself: sizes in pixels, as displayed (after EXIF rotation)."""
+    """What a file says about itself, and how its numbers became pixels.
+
+    Sizes are in pixels, as displayed (after rotation). ``bits`` is what a sample takes in the file,
+    ``depth`` the bits that were taken to reach from black to white (0: floats up to 1), ``stated``
+    whether the file says so, ``pages`` the number of images in the file (the first is read).
+    """
 
     width: int
     height: int
@@ -34,6 +42,26 @@ class ImageFacts:
     n_bytes: int
     encoder: str
     exif_rotated: bool
+    bits: int = 8
+    depth: int = 8
+    stated: bool = True
+    pages: int = 1
+
+    @property
+    def flags(self) -> list[str]:
+        """What is unusual about the file, such as ``cmyk``, ``deep`` or ``exif_rotated``."""
+        unusual = {
+            "exif_rotated": self.exif_rotated,
+            "not_rgb": self.mode != "RGB",
+            "cmyk": self.mode == "CMYK",
+            "palette": self.mode in ("P", "PA"),
+            "grey": self.mode in ("1", "L", "LA", *_DEEP_MODES),
+            "alpha": self.mode in ("RGBA", "LA", "PA"),
+            "deep": self.bits > 8,
+            "rescaled": self.bits > 8 and not self.stated and self.depth not in (0, self.bits),
+            "pages": self.pages > 1,
+        }
+        return [name for name, is_so in unusual.items() if is_so]
 
 
 def content_hash(data: bytes) -> str:
@@ -50,8 +78,9 @@ def pixel_hash(image: np.ndarray) -> str:
 def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read an image file of any usual kind.
 
-    EXIF rotation is applied; grey, palette, CMYK and 16-bit images are converted; transparency is
-    laid over white.
+    It is upright. Grey, palette, CMYK and LAB images are converted, numbers of more than 8 bits as
+    :mod:`naturalize.base.deep` says; transparency is laid over white. Of several pages the first is
+    read.
 
     Returns
     -------
@@ -85,25 +114,79 @@ def decode_image(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PIL's bomb warning: the limit below is ours
-            with Image.open(io.BytesIO(data)) as opened:
+            try:
+                opened = Image.open(io.BytesIO(data))
+            except UnidentifiedImageError:
+                if not deep.is_tiff(data):
+                    raise
+                return _of_tiff(data, None, max_pixels)
+            with opened:
                 facts = _facts(opened, len(data))
                 if facts.width * facts.height > max_pixels:
-                    raise ImageReadError(
-                        name,
-                        f"too large: {facts.width} × {facts.height} pixels (limit {max_pixels})",
-                    )
-                opened.load()
-                array = _to_rgb(ImageOps.exif_transpose(opened) if facts.exif_rotated else opened)
+                    size = f"{facts.width} × {facts.height} pixels"
+                    raise ImageReadError(name, f"too large: {size} (limit {max_pixels})")
+                return _decoded(opened, data, facts, max_pixels)
     except UnidentifiedImageError as error:
         raise ImageReadError(name, "not an image that can be read") from error
     except Image.DecompressionBombError as error:
         raise ImageReadError(name, "too large: refused as a decompression bomb") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, LookupError, zlib.error) as error:
         if isinstance(error, ImageReadError):
             raise
         what = "truncated" if "truncat" in str(error).lower() else f"damaged ({error})"
         raise ImageReadError(name, what) from error
-    return array, facts
+
+
+def _decoded(
+    opened: Image.Image, data: bytes, facts: ImageFacts, max_pixels: int
+) -> tuple[np.ndarray, ImageFacts]:
+    if deep.is_tiff(data) and _is_deep_tiff(opened, facts):
+        return _of_tiff(data, facts, max_pixels)
+    if deep.is_deep_png(data):
+        return _of_samples(deep.png_samples(data), facts, _orientation(opened))
+    opened.load()
+    upright = ImageOps.exif_transpose(opened) if facts.exif_rotated else opened
+    if opened.mode in _DEEP_MODES:
+        values = np.asarray(upright)[:, :, None]
+        return _of_samples(deep.Samples(values, 8 * values.dtype.itemsize), facts, 1)
+    return _to_rgb(upright), facts
+
+
+def _is_deep_tiff(opened: Image.Image, facts: ImageFacts) -> bool:
+    """Return whether a TIFF file has more than 8 bits, or a page of its own for each channel."""
+    tags: Any = opened.tag_v2  # type: ignore[attr-defined]
+    bits, formats = tags.get(_BITS, (1,)), tags.get(_SAMPLE_FORMAT, (1,))
+    channels = facts.pages > 1 and facts.mode == "L"
+    return max(bits) > 8 or set(formats) != {1} or channels
+
+
+def _of_tiff(
+    data: bytes, facts: ImageFacts | None, max_pixels: int
+) -> tuple[np.ndarray, ImageFacts]:
+    samples = deep.tiff_samples(data, max_pixels)
+    if facts is None:
+        mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[samples.values.shape[2]]
+        facts = ImageFacts(0, 0, mode, "TIFF", len(data), "tiff", samples.orientation > 1)
+    elif samples.values.shape[2] >= 3 and facts.mode in ("L", *_DEEP_MODES):
+        facts = replace(facts, mode="RGB")
+    return _of_samples(samples, replace(facts, pages=samples.pages), samples.orientation)
+
+
+def _of_samples(
+    samples: deep.Samples, facts: ImageFacts, orientation: int
+) -> tuple[np.ndarray, ImageFacts]:
+    rgb, depth = deep.to_rgb(samples)
+    rgb = deep.upright(rgb, orientation)
+    height, width = rgb.shape[:2]
+    facts = replace(
+        facts,
+        width=width,
+        height=height,
+        bits=samples.bits,
+        depth=depth,
+        stated=samples.stated is not None,
+    )
+    return rgb, facts
 
 
 def file_facts(data: bytes, *, name: object = "image") -> ImageFacts:
@@ -119,13 +202,13 @@ def file_facts(data: bytes, *, name: object = "image") -> ImageFacts:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as opened:
                 return _facts(opened, len(data))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, LookupError, Image.DecompressionBombError) as error:
+        if deep.is_tiff(data):
+            return decode_image(data, name=name)[1]
         raise ImageReadError(name, "not an image that can be read") from error
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    if image.mode in _DEEP_MODES:
-        return _deep_to_rgb(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -133,21 +216,12 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _deep_to_rgb(image: Image.Image) -> np.ndarray:
-    """Bring 16-bit and float greys to 8 bits: by 257 where the values need it, else as they are."""
-    values = np.asarray(image).astype(np.float64)
-    top = float(values.max(initial=0.0))
-    if image.mode == "F" and top <= 1.0:
-        values = values * 255.0
-    elif top > 255.0:
-        values = values / 257.0
-    grey = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
-
-
 def _facts(image: Image.Image, n_bytes: int) -> ImageFacts:
-    orientation = image.getexif().get(_ORIENTATION, 1)
+    orientation = _orientation(image)
     width, height = image.size
+    if image.format == "TIFF":  # some versions of Pillow have turned this size already
+        tags: Any = image.tag_v2  # type: ignore[attr-defined]
+        width, height = tags[_WIDTH], tags[_HEIGHT]
     if orientation in (5, 6, 7, 8):
         width, height = height, width
     return ImageFacts(
@@ -157,8 +231,14 @@ def _facts(image: Image.Image, n_bytes: int) -> ImageFacts:
         format=image.format or "?",
         n_bytes=n_bytes,
         encoder=_encoder(image),
-        exif_rotated=orientation not in (0, 1),
+        exif_rotated=orientation > 1,
+        pages=1 if image.format == "MPO" else getattr(image, "n_frames", 1),
     )
+
+
+def _orientation(image: Image.Image) -> int:
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _encoder(image: Image.Image) -> str:

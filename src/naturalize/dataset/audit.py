@@ -103,7 +103,16 @@ def _flagged(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         for flag in row["flags"]:
-            if flag in ("cmyk", "palette", "grey", "alpha", "deep", "exif_rotated"):
+            if flag in (
+                "cmyk",
+                "palette",
+                "grey",
+                "alpha",
+                "deep",
+                "rescaled",
+                "pages",
+                "exif_rotated",
+            ):
                 found[flag].append(row["path"])
     return dict(sorted(found.items()))
 
@@ -161,6 +170,8 @@ _MEANING = {
     "grey": "without colour",
     "alpha": "with transparency, laid over white",
     "deep": "with more than 8 bits a channel, brought to 8",
+    "rescaled": "of a bit depth that the file does not state, taken from its largest number",
+    "pages": "that are the first of several in their file",
     "exif_rotated": "turned as their EXIF tag asks",
 }
 

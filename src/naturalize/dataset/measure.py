@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from naturalize.base.errors import ImageReadError
-from naturalize.base.images import ImageFacts, content_hash, decode_image, pixel_hash, read_bytes
+from naturalize.base.images import content_hash, decode_image, pixel_hash, read_bytes
 from naturalize.dataset.near import perceptual_hash, thumbnail
 from naturalize.dataset.readers.listing import Item
 
@@ -39,8 +39,6 @@ SCHEMA = pa.schema(
         ("problem", pa.string()),
     ]
 )
-
-_DEEP = ("I", "I;16", "I;16B", "I;16L", "F")
 
 
 def measure(item: Item, root: Path) -> tuple[dict[str, Any], np.ndarray | None]:
@@ -79,23 +77,9 @@ def measure(item: Item, root: Path) -> tuple[dict[str, Any], np.ndarray | None]:
         "background_r": red,
         "background_g": green,
         "background_b": blue,
-        "flags": file_flags(facts),
+        "flags": facts.flags,
     }
     return row, small
-
-
-def file_flags(facts: ImageFacts) -> list[str]:
-    """Return the flags of one file by itself, such as ``cmyk``, ``deep`` or ``exif_rotated``."""
-    unusual = {
-        "exif_rotated": facts.exif_rotated,
-        "not_rgb": facts.mode != "RGB",
-        "cmyk": facts.mode == "CMYK",
-        "palette": facts.mode in ("P", "PA"),
-        "grey": facts.mode in ("1", "L", "LA", *_DEEP),
-        "alpha": facts.mode in ("RGBA", "LA", "PA"),
-        "deep": facts.mode in _DEEP,
-    }
-    return [name for name, is_so in unusual.items() if is_so]
 
 
 def background_colour(image: np.ndarray) -> tuple[float, float, float]:

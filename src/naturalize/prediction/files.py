@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from naturalize.base.console import track
 from naturalize.base.errors import ImageReadError
-from naturalize.base.images import read_image
+from naturalize.base.images import decode_image, read_bytes
 from naturalize.base.prefetch import map_ahead
 from naturalize.models.onnx_predictor import OnnxPredictor
 from naturalize.prediction.predictor import of_standardised, row_of_standardised
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: Confidence below which a prediction is flagged.
 UNSURE = 0.5
+
+#: Flags of the file (``ImageFacts.flags``) that are flags of its prediction too.
+_OF_FILE = ("deep", "rescaled", "pages")
 
 
 @dataclass(frozen=True)
@@ -125,10 +128,12 @@ def _in_batches(
 
 def _read(path: Path, standardiser: Standardiser) -> Standardised | str:
     try:
-        image = read_image(path)
+        image, facts = decode_image(read_bytes(path), name=path)
     except ImageReadError as error:
         return error.reason
-    return standardiser(image)
+    made = standardiser(image)
+    remarks = [flag for flag in facts.flags if flag in _OF_FILE]
+    return replace(made, flags=(*made.flags, *remarks)) if remarks else made
 
 
 def _prediction(

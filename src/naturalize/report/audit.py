@@ -177,6 +177,8 @@ _ENCODED = {
     "alpha": "with transparency",
     "cmyk": "in CMYK",
     "deep": "with more than 8 bits a channel",
+    "rescaled": "of a bit depth taken from their largest number",
+    "pages": "that are the first of several in their file",
     "exif_rotated": "turned by an EXIF tag",
     "grey": "without colour",
     "palette": "with a palette",
