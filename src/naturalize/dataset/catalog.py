@@ -28,6 +28,7 @@ from naturalize.base.artifacts import (
     writing,
 )
 from naturalize.base.console import warn
+from naturalize.base.display import TableView
 from naturalize.base.errors import ArtifactError, InputError
 from naturalize.base.images import read_image
 from naturalize.base.walk import images_folder
@@ -37,8 +38,8 @@ from naturalize.dataset.readers.listing import Item
 from naturalize.dataset.relations import relate
 
 
-@dataclass
-class Catalog:
+@dataclass(repr=False)
+class Catalog(TableView):
     """The images of a source.
 
     Attributes
@@ -122,6 +123,13 @@ class Catalog:
         if len(present := [label for label, n in catalog.counts().items() if n]) == 1:
             warn(f"{root}: one class only ({present[0]}); it cannot be split or learnt")
         return catalog
+
+    def summary(self) -> str:
+        """Say how many images there are, of which classes, and where."""
+        counts = self.counts()
+        classes = ", ".join(f"{label} {n:,}" for label, n in counts.items() if n)
+        usable = sum(counts.values())
+        return f"{len(self):,} images of {self.root}, {usable:,} usable ({classes})"
 
     @property
     def settings(self) -> dict[str, Any]:

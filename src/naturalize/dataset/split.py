@@ -20,6 +20,7 @@ from naturalize.base.artifacts import (
     write_table,
     writing,
 )
+from naturalize.base.display import TableView
 from naturalize.base.errors import ArtifactError, InputError, SettingsError, unknown
 from naturalize.dataset.assign import PARTS, assign_groups
 from naturalize.dataset.catalog import Catalog
@@ -36,8 +37,8 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass
-class Split:
+@dataclass(repr=False)
+class Split(TableView):
     """Which image is for what.
 
     Attributes
@@ -131,6 +132,12 @@ class Split:
             dropped=dropped,
             catalog=catalog.fingerprint,
         )
+
+    def summary(self) -> str:
+        """Say how many images of how many classes are in each part."""
+        counts = self.counts()
+        sizes = ", ".join(f"{part} {sum(n.values()):,}" for part, n in counts.items())
+        return f"{len(self):,} images of {len(counts['train'])} classes: {sizes}"
 
     @property
     def hash(self) -> str:
