@@ -64,8 +64,7 @@ def main() -> None:
 def run(options: argparse.Namespace, work: Path) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Return phase → seconds a step of each round, and loader alone → seconds a batch."""
     from naturalize.models.zoo import build, channels_last
-    from naturalize.training.framework import pl
-    from naturalize.training.network import Classifier
+    from naturalize.training.learner import Learner
     from naturalize.training.settings import TrainSettings
 
     draws = options.rounds * (options.block + 1) * options.batch
@@ -84,22 +83,12 @@ def run(options: argparse.Namespace, work: Path) -> tuple[dict[str, list[float]]
     new, seen = make(work / "new", network.config.view), make(work / "seen", network.config.view)
     alone = {"new": drain(seen.train_dataloader()), "seen": drain(seen.train_dataloader())}
     channels_last(network.module)
-    module = Classifier(network, settings, steps=new.steps, names=new.train.names)
-    bare = bare_loop(options, len(classes), seen)
-    turns = Turns(options, seen, new, bare)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        callbacks=[turns.clock(pl.Callback)],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        use_distributed_sampler=False,
-        default_root_dir=work,
-    )
-    trainer.fit(module, train_dataloaders=turns)
+    learner = Learner(network, settings, steps=new.steps, names=new.train.names)
+    learner.begin(0)
+    turns = Turns(options, seen, new, bare_loop(options, len(classes), seen))
+    for batch in turns:
+        learner.step(batch)
+        turns.done = time.perf_counter()
     return turns.times, alone
 
 
@@ -112,10 +101,7 @@ class Turns:
         self.block, self.rounds, self.bare = options.block, options.rounds, bare
         self.loaders = {"seen": seen, "new": new}
         self.times: dict[str, list[float]] = {phase: [] for phase in PHASES}
-        self._done = 0.0
-
-    def __len__(self) -> int:
-        return self.rounds * 3 * (self.block + 1) + 1
+        self.done = 0.0
 
     def __iter__(self) -> Iterator[Any]:
         ready = {name: iter(data.train_dataloader()) for name, data in self.loaders.items()}
@@ -132,21 +118,11 @@ class Turns:
                     continue
                 for step in range(self.block + 1):
                     if step == 1:
-                        start = self._done
+                        start = self.done
                     yield fixed if phase == "memory" else next(ready[phase])
                 # control comes back after the last step, when the next batch is asked for
-                self.times[phase].append((self._done - start) / self.block)
+                self.times[phase].append((self.done - start) / self.block)
         yield fixed
-
-    def clock(self, base: type) -> Any:
-        """Return the callback that notes when a step is done."""
-        turns = self
-
-        class Clock(base):  # type: ignore[misc]
-            def on_train_batch_end(self, *_: Any) -> None:
-                turns._done = time.perf_counter()
-
-        return Clock()
 
 
 def bare_loop(options: argparse.Namespace, n_classes: int, data: Any) -> Callable[[], None]:

@@ -36,7 +36,7 @@ try:
     run_app(["--help"])
 except SystemExit:
     pass
-heavy = {"torch", "timm", "lightning", "cv2", "skimage", "sklearn", "matplotlib", "pyarrow"}
+heavy = {"torch", "timm", "cv2", "skimage", "sklearn", "matplotlib", "pyarrow"}
 print("LOADED", sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run(

@@ -64,7 +64,7 @@ import sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name in ("torch", "torchvision", "timm", "lightning", "safetensors", "onnx"):
+        if name in ("torch", "torchvision", "timm", "safetensors", "onnx"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Absent())

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naturalize.base.errors import SettingsError
+from naturalize.imaging.isolate import alone
 from naturalize.imaging.runlength import encode
 from naturalize.models.preprocess import SLIDE_GREY, View
+from naturalize.training.dataset import TargetMasks
 from naturalize.training.settings import AugmentSettings, TrainSettings
-from naturalize.training.surroundings import TargetMasks, alone
 
 pytest.importorskip("torch")
 

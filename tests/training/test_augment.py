@@ -1,9 +1,8 @@
 """Augmentation: exact where it can be, by the formula where it cannot."""
-# ruff: noqa: NPY002 - timm draws from numpy's own generator
 
 from __future__ import annotations
 
-import random
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +12,14 @@ from hypothesis import strategies as st
 
 from naturalize.base.rng import rng
 from naturalize.imaging.slide import slide_colour
-from naturalize.training import policy as policy_room
-from naturalize.training.augment import Augmentation, apply, colour_table, draw
-from naturalize.training.policy import Policy, randaugment
+from naturalize.training.augment import (
+    OPERATIONS,
+    Augmentation,
+    apply,
+    colour_table,
+    draw,
+    operate,
+)
 from naturalize.training.settings import AugmentSettings
 
 OFF = AugmentSettings(
@@ -148,62 +152,63 @@ def _needs_timm():
     ensure()
 
 
-@pytest.mark.usefixtures("_needs_timm")
 def test_randaugment_draws_by_its_key_alone_and_leaves_other_draws_be():
-    settings = AugmentSettings(randaugment=2)
+    settings = AugmentSettings(randaugment=2, magnitude=7)
     first = draw(settings, rng(5, "a"))
-    assert first.policy is not None
-    assert first.policy != draw(settings, rng(5, "b")).policy
-    assert draw(AugmentSettings(), rng(5, "a")) == replace(first, policy=None)
-    image = picture(32)
-    random.seed(1)
-    before, theirs = random.getstate(), np.random.get_state()[1].tolist()
-    made = apply(image, first)
-    assert random.getstate() == before
-    assert np.random.get_state()[1].tolist() == theirs
-    random.seed(2)
-    np.testing.assert_array_equal(apply(image, first), made)
+    assert len(first.operations) == 2
+    assert {abs(strength) for _, strength in first.operations} == {0.7}
+    assert first.operations != draw(settings, rng(5, "b")).operations
+    assert draw(AugmentSettings(), rng(5, "a")) == replace(first, operations=())
+    made = apply(picture(32), first)
+    np.testing.assert_array_equal(apply(picture(32), first), made)
     assert made.dtype == np.uint8
-    assert made.shape == image.shape
+    assert made.shape == (32, 32, 3)
+
+
+def test_randaugment_draws_every_operation_to_both_sides_equally_often():
+    settings = AugmentSettings(randaugment=1)
+    drawn = [draw(settings, rng(seed, "x")).operations[0] for seed in range(3000)]
+    counts = Counter(name for name, _ in drawn)
+    assert set(counts) == set(OPERATIONS)
+    assert all(abs(n - 200) < 60 for n in counts.values())  # 4 σ of a binomial
+    assert 0.45 < np.mean([strength > 0 for _, strength in drawn]) < 0.55
+
+
+#: What timm calls them.
+TIMMS = {
+    "autocontrast": "AutoContrast", "equalize": "Equalize", "invert": "Invert",
+    "rotate": "Rotate", "posterize": "PosterizeIncreasing", "solarize": "SolarizeIncreasing",
+    "solarize_add": "SolarizeAdd", "color": "ColorIncreasing", "contrast": "ContrastIncreasing",
+    "brightness": "BrightnessIncreasing", "sharpness": "SharpnessIncreasing", "shear_x": "ShearX",
+    "shear_y": "ShearY", "translate_x": "TranslateXRel", "translate_y": "TranslateYRel",
+}  # fmt: skip
 
 
 @pytest.mark.usefixtures("_needs_timm")
-def test_randaugment_is_timms_with_the_same_seed():
+@pytest.mark.parametrize("magnitude", [0, 3, 7, 9])
+@pytest.mark.parametrize("name", list(OPERATIONS))
+def test_each_operation_is_timms(name, magnitude):
     from PIL import Image
-    from timm.data.auto_augment import rand_augment_transform
+    from timm.data.auto_augment import AugmentOp
 
     image = picture(40, 3)
     slide = tuple(round(value) for value in slide_colour(image))
-    theirs = rand_augment_transform(
-        "rand-m7-n3-p1.0-inc1",
-        {
-            "img_mean": slide,
-            "interpolation": Image.Resampling.BILINEAR,
-            "translate_const": 18,
-        },
-    )
-    for seed in range(12):
-        random.seed(seed)
-        np.random.seed(seed)
-        expected = np.array(theirs(Image.fromarray(image)))
-        np.testing.assert_array_equal(randaugment(image, Policy(3, 7.0, seed)), expected)
+    hparams = {"img_mean": slide, "interpolation": Image.Resampling.BILINEAR}
+    theirs = AugmentOp(TIMMS[name], prob=1.0, magnitude=magnitude, hparams=hparams)
+    ours = {operate(image, [(name, sign * magnitude / 10)]).tobytes() for sign in (-1, 1)}
+    assert {np.array(theirs(Image.fromarray(image))).tobytes() for _ in range(24)} == ours
 
 
-@pytest.mark.usefixtures("_needs_timm")
-def test_what_randaugment_moves_in_has_the_colour_of_the_slide():
+@pytest.mark.parametrize("name", ["rotate", "shear_x", "shear_y", "translate_x", "translate_y"])
+def test_what_randaugment_moves_in_has_the_colour_of_the_slide(name):
     image = np.full((64, 64, 3), (250, 230, 200), np.uint8)
     image[20:44, 20:44] = (90, 60, 140)
-    geometric = {"Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel"}
-    from timm.data.auto_augment import rand_augment_choices
+    corners = operate(image, [(name, 0.9)])[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
+    assert np.abs(corners - (250, 230, 200)).max() <= 2
 
-    names = rand_augment_choices("", increasing=True)
-    seen = 0
-    for seed in range(60):
-        with policy_room._seeded(seed):
-            name = names[np.random.choice(len(names), 1)[0]]
-        if name in geometric:
-            made = randaugment(image, Policy(1, 9.0, seed))
-            corners = made[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
-            assert np.abs(corners - (250, 230, 200)).max() <= 2
-            seen += 1
-    assert seen > 5
+
+@pytest.mark.parametrize("name", list(OPERATIONS))
+def test_the_strongest_operation_still_gives_a_picture(name):  # timm's posterize keeps no bit there
+    made = operate(picture(16), [(name, 1.0)])
+    assert made.shape == (16, 16, 3)
+    assert made.max() > 0

@@ -35,18 +35,18 @@ def test_other_names_are_refused_with_examples(name):
 
 def test_processors_are_always_there():
     pytest.importorskip("torch")
-    assert place("cpu") == Place("cpu", (0,))
-    assert place("cpu:3") == Place("cpu", (0, 1, 2))
-    assert place("cpu:3").first == "cpu"
+    assert place("cpu") == Place(("cpu",))
+    assert place("cpu:3") == Place(("cpu",) * 3)
+    assert place("cpu:3").device == "cpu"
 
 
 def test_gpus_are_named_by_number_and_absent_ones_refused(monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert place("auto") == Place("cuda", (0,))
-    assert place("cuda:all") == Place("cuda", (0, 1))
-    assert place("cuda:1").first == "cuda:1"
+    assert place("auto") == Place(("cuda:0",))
+    assert place("cuda:all") == Place(("cuda:0", "cuda:1"))
+    assert place("cuda:1").device == "cuda:1"
     with pytest.raises(SettingsError, match=r"device cuda:2: this machine.*has 2 GPUs of CUDA"):
         place("cuda:2")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

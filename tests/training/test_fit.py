@@ -145,21 +145,26 @@ def test_killed_at_any_time_it_ends_with_the_same_weights(toys, trained, tmp_pat
     assert not work.exists()
 
 
-def test_the_state_of_other_settings_is_not_taken_up(toys, tmp_path, monkeypatch):
-    from naturalize.training import fit as room
-
-    def stop(*args: object) -> None:
+def test_the_state_of_other_settings_is_not_taken_up(toys, tmp_path, monkeypatch, capsys):
+    def stop(*args: object, **more: object) -> None:
         raise KeyboardInterrupt
 
     work = tmp_path / "work"
     short = TINY.model_copy(update={"epochs": 1})
-    monkeypatch.setattr(room, "_write", stop)
-    with pytest.raises(KeyboardInterrupt):
-        fit(toys, tmp_path / "model", short, work=work)
+    with monkeypatch.context() as patch:
+        patch.setattr("naturalize.models.folder.save_model", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(toys, tmp_path / "model", short, work=work)
     assert (work / "state.ckpt").is_file()
-    room._claim(work, "another key")
+    pixels = {path: path.stat().st_mtime_ns for path in work.glob("pixels-*")}
+    assert pixels
+    with monkeypatch.context() as patch:
+        patch.setattr("naturalize.training.carry.fit", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(toys, tmp_path / "model", short.model_copy(update={"seed": 1}), work=work)
     assert not (work / "state.ckpt").exists()
-    assert list(work.glob("pixels-*")), "decoded pixels serve any settings"
+    assert {path: path.stat().st_mtime_ns for path in work.glob("pixels-*")} == pixels
+    assert "going on after" not in capsys.readouterr().err
 
 
 def test_a_users_files_in_the_work_folder_stay(toys, tmp_path):
@@ -179,10 +184,49 @@ def test_a_loss_that_is_no_number_stops_with_step_and_images(toys, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_class_weights_and_the_balanced_sampler_train(toys, tmp_path):
-    for i, change in enumerate(({"class_weights": "balanced"}, {"sampler": "balanced"})):
-        path = fit(toys, tmp_path / str(i), TINY.model_copy(update={"epochs": 1, **change}))
-        assert describe(path)["metrics"]["n"] == 12
+def drawn_labels(toys, tmp_path, monkeypatch, **change):
+    """Train an epoch on toys with 2 green and 12 red and blue images; return the labels drawn."""
+    from dataclasses import replace
+
+    from naturalize.training.learner import Learner
+
+    catalog, split, _ = toys
+    rows, kept = split.table.to_pylist(), []
+    for row in rows:
+        green = [r for r in kept if r["part"] == "train" and r["label"] == "green"]
+        if row["part"] != "train" or row["label"] != "green" or len(green) < 2:
+            kept.append(row)
+    ids = {row["image_id"] for row in kept}
+    few = replace(split, table=split.table.filter(np.array([r["image_id"] in ids for r in rows])))
+    seen, ours = [], Learner.step
+
+    def step(self, batch):
+        seen.extend(batch["target"].tolist())
+        return ours(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "step", step)
+        settings = TINY.model_copy(update={"epochs": 1} | change)
+        path = fit((catalog, few, None), tmp_path / "m", settings)
+    return np.bincount(seen, minlength=3).tolist(), path
+
+
+def test_the_balanced_sampler_draws_each_class_as_often(toys, tmp_path, monkeypatch):
+    natural, first = drawn_labels(toys, tmp_path / "natural", monkeypatch)
+    assert 4 <= natural[1] <= 6  # 72 draws of 26 images, of which 2 are green
+    balanced, second = drawn_labels(toys, tmp_path / "balanced", monkeypatch, sampler="balanced")
+    assert balanced == [24, 24, 24]
+    assert describe(first)["training"]["counts"] == describe(second)["training"]["counts"]
+    assert weights(first) != weights(second)
+
+
+def test_balanced_class_weights_weigh_the_loss_and_not_the_draws(toys, tmp_path, monkeypatch):
+    plain, first = drawn_labels(toys, tmp_path / "plain", monkeypatch)
+    weighed, second = drawn_labels(
+        toys, tmp_path / "weighed", monkeypatch, class_weights="balanced"
+    )
+    assert plain == weighed
+    assert weights(first) != weights(second)
 
 
 @pytest.mark.parametrize(

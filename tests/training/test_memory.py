@@ -22,17 +22,17 @@ ERRORS = (
 
 def fill_memory(monkeypatch, error: BaseException, *, fits: int, epoch: int = 0) -> list[int]:
     """Let steps of more than ``fits`` images at a time fail from an epoch on; list the pieces."""
-    from naturalize.training.network import Classifier
+    from naturalize.training.learner import Learner
 
-    ours, tried = Classifier.training_step, []
+    ours, tried = Learner.step, []
 
-    def step(self, batch, batch_idx):
+    def step(self, batch):
         tried.append(self.pieces)
-        if self.current_epoch >= epoch and len(batch["target"]) / self.pieces > fits:
+        if self.epoch >= epoch and len(batch["target"]) / self.pieces > fits:
             raise error
-        return ours(self, batch, batch_idx)
+        return ours(self, batch)
 
-    monkeypatch.setattr(Classifier, "training_step", step)
+    monkeypatch.setattr(Learner, "step", step)
     return tried
 
 
@@ -76,11 +76,11 @@ def test_when_not_even_one_image_fits_it_says_so(toys, tmp_path, monkeypatch):
 def test_the_pieces_are_remembered_by_the_next_start(toys, tmp_path, monkeypatch):
     tried = fill_memory(monkeypatch, MemoryError(), fits=6)
 
-    def stop(*args: object) -> None:
+    def stop(*args: object, **more: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("naturalize.training.fit._write", stop)
+        patch.setattr("naturalize.models.folder.save_model", stop)
         with pytest.raises(KeyboardInterrupt):
             fit(toys, tmp_path / "m", PLAIN, work=tmp_path / "work")
     (tmp_path / "work" / "state.ckpt").unlink()

@@ -24,16 +24,16 @@ def build(name: str, size: int):
 
 def states_after_epochs(monkeypatch) -> list[dict]:
     """Collect the network's state after each epoch of the runs that follow."""
-    from naturalize.training.keeper import Keeper
+    from naturalize.training.learner import Learner
 
-    found, ours = [], Keeper.on_train_epoch_end
+    found, ours = [], Learner.validate
 
-    def told(self, trainer, module):
-        state = module.network.state_dict()
+    def validate(self, batches):
+        state = self.network.state_dict()
         found.append({name: value.clone() for name, value in state.items()})
-        ours(self, trainer, module)
+        return ours(self, batches)
 
-    monkeypatch.setattr(Keeper, "on_train_epoch_end", told)
+    monkeypatch.setattr(Learner, "validate", validate)
     return found
 
 
@@ -231,11 +231,14 @@ def test_training_stops_when_the_score_gets_no_better(toys, tmp_path, capsys):
     [(2, 1, 0, False), (3, 1, 0, True), (4, 3, 0, False), (3, 1, 2, False), (9, 8, 0, True)],
 )
 def test_a_run_is_finished_by_its_state_alone(tmp_path, epochs, best, head, finished):
-    from naturalize.training.keeper import Keeper
+    from naturalize.training.checkpoint import Checkpoint
 
-    keeper = Keeper(tmp_path, TrainSettings(epochs=9, patience=2, head_epochs=head))
-    keeper.load_state_dict({"history": [{}] * epochs, "best": {"epoch": best}})
-    assert keeper.finished is finished
+    checkpoint = Checkpoint(tmp_path, TrainSettings(epochs=9, patience=2, head_epochs=head))
+    for epoch in range(1, epochs + 1):
+        score = {"loss": 1.0, "accuracy": 0.5, "macro_f1": 0.9 if epoch == best else 0.1}
+        checkpoint.add({"lr": 0.1, "train_loss": 1.0}, score)
+    assert checkpoint.best["epoch"] == best
+    assert checkpoint.finished is finished
 
 
 # -- what composes ------------------------------------------------------------------------------

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,49 +83,99 @@ def test_a_batch_must_be_dealt_evenly(uneven, tmp_path):
         fit(uneven, tmp_path / "model", odd)
 
 
-def test_what_processes_tell_is_raised_and_a_death_is_named():
-    from multiprocessing import Pipe
-    from types import SimpleNamespace
+def raise_in_second(message: str) -> None:
+    from naturalize.training import processes
 
-    from naturalize.training.processes import _await
-
-    def ranks(*told: object) -> list:
-        found = []
-        for what in told:
-            ours, theirs = Pipe()
-            if what != "dies":
-                theirs.send(what)
-            theirs.close()
-            found.append((SimpleNamespace(join=lambda: None, exitcode=-9), ours))
-        return found
-
-    _await(ranks(None, None))
-    with pytest.raises(NaturalizeError, match="step 3"):
-        _await(ranks(None, NaturalizeError("step 3")))
-    with pytest.raises(EngineError, match=r"died \(exit code -9.*__main__"):
-        _await(ranks(None, "dies"))
+    if processes.rank() == 1:
+        raise NaturalizeError(message)
+    processes.wait()
 
 
-def _lives_with_its_parent(parent) -> None:
-    import threading
-    import time
+def die(_: str) -> None:
+    import os
 
-    from naturalize.training.processes import _die_with
-
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    parent.send("up")
-    time.sleep(100)
+    os._exit(9)
 
 
-def test_a_process_ends_when_its_parent_is_gone():
-    import multiprocessing
+def test_an_error_of_one_process_is_raised_and_a_death_is_named(tmp_path):
+    from naturalize.training import processes
 
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_lives_with_its_parent, args=(theirs,))
-    process.start()
-    theirs.close()
-    assert ours.recv() == "up"
-    ours.close()  # as the system does for a process that was killed
-    process.join(60)
-    assert process.exitcode == 1
+    devices, meeting = ["cpu", "cpu"], tmp_path / "meeting"
+    with pytest.raises(NaturalizeError, match=r"^step 3$"):
+        processes.start(raise_in_second, devices, meeting, "step 3")
+    with pytest.raises(EngineError, match=r"died \(.*exit code 9.*__main__"):
+        processes.start(die, devices, meeting, "")
+    assert not meeting.exists()
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from naturalize.training import processes
+
+def stay(folder):
+    import os
+    (Path(folder) / f"{processes.rank()}.pid").write_text(str(os.getpid()))
+    time.sleep(200)
+
+if __name__ == "__main__":
+    processes.start(stay, ["cpu", "cpu"], Path(sys.argv[1]) / "meeting", sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the signal of a lost parent")
+def test_processes_end_when_their_parent_is_killed(tmp_path):
+    (tmp_path / "parent.py").write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py", tmp_path])
+    files = [tmp_path / f"{rank}.pid" for rank in range(2)]
+
+    def wait_for(done) -> None:
+        limit = time.monotonic() + 120
+        while not done():
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+
+    wait_for(lambda: all(file.is_file() and file.read_text() for file in files))
+    numbers = [int(file.read_text()) for file in files]
+    parent.kill()
+    parent.wait()
+
+    def gone(number: int) -> bool:
+        try:
+            return "State:\tZ" in Path(f"/proc/{number}/status").read_text()
+        except FileNotFoundError:
+            return True
+
+    wait_for(lambda: all(map(gone, numbers)))
+
+
+TORCHRUN = """
+import sys
+from pathlib import Path
+from naturalize.inputs.training import open_data
+from naturalize.training.fit import train
+from naturalize.training.settings import TrainSettings
+
+folder = Path(sys.argv[1])
+data = open_data(catalog=folder / "catalog", split=folder / "split")
+settings = TrainSettings.model_validate_json(sys.argv[2])
+train(settings, data.catalog, data.split, out=sys.argv[3])
+"""
+
+
+def test_torchrun_starts_it_too(toys, tmp_path):
+    settings = TINY.model_copy(update={"epochs": 1})
+    (tmp_path / "script.py").write_text(TORCHRUN)
+    arguments = [str(toys[2]), settings.model_dump_json(), str(tmp_path / "run")]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*launcher, str(tmp_path / "script.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("best epoch 1 of 1") == 1
+    here = fit(toys, tmp_path / "here", settings.model_copy(update={"device": "cpu:2"}))
+    files = [path / "weights.safetensors" for path in (tmp_path / "run", here)]
+    assert files[0].read_bytes() == files[1].read_bytes()

@@ -108,7 +108,6 @@ def _options(
 _TRAINING = {
     "torch": "PyTorch",
     "timm": "timm",
-    "lightning": "Lightning",
     "safetensors": "safetensors",
 }
 

@@ -2,7 +2,7 @@
 
 A CPU build of PyTorch beside a torchvision built for CUDA (what a plain package registry gives) has
 no usable ``torchvision._C``. torchvision then describes two operators that nobody declared, and its
-import, and with it that of timm and Lightning, fails with "operator torchvision::nms does not
+import, and with it that of timm, fails with "operator torchvision::nms does not
 exist". Nothing here needs those operators; declaring them is enough for the Python parts to load.
 """
 
@@ -21,7 +21,7 @@ _declared: list[Any] = []
 
 
 def ensure() -> bool:
-    """Make torchvision importable; call it before importing torchvision, timm or Lightning.
+    """Make torchvision importable; call it before importing torchvision or timm.
 
     Does nothing where torchvision is absent, imported already, or whole (its extension loads).
 

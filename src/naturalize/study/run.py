@@ -14,7 +14,7 @@ from naturalize.study.settings import StudySettings, dump_study
 from naturalize.study.stages import Stages
 
 _LIBRARIES = ("numpy", "opencv-python-headless", "scikit-image", "scikit-learn", "pyarrow")
-_LIBRARIES_OF_TRAINING = ("torch", "timm", "lightning")
+_LIBRARIES_OF_TRAINING = ("torch", "timm", "safetensors")
 
 
 def run_study(

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
 
-from naturalize.training.policy import Policy, randaugment
+from naturalize.imaging.slide import slide_colour
 from naturalize.training.settings import AugmentSettings
 
 #: Intensities 1 to 256 on a 0–1 scale: the light that came through.
 _LIGHT = (np.arange(256, dtype=np.float64) + 1) / 256
+
+Fill = tuple[int, int, int]
+
+_AFFINE, _BILINEAR = Image.Transform.AFFINE, Image.Resampling.BILINEAR
 
 #: Blurs of a smaller σ, in pixels, change nothing.
 _LEAST_BLUR = 0.25
@@ -38,8 +44,8 @@ class Augmentation:
         σ of a Gaussian, in shares of the side.
     alone
         Whether the cell is shown alone (what is done before all else).
-    policy
-        RandAugment's operations, done after all else.
+    operations
+        RandAugment's, done after all else: name, and strength from −1 to 1.
     """
 
     flip: bool = False
@@ -51,7 +57,7 @@ class Augmentation:
     offset: float = 0.0
     blur: float = 0.0
     alone: bool = False
-    policy: Policy | None = None
+    operations: tuple[tuple[str, float], ...] = ()
 
 
 def draw(settings: AugmentSettings, generator: np.random.Generator) -> Augmentation:
@@ -71,10 +77,17 @@ def draw(settings: AugmentSettings, generator: np.random.Generator) -> Augmentat
         offset=float(settings.brightness * u[8]),
         blur=float(settings.blur * more[1]) if more[0] < 0.5 else 0.0,
         alone=bool(more[2] < settings.alone),
-        policy=Policy(settings.randaugment, settings.magnitude, seed)
-        if settings.randaugment
-        else None,
+        operations=_randaugment(settings, seed),
     )
+
+
+def _randaugment(settings: AugmentSettings, seed: int) -> tuple[tuple[str, float], ...]:
+    """Draw RandAugment's operations and their directions (Cubuk et al., CVPR Workshops 2020)."""
+    generator, names = np.random.default_rng(seed), list(OPERATIONS)
+    chosen = generator.integers(0, len(names), settings.randaugment)
+    signs = generator.choice([-1, 1], settings.randaugment)
+    strength = settings.magnitude / 10
+    return tuple((names[i], float(s * strength)) for i, s in zip(chosen, signs, strict=True))
 
 
 def apply(image: np.ndarray, change: Augmentation) -> np.ndarray:
@@ -103,7 +116,61 @@ def apply(image: np.ndarray, change: Augmentation) -> np.ndarray:
         image = cv2.LUT(image, colour_table(change.gain, change.offset))
     if change.blur * len(image) > _LEAST_BLUR:
         image = cv2.GaussianBlur(image, (0, 0), change.blur * len(image))
-    return image if change.policy is None else randaugment(image, change.policy)
+    return operate(image, change.operations) if change.operations else image
+
+
+def operate(image: np.ndarray, operations: Sequence[tuple[str, float]]) -> np.ndarray:
+    """Apply operations of RandAugment, with the strengths of timm's "increasing" ones.
+
+    What is moved in from outside has the colour of the image's slide.
+
+    Parameters
+    ----------
+    image
+        RGB uint8 (S, S, 3).
+    operations
+        Names of :data:`OPERATIONS`, and strengths from −1 to 1.
+    """
+    red, green, blue = (round(value) for value in slide_colour(image))
+    made = Image.fromarray(image)
+    for name, strength in operations:
+        made = OPERATIONS[name](made, strength, (red, green, blue))
+    return np.array(made)
+
+
+def _moved(image: Image.Image, fill: Fill, *matrix: float) -> Image.Image:
+    return image.transform(image.size, _AFFINE, matrix, _BILINEAR, fillcolor=fill)
+
+
+def _factor(strength: float) -> float:
+    return max(0.1, 1 + 0.9 * strength)
+
+
+#: RandAugment's operations: image, strength from −1 to 1, colour of what is moved in. How strong
+#: the strongest is, is TensorFlow's and timm's choice.
+OPERATIONS: dict[str, Callable[[Image.Image, float, Fill], Image.Image]] = {
+    "autocontrast": lambda image, v, fill: ImageOps.autocontrast(image),
+    "equalize": lambda image, v, fill: ImageOps.equalize(image),
+    "invert": lambda image, v, fill: ImageOps.invert(image),
+    "rotate": lambda image, v, fill: image.rotate(30 * v, _BILINEAR, fillcolor=fill),
+    "posterize": lambda image, v, fill: ImageOps.posterize(image, max(1, 4 - int(4 * abs(v)))),
+    "solarize": lambda image, v, fill: ImageOps.solarize(image, 256 - int(256 * abs(v))),
+    "solarize_add": lambda image, v, fill: image.point(
+        [min(255, i + int(110 * abs(v))) if i < 128 else i for i in range(256)] * 3
+    ),
+    "color": lambda image, v, fill: ImageEnhance.Color(image).enhance(_factor(v)),
+    "contrast": lambda image, v, fill: ImageEnhance.Contrast(image).enhance(_factor(v)),
+    "brightness": lambda image, v, fill: ImageEnhance.Brightness(image).enhance(_factor(v)),
+    "sharpness": lambda image, v, fill: ImageEnhance.Sharpness(image).enhance(_factor(v)),
+    "shear_x": lambda image, v, fill: _moved(image, fill, 1, 0.3 * v, 0, 0, 1, 0),
+    "shear_y": lambda image, v, fill: _moved(image, fill, 1, 0, 0, 0.3 * v, 1, 0),
+    "translate_x": lambda image, v, fill: _moved(
+        image, fill, 1, 0, 0.45 * v * image.width, 0, 1, 0
+    ),
+    "translate_y": lambda image, v, fill: _moved(
+        image, fill, 1, 0, 0, 0, 1, 0.45 * v * image.height
+    ),
+}
 
 
 def _warp(image: np.ndarray, change: Augmentation) -> np.ndarray:

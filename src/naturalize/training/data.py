@@ -1,4 +1,4 @@
-"""The one data module: real images and composites from catalog, split and plan to batches."""
+"""Training data: real images and composites from catalog, split and plan to batches."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from naturalize.base.prefetch import map_ahead
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
 from naturalize.models.preprocess import View
+from naturalize.training import processes
 from naturalize.training.dataset import (
     Composites,
     EpochSampler,
@@ -26,14 +27,13 @@ from naturalize.training.dataset import (
     Rows,
     Samples,
     Source,
+    TargetMasks,
     as_is,
-    calm_worker,
+    one_thread,
 )
-from naturalize.training.framework import pl
 from naturalize.training.imbalance import steps_per_epoch
 from naturalize.training.pixels import PixelStore
 from naturalize.training.settings import TrainSettings
-from naturalize.training.surroundings import TargetMasks
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -81,7 +81,7 @@ def _labels_by_part(split: Split) -> dict[str, list[str]]:
     return found
 
 
-class CellImages(pl.LightningDataModule):
+class CellImages:
     """Training rows (real, then composites) and validation rows (real only).
 
     Parameters
@@ -111,7 +111,6 @@ class CellImages(pl.LightningDataModule):
         bank: CellBank | None = None,
         pin: bool = False,
     ) -> None:
-        super().__init__()
         self.settings, self.classes, self.view, self.work = settings, tuple(classes), view, work
         self.pin = pin
         label_of = dict(
@@ -186,50 +185,44 @@ class CellImages(pl.LightningDataModule):
 
     def sampler(self) -> EpochSampler:
         """Return the order of training rows, as far as this process has a share in them."""
-        rank, processes = self._share
         return EpochSampler(
             self.train.targets,
             self.steps * self.settings.batch_size,
             batch=self.settings.batch_size,
-            rank=rank,
-            processes=processes,
+            rank=processes.rank(),
+            processes=processes.size(),
             seed=self.settings.seed,
             balanced=self.settings.sampler == "balanced",
         )
 
-    @property
-    def _share(self) -> tuple[int, int]:
-        trainer = self.trainer
-        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of augmented training batches, all of the same size."""
-        settings, (_, processes) = self.settings, self._share
+        settings, several = self.settings, processes.size()
         workers = settings.workers
         if workers is None:
-            workers = max(1, min(8, engine.available_cpus() // processes - 1)) if self.pin else 0
+            workers = max(1, min(8, engine.available_cpus() // several - 1)) if self.pin else 0
         more: dict[str, Any] = {}
         if workers:
             # forkserver: a fork of a process that holds threads (torch, the bar) can deadlock
             more = {"multiprocessing_context": "forkserver", "persistent_workers": True}
         return DataLoader(
             Samples(self.train, settings.augment, seed=settings.seed),
-            batch_size=settings.batch_size // processes,
+            batch_size=settings.batch_size // several,
             sampler=self.sampler(),
             collate_fn=as_is,
             num_workers=workers,
-            worker_init_fn=calm_worker,
+            worker_init_fn=one_thread,
             pin_memory=self.pin,
             **more,
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the loader of validation batches, as they are; each process has every n-th row."""
-        rank, processes = self._share
+        several = processes.size()
         return DataLoader(
             Samples(self.val, None),
-            batch_size=max(32, self.settings.batch_size // processes),
-            sampler=range(rank, len(self.val), processes),
+            batch_size=max(32, self.settings.batch_size // several),
+            sampler=range(processes.rank(), len(self.val), several),
             collate_fn=as_is,
         )
 

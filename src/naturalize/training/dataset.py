@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler, get_worker_info
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset, Sampler, get_worker_info
 from naturalize.base.images import read_image
 from naturalize.base.prefetch import map_ahead
 from naturalize.base.rng import rng
+from naturalize.imaging import isolate, runlength
 from naturalize.imaging.slide import slide_colour
 from naturalize.models.preprocess import SLIDE_GREY, View
 from naturalize.training import augment
@@ -21,10 +23,11 @@ from naturalize.training.pixels import PixelStore
 from naturalize.training.settings import AugmentSettings
 
 if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
     from naturalize.compose.paint.crops import CropStore
     from naturalize.compose.recipe.plan import Plan
     from naturalize.compose.recipe.recipe import Finish
-    from naturalize.training.surroundings import TargetMasks
+    from naturalize.dataset.catalog import Catalog
 
 
 class Source(Protocol):
@@ -133,15 +136,56 @@ class Rows:
 
     def alone(self, row: int) -> np.ndarray:
         """Return a row as :meth:`pixels` does, its cell alone on a bare slide if that is known."""
-        from naturalize.training.surroundings import alone
-
         pixels = self.pixels(row)
         mask = self.masks.get(self.names[row]) if self.masks is not None else None
         if mask is None:
             return pixels
         grey = float(SLIDE_GREY)
         slide = (grey, grey, grey) if self.view.balanced else slide_colour(pixels)
-        return alone(pixels, mask, slide)
+        return isolate.alone(pixels, mask, slide)
+
+
+class TargetMasks:
+    """The mask of the cell that each image's label speaks of, as far as a bank has it.
+
+    Parameters
+    ----------
+    bank
+        Whose target cells are taken, accepted or not.
+    catalog
+        For the size of the images.
+    view
+        What the network sees of an image: the masks are of that.
+    """
+
+    def __init__(self, bank: CellBank, catalog: Catalog, view: View) -> None:
+        self.view = view
+        rows = catalog.table.select(["image_id", "height", "width"]).to_pylist()
+        shapes = {row["image_id"]: (row["height"], row["width"]) for row in rows}
+        table = bank.cells(target=True, accepted=None)
+        self._cells = {
+            row["image_id"]: (row, shapes[row["image_id"]])
+            for row in table.select(["image_id", "x0", "y0", "x1", "y1", "mask"]).to_pylist()
+            if row["image_id"] in shapes
+        }
+
+    def __len__(self) -> int:
+        """Return the number of images whose cell is known."""
+        return len(self._cells)
+
+    def get(self, image_id: str) -> np.ndarray | None:
+        """Return the mask in an image, uint8 (size, size), 255 in the cell; null if not known."""
+        found = self._cells.get(image_id)
+        if found is None:
+            return None
+        row, shape = found
+        mask = np.zeros(shape, np.uint8)
+        box = (row["y1"] - row["y0"], row["x1"] - row["x0"])
+        runs = np.asarray(row["mask"], np.uint32)
+        mask[row["y0"] : row["y1"], row["x0"] : row["x1"]][runlength.decode(runs, box)] = 255
+        top, left, bottom, right = self.view.window(*shape)
+        size = (self.view.size, self.view.size)
+        return cv2.resize(mask[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
 
 
 class Draw(NamedTuple):
@@ -188,7 +232,7 @@ class EpochSampler(Sampler[Draw]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; Lightning calls it before each."""
+        """Choose the epoch, before each."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -254,9 +298,7 @@ def as_is(batch: Any) -> Any:
     return batch
 
 
-def calm_worker(_worker: int) -> None:
+def one_thread(_worker: int) -> None:
     """Keep a loader's process to one thread."""
-    import cv2
-
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

@@ -69,24 +69,19 @@ def parse(name: str) -> Devices:
 
 @dataclass(frozen=True)
 class Place:
-    """Where this machine computes a run, in Lightning's words and in torch's.
+    """Where this machine computes a run: a device for each process, as torch names it."""
 
-    ``accelerator`` is Lightning's; ``numbers`` has one entry a process: the GPU, or its place among
-    the processes.
-    """
+    devices: tuple[str, ...]
 
-    accelerator: str
-    numbers: tuple[int, ...]
+    @property
+    def device(self) -> str:
+        """The first device."""
+        return self.devices[0]
 
     @property
     def gpu(self) -> bool:
         """Whether it is a GPU of CUDA."""
-        return self.accelerator == "cuda"
-
-    @property
-    def first(self) -> str:
-        """The first device, as torch names it."""
-        return f"cuda:{self.numbers[0]}" if self.gpu else self.accelerator
+        return self.device.startswith("cuda")
 
 
 def place(name: str) -> Place:
@@ -108,10 +103,10 @@ def place(name: str) -> Place:
                 f"device {name}: this machine, or its PyTorch, has {there or 'no'} "
                 f"GPU{'s' if there > 1 else ''} of CUDA; try auto or cpu"
             )
-        return Place("cuda", numbers)
+        return Place(tuple(f"cuda:{number}" for number in numbers))
     apple = torch.backends.mps.is_available()
     if asked.kind == "mps" and not apple:
         raise SettingsError(f"device {name}: this machine, or its PyTorch, has none; try cpu")
     if asked.kind == "mps" or (asked.kind == "auto" and apple):
-        return Place("mps", (0,))
-    return Place("cpu", tuple(range(asked.processes)))
+        return Place(("mps",))
+    return Place(("cpu",) * asked.processes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +17,7 @@ from naturalize.models.preprocess import normalise
 from naturalize.models.zoo import Network
 from naturalize.training.data import CellImages
 from naturalize.training.dataset import Draw, Rows, Samples, as_is
-from naturalize.training.framework import pl
 from naturalize.training.pixels import RecordStore
-
-if TYPE_CHECKING:
-    from naturalize.training.job import Job
 
 #: Images a pass. A constant: kernels may round otherwise for another number, and a run that was
 #: killed must find the same features.
@@ -62,18 +58,6 @@ def learning_part(network: Network, mode: str, dropout: float | None) -> Network
     return replace(network, module=Head(network.module, dropout or 0.0))
 
 
-def learner(
-    job: Job, network: Network, cells: CellImages
-) -> tuple[Network, pl.LightningDataModule]:
-    """Return what is trained and the data for it; in mode transfer, features are computed first."""
-    learning = learning_part(network, job.settings.mode, job.settings.dropout)
-    if learning is network:
-        return network, cells
-    features = Features(cells, views=job.settings.views if job.settings.augment.changes else 1)
-    features.compute(network, job.place.first, job.pieces)
-    return learning, features
-
-
 def classifier_input(module: Any, x: torch.Tensor) -> torch.Tensor:
     """Return what a network's classifier is given for the input ``x``, (N, …).
 
@@ -88,7 +72,7 @@ def classifier_input(module: Any, x: torch.Tensor) -> torch.Tensor:
     return seen[0]
 
 
-class Features(pl.LightningDataModule):
+class Features:
     """Batches of features instead of images.
 
     Every training image has ``views`` augmented views, and epoch e trains on view e modulo
@@ -103,7 +87,6 @@ class Features(pl.LightningDataModule):
     """
 
     def __init__(self, cells: CellImages, *, views: int) -> None:
-        super().__init__()
         self.cells, self.views = cells, views
         self.stores: dict[str, RecordStore] = {}
 
@@ -121,7 +104,7 @@ class Features(pl.LightningDataModule):
         ):
             path = cells.work / f"features-{part}-{name}"
             self.stores[part] = _filled(path, network, samples, asked, device, pieces)
-        module.to("cpu")  # the trainer moves the head alone, and brings it back
+        module.to("cpu")  # the learner moves the head only
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of training batches, all of the same size."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from naturalize.base import process
 from naturalize.base.artifacts import fingerprint, write_bytes
 from naturalize.base.console import say
 from naturalize.base.errors import InputError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from naturalize.models.standard import Standard
     from naturalize.models.zoo import Network
     from naturalize.training.data import CellImages
-    from naturalize.training.job import Job
+    from naturalize.training.loop import Run
 
 #: What a run writes into its work folder.
 _OURS = (
@@ -35,6 +36,7 @@ _OURS = (
     "state.ckpt",
     "best-*",
     "pieces.json",
+    "meeting",
     ".*.partial",
 )
 
@@ -86,23 +88,22 @@ def train(
     NaturalizeError
         If the loss is no number any more, with the step and the images of the batch.
     """
-    from naturalize.base import process as speed
-
-    speed.keep_memory()
-    speed.wait_calmly()
-    speed.use_threads()
-    from naturalize.training import logs
+    process.keep_memory()
+    process.wait_calmly()
+    process.use_threads()
+    from naturalize.training import loggers, processes
+    from naturalize.training.carry import carry_out
     from naturalize.training.data import check_composites, classes_of
     from naturalize.training.devices import place
-    from naturalize.training.job import Job, carry_out
+    from naturalize.training.loop import Run
 
     out = Path(out)
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
-    logs.check(settings)
+    loggers.check(settings)
     check_composites(settings, plan, bank)
     if not settings.composites:
         plan = None
-    job = Job(
+    run = Run(
         settings,
         catalog,
         split,
@@ -116,13 +117,19 @@ def train(
     lineage = None if plan is None else _lineage(plan, split, protocol)
     if inputs is None:
         inputs = _inputs(catalog, split, plan)
-    _claim(work, fingerprint("model", settings.model_dump(mode="json"), inputs))
-    network = job.network()
-    data = job.data(network)
-    data.decode()
-    network = carry_out(job, network, data)
-    network = replace(network, config=replace(network.config, standard=_standard(job)))
-    path = _write(out, settings, network, data, work, protocol, inputs, lineage)
+    with processes.under_torchrun(run.place) as where:
+        run = replace(run, place=where)
+        if processes.rank() == 0:
+            _claim(work, fingerprint("model", settings.model_dump(mode="json"), inputs))
+        processes.wait()
+        network = run.network()
+        data = run.data(network)
+        data.decode()
+        network = carry_out(run, network, data)
+        if processes.rank() > 0:
+            return out
+        network = replace(network, config=replace(network.config, standard=_standard(run)))
+        path = _write(out, settings, network, data, work, protocol, inputs, lineage)
     _clear(work)
     return path
 
@@ -147,14 +154,14 @@ def _lineage(plan: Plan, split: Split, protocol: str) -> str:
     return found["statement"]
 
 
-def _standard(job: Job) -> Standard | None:
+def _standard(run: Run) -> Standard | None:
     """Return what the training images look like, as far as a bank of them tells."""
     from naturalize.prediction.look import measure_standard
 
-    if job.bank is None:
+    if run.bank is None:
         return None
     try:
-        return measure_standard(job.catalog, job.bank, alone=job.settings.augment.alone > 0)
+        return measure_standard(run.catalog, run.bank, alone=run.settings.augment.alone > 0)
     except InputError:  # too few cells to measure, as in banks made for a test
         return None
 
@@ -196,13 +203,13 @@ def _write(
     from safetensors.torch import load_file
 
     from naturalize.models.folder import save_model
+    from naturalize.training.checkpoint import Checkpoint, write_history
     from naturalize.training.features import learning_part
-    from naturalize.training.keeper import kept, write_history
     from naturalize.training.temperature import validation_temperature
 
-    state = kept(work)
-    assert state is not None
-    history, best = state["history"], state["best"]
+    checkpoint = Checkpoint(work, settings)
+    history, best = checkpoint.history, checkpoint.best
+    assert best is not None
     learnt = learning_part(network, settings.mode, settings.dropout)
     learnt.module.load_state_dict(load_file(work / best["file"]))
     temperature = validation_temperature(network, data.val_dataloader())

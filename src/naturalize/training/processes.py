@@ -1,117 +1,156 @@
-"""Several processes that train one network together, each with its share of every batch."""
+"""Several processes that train one network: what they share, and how they are started.
+
+``torchrun`` starts them (on one machine or several), or ``device: cpu:2``, ``cuda:0,1`` does, by
+torch's own launcher. Each has its share of every batch; gradients are averaged.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
+import logging
 import os
-import socket
-import sys
-import threading
-from contextlib import suppress
-from dataclasses import replace
-from multiprocessing.connection import Connection, wait
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+from torch import distributed, multiprocessing
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
 from naturalize.base.console import console
 from naturalize.base.errors import EngineError, NaturalizeError
-from naturalize.training.job import Job, fit
+from naturalize.training.devices import Place
 
 
-def fit_in_processes(job: Job) -> None:
-    """Train in as many processes as the job says; what they reach is the state on disk.
+def rank() -> int:
+    """Return the number of this process among those that train together, from 0."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
 
-    Each builds network and data for itself, and Lightning's DDP keeps them alike. The first error
-    of any stops all; none outlives this process.
+
+def size() -> int:
+    """Return how many processes train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def rank_key() -> tuple[int, ...]:
+    """Return a key that sets other processes' draws apart from the first one's."""
+    return (rank(),) if rank() else ()
+
+
+def wait() -> None:
+    """Wait until all processes have come here."""
+    if size() > 1:
+        distributed.barrier()
+
+
+def mean(value: Any, device: str) -> float:
+    """Return the mean of a number over all processes."""
+    if size() == 1:
+        return float(value)
+    held = torch.as_tensor(value, dtype=torch.float64).to(device)
+    distributed.all_reduce(held)
+    return float(held) / size()
+
+
+def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Replace the gradients by their mean over all processes."""
+    if size() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients]) / size()
+    distributed.all_reduce(flat)
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def gathered(parts: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return tensors of all processes, one after the other."""
+    if size() == 1:
+        return parts
+    found: list[Any] = [None] * size()
+    distributed.all_gather_object(found, [part.numpy() for part in parts])
+    return [torch.from_numpy(np.concatenate(pieces)) for pieces in zip(*found, strict=True)]
+
+
+@contextmanager
+def joined(device: str, **options: Any) -> Iterator[None]:
+    """Make this process one of several for the block; by default the environment says which."""
+    gpu = device.startswith("cuda")
+    if gpu:
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if gpu else "gloo", **options)
+    console.quiet = console.quiet or rank() > 0
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def under_torchrun(where: Place) -> Iterator[Place]:
+    """Join the processes that ``torchrun`` started, if it did; yield where this one computes."""
+    if not distributed.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) < 2:
+        yield where
+        return
+    device = f"cuda:{os.environ['LOCAL_RANK']}" if where.gpu else where.device
+    with joined(device):
+        yield Place((device,))
+
+
+def start(function: Callable[..., None], devices: Sequence[str], meeting: Path, *told: Any) -> None:
+    """Call ``function(*told)`` in one process for each of ``devices``, joined.
+
+    The first error of any stops all; none outlives this process.
+
+    Parameters
+    ----------
+    meeting
+        A file through which they find each other; any old one is removed.
 
     Raises
     ------
     NaturalizeError
         What any of them raised, or that one died.
     """
-    context = multiprocessing.get_context("spawn")
-    port, ranks = _free_port(), []
+    errors = multiprocessing.get_context("spawn").SimpleQueue()
+    meeting.unlink(missing_ok=True)
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # one line says it
+    options = {"init_method": meeting.absolute().as_uri(), "world_size": len(devices)}
     try:
-        for rank in range(job.processes):
-            ours, theirs = context.Pipe()
-            told = (job, rank, port, theirs, console.quiet)
-            process = context.Process(target=_rank, args=told, name=f"naturalize-train-{rank}")
-            process.start()
-            theirs.close()
-            ranks.append((process, ours))
-        _await(ranks)
+        spawn(
+            _one_of_several,
+            (function, devices, options, errors, console.quiet, told),
+            nprocs=len(devices),
+        )
+    except (ProcessRaisedException, ProcessExitedException) as error:
+        if not errors.empty():
+            raise errors.get() from None
+        raise EngineError(
+            f"a training process died ({str(error).strip().splitlines()[-1]}; killed, or out of "
+            "memory); a script that trains in several processes needs `if __name__ == '__main__':`"
+        ) from error
     finally:
-        for process, ours in ranks:
-            process.terminate()
-            process.join()
-            ours.close()
+        meeting.unlink(missing_ok=True)
 
 
-def _await(ranks: list[tuple[Any, Connection]]) -> None:
-    """Wait until all are done; raise the first error that comes."""
-    left: dict[Any, Any] = {ours: process for process, ours in ranks}
-    while left:
-        for ours in wait(list(left)):
-            told: Any = ours
-            process = left.pop(told)
-            try:
-                error = told.recv()
-            except EOFError:
-                process.join()
-                raise EngineError(
-                    f"a training process died (exit code {process.exitcode}: killed, or out of "
-                    "memory); a script that trains in several processes needs "
-                    "`if __name__ == '__main__':`"
-                ) from None
-            if error is not None:
-                raise error
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _rank(job: Job, rank: int, port: int, parent: Connection, quiet: bool) -> None:
-    """Train as one of the processes, and tell the parent how it went."""
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    console.quiet = quiet or rank > 0
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK=str(rank), NODE_RANK="0"
-    )
-    error: BaseException | None = None
+def _one_of_several(
+    number: int,
+    function: Callable[..., None],
+    devices: Sequence[str],
+    options: dict[str, Any],
+    errors: Any,
+    quiet: bool,
+    told: tuple[Any, ...],
+) -> None:
+    # torch sends SIGINT when the parent is gone, killed perhaps: then end at once
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    console.quiet = quiet
     try:
-        _train(job, rank)
-    except NaturalizeError as found:
-        error = found
-    except KeyboardInterrupt:
-        os._exit(130)
-    except BaseException as found:  # whatever it is, the parent must know of it
-        error = EngineError(f"training process {rank}: {type(found).__name__}: {found}")
-    with suppress(OSError):
-        parent.send(error)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)  # others may be gone: an orderly farewell to them would wait for ever
-
-
-def _train(job: Job, rank: int) -> None:
-    from naturalize.base import process as speed
-    from naturalize.base.engine import available_cpus
-
-    speed.keep_memory()
-    speed.use_threads(max(1, available_cpus() // job.processes))
-    network = job.network()
-    if rank:
-        job = replace(job, settings=job.settings.model_copy(update={"loggers": ()}))
-    fit(job, network, job.data(network), rank=rank)
-
-
-def _die_with(parent: Connection) -> None:
-    """End this process when the parent is gone, killed perhaps: two writers would spoil the state.
-
-    The parent sends nothing, so this waits until its end of the pipe is closed.
-    """
-    with suppress(EOFError, OSError):
-        parent.recv()
-    os._exit(1)
+        with joined(devices[number], rank=number, **options):
+            function(*told)
+    except NaturalizeError as error:
+        errors.put(error)
+        raise

@@ -1,0 +1,241 @@
+"""A network in training: what a step and a validation are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import distributed, nn
+from torch.nn import functional
+
+from naturalize.base.errors import NaturalizeError
+from naturalize.base.rng import rng, seed_of
+from naturalize.models.config import Network
+from naturalize.models.preprocess import normalise
+from naturalize.training import optimiser, processes
+from naturalize.training.losses import Loss
+from naturalize.training.mixing import mix
+from naturalize.training.settings import TrainSettings
+
+Batch = dict[str, torch.Tensor]
+
+
+class Learner:
+    """A network with its loss, its optimiser and its rates.
+
+    The loss of a batch is the same number whether it is worked off whole or in pieces, by one
+    process or by several with a share each.
+
+    Parameters
+    ----------
+    network
+        What is trained.
+    settings
+        Rates, schedule, mode.
+    steps
+        Optimiser steps an epoch.
+    names
+        Image or recipe id of each training row, for messages.
+    loss
+        Of an image; cross entropy by default.
+    pieces
+        How many pieces a batch is worked off in.
+    device
+        Where it is computed, as torch names it.
+    bf16
+        Whether the network computes with bfloat16.
+
+    Attributes
+    ----------
+    epoch, done
+        The epoch, from 0, and the steps done in all epochs.
+    last_lr
+        The greatest rate of the last step.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        settings: TrainSettings,
+        *,
+        steps: int,
+        names: tuple[str, ...],
+        loss: Loss | None = None,
+        pieces: int = 1,
+        device: str = "cpu",
+        bf16: bool = False,
+    ) -> None:
+        self.network: Any = network.module.to(device)
+        self.config, self.settings, self.names = network.config, settings, names
+        self.loss = (loss or Loss(smoothing=settings.label_smoothing)).to(device)
+        self.pieces, self.device, self.bf16 = pieces, device, bf16
+        self.average: Any = None
+        if settings.ema is not None:
+            self.average = optimiser.moving_average(self.network, settings.ema)
+        self._learning = optimiser.learning(self.network)
+        groups = optimiser.parameter_groups(self.network, settings)
+        self.adam = torch.optim.AdamW(groups, lr=settings.lr)
+        self.rates = optimiser.schedule(self.adam, settings, steps)
+        self.epoch = self.done = 0
+        self.last_lr = math.nan
+        self._losses: list[float] = []
+
+    @property
+    def judged(self) -> nn.Module:
+        """The module that is validated and kept: the moving average, if there is one."""
+        return self.average.module if self.average is not None else self.network
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a later step depends on."""
+        parts = {"network": self.network, "adam": self.adam, "rates": self.rates}
+        if self.average is not None:
+            parts["average"] = self.average
+        return {"done": self.done, **{name: part.state_dict() for name, part in parts.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self.done = state["done"]
+        self.network.load_state_dict(state["network"])
+        self.adam.load_state_dict(state["adam"])
+        self.rates.load_state_dict(state["rates"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+
+    def begin(self, epoch: int) -> None:
+        """Begin an epoch; what does not learn in it keeps its statistics and has no dropout."""
+        self.epoch, self._losses = epoch, []
+        only_head = epoch < self.settings.head_epochs
+        if self.settings.head_epochs:
+            optimiser.only_head(self.network, self._learning, only_head)
+        self.network.train(not only_head)
+        self.network.get_classifier().train()
+
+    def step(self, batch: Batch) -> float:
+        """Take one step and return the loss.
+
+        Raises
+        ------
+        NaturalizeError
+            If the loss is no number, naming the images of the batch.
+        """
+        # dropout is seeded by the step, so that a resumed run draws what an unbroken one draws
+        seed = self.settings.seed
+        torch.manual_seed(seed_of(seed, "step", self.done, *processes.rank_key()))
+        target = batch["target"].to(self.device)
+        x, partner, share = self._mixed(self._input(batch))
+        total = len(target) if self.loss.weights is None else self._over_all(target)
+        value = 0.0
+        self.adam.zero_grad()
+        size = math.ceil(len(target) / self.pieces)
+        for start in range(0, len(target), size):
+            piece = slice(start, start + size)
+            logits = self._logits(self.network, x[piece])
+            losses = self.loss(logits, target[piece])
+            if partner is not None:
+                losses = share * losses + (1 - share) * self.loss(logits, target[partner[piece]])
+            loss = losses.sum() / total
+            value += float(loss.detach())
+            self._check(value, batch)
+            loss.backward()
+        parameters = [p for group in self.adam.param_groups for p in group["params"]]
+        processes.average_gradients(parameters)
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
+        self.last_lr = max(float(group["lr"]) for group in self.adam.param_groups)
+        self.adam.step()
+        self.rates.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        self._losses.append(value)
+        self.done += 1
+        return value
+
+    def train_loss(self) -> float:
+        """Return the mean loss of the epoch's steps."""
+        mean = float(np.mean(self._losses)) if self._losses else math.nan
+        return processes.mean(mean, self.device)
+
+    @torch.inference_mode()
+    def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Return the scores of the network that is kept; see :func:`scores_of`.
+
+        Raises
+        ------
+        NaturalizeError
+            If an output is no number.
+        """
+        judged = self.judged.eval()
+        if processes.size() > 1:  # batch statistics differ a little: the first one's count
+            for buffer in judged.buffers():
+                distributed.broadcast(buffer, 0)
+        seen: list[tuple[torch.Tensor, ...]] = []
+        for batch in batches:
+            x = self._input(batch)
+            pieces = x.split(math.ceil(len(x) / self.pieces))
+            logits = torch.cat([self._logits(judged, piece) for piece in pieces])
+            seen.append((batch["row"], logits.cpu(), batch["target"]))
+        parts = processes.gathered([torch.cat(column) for column in zip(*seen, strict=True)])
+        order = parts[0].argsort()
+        logits, target = parts[1][order], parts[2][order]
+        if not bool(torch.isfinite(logits).all()):
+            raise NaturalizeError(
+                f"after step {self.done}: the network's outputs on the validation images "
+                f"are no numbers; lower lr (now {self.settings.lr:g})"
+            )
+        return scores_of(logits, target)
+
+    def _logits(self, module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        kind = self.device.partition(":")[0]
+        with torch.autocast(kind, torch.bfloat16, enabled=self.bf16):
+            return module(x).float()
+
+    def _input(self, batch: Batch) -> torch.Tensor:
+        if "features" in batch:
+            return batch["features"].to(self.device)
+        pixels = batch["pixels"].to(self.device, non_blocking=True)
+        return normalise(pixels, self.config.mean, self.config.std)
+
+    def _over_all(self, target: torch.Tensor) -> float:
+        """Return the sum of a batch's weights, the mean over all processes."""
+        assert self.loss.weights is not None
+        return processes.mean(self.loss.weights[target].sum(), self.device)
+
+    def _mixed(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, float]:
+        mixup, cutmix = self.settings.mixup, self.settings.cutmix
+        if not (mixup or cutmix):
+            return x, None, 1.0
+        generator = rng(self.settings.seed, "mix", self.done, *processes.rank_key())
+        return mix(x, generator, mixup=mixup, cutmix=cutmix)
+
+    def _check(self, value: float, batch: Batch) -> None:
+        if not math.isfinite(value):
+            ids = [self.names[row] for row in batch["row"].tolist()]
+            raise NaturalizeError(
+                f"step {self.done + 1}: the loss is {value}; lower lr (now "
+                f"{self.settings.lr:g}) or look at the batch's images: {', '.join(ids)}"
+            )
+
+
+def scores_of(logits: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
+    """Return ``loss`` (cross entropy), ``accuracy`` and ``macro_f1`` over all C classes.
+
+    Parameters
+    ----------
+    logits
+        float32 (N, C).
+    target
+        int64 (N,).
+    """
+    from sklearn.metrics import accuracy_score, f1_score
+
+    predicted, true = logits.argmax(1).numpy(), target.numpy()
+    labels = np.arange(logits.shape[1])
+    f1 = f1_score(true, predicted, labels=labels, average="macro", zero_division=0.0)
+    return {
+        "loss": float(functional.cross_entropy(logits, target)),
+        "accuracy": float(accuracy_score(true, predicted)),
+        "macro_f1": float(f1),
+    }

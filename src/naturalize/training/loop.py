@@ -1,0 +1,281 @@
+"""The training loop: steps, a validation and a checkpoint after each epoch."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from naturalize.base.console import progress_bar, say
+from naturalize.base.errors import NaturalizeError
+from naturalize.dataset.catalog import Catalog
+from naturalize.dataset.split import Split
+from naturalize.training.devices import Place
+from naturalize.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+    from naturalize.compose.recipe.plan import Plan
+    from naturalize.models.config import Network
+    from naturalize.training.checkpoint import Checkpoint
+    from naturalize.training.data import CellImages
+    from naturalize.training.learner import Learner
+    from naturalize.training.loggers import Logger
+
+#: Steps after which the time of the whole run is estimated; the first ones are slower.
+_ESTIMATE_FROM, _ESTIMATE_AT = 2, 6
+
+
+class MemoryFullError(NaturalizeError):
+    """A batch, or a piece of one, does not fit into memory."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a process needs to train; it can be sent to one.
+
+    Attributes
+    ----------
+    place
+        Where it is computed.
+    work
+        Folder for decoded pixels, features and the state after each epoch.
+    logs
+        Folder for loggers that write files, and the name of the run there.
+    pieces
+        How many pieces a batch is worked off in.
+    """
+
+    settings: TrainSettings
+    catalog: Catalog
+    split: Split
+    classes: tuple[str, ...]
+    plan: Plan | None
+    bank: CellBank | None
+    place: Place
+    work: Path
+    logs: tuple[Path, str]
+    pieces: int = 1
+
+    def network(self) -> Network:
+        """Build the network as it is before the first step; the same one every time."""
+        import torch
+
+        from naturalize.base.rng import seed_of
+        from naturalize.models.zoo import build
+
+        settings = self.settings
+        torch.manual_seed(seed_of(settings.seed, "initial weights"))
+        network = build(
+            settings.model,
+            self.classes,
+            weights="none" if settings.mode == "scratch" else settings.weights,
+            input_size=settings.input_size,
+            dropout=settings.dropout,
+            options=settings.network_options,
+        )
+        seen = replace(network.config, crop=settings.crop, balanced=settings.balanced)
+        return replace(network, config=seen)
+
+    @property
+    def processes(self) -> int:
+        """How many processes train; the head of a frozen network needs one only."""
+        from naturalize.training import processes
+
+        several = max(len(self.place.devices), processes.size())
+        return 1 if self.settings.mode == "transfer" else several
+
+    def data(self, network: Network) -> CellImages:
+        """Open the images that ``network`` is trained on."""
+        from naturalize.training.data import CellImages
+
+        return CellImages(
+            self.settings,
+            self.catalog,
+            self.split,
+            classes=self.classes,
+            view=network.config.view,
+            work=self.work,
+            plan=self.plan,
+            bank=self.bank,
+            pin=self.place.gpu,
+        )
+
+
+def fit(run: Run, network: Network, cells: CellImages) -> None:
+    """Train in this process, alone or as one of several, from the last checkpoint on disk.
+
+    Raises
+    ------
+    MemoryFullError
+        If a piece of a batch does not fit into memory.
+    NaturalizeError
+        If the loss is no number any more.
+    """
+    from naturalize.models.zoo import channels_last
+    from naturalize.training.checkpoint import Checkpoint
+    from naturalize.training.features import Features, learning_part
+    from naturalize.training.learner import Learner
+    from naturalize.training.losses import Loss
+
+    settings, checkpoint = run.settings, Checkpoint(run.work, run.settings)
+    if checkpoint.finished:
+        return
+    with _memory_watched(), _repeatable(run.place.gpu):
+        channels_last(network.module)
+        learning = learning_part(network, settings.mode, settings.dropout)
+        data: Any = cells
+        if learning is not network:
+            data = Features(cells, views=settings.views if settings.augment.changes else 1)
+            data.compute(network, run.place.device, run.pieces)
+        learner = Learner(
+            learning,
+            settings,
+            steps=cells.steps,
+            names=cells.train.names,
+            loss=Loss.of(settings, cells.train.targets, len(cells.classes)),
+            pieces=run.pieces,
+            device=run.place.device,
+            bf16=_bf16(run),
+        )
+        _epochs(run, learner, data, checkpoint, cells.steps)
+
+
+def _epochs(run: Run, learner: Learner, data: Any, checkpoint: Checkpoint, steps: int) -> None:
+    from naturalize.training import loggers, processes
+
+    if checkpoint.learner is not None:
+        learner.load_state_dict(checkpoint.learner)
+    train, val, settings = data.train_dataloader(), data.val_dataloader(), run.settings
+    with ExitStack() as stack:
+        progress, written = None, []
+        if processes.rank() == 0:
+            progress = stack.enter_context(_Progress(settings, steps, learner.done))
+            written = stack.enter_context(loggers.opened(settings, *run.logs))
+        while not checkpoint.finished:
+            epoch = len(checkpoint.history)
+            train.sampler.set_epoch(epoch)
+            learner.begin(epoch)
+            for batch in train:
+                loss = learner.step(batch)
+                if progress is not None:
+                    progress.step(learner, loss)
+                _log(written, "step", {"loss": loss, "lr": learner.last_lr}, learner.done)
+            scores = learner.validate(val)
+            row = {"lr": learner.last_lr, "train_loss": learner.train_loss()}
+            better = checkpoint.add(row, scores)
+            if progress is not None:
+                checkpoint.write(learner.state_dict(), learner.judged if better else None)
+                progress.epoch(checkpoint)
+            last = dict(checkpoint.history[-1])
+            _log(written, "epoch", last, int(last.pop("epoch")))
+
+
+def _log(written: list[Logger], what: str, row: dict[str, float], step: int) -> None:
+    for logger in written:
+        logger.log({f"{what}/{key}": value for key, value in row.items()}, step)
+
+
+class _Progress:
+    """One bar over all steps of all epochs, with the time left; off a terminal, a line an epoch."""
+
+    def __init__(self, settings: TrainSettings, steps: int, done: int) -> None:
+        self.settings, self.total = settings, settings.epochs * steps
+        self.bar = progress_bar()
+        self._task = self.bar.add_task(
+            f"train {settings.model}", total=self.total, completed=done, note=""
+        )
+        self._f1, self._seen, self._since = "", 0, 0.0
+
+    def __enter__(self) -> _Progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def step(self, learner: Learner, loss: float) -> None:
+        """Move the bar; after the first steps, say how long the run will take."""
+        note = f"epoch {learner.epoch + 1}/{self.settings.epochs} · loss {loss:.3f}{self._f1}"
+        self.bar.update(self._task, completed=learner.done, note=note)
+        self._seen += 1
+        if self._seen == _ESTIMATE_FROM:
+            self._since = time.perf_counter()
+        elif self._seen == _ESTIMATE_AT:
+            each = (time.perf_counter() - self._since) / (_ESTIMATE_AT - _ESTIMATE_FROM)
+            say(
+                f"{each:.2g} s a step of {self.settings.batch_size} images: about "
+                f"{_duration(each * (self.total - learner.done))} for {self.settings.epochs} epochs"
+            )
+
+    def epoch(self, checkpoint: Checkpoint) -> None:
+        """Say the scores of the last epoch, and whether it was the last one of all."""
+        row, epochs = checkpoint.history[-1], self.settings.epochs
+        self._f1 = f" · F1 {row['val_macro_f1']:.3f}"
+        if self.bar.disable:
+            say(
+                f"train {self.settings.model}: epoch {row['epoch']}/{epochs}, "
+                f"loss {row['train_loss']:.3f}, validation loss {row['val_loss']:.3f}, "
+                f"macro-F1 {row['val_macro_f1']:.3f}"
+            )
+        if checkpoint.finished and row["epoch"] < epochs:
+            say(
+                f"stopped after epoch {row['epoch']}: no better validation score in "
+                f"{self.settings.patience} epochs"
+            )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _bf16(run: Run) -> bool:
+    import torch
+
+    wanted = run.settings.precision
+    return wanted == "bf16" or (
+        wanted == "auto" and run.place.gpu and torch.cuda.is_bf16_supported()
+    )
+
+
+@contextmanager
+def _repeatable(gpu: bool) -> Iterator[None]:
+    """Ask a GPU for the same sums in the same order; a processor gives them unasked."""
+    import torch
+
+    strict = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    if gpu:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(strict, warn_only=warned)
+
+
+@contextmanager
+def _memory_watched() -> Iterator[None]:
+    """Turn every way in which memory can be too small into ``MemoryFullError``."""
+    import torch
+
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise MemoryFullError(_first_line(error)) from error
+    except RuntimeError as error:
+        text = str(error).lower()
+        # a processor's allocator has no class of its own
+        if "out of memory" in text or "t allocate memory" in text:
+            raise MemoryFullError(_first_line(error)) from error
+        raise
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
