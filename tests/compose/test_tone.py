@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naturalize.imaging.tone import dithered, gain_table, rounded, stain_table
+from naturalize.imaging.stain import dithered, gain_table, rounded, stain_table
 
 
 def looked_up(colours, table):

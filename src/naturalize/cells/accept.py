@@ -9,9 +9,11 @@ from itertools import product
 import numpy as np
 import pyarrow as pa
 
+from naturalize.base.statistics import robust_spread
 from naturalize.cells.outline import odd_outlines
 from naturalize.cells.tables import BANK
 from naturalize.dataset.catalog import Catalog
+from naturalize.imaging.shape import off_target
 
 #: Labels of images that show a platelet, lower case; all others show a nucleated cell.
 PLATELET_LABELS = frozenset({"plt", "platelet", "platelets", "thrombocyte", "thrombocytes"})
@@ -124,8 +126,7 @@ def _targets(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return which cells are their images' targets, and which of these have a rival.
 
-    The target is the cell of the label's kind that is nearest to the centre, large ones preferred:
-    the least distance (in half widths of the image) minus the share of the largest such cell.
+    The target is the cell of the label's kind that :func:`off_target` puts first.
     """
     of_image: dict[str, list[int]] = defaultdict(list)
     for i, image_id in enumerate(facts["image_id"]):
@@ -138,11 +139,9 @@ def _targets(
         if not len(index) or image_id not in sizes:
             continue
         width, height = sizes[image_id]
-        dx = (facts["x0"][index] + facts["x1"][index]) / width - 1
-        dy = (facts["y0"][index] + facts["y1"][index]) / height - 1
         area = facts["area"][index]
-        order = np.hypot(dx, dy) - 0.5 * area / area.max()
-        best = index[int(order.argmin())]
+        boxes = np.stack([facts[name][index] for name in ("x0", "y0", "x1", "y1")], axis=1)
+        best = index[int(off_target(boxes, area, (height, width)).argmin())]
         target[best] = True
         rivals = (area >= _RIVAL * facts["area"][best]) & ~facts["touches_border"][index]
         crowded[best] = not platelet and np.count_nonzero(rivals | (index == best)) > 1
@@ -219,5 +218,5 @@ def _robust_range(area: np.ndarray) -> tuple[float, float]:
     """Return areas beyond which a cell is an outlier: three robust deviations of the log area."""
     logs = np.log(area)
     middle = float(np.median(logs))
-    spread = max(1.4826 * float(np.median(np.abs(logs - middle))), 0.15)
+    spread = max(robust_spread(logs), 0.15)
     return float(np.exp(middle - 3 * spread)), float(np.exp(middle + 3 * spread))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from naturalize.base.statistics import connected
 from naturalize.cells.segmentation import Cell, in_order
 
 Box = tuple[int, int, int, int]
@@ -147,26 +148,13 @@ def _joined(cut: Sequence[Candidate]) -> list[Cell]:
 
     A lone part was seen whole, or farther from the edge, by another tile, which found no cell.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     pairs = [
         (i, j)
         for i, a in enumerate(cut)
         for j, b in enumerate(cut[:i])
         if a.number != b.number and a.cell.kind == b.cell.kind and common(a.cell, b.cell)
     ]
-    if not pairs:
-        return []
-    rows, columns = np.array(pairs).T
-    graph = coo_array((np.ones(len(pairs)), (rows, columns)), (len(cut), len(cut)))
-    _, group = connected_components(graph, directed=False)
-    found = []
-    for number in range(group.max() + 1):
-        parts = [cut[int(i)].cell for i in np.flatnonzero(group == number)]
-        if len(parts) > 1:
-            found.append(_union(parts))
-    return found
+    return [_union([cut[i].cell for i in members]) for members in connected(pairs)]
 
 
 def _union(parts: Sequence[Cell]) -> Cell:

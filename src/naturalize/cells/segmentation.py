@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from naturalize.base.errors import SettingsError, unknown
+from naturalize.imaging.shape import touches_border
 
 #: Kinds of cells; ``wbc`` is any nucleated cell, erythroblasts included.
 KINDS = ("wbc", "rbc", "platelet")
@@ -97,14 +98,13 @@ class Cell:
         x0, y0, x1, y1 = self.box
         return replace(self, box=(x0 + dx, y0 + dy, x1 + dx, y1 + dy))
 
-    def touches(self, shape: tuple[int, int]) -> bool:
-        """Return whether the edge of an image of ``shape`` (height, width) cuts the cell.
+    def touches(self, shape: Sequence[int]) -> bool:
+        """Return whether the edge of an image of ``shape`` (height, width, …) cuts the cell.
 
         The box reaching the first or last row or column is what counts; what lies beyond the edge
         cannot be known.
         """
-        x0, y0, x1, y1 = self.box
-        return x0 <= 0 or y0 <= 0 or x1 >= shape[1] or y1 >= shape[0]
+        return touches_border(self.box, shape)
 
 
 def in_order(cells: Iterable[Cell]) -> tuple[Cell, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from naturalize.base.rng import rng, seed_of
+from naturalize.base.statistics import percentile_interval
 from naturalize.dataset.catalog import Catalog
 
 #: Property → columns of the catalog. The number of bytes also follows from what is in the picture.
@@ -96,7 +97,7 @@ def _tested(
     recall = hits / n
     # resampling n images of a class with recall r and counting hits is a binomial draw
     draws = rng(0, "confounders", name).binomial(n, recall, size=(2000, len(n))) / n
-    low, high = np.percentile(draws.mean(axis=1), [2.5, 97.5])
+    low, high = percentile_interval(draws.mean(axis=1))
     told = _most_told(labels, predicted, classes, recall)
     score = float(recall.mean())
     verdict = _verdict(float(low), chance)

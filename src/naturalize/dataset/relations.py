@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
+from naturalize.base.statistics import connected
 from naturalize.dataset.near import near_duplicates
-
-K = TypeVar("K", bound=Hashable)
 
 
 def relate(rows: Sequence[dict[str, Any]], smalls: Sequence[np.ndarray | None]) -> None:
@@ -80,22 +79,3 @@ def _flag_odd_sizes(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         if row.get("width") and (row["width"], row["height"]) != usual:
             row["flags"].append("odd_size")
-
-
-def connected(pairs: Iterable[tuple[K, K]]) -> list[list[K]]:
-    """Return the sets that pairs tie together, each sorted, ordered by their first member."""
-    parent: dict[K, K] = {}
-
-    def root(key: K) -> K:
-        parent.setdefault(key, key)
-        while parent[key] != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
-
-    for a, b in pairs:
-        parent[root(a)] = root(b)
-    sets: dict[K, list[K]] = defaultdict(list)
-    for key in list(parent):
-        sets[root(key)].append(key)
-    return sorted(sorted(members) for members in sets.values())  # type: ignore[type-var]

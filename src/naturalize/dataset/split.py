@@ -22,9 +22,9 @@ from naturalize.base.artifacts import (
 )
 from naturalize.base.display import TableView
 from naturalize.base.errors import ArtifactError, InputError, SettingsError, unknown
+from naturalize.base.statistics import connected
 from naturalize.dataset.assign import PARTS, assign_groups
 from naturalize.dataset.catalog import Catalog
-from naturalize.dataset.relations import connected
 
 #: Columns of ``split.parquet``.
 SCHEMA = pa.schema(

@@ -17,6 +17,7 @@ import pyarrow as pa
 from naturalize.base.artifacts import write_json
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.rng import rng
+from naturalize.base.statistics import percentile_interval
 from naturalize.evaluation import intervals, metrics
 from naturalize.evaluation.evaluate import classes_of, read_predictions
 
@@ -260,14 +261,13 @@ def _differences(
         one, other = both(flat)
         for name in COMPARED:
             found[name].append(one[name] - other[name])
-    tail = (1 - level) / 2
     one, other = both(counts)
     return {
         name: {
             "a": float(one[name]),
             "b": float(other[name]),
             "difference": float(one[name] - other[name]),
-            "interval": np.quantile(np.concatenate(found[name]), [tail, 1 - tail]).tolist(),
+            "interval": percentile_interval(np.concatenate(found[name]), level).tolist(),
         }
         for name in COMPARED
     }

@@ -15,6 +15,7 @@ import numpy as np
 
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.rng import rng
+from naturalize.base.statistics import percentile_interval
 from naturalize.evaluation import metrics
 
 #: Resamples by default: 95 % limits then wobble by a few per cent of the interval's width.
@@ -158,12 +159,10 @@ def _limits(drawn: Iterator[np.ndarray], n_classes: int, level: float) -> dict[s
             values[name] = np.where(drawn_at_all, getattr(metrics, name)(counts), np.nan)
         for name, value in values.items():
             found.setdefault(name, []).append(value)
-    tail = (1 - level) / 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # classes that never occur: all NaN, unused
         return {
-            name: np.nanquantile(np.concatenate(value), [tail, 1 - tail], axis=0)
-            for name, value in found.items()
+            name: percentile_interval(np.concatenate(value), level) for name, value in found.items()
         }
 
 

@@ -1,12 +1,50 @@
-"""Shape of a cell's mask: how convex it is, whether two cells are in it, how much it is hidden."""
+"""Shapes of masks: pieces, convexity, contact; which of several cells an image is about."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 #: Shares of the greatest depth at which a mask is looked at for pieces.
 _DEPTHS = (0.4, 0.55, 0.7, 0.85)
+
+
+def largest_piece(mask: np.ndarray) -> np.ndarray:
+    """Return the largest piece, connected over four neighbours, of a bool (h, w) mask.
+
+    Of equally large pieces the first from the top; an empty mask comes back empty.
+    """
+    n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)
+    return mask if n < 3 else labels == 1 + int(stats[1:n, cv2.CC_STAT_AREA].argmax())
+
+
+def touches_border(box: Sequence[int], shape: Sequence[int]) -> bool:
+    """Return whether a box ``x0, y0, x1, y1`` reaches the edge of an image (height, width, …)."""
+    x0, y0, x1, y1 = box
+    return x0 <= 0 or y0 <= 0 or x1 >= shape[1] or y1 >= shape[0]
+
+
+def off_target(boxes: np.ndarray, areas: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Return how little each of N cells is what their image was taken of; the least is the target.
+
+    The distance of its box from the middle, in half widths and heights of the image, less half of
+    its share of the largest cell's area: an image is about a large cell near its middle.
+
+    Parameters
+    ----------
+    boxes
+        Int (N, 4): ``x0, y0, x1, y1``.
+    areas
+        Pixels of each cell, (N,).
+    shape
+        Height and width of the image.
+    """
+    boxes, areas = np.asarray(boxes), np.asarray(areas)
+    dx = (boxes[:, 0] + boxes[:, 2]) / shape[1] - 1
+    dy = (boxes[:, 1] + boxes[:, 3]) / shape[0] - 1
+    return np.hypot(dx, dy) - 0.5 * areas / areas.max()
 
 
 def solidity(mask: np.ndarray) -> float:

@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 
-from naturalize.imaging.stain import focus
+from naturalize.imaging.stain import focus, optical_density
 from naturalize.models.standard import Colour, Standard
 from naturalize.prediction.look import Look
 
@@ -63,10 +63,7 @@ def restained(image: np.ndarray, slide: Colour, look: Look, standard: Standard) 
     standard
         What they are brought to.
     """
-    levels = np.maximum(np.arange(256, dtype=np.float32), 1)[:, None]
-    table = np.log10(np.maximum(np.asarray(slide, np.float32), 1) / levels)
-    density = np.stack([table[image[..., c], c] for c in range(3)], axis=-1)
-    density = density @ stain_matrix(look, standard).T.astype(np.float32)
+    density = optical_density(image, slide) @ stain_matrix(look, standard).T.astype(np.float32)
     light = np.asarray(standard.slide, np.float32) * np.float32(10) ** -density
     return np.clip(np.rint(light), 0, 255).astype(np.uint8)
 

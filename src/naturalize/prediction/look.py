@@ -66,7 +66,7 @@ class Look:
             images += 1
             reds += [diameter(cell) for cell in found.cells if _whole_red(cell, image.shape)]
             cells = [cell for cell in found.cells if cell.kind == "wbc"]
-            whites += [diameter(cell) for cell in cells if not cut_by_border(cell, image.shape)]
+            whites += [diameter(cell) for cell in cells if not cell.touches(image.shape)]
             slide = found.background
             nuclei += [stain for cell in cells if (stain := nuclear_stain(image, cell, slide))]
             red_stains += [_stain(image, cell, slide) for cell in found.of("rbc")]
@@ -81,12 +81,6 @@ class Look:
 def diameter(cell: Cell) -> float:
     """Return the diameter in pixels of a disc of the cell's area."""
     return _disc(cell.area)
-
-
-def cut_by_border(cell: Cell, shape: tuple[int, ...]) -> bool:
-    """Whether a cell's box reaches the edge of an image of this shape."""
-    x0, y0, x1, y1 = cell.box
-    return x0 <= 0 or y0 <= 0 or x1 >= shape[1] or y1 >= shape[0]
 
 
 def nuclear_stain(image: np.ndarray, cell: Cell, slide: Colour) -> Colour | None:
@@ -185,7 +179,7 @@ def sample(paths: Sequence[object], n: int) -> list[int]:
 
 
 def _whole_red(cell: Cell, shape: tuple[int, ...]) -> bool:
-    if cell.kind != "rbc" or cut_by_border(cell, shape):
+    if cell.kind != "rbc" or cell.touches(shape):
         return False
     x0, y0, x1, y1 = cell.box
     oblong = max(x1 - x0, y1 - y0) > 1.3 * min(x1 - x0, y1 - y0)

@@ -16,11 +16,10 @@ from naturalize.base.images import read_image
 from naturalize.base.prefetch import map_ahead
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.segmenters import segmenter
-from naturalize.imaging.isolate import alone
-from naturalize.imaging.slide import slide_colour
+from naturalize.imaging.slide import isolated, slide_colour
 from naturalize.models.standard import Colour, Standard
 from naturalize.prediction.colour import restained, sharpened, wanted_sharpening
-from naturalize.prediction.look import Look, cut_by_border, sample
+from naturalize.prediction.look import Look, sample
 
 #: ``auto``: what does not look like training images is standardised.
 MODES = ("auto", "always", "never")
@@ -137,7 +136,7 @@ class Standardiser:
         flags = ["standardised"]
         if cell is None:
             flags.append("no white cell found")
-        elif cut_by_border(cell, image.shape):
+        elif cell.touches(image.shape):
             flags.append("cell cut by the border")
         whites = sum(cell.kind == "wbc" for cell in found.cells)
         if whites > 1:
@@ -148,7 +147,7 @@ class Standardiser:
             amount = wanted_sharpening(made, mask, standard)
         made = sharpened(made, amount)
         if mask is not None and standard.alone:
-            made = alone(made, mask, standard.slide)
+            made = isolated(made, mask, standard.slide)
         return Standardised(made, tuple(flags), cell.kind if cell is not None else None)
 
     def _cell(

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from naturalize.cells.segmentation import LEVELS, Cell, Segmentation
+from naturalize.imaging.shape import off_target
 
 #: Pixels next to a cell's outline that belong to neither side.
 _MARGIN = 3
@@ -46,17 +47,12 @@ class Areas:
 
     @cached_property
     def target(self) -> Cell | None:
-        """The cell that the image was taken of: the white cell (else platelet) nearest its middle.
-
-        Of two about as near, the larger.
-        """
-        height, width = self.found.shape
+        """The cell that the image was taken of: a white cell, else a platelet, as in the bank."""
         for kind in ("wbc", "platelet"):
             cells = self.found.of(kind)
             if cells:
-                return max(
-                    cells, key=lambda cell: cell.area**0.5 - _off_centre(cell, width, height)
-                )
+                boxes, areas = np.array([c.box for c in cells]), np.array([c.area for c in cells])
+                return cells[int(off_target(boxes, areas, self.found.shape).argmin())]
         return None
 
     @cached_property
@@ -97,11 +93,6 @@ class Areas:
         red = (self.kinds == LEVELS["rbc"]).astype(np.uint8)
         band = cv2.morphologyEx(red, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > 0
         return band & (self.beyond > 4)
-
-
-def _off_centre(cell: Cell, width: int, height: int) -> float:
-    x0, y0, x1, y1 = cell.box
-    return float(np.hypot((x0 + x1 - width) / 2, (y0 + y1 - height) / 2))
 
 
 def _shrunk(mask: np.ndarray) -> np.ndarray:

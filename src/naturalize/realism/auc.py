@@ -15,6 +15,7 @@ import numpy as np
 
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.rng import rng
+from naturalize.base.statistics import percentile_interval, resampled_units
 
 #: Resamples by default.
 RESAMPLES = 1000
@@ -109,7 +110,7 @@ def auc_with_interval(
         raise InputError("scores: expected finite numbers, got NaN or infinity")
     names = sorted(set(labels))
     label = np.array([names.index(one) for one in labels])
-    times = _times(units, resamples, seed)
+    times = resampled_units(units, resamples, rng(seed, "realism", "bootstrap"))
     right = np.zeros((len(names), resamples + 1))
     pairs = np.zeros((len(names), resamples + 1))
     for number in range(len(names)):
@@ -127,15 +128,7 @@ def auc_with_interval(
     return Auc(*whole, per_class=each)
 
 
-def _times(units: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Return how often each image is drawn, float64 (1 + resamples, N); the first row is all 1."""
-    n = int(units.max()) + 1
-    drawn = rng(seed, "realism", "bootstrap").multinomial(n, np.full(n, 1 / n), size=resamples)
-    return np.concatenate([np.ones((1, n)), drawn])[:, units]
-
-
 def _limits(right: np.ndarray, pairs: np.ndarray, level: float) -> tuple[float, float, float]:
     values = right[pairs > 0] / pairs[pairs > 0]
-    tail = (1 - level) / 2
-    low, high = np.quantile(values[1:], [tail, 1 - tail]) if len(values) > 1 else (0.0, 1.0)
+    low, high = percentile_interval(values[1:], level) if len(values) > 1 else (0.0, 1.0)
     return float(values[0]), float(low), float(high)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from naturalize.base.rng import seed_of
+from naturalize.base.statistics import MAD_TO_DEVIATION
 
 #: Strengths of the ridge penalty that are tried, by leave-one-out inside the training folds.
 _PENALTIES = np.logspace(1, 6, 11)
@@ -95,7 +96,7 @@ def deviations(values: np.ndarray, labels: Sequence[str], known: np.ndarray) -> 
         of_class = names == name
         pool = values[of_class & known] if (of_class & known).any() else values[known]
         out[of_class] -= _without_nan(np.nanmedian, pool)
-    spread = 1.4826 * _without_nan(np.nanmedian, np.abs(out[known]))
+    spread = MAD_TO_DEVIATION * _without_nan(np.nanmedian, np.abs(out[known]))
     plain = _without_nan(np.nanstd, out[known])
     spread = np.where(spread > 1e-9, spread, np.where(plain > 1e-9, plain, 1.0))
     return np.clip(out / spread, -30, 30).astype(np.float32)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from naturalize.base.rng import rng
+from naturalize.base.statistics import percentile_interval, resampled_units
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,7 @@ def kernel_distance(
     composite, labels, units
         As for :func:`~naturalize.realism.auc.auc_with_interval`.
     """
-    n = int(units.max()) + 1
-    drawn = rng(seed, "realism", "kernel").multinomial(n, np.full(n, 1 / n), size=resamples)
-    times = np.concatenate([np.ones((1, n)), drawn])[:, units].astype(np.float64)
+    times = resampled_units(units, resamples, rng(seed, "realism", "kernel"))
     names = np.array(labels)
     sums, weights = np.zeros(resamples + 1), np.zeros(resamples + 1)
     for name in np.unique(names):
@@ -80,7 +79,7 @@ def kernel_distance(
         sums[good] += len(made) * value[good]
         weights[good] += len(made)
     values = sums / np.maximum(weights, 1)
-    return Estimate(float(values[0]), *_limits(values[1:]))
+    return Estimate(float(values[0]), *percentile_interval(values[1:]).tolist())
 
 
 def _mmd(x: np.ndarray, y: np.ndarray, of_x: np.ndarray, of_y: np.ndarray) -> np.ndarray:
@@ -152,7 +151,7 @@ def nearest(
     return Nearest(
         real_to_real=float(np.median(a)),
         composite_to_real=float(np.median(b)),
-        ratio=Estimate(float(np.median(b)) / unit, *_limits(np.array(ratios))),
+        ratio=Estimate(float(np.median(b)) / unit, *percentile_interval(np.array(ratios)).tolist()),
         composite_to_parent=parent,
         parent_ratio=None if parent is None else parent / unit,
     )
@@ -162,8 +161,3 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     from scipy.spatial.distance import cdist
 
     return cdist(a, b)
-
-
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)

@@ -9,6 +9,7 @@ import numpy as np
 
 from naturalize.base.errors import InputError
 from naturalize.base.rng import seed_of
+from naturalize.base.statistics import connected
 
 
 def units_of(origins: Sequence[Collection[str]]) -> np.ndarray:
@@ -29,22 +30,16 @@ def units_of(origins: Sequence[Collection[str]]) -> np.ndarray:
     >>> units_of([{"a"}, {"b"}, {"a", "c"}, {"c"}, set()]).tolist()
     [0, 1, 0, 0, 2]
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n = len(origins)
-    code: dict[str, int] = {}
-    rows, columns = [], []
-    for row, names in enumerate(origins):
-        for name in names:
-            rows.append(row)
-            columns.append(n + code.setdefault(name, len(code)))
-    size = n + len(code)
-    graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(size, size))
-    found = connected_components(graph, directed=False)[1][:n]
-    first = np.unique(found, return_index=True)
-    order = np.argsort(np.argsort(first[1]))
-    return order[np.searchsorted(first[0], found)].astype(np.int64)
+    pairs: list[tuple[tuple[int, str], tuple[int, str]]] = []
+    for i, names in enumerate(origins):
+        # an origin is an item of its own, numbered −1, so that it is no image
+        pairs += [((i, ""), (i, "")), *(((i, ""), (-1, name)) for name in names)]
+    units = np.full(len(origins), -1, np.int64)
+    number: dict[int, int] = {}
+    sets = {i: at for at, members in enumerate(connected(pairs)) for i, _ in members if i >= 0}
+    for i in range(len(origins)):
+        units[i] = number.setdefault(sets[i], len(number))
+    return units
 
 
 def largest_share(units: np.ndarray) -> float:

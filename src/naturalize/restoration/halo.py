@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from naturalize.base.statistics import robust_spread
 from naturalize.cells.segmentation import Cell
 from naturalize.cells.segmenters.classical.view import azure
 from naturalize.imaging.stain import optical_density
@@ -132,7 +133,7 @@ def strays(work: Work, gone: np.ndarray, removed: Collection[int], reach: Reach)
     mine, others, rest = gone[here], kept[here], work.rest[here]
     distance, to_others = away_from(mine), away_from(others)
     bare = (distance > reach.slide) & (to_others > 5)
-    noise = 1.4826 * float(np.median(np.abs(rest[bare]))) if bare.any() else 1.0
+    noise = robust_spread(rest[bare], 0) if bare.any() else 1.0
     off = largest(np.abs(cv2.GaussianBlur(rest, (0, 0), 1.0)))
     foreign = (off > max(10.0, 5 * noise)) & (to_others > 4)
     foreign &= distance < reach.slide + _STRAY_REACH

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from naturalize.base.statistics import robust_spread
 from naturalize.cells.segmentation import Cell, Segmentation
 
 #: Pixels around cells that are left out, the widest first: optics blur a cell's edge that far.
@@ -103,7 +104,7 @@ def _bare(seen: np.ndarray, distance: np.ndarray) -> np.ndarray:
     # what nobody outlined is no slide either: a stain, or a cell that was overlooked
     green = seen[..., 1]
     middle = np.median(green[bare])
-    spread = 1.4826 * np.median(np.abs(green[bare] - middle))
+    spread = robust_spread(green[bare])
     return bare & (np.abs(green - middle) <= 4 * spread + 8)
 
 
@@ -121,7 +122,7 @@ def _surface(seen: np.ndarray, bare: np.ndarray) -> tuple[np.ndarray, np.ndarray
         normal = points.T @ (points * weight[:, None]) + cost
         fit = np.linalg.solve(normal, points.T @ (values * weight[:, None]))
         error = np.abs(values - points @ fit).max(axis=1)
-        limit = 4.685 * max(1.4826 * float(np.median(error)), 1.0)
+        limit = 4.685 * max(robust_spread(error, 0), 1.0)
         weight = np.clip(1 - (error / limit) ** 2, 0, 1) ** 2 + 1e-9
     weights = np.zeros(bare.shape, np.float32)
     weights[bare] = weight

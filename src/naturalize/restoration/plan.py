@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 
 from naturalize.base.errors import unknown
+from naturalize.base.statistics import robust_spread
 from naturalize.cells.segmentation import Cell
+from naturalize.imaging.shape import largest_piece, off_target
 from naturalize.imaging.stain import optical_density
 from naturalize.restoration.halo import (
     WINDOW,
@@ -96,14 +98,9 @@ def chosen(cells: Sequence[Cell], shape: tuple[int, int], remove: str) -> list[i
     pool = white or [i for i, cell in enumerate(cells) if cell.kind == "platelet"]
     if not pool:
         return []
-    greatest = max(cells[i].area for i in pool)
-
-    def aside(i: int) -> float:
-        x0, y0, x1, y1 = cells[i].box
-        off = np.hypot((x0 + x1) / shape[1] - 1, (y0 + y1) / shape[0] - 1)
-        return float(off) - 0.5 * cells[i].area / greatest
-
-    return [min(pool, key=aside)]
+    boxes = np.array([cells[i].box for i in pool])
+    areas = np.array([cells[i].area for i in pool])
+    return [pool[int(off_target(boxes, areas, shape).argmin())]]
 
 
 def planned(work: Work, gone: Sequence[int]) -> tuple[Work, Going]:
@@ -229,7 +226,7 @@ def _not_red(work: Work, red: Sequence[int]) -> list[bool]:
     if len(known) < 5:
         return [False] * len(values)
     middle = np.median(known)
-    spread = max(1.4826 * float(np.median(np.abs(known - middle))), 0.05)
+    spread = max(robust_spread(known), 0.05)
     return [bool(value - middle > _NOT_RED * spread) for value in values]
 
 
@@ -250,13 +247,7 @@ def rounded_off(work: Work, gone: np.ndarray, removed: Collection[int]) -> Work:
         # the image's edge cuts no prong
         wide = cv2.copyMakeBorder(left.view(np.uint8), 5, 5, 5, 5, cv2.BORDER_REPLICATE)
         opened = cv2.morphologyEx(wide, cv2.MORPH_OPEN, disc)[5:-5, 5:-5] > 0
-        keep = _main_part((opened | ~near[window]) & left)
+        keep = largest_piece((opened | ~near[window]) & left)
         if keep.any():
             found[i] = Cell.from_mask(cell.kind, keep, score=cell.score, offset=(x0, y0))
     return replace(work, cells=tuple(found))
-
-
-def _main_part(mask: np.ndarray) -> np.ndarray:
-    """Return the largest piece of a bool (h, w) mask."""
-    n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)
-    return mask if n < 3 else labels == 1 + int(stats[1:n, cv2.CC_STAT_AREA].argmax())

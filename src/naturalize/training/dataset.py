@@ -14,8 +14,8 @@ from torch.utils.data import Dataset, Sampler, get_worker_info
 from naturalize.base.images import read_image
 from naturalize.base.prefetch import map_ahead
 from naturalize.base.rng import rng
-from naturalize.imaging import isolate, runlength
-from naturalize.imaging.slide import slide_colour
+from naturalize.imaging import runlength
+from naturalize.imaging.slide import isolated, slide_colour
 from naturalize.models.preprocess import SLIDE_GREY, View
 from naturalize.training import augment
 from naturalize.training.imbalance import epoch_rows
@@ -142,7 +142,7 @@ class Rows:
             return pixels
         grey = float(SLIDE_GREY)
         slide = (grey, grey, grey) if self.view.balanced else slide_colour(pixels)
-        return isolate.alone(pixels, mask, slide)
+        return isolated(pixels, mask, slide)
 
 
 class TargetMasks:

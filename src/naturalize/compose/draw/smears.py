@@ -17,6 +17,7 @@ import numpy as np
 
 from naturalize.base.artifacts import read_json
 from naturalize.base.errors import ArtifactError, InputError, SettingsError
+from naturalize.base.statistics import robust_spread
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -244,5 +245,5 @@ def _class_spread(bank: CellBank) -> dict[str, float]:
             continue
         for key, column, power in (("diameter", "area", 0.5), ("density", "od_g", 1.0)):
             logs = power * np.log(np.maximum(rows[column].to_numpy()[own], 1e-3))
-            out[key].append(1.4826 * float(np.median(np.abs(logs - np.median(logs)))))
+            out[key].append(robust_spread(logs))
     return {key: round(float(np.median(all_)), 3) for key, all_ in out.items() if all_}

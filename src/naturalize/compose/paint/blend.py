@@ -13,7 +13,7 @@ from naturalize.compose.paint.halo import FADE, MAX_SHIFT
 from naturalize.compose.paint.levels import EDGE, LEVELS, OWN
 from naturalize.compose.paint.place import Laid
 from naturalize.imaging.poisson import poisson
-from naturalize.imaging.tone import dithered, gain_table, rounded
+from naturalize.imaging.stain import dithered, gain_table, rounded
 
 #: Feather in pixels that is as wide as the edges of real cells: from 0.9 to 0.1 of its density a
 #: white cell of PBC takes 3.5 pixels, a red cell 3 (median of 120 each).

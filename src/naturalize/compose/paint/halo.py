@@ -14,6 +14,9 @@ import cv2
 import numpy as np
 
 from naturalize.compose.paint.levels import LEVELS, PAD, as_levels, depth_of
+from naturalize.imaging.shape import largest_piece
+from naturalize.imaging.slide import slide_around
+from naturalize.imaging.stain import optical_density
 
 #: Pixels outside the mask over which a cell's own density fades to none.
 FADE = 2.75
@@ -45,10 +48,6 @@ _DISC = (cv2.MORPH_ELLIPSE, (5, 5))
 
 #: Pixels from the mask at which the slide is bare, unless something else lies there.
 _FAR = 3.0
-
-#: Grey levels of green below the brightest that still are slide.
-_SLIDE = 12.0
-
 
 #: Pixels over which a cell colours the slide around it: a lens does not focus all colours alike,
 #: and codecs smear colour.
@@ -91,11 +90,11 @@ def lone(
         Optical density, float32 (``GLOW``, 3), that this slide has at 1, 2, … pixels from the edge
         beyond what ``colours`` show.
     """
-    ground = slide_colour(rgb, mask)
+    ground = slide_around(rgb, mask)
     around, cell = rgb, mask
     rgb, mask, known = window_of(rgb, mask, box, pad)
     light = np.array(ground, np.float64)
-    density = np.log10(light / np.maximum(rgb, 1.0))
+    density = optical_density(rgb, ground, np.float64)
     mask = _without_slide(mask, density)
     inside = mask.view(np.uint8)
     distance = np.where(mask, depth_of(inside) - 0.5, 0.5 - depth_of(1 - inside))
@@ -148,7 +147,7 @@ def glow_of(
         Optical density, float32 (``GLOW``, 3), at 1, 2, … pixels from the edge, beyond what is
         there further out; 0 where no slide is seen.
     """
-    density = np.log10(np.array(ground, np.float64) / np.maximum(rgb, 1.0))
+    density = optical_density(rgb, ground, np.float64)
     away = depth_of((~mask).view(np.uint8)) - 0.5 + shift
     clear = to_others(rgb, mask, ground) > _OTHERS
     steps = np.rint(np.where(clear & ~mask, away, 0)).astype(int)
@@ -176,26 +175,10 @@ def to_others(rgb: np.ndarray, mask: np.ndarray, ground: tuple[int, int, int]) -
 
     As long as one side of the picture where there is nothing; parameters as of :func:`glow_of`.
     """
-    density = np.log10(np.array(ground, np.float64) / np.maximum(rgb, 1.0)).max(axis=2)
+    density = optical_density(rgb, ground, np.float64).max(axis=2)
     away = depth_of((~mask).view(np.uint8)) if not mask.all() else np.zeros(mask.shape)
     other = ((away > _FAR) & (cv2.blur(density, (3, 3)) > _BARE)).view(np.uint8)
     return depth_of(1 - other) if other.any() else np.full(mask.shape, max(mask.shape), np.float32)
-
-
-def slide_colour(rgb: np.ndarray, mask: np.ndarray) -> tuple[int, int, int]:
-    """Return the colour of the bare slide around a cell, whole numbers.
-
-    The median of what is nearly as bright in green, where cells absorb most, as the brightest
-    twentieth outside the cell.
-    """
-    away = depth_of((~mask).view(np.uint8))
-    around = rgb[away > _FAR]
-    if len(around) < 16:
-        around = rgb[~mask] if not mask.all() else rgb.reshape(-1, 3)
-    green = around[:, 1].astype(np.float64)
-    slide = around[green >= np.quantile(green, 0.95) - _SLIDE]
-    colour = np.maximum(np.rint(np.median(slide, axis=0)), 1)
-    return int(colour[0]), int(colour[1]), int(colour[2])
 
 
 def window_of(
@@ -227,8 +210,7 @@ def _without_slide(mask: np.ndarray, density: np.ndarray) -> np.ndarray:
     # what is left of a rim once the slide behind it is gone
     opened = cv2.morphologyEx(rest, cv2.MORPH_OPEN, cv2.getStructuringElement(*_DISC))
     opened = opened.astype(bool) | (rest.astype(bool) & ~_near(outside & mask))
-    _, parts, sizes, _ = cv2.connectedComponentsWithStats(opened.view(np.uint8), connectivity=4)
-    opened = parts == 1 + int(np.argmax(sizes[1:, cv2.CC_STAT_AREA])) if len(sizes) > 1 else mask
+    opened = largest_piece(opened) if opened.any() else mask
     return opened if np.count_nonzero(opened) >= _LEAST_LEFT * np.count_nonzero(mask) else mask
 
 

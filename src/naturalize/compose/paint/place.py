@@ -13,7 +13,7 @@ from naturalize.compose.paint.levels import PAD
 from naturalize.compose.paint.patch import Patch
 from naturalize.compose.recipe.recipe import Placement
 from naturalize.imaging.jpeg.grid import dihedral
-from naturalize.imaging.tone import dithered, rounded, stain_table
+from naturalize.imaging.stain import dithered, rounded, stain_table
 
 #: Windows further than this from a whole pixel are resampled.
 _EXACT = 1e-3

@@ -11,6 +11,7 @@ from scipy import ndimage
 from naturalize.cells.segmenters.classical.contour import fill, star
 from naturalize.cells.segmenters.classical.red import filled
 from naturalize.cells.segmenters.classical.view import View
+from naturalize.imaging.shape import largest_piece
 
 #: Bins of the colour histogram: depth, azure, red against green.
 _BINS = (16, 20, 16)
@@ -197,11 +198,9 @@ def refined(inside: np.ndarray, proof: np.ndarray, radius: float) -> np.ndarray:
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     for_it = filled(inside & (proof > 0)).astype(np.uint8)
     kept = cv2.morphologyEx(for_it, cv2.MORPH_OPEN, disc)
-    n, labels, stats, _ = cv2.connectedComponentsWithStats(kept, connectivity=4)
-    if n < 2:
+    if not kept.any():
         return inside
-    largest = 1 + int(stats[1:n, cv2.CC_STAT_AREA].argmax())
-    mask = filled(labels == largest)
+    mask = filled(largest_piece(kept > 0))
     return mask if np.count_nonzero(mask) > 0.6 * np.count_nonzero(inside) else inside
 
 

@@ -17,6 +17,7 @@ from naturalize.cells.segmenters.unet.network import (
     SLIDE,
     UNIT,
 )
+from naturalize.imaging.shape import largest_piece
 
 #: Group of each class: nothing, white cell, white cell, red cell, platelet.
 _GROUP = np.array([0, 1, 1, 2, 3], np.uint8)
@@ -147,15 +148,10 @@ def _part(
     here = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     mine = numbers[here] == number
     kind = int(np.bincount(kinds[here][mine], minlength=4)[1:].argmax()) + 1
-    mask = mine & (kinds[here] == kind)
-    n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-    if n < 2:
+    mask = largest_piece(mine & (kinds[here] == kind))
+    area = int(np.count_nonzero(mask))
+    if area < max(_LEAST[kind], 1):
         return None
-    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    area = int(stats[largest, cv2.CC_STAT_AREA])
-    if area < _LEAST[kind]:
-        return None
-    mask = labels == largest
     if kind == 1 and (nuclei[here] & mask).sum() < _NUCLEATED * area:
         return None
     score = float(of_group[kind][here][mask].mean())

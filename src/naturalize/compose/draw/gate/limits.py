@@ -13,6 +13,7 @@ import numpy as np
 from naturalize.base import engine
 from naturalize.base.errors import InputError
 from naturalize.base.rng import rng
+from naturalize.imaging.stain import optical_density
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -79,8 +80,7 @@ def look(image: np.ndarray, mask: np.ndarray, light: Sequence[float]) -> Look:
     light
         RGB of the bare slide.
     """
-    shown = np.maximum(image.astype(np.float32), 1)
-    density = np.log10(np.maximum(np.array(light, np.float32), 1) / shown)
+    density = optical_density(image, tuple(light))
     red, green, blue = density[mask].mean(axis=0, dtype=np.float64)
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     slope = np.hypot(
