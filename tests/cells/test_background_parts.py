@@ -14,7 +14,9 @@ from PIL import Image
 
 from naturalize.base.images import decode_image
 from naturalize.cells.segmentation import Cell
-from naturalize.imaging.jpeg.codec import Codec, estimate, recoded, units_of
+from naturalize.imaging.jpeg.codec import Codec
+from naturalize.imaging.jpeg.estimate import estimate
+from naturalize.imaging.jpeg.recode import code_region, units_of
 from naturalize.restoration import illumination
 from naturalize.restoration.grain import copied
 from naturalize.restoration.illumination import away_from, covered, fringe_at
@@ -107,12 +109,12 @@ def test_coding_again_changes_only_units_that_changed(phantom, subsampling: str)
     changed = np.zeros(image.shape[:2], bool)
     changed[100:130, 50:71] = True
     altered = np.where(changed[..., None], 255 - image, image)
-    found = recoded(altered, changed, codec)
+    found = code_region(altered, changed, codec)
     near = cv2.dilate(units_of(changed, codec.unit).astype(np.uint8), np.ones((3, 3))) > 0
     assert np.array_equal(found[~near], image[~near])
     assert np.abs(found[changed].astype(int) - altered[changed]).mean() < 12
     assert estimate(found) == codec
-    assert recoded(altered, changed, None) is altered
+    assert code_region(altered, changed, None) is altered
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([8, 16]), st.integers(0, 9))

@@ -11,7 +11,7 @@ from naturalize.base.errors import SettingsError
 from naturalize.base.images import decode_image, encode_image, read_image
 from naturalize.cells.segmentation import Cell
 from naturalize.cells.segmenters import segmenter
-from naturalize.imaging.jpeg.codec import units_of
+from naturalize.imaging.jpeg.recode import units_of
 from naturalize.restoration import USABLE, scene, without
 from naturalize.restoration.illumination import covered
 from naturalize.restoration.likeness import STATISTICS, blind_trial, slide_statistics

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from naturalize.cells.bank import Cutout
-from naturalize.compose.paint.halo import slide_colour
 from naturalize.compose.paint.levels import EDGE, LEVELS, PAD
 from naturalize.compose.paint.patch import make_patch
 from naturalize.compose.paint.render import render
 from naturalize.compose.recipe.recipe import Background, Placement, Recipe
 from naturalize.imaging.poisson import membrane, poisson
+from naturalize.imaging.slide import slide_around
 
 SLIDE = (250, 228, 204)
 OTHER = (238, 214, 210)
@@ -232,9 +232,9 @@ def test_the_edge_is_where_half_of_the_density_is() -> None:
 def test_the_slide_is_known_beside_neighbours() -> None:
     source = Slide(SLIDE, neighbour=True)
     cutout = source.cutout("c", margin=9)
-    assert np.abs(np.array(slide_colour(cutout.rgb, cutout.mask)) - SLIDE).max() <= 1
+    assert np.abs(np.array(slide_around(cutout.rgb, cutout.mask)) - SLIDE).max() <= 1
     full = np.full((9, 9, 3), (200, 180, 170), np.uint8)
-    assert slide_colour(full, np.ones((9, 9), bool)) == (200, 180, 170)
+    assert slide_around(full, np.ones((9, 9), bool)) == (200, 180, 170)
 
 
 def test_a_cell_without_surroundings_can_be_laid() -> None:

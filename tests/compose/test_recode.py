@@ -11,7 +11,7 @@ from PIL import Image
 from naturalize.base.rng import rng
 from naturalize.imaging.jpeg.codec import Codec
 from naturalize.imaging.jpeg.grid import dihedral
-from naturalize.imaging.jpeg.recode import recode
+from naturalize.imaging.jpeg.recode import code_changes
 
 
 def smooth(shape: tuple[int, int], key: str) -> np.ndarray:
@@ -38,7 +38,7 @@ def test_changed_blocks_become_what_libjpeg_would_make_of_them(quality: int) -> 
     scene = through_libjpeg(smooth((80, 96), "scene"), quality)
     painted = scene.copy()
     painted[20:50, 30:70] = smooth((30, 40), "cell")
-    done = recode(painted, scene, scene, Codec(quality, "4:4:4"), place(), (96, 80))
+    done = code_changes(painted, scene, scene, Codec(quality, "4:4:4"), place(), (96, 80))
     blocks = np.s_[16:56, 24:72]
     outside = np.ones(scene.shape[:2], bool)
     outside[blocks] = False
@@ -62,13 +62,13 @@ def test_the_grid_is_the_scene_s_own_however_it_lies(
     inside = np.zeros((73, 90), bool)
     inside[24:48, 24:64] = True
     upright = np.where(inside[..., None], cell, scene)
-    whole = recode(upright, scene, scene, codec, place(), (90, 73))
+    whole = code_changes(upright, scene, scene, codec, place(), (90, 73))
 
     def seen(image: np.ndarray) -> np.ndarray:
         laid = dihedral(image, turn >= 4, turn % 4)
         return np.ascontiguousarray(laid[y:, x:])
 
-    done = recode(*map(seen, (upright, scene, scene)), codec, place(turn, x, y), (90, 73))
+    done = code_changes(*map(seen, (upright, scene, scene)), codec, place(turn, x, y), (90, 73))
     # at the canvas' own edge a codec does not see what the whole scene shows it
     apart = np.abs(done.astype(int) - seen(whole))[16:-16, 16:-16]
     assert apart.max() <= (0 if subsampling == "4:4:4" else 3)
@@ -77,7 +77,7 @@ def test_the_grid_is_the_scene_s_own_however_it_lies(
 def test_a_canvas_that_nothing_was_painted_on_stays_as_it_is() -> None:
     scene = through_libjpeg(smooth((64, 64), "scene"), 75)
     shown = smooth((64, 64), "shown")
-    done = recode(scene, scene, shown, Codec(75, "4:4:4"), place(3), (64, 64))
+    done = code_changes(scene, scene, shown, Codec(75, "4:4:4"), place(3), (64, 64))
     assert np.array_equal(done, shown)
 
 
@@ -87,7 +87,7 @@ def test_only_units_that_were_painted_on_are_not_shown_as_they_were(subsampling:
     before, shown = smooth((96, 96), "before"), smooth((96, 96), "shown")
     painted = before.copy()
     painted[40:44, 50] += 9
-    done = recode(painted, before, shown, codec, place(), (96, 96))
+    done = code_changes(painted, before, shown, codec, place(), (96, 96))
     apart = (done != shown).any(axis=2)
     assert apart.any()
     rows, columns = (np.flatnonzero(apart.any(axis=axis)) for axis in (1, 0))

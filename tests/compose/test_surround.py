@@ -21,8 +21,7 @@ from naturalize.compose.paint.scenes import background_of
 from naturalize.compose.paint.sizes import Shrink
 from naturalize.compose.paint.soft import soft_of
 from naturalize.compose.recipe.recipe import Background, Placement, Recipe
-from naturalize.imaging.jpeg.codec import Codec
-from naturalize.imaging.jpeg.dct import tiles
+from naturalize.imaging.jpeg.codec import Codec, tiles
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_recode import smooth, through_libjpeg
 
-from naturalize.imaging.jpeg.codec import Codec
-from naturalize.imaging.jpeg.dct import BLOCK, coefficients, pixels_of, quantised, steps
-from naturalize.imaging.jpeg.decode import uncoded
+from naturalize.imaging.jpeg.codec import BLOCK, Codec, coefficients, pixels_of, quantised, steps
+from naturalize.imaging.jpeg.decode import before_coding
 
 
 def borders(image: np.ndarray) -> float:
@@ -32,7 +31,7 @@ def grain(shape: tuple[int, int], key: str) -> np.ndarray:
 def test_it_is_nearer_to_what_was_coded(quality: int, subsampling: str) -> None:
     image = grain((160, 160), "scene")
     coded = through_libjpeg(image, quality, subsampling)
-    soft = uncoded(coded, Codec(quality, subsampling))
+    soft = before_coding(coded, Codec(quality, subsampling))
     inner = np.s_[16:-16, 16:-16]
     off, was = (np.square(a[inner] - image[inner].astype(float)).mean() for a in (soft, coded))
     assert off < was
@@ -42,7 +41,7 @@ def test_it_is_nearer_to_what_was_coded(quality: int, subsampling: str) -> None:
 @pytest.mark.parametrize("quality", [60, 75, 90])
 def test_coded_again_it_is_the_same_picture(quality: int) -> None:
     coded = through_libjpeg(grain((96, 120), "scene"), quality)
-    again = through_libjpeg(uncoded(coded, Codec(quality, "4:4:4")), quality)
+    again = through_libjpeg(before_coding(coded, Codec(quality, "4:4:4")), quality)
     off = np.abs(again.astype(int) - coded)
     # pixels are whole numbers in between: a coefficient at the end of its interval may fall outside
     assert (off > 2).mean() < 0.02
@@ -54,8 +53,8 @@ def test_coded_again_it_is_the_same_picture(quality: int) -> None:
 def test_a_part_finds_the_grid_of_its_image(x: int, y: int, subsampling: str) -> None:
     codec = Codec(75, subsampling)
     coded = through_libjpeg(grain((128, 128), "scene"), 75, subsampling)
-    whole = uncoded(coded, codec)
-    part = uncoded(coded[y : y + 80, x : x + 80], codec, (x, y))
+    whole = before_coding(coded, codec)
+    part = before_coding(coded[y : y + 80, x : x + 80], codec, (x, y))
     # units at a part's border are not whole, or are coded without what lies beside them
     inner = np.s_[32:48, 32:48]
     apart = np.abs(part[inner].astype(int) - whole[y : y + 80, x : x + 80][inner])
@@ -64,9 +63,9 @@ def test_a_part_finds_the_grid_of_its_image(x: int, y: int, subsampling: str) ->
 
 def test_what_came_through_no_codec_stays() -> None:
     image = smooth((40, 40), "raw")
-    assert uncoded(image, None) is image
+    assert before_coding(image, None) is image
     small = image[:6, :6]
-    assert uncoded(small, Codec(75, "4:4:4"), (3, 3)) is small
+    assert before_coding(small, Codec(75, "4:4:4"), (3, 3)) is small
 
 
 def test_coefficients_and_pixels_are_one_another_s_inverse() -> None:

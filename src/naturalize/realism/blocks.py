@@ -6,13 +6,13 @@ moved, turned, mixed or re-coloured have not, or have them on another grid.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
+from naturalize.imaging.jpeg.codec import BLOCK, tiles, waves
 from naturalize.realism.areas import Areas
 
-_SIDE = 8
+#: Fine frequencies of a block: row + column of 6 or more.
+_FINE = np.add.outer(np.arange(BLOCK), np.arange(BLOCK)).ravel() >= 6
 
 #: A coefficient below this (grey levels) was zero before the pixels were rounded.
 _ZERO = 0.75
@@ -31,14 +31,14 @@ def blocks(areas: Areas) -> dict[str, float]:
         "columns": np.abs(np.diff(areas.luma, axis=1)),
         "rows": np.abs(np.diff(areas.luma, axis=0)),
     }
-    grids = {"on the grid": 0, "off the grid": _SIDE // 2}
+    grids = {"on the grid": 0, "off the grid": BLOCK // 2}
     zeros = {grid: _zeros(areas.luma, start) for grid, start in grids.items()}
     for place, area in places.items():
         for name, step in steps.items():
             inner = area[:, :-1] if name == "columns" else area[:-1]
             out.update(_phases(step, inner, name, place))
         for grid, start in grids.items():
-            whole = _tiles(area, start).mean(axis=(2, 3)) > 0.6
+            whole = tiles(area[start:, start:, None]).mean(axis=(2, 3, 4)) > 0.6
             zero = zeros[grid][whole]
             out[f"zero fine JPEG coefficients {grid}, {place}"] = _mean(zero)
             if place in ("the image", "bare slide"):
@@ -55,8 +55,8 @@ def _phases(step: np.ndarray, area: np.ndarray, name: str, place: str) -> dict[s
     other = 1 - axis
     total = np.where(area, step, 0).sum(axis=other, dtype=np.float64)
     count = area.sum(axis=other)
-    phase = np.arange(len(total)) % _SIDE
-    sums, counts = np.bincount(phase, total, _SIDE), np.bincount(phase, count, _SIDE)
+    phase = np.arange(len(total)) % BLOCK
+    sums, counts = np.bincount(phase, total, BLOCK), np.bincount(phase, count, BLOCK)
     border, spread = f"block borders between {name}, {place}", f"steps by phase of {name}, {place}"
     means = sums / np.maximum(counts, 1)
     inner = means[:-1].mean()
@@ -67,26 +67,9 @@ def _phases(step: np.ndarray, area: np.ndarray, name: str, place: str) -> dict[s
 
 def _zeros(plane: np.ndarray, start: int) -> np.ndarray:
     """Return each block's share of fine cosine coefficients that are about zero."""
-    cosine, fine = _cosines()
-    coefficients = (cosine @ _tiles(plane, start) @ cosine.T)[..., fine]
-    return (np.abs(coefficients) < _ZERO).mean(axis=-1)
-
-
-def _tiles(plane: np.ndarray, start: int) -> np.ndarray:
-    """Return 8 × 8 tiles of (H, W) from row and column ``start``: (rows, columns, 8, 8)."""
-    cut = plane[start:, start:]
-    rows, columns = cut.shape[0] // _SIDE, cut.shape[1] // _SIDE
-    cut = cut[: rows * _SIDE, : columns * _SIDE]
-    return cut.reshape(rows, _SIDE, columns, _SIDE).swapaxes(1, 2)
-
-
-@lru_cache(maxsize=1)
-def _cosines() -> tuple[np.ndarray, np.ndarray]:
-    """Return the orthonormal DCT-II matrix, float32 (8, 8), and which coefficients are fine."""
-    k, x = np.mgrid[:_SIDE, :_SIDE]
-    cosine = np.cos(np.pi * (2 * x + 1) * k / (2 * _SIDE)) * np.sqrt(2 / _SIDE)
-    cosine[0] /= np.sqrt(2)
-    return cosine.astype(np.float32), k + x >= 6
+    blocks = np.ascontiguousarray(tiles(plane[start:, start:, None])[..., 0])
+    found = blocks.reshape(*blocks.shape[:2], -1) @ waves()[_FINE].T
+    return (np.abs(found) < _ZERO).mean(axis=-1)
 
 
 def _mean(values: np.ndarray) -> float:

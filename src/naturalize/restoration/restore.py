@@ -10,7 +10,9 @@ import numpy as np
 
 from naturalize.base.rng import rng
 from naturalize.cells.segmentation import Cell
-from naturalize.imaging.jpeg import codec as jpeg
+from naturalize.imaging.jpeg.codec import BLOCK, Codec
+from naturalize.imaging.jpeg.estimate import estimate
+from naturalize.imaging.jpeg.recode import code_region
 from naturalize.restoration.grain import copied
 from naturalize.restoration.halo import Work, dilated
 from naturalize.restoration.illumination import (
@@ -76,7 +78,7 @@ class Restored:
     reasons: tuple[str, ...] = ()
     measures: Measures = field(default_factory=Measures)
     removed: tuple[int, ...] = ()
-    codec: jpeg.Codec | None = None
+    codec: Codec | None = None
 
 
 def scene(image: np.ndarray, cells: Sequence[Cell], *, remove: str, key: str) -> Restored:
@@ -118,7 +120,7 @@ def without(
     light = illumination(image, covered(shape, cells))
     if max(shape) > WHOLE:
         return _in_tiles(image, cells, gone, light, key)
-    return _painted(image, cells, gone, light, jpeg.estimate(image), key)
+    return _painted(image, cells, gone, light, estimate(image), key)
 
 
 def _in_tiles(
@@ -127,7 +129,7 @@ def _in_tiles(
     """Restore a large image tile by tile; each is painted with its surroundings in view."""
     height, width = shape = image.shape[:2]
     y, x = (max(n // 32 * 16 - WHOLE // 2, 0) for n in shape)
-    codec = jpeg.estimate(image[y : y + WHOLE, x : x + WHOLE])
+    codec = estimate(image[y : y + WHOLE, x : x + WHOLE])
     pixels, mask = image.copy(), np.zeros(shape, bool)
     parts: list[tuple[Measures, int]] = []
     removed: set[int] = set()
@@ -150,7 +152,7 @@ def _painted(
     cells: Sequence[Cell],
     gone: Sequence[int],
     light: np.ndarray,
-    codec: jpeg.Codec | None,
+    codec: Codec | None,
     key: str,
 ) -> Restored:
     """Paint slide, then red cells, over all that goes; then send it through the image's codec."""
@@ -169,13 +171,13 @@ def _painted(
         layout[y0:y1, x0:x1] |= whole.inside & (whole.opacity > 0)
     to_red = away_from(layout)
     smooth = light + fringe_at(profile, to_red)
-    unit = codec.unit if codec else jpeg.BLOCK
+    unit = codec.unit if codec else BLOCK
     grain, invented = copied(rest, calm, slide, rng(0, "background", key), unit=unit)
     canvas = np.where(slide[..., None], smooth + grain, work.image)
     painted = slide.copy()
     for whole in wholes:
         painted |= _lay(canvas, whole, smooth)
-    after = jpeg.recoded(np.clip(np.rint(canvas), 0, 255).astype(np.uint8), painted, codec)
+    after = code_region(np.clip(np.rint(canvas), 0, 255).astype(np.uint8), painted, codec)
     found = measured(
         after,
         smooth=smooth,

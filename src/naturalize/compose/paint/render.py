@@ -17,7 +17,7 @@ from naturalize.compose.paint.scenes import background_of, canvas_of, laid_under
 from naturalize.compose.paint.sizes import Shrink, Size, asked_size
 from naturalize.compose.paint.soft import soft_of
 from naturalize.compose.recipe.recipe import Finish, Placement, Recipe
-from naturalize.imaging.jpeg.recode import recode
+from naturalize.imaging.jpeg.recode import code_changes
 
 
 def render(recipe: Recipe, bank: CellSource, *, size: Size = None) -> np.ndarray:
@@ -94,7 +94,7 @@ def stage_of(recipe: Recipe, bank: CellSource, shrink: Shrink) -> Stage:
     before = laid_under(soft.over(scene), ground, shrink)
     canvas = before.copy()
     place, size = (ground.turn, ground.x, ground.y), scene.shape[1::-1]
-    return Stage(canvas, lambda: recode(canvas, before, coded, soft.codec, place, size))
+    return Stage(canvas, lambda: code_changes(canvas, before, coded, soft.codec, place, size))
 
 
 def paste(canvas: np.ndarray, bank: CellSource, placement: Placement, shrink: Shrink) -> None:

@@ -2,7 +2,7 @@
 
 Around the place that a cell was taken from, another will be painted, and the blocks that it touches
 go through the scene's codec. For that they are kept once more, without the trace of the first time
-(see ``uncoded``).
+(see ``imaging.jpeg.decode``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from naturalize.compose.paint.levels import WIDE
 from naturalize.compose.paint.patch import CellSource
 from naturalize.compose.paint.scenes import background_of, image_of
 from naturalize.compose.paint.sizes import Shrink
-from naturalize.imaging.jpeg.decode import uncoded
+from naturalize.imaging.jpeg.decode import before_coding
 
 if TYPE_CHECKING:
     from naturalize.imaging.jpeg.codec import Codec
@@ -77,7 +77,7 @@ def soft_of(source: CellSource, background_id: str) -> Soft | None:
 
 
 def _made(source: CellSource, background_id: str) -> Soft | None:
-    from naturalize.imaging.jpeg.codec import estimate
+    from naturalize.imaging.jpeg.estimate import estimate
 
     image_id, removal = image_of(background_id)
     if removal is None:
@@ -91,7 +91,7 @@ def _made(source: CellSource, background_id: str) -> Soft | None:
     # pixels next to a part's border are coded with others beside them
     margin = codec.unit
     left, top = max(x0 - margin, 0), max(y0 - margin, 0)
-    part = uncoded(scene[top : y1 + margin, left : x1 + margin], codec, (left, top))
+    part = before_coding(scene[top : y1 + margin, left : x1 + margin], codec, (left, top))
     pixels = part[y0 - top : y1 - top, x0 - left : x1 - left]
     return Soft(codec, box, np.ascontiguousarray(pixels))
 

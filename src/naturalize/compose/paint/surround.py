@@ -1,9 +1,9 @@
 """A cell with its own surroundings: the slide next to it as the lens and the codec left it.
 
 Blur, colour fringes, sharpening and codec make a zone around each cell that is neither cell nor
-bare slide. Taken along, it is what it ought to be; made up, it is told. So a cell is laid with the
-slide around it, as far as that is free of other cells; further out it fades into the scene's. Slide
-on slide shows nothing, if both are as they were before they were coded (see ``uncoded``).
+bare slide. Copied with the cell it is right; synthesised it can be detected. So a cell is laid with
+the slide around it, as far as that is free of other cells; further out it fades into the scene's.
+Slide on slide leaves no trace if both are as before coding (see ``imaging.jpeg.decode``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from naturalize.compose.paint.halo import GLOW, lone, to_others, window_of
 from naturalize.compose.paint.levels import EDGE, OWN, WIDE, depth_of
-from naturalize.imaging.jpeg.decode import uncoded
+from naturalize.imaging.jpeg.decode import before_coding
 
 if TYPE_CHECKING:
     from naturalize.imaging.jpeg.codec import Codec
@@ -66,7 +66,7 @@ def surrounded(
     """
     depth = depth_of(mask.view(np.uint8))
     inner = np.interp(depth, _INNER, (0, 1))[..., None]
-    soft = uncoded(rgb, _codec_of(rgb, corner), corner).astype(np.float32)
+    soft = before_coding(rgb, _codec_of(rgb, corner), corner).astype(np.float32)
     rgb = np.rint(soft + inner * (rgb - soft)).astype(np.uint8)
     colours, edge, ground, glow = lone(rgb, mask, box, pad=WIDE)
     free = to_others(rgb, mask, ground)
@@ -83,7 +83,7 @@ def surrounded(
 
 
 def _codec_of(rgb: np.ndarray, corner: tuple[int, int]) -> Codec | None:
-    from naturalize.imaging.jpeg.codec import estimate
+    from naturalize.imaging.jpeg.estimate import estimate
 
     left, top = (-at % 16 for at in corner)
     return estimate(rgb[top:, left:])

@@ -1,9 +1,4 @@
-"""The JPEG history of decoded pixels: which codec they came through, and sending others after them.
-
-A JPEG leaves its grid in the pixels: in every 8 × 8 block most fine coefficients are exactly zero
-and the others are multiples of a step. Pixels that were made up show none of it, which a network
-sees at once, however right they look. So made-up blocks go through the codec of their image.
-"""
+"""Baseline JPEG (ITU-T T.81): codecs, their steps, pixels ↔ cosine coefficients of blocks."""
 
 from __future__ import annotations
 
@@ -13,30 +8,24 @@ from functools import lru_cache
 
 import numpy as np
 
-from naturalize.base.images import decode_image
-
 #: Side of the blocks that JPEG transforms.
 BLOCK = 8
 
-#: Qualities of the Independent JPEG Group's scale that are looked for; above these the steps are
-#: too fine to be told from rounding, and to matter.
-_QUALITIES = range(40, 96)
+#: Coefficients and pixels are held to these parts of a level before they are rounded: sums of
+#: floats differ in their last digits between machines, and must not decide.
+_PARTS = np.float32(256)
 
-#: Standard deviation of the rounding of three channels, in a coefficient of luminance.
-_ROUNDING = 0.4
+#: RGB to luma, blue and red chroma around 0 (ITU-R BT.601, as JFIF has it), and back.
+_LUMA_CHROMA = np.array(
+    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
+)
+_RGB = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], np.float32)
 
-#: Low frequencies (row, column) whose steps are looked at.
-_FREQUENCIES = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (2, 1), (1, 2), (2, 2), (0, 3), (3, 0))
+#: Rows that are multiplied at a time: with 64 of them OpenBLAS may begin to use threads.
+_ROWS = 32
 
-#: Blocks that are looked at, at most.
-_BLOCKS = 400
-
-#: Log likelihood a coefficient by which a quality must beat pixels that were never coded.
-_MARGIN = 0.35
-
-#: Annex K of ITU-T T.81: steps of luminance and of chroma at quality 50, for those frequencies.
-_LUMINANCE = np.array([11, 12, 12, 10, 14, 13, 14, 16, 16, 14])
-_CHROMA = np.array([18, 18, 21, 24, 24, 26, 26, 56, 47, 47])
+#: Least value of each plane.
+_LOW = np.array([0, -128, -128], np.float32)[:, None]
 
 
 @dataclass(frozen=True)
@@ -62,112 +51,95 @@ class Codec:
         return cls(int(quality), subsampling)
 
 
-def estimate(image: np.ndarray) -> Codec | None:
-    """Return the codec that RGB uint8 (H, W, 3) was last decoded from; ``None`` if none is seen.
+def tiles(image: np.ndarray) -> np.ndarray:
+    """Return the blocks of (H, W, C), whole ones only: a view (rows, columns, 8, 8, C)."""
+    rows, columns = image.shape[0] // BLOCK, image.shape[1] // BLOCK
+    cut = image[: rows * BLOCK, : columns * BLOCK]
+    return cut.reshape(rows, BLOCK, columns, BLOCK, -1).transpose(0, 2, 1, 3, 4)
 
-    The likelihood of each quality's steps given the coefficients of luminance, against pixels that
-    were never quantised (after Fan & de Queiroz, IEEE TIP 12:230, 2003). The grid must begin at
-    the first pixel. Chroma is 4:4:4 if its own steps are seen on the 8 × 8 grid.
+
+def coefficients(image: np.ndarray) -> np.ndarray:
+    """Return the coefficients of RGB (H, W, 3), float32 (3 planes, blocks, 64); see `of_blocks`."""
+    return of_blocks(tiles(image))
+
+
+def of_blocks(blocks: np.ndarray) -> np.ndarray:
+    """Return the coefficients of RGB blocks (..., 8, 8, 3), float32 (3 planes, blocks, 64).
+
+    Planes are whole numbers first, if the pixels are, as an encoder has them.
     """
-    planes = _coefficients(image)
-    if planes is None:
-        return None
-    y, cb, cr = planes
-    gains = {quality: _gain(y, _steps(_LUMINANCE, quality)) for quality in _QUALITIES}
-    # neighbours on the scale can have the same steps: then the rounder number
-    quality = max(gains, key=lambda q: (round(gains[q], 3), q % 5 == 0))
-    if gains[quality] < _MARGIN:
-        return None
-    steps = _steps(_CHROMA, quality)
-    full = _gain(cb, steps) + _gain(cr, steps)
-    return Codec(quality, "4:4:4" if full > 2 * _MARGIN else "4:2:0")
+    pixels = np.ascontiguousarray(blocks.reshape(-1, 3).T, np.float32)
+    planes = _held(_product(_LUMA_CHROMA, pixels))
+    if blocks.dtype == np.uint8:
+        np.rint(planes, out=planes)
+    planes[0] -= 128
+    found = _product(planes.reshape(-1, BLOCK * BLOCK), waves().T)
+    return _held(found).reshape(3, -1, BLOCK * BLOCK)
 
 
-def _coefficients(image: np.ndarray) -> np.ndarray | None:
-    """Return coefficients float (3, n blocks, frequencies) of blocks without clipped values."""
-    height, width = (n // BLOCK * BLOCK for n in image.shape[:2])
-    blocks = image[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK, 3)
-    blocks = blocks.transpose(0, 2, 1, 3, 4).reshape(-1, BLOCK, BLOCK, 3)
-    low, high = blocks.min(axis=(1, 2, 3)), blocks.max(axis=(1, 2, 3))
-    # flat blocks say nothing
-    blocks = blocks[(low > 0) & (high < 255) & (high - low > 8)]
-    if len(blocks) < 40:
-        return None
-    blocks = blocks[:: -(-len(blocks) // _BLOCKS)].reshape(-1, BLOCK * BLOCK, 3)
-    r, g, b = np.moveaxis(blocks.astype(np.float32), -1, 0)
-    y = 0.299 * r + 0.587 * g + 0.114 * b
-    return np.stack([y, 0.564 * (b - y), 0.713 * (r - y)]) @ _waves()
+def quantised(found: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Return coefficients rounded to multiples of ``step``, halves away from zero."""
+    return np.trunc(found / step + np.copysign(np.float32(0.5), found)) * step
+
+
+def blocks_of(found: np.ndarray, *, whole: bool = True) -> np.ndarray:
+    """Return the RGB blocks, float32 (blocks, 8, 8, 3), of coefficients (3, blocks, 64).
+
+    ``whole``: as a decoder does it, planes rounded and clipped before they become colours.
+    """
+    seen = _held(_product(found.reshape(-1, BLOCK * BLOCK), waves())).reshape(3, -1)
+    if whole:
+        np.rint(seen, out=seen)
+    seen[0] += 128
+    if whole:
+        np.clip(seen, _LOW, _LOW + 255, out=seen)
+    return _held(_product(_RGB, seen)).T.reshape(-1, BLOCK, BLOCK, 3)
+
+
+def pixels_of(found: np.ndarray, shape: tuple[int, int], *, whole: bool = True) -> np.ndarray:
+    """Return RGB float32 (H, W, 3) of whole blocks from its coefficients; see `blocks_of`."""
+    height, width = shape
+    laid = blocks_of(found, whole=whole).reshape(height // BLOCK, width // BLOCK, BLOCK, BLOCK, 3)
+    return laid.transpose(0, 2, 1, 3, 4).reshape(height, width, 3)
+
+
+@lru_cache(maxsize=64)
+def steps(quality: int) -> np.ndarray:
+    """Return the steps of luma, blue and red chroma at an IJG quality, float32 (3, 64)."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (BLOCK, BLOCK)).save(buffer, "jpeg", quality=quality)
+    with Image.open(io.BytesIO(buffer.getvalue())) as opened:
+        tables = opened.quantization  # type: ignore[attr-defined]
+    return np.array([tables[0], tables[1], tables[1]], np.float32)
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a matrix product, a few rows at a time.
+
+    For larger ones libraries of linear algebra, OpenCV's too, wake threads, which then wait
+    spinning for the next one: twice the work.
+    """
+    out = np.empty((a.shape[0], b.shape[1]), np.float32)
+    for start in range(0, len(a), _ROWS):
+        part = slice(start, start + _ROWS)
+        np.matmul(a[part], b, out=out[part])
+    return out
+
+
+def _held(values: np.ndarray) -> np.ndarray:
+    """Round what was just computed to parts of a level, in place."""
+    values *= _PARTS
+    np.rint(values, out=values)
+    values *= 1 / _PARTS  # a power of two: exact
+    return values
 
 
 @lru_cache(maxsize=1)
-def _waves() -> np.ndarray:
-    """Return the cosines of the frequencies that are looked at, float32 (64, k), orthonormal."""
-    n = np.arange(BLOCK)
-    cosines = np.cos(np.pi / BLOCK * (n[:, None] + 0.5) * n[None]) * (2 / BLOCK) ** 0.5
-    cosines[:, 0] /= 2**0.5
-    waves = [np.outer(cosines[:, i], cosines[:, j]).ravel() for i, j in _FREQUENCIES]
-    return np.stack(waves, axis=1).astype(np.float32)
-
-
-def _steps(base: np.ndarray, quality: int) -> np.ndarray:
-    """Return the steps of an IJG quality (``jpeg_quality_scaling`` of libjpeg)."""
-    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return np.clip((base * scale + 50) // 100, 1, 255)
-
-
-def _gain(values: np.ndarray, steps: np.ndarray) -> float:
-    """Return the mean log likelihood ratio of quantised against continuous coefficients (n, k)."""
-    told = np.abs(values) > 0.6 * steps
-    if np.count_nonzero(told) < 60:
-        return 0.0
-    step = np.broadcast_to(steps, values.shape)[told].astype(np.float32)
-    error = values[told] - step * np.rint(values[told] / step)
-    peak = (
-        step / np.float32((2 * np.pi) ** 0.5 * _ROUNDING) * np.exp(-0.5 * (error / _ROUNDING) ** 2)
-    )
-    return float(np.log(0.95 * peak + 0.05).mean())
-
-
-def recoded(image: np.ndarray, changed: np.ndarray, codec: Codec | None) -> np.ndarray:
-    """Return an image whose changed blocks went through a codec, like the rest of it before.
-
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3), the pixels that are not changed as the codec left them.
-    changed
-        Bool (H, W).
-    codec
-        Of the image; ``None`` returns it as it is.
-
-    Returns
-    -------
-    numpy.ndarray
-        RGB uint8 (H, W, 3). Only coding units that hold a changed pixel differ, and with
-        subsampled chroma the pixels next to these, into which a decoder smooths it.
-    """
-    from PIL import Image
-
-    if codec is None or not changed.any():
-        return image
-    import cv2
-
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(
-        buffer, format="jpeg", quality=codec.quality, subsampling=codec.subsampling
-    )
-    decoded = decode_image(buffer.getvalue(), name="restored image")[0]
-    units = units_of(changed, codec.unit)
-    if codec.unit > BLOCK:
-        units = cv2.dilate(units.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    return np.where(units[..., None], decoded, image)
-
-
-def units_of(mask: np.ndarray, unit: int) -> np.ndarray:
-    """Return bool (H, W): the whole coding units that hold a pixel of a bool (H, W) mask."""
-    height, width = mask.shape
-    rows, columns = -(-height // unit), -(-width // unit)
-    padded = np.zeros((rows * unit, columns * unit), bool)
-    padded[:height, :width] = mask
-    any_of = padded.reshape(rows, unit, columns, unit).any(axis=(1, 3))
-    return np.kron(any_of, np.ones((unit, unit), bool))[:height, :width]
+def waves() -> np.ndarray:
+    """Return the orthonormal cosines of a block, float32 (64 frequencies, 64 pixels)."""
+    k, x = np.mgrid[:BLOCK, :BLOCK]
+    cosine = np.cos(np.pi * (2 * x + 1) * k / (2 * BLOCK)) * (2 / BLOCK) ** 0.5
+    cosine[0] /= 2**0.5
+    return np.kron(cosine, cosine).astype(np.float32)

@@ -12,15 +12,10 @@ own grid it is the file's picture, and nearly so in slightly other light.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
 
-from naturalize.imaging.jpeg.dct import BLOCK, coefficients, pixels_of, quantised, steps
-
-if TYPE_CHECKING:
-    from naturalize.imaging.jpeg.codec import Codec
+from naturalize.imaging.jpeg.codec import BLOCK, Codec, coefficients, pixels_of, quantised, steps
 
 #: Rows and columns by which the grid is shifted; spread evenly over a block.
 _SHIFTS = ((0, 0), (4, 4), (2, 6), (6, 2), (4, 0), (0, 4), (2, 2), (6, 6))
@@ -35,7 +30,9 @@ _SAMPLING = {
 }
 
 
-def uncoded(image: np.ndarray, codec: Codec | None, corner: tuple[int, int] = (0, 0)) -> np.ndarray:
+def before_coding(
+    image: np.ndarray, codec: Codec | None, corner: tuple[int, int] = (0, 0)
+) -> np.ndarray:
     """Return the likely picture before a codec.
 
     Parameters

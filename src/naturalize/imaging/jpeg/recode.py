@@ -4,25 +4,32 @@ A decoded JPEG shows in every 8 × 8 block that it was one: most fine coefficien
 others multiples of a step, and colour smears from a cell into the slide next to it. Pixels that
 were blended or re-stained have lost that, which a network sees at once. So the blocks of a scene
 that cells were painted on are quantised, on the scene's grid and with its steps. They are painted
-as they were before they were coded (see ``uncoded``), so that they are not quantised twice; blocks
+as they were before they were coded (see ``imaging.jpeg.decode``), so that they are not quantised twice; blocks
 that no cell touched are the scene's own.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
 
 import cv2
 import numpy as np
+from PIL import Image
 
-from naturalize.imaging.jpeg.dct import BLOCK, blocks_of, of_blocks, quantised, steps, tiles
+from naturalize.base.images import decode_image
+from naturalize.imaging.jpeg.codec import (
+    BLOCK,
+    Codec,
+    blocks_of,
+    of_blocks,
+    quantised,
+    steps,
+    tiles,
+)
 from naturalize.imaging.jpeg.grid import dihedral, turned_point
 
-if TYPE_CHECKING:
-    from naturalize.imaging.jpeg.codec import Codec
 
-
-def recode(
+def code_changes(
     canvas: np.ndarray,
     before: np.ndarray,
     coded: np.ndarray,
@@ -156,7 +163,46 @@ def _through_file(
     image: np.ndarray, shown: np.ndarray, changed: np.ndarray, codec: Codec
 ) -> np.ndarray:
     """Return an image whose changed units went through an encoder and back; others are shown."""
-    from naturalize.imaging.jpeg.codec import recoded, units_of
-
     mixed = np.where(units_of(changed, codec.unit)[..., None], image, shown)
-    return recoded(mixed, changed, codec)
+    return code_region(mixed, changed, codec)
+
+
+def code_region(image: np.ndarray, changed: np.ndarray, codec: Codec | None) -> np.ndarray:
+    """Return an image whose changed blocks went through a codec, like the rest of it before.
+
+    Parameters
+    ----------
+    image
+        RGB uint8 (H, W, 3), the pixels that are not changed as the codec left them.
+    changed
+        Bool (H, W).
+    codec
+        Of the image; ``None`` returns it as it is.
+
+    Returns
+    -------
+    numpy.ndarray
+        RGB uint8 (H, W, 3). Only coding units that hold a changed pixel differ, and with
+        subsampled chroma the pixels next to these, into which a decoder smooths it.
+    """
+    if codec is None or not changed.any():
+        return image
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(
+        buffer, format="jpeg", quality=codec.quality, subsampling=codec.subsampling
+    )
+    decoded = decode_image(buffer.getvalue(), name="restored image")[0]
+    units = units_of(changed, codec.unit)
+    if codec.unit > BLOCK:
+        units = cv2.dilate(units.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return np.where(units[..., None], decoded, image)
+
+
+def units_of(mask: np.ndarray, unit: int) -> np.ndarray:
+    """Return bool (H, W): the whole coding units that hold a pixel of a bool (H, W) mask."""
+    height, width = mask.shape
+    rows, columns = -(-height // unit), -(-width // unit)
+    padded = np.zeros((rows * unit, columns * unit), bool)
+    padded[:height, :width] = mask
+    any_of = padded.reshape(rows, unit, columns, unit).any(axis=(1, 3))
+    return np.kron(any_of, np.ones((unit, unit), bool))[:height, :width]
