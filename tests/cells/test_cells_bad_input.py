@@ -21,7 +21,7 @@ from naturalize.cells.segmenters import SEGMENTERS, Segmenter, segmenter
 from naturalize.cells.segmenters.sam.weights import KNOWN
 from naturalize.dataset.phantom import render_phantom
 from naturalize.imaging.runlength import decode
-from naturalize.imaging.stain import optical_density, transmitted
+from naturalize.imaging.stain import optical_density
 from naturalize.inputs.images import segment_source, summary
 
 #: Without those whose weights must be fetched first.
@@ -53,9 +53,12 @@ def sixteen_bits(path: Path) -> None:
 
 def restained(light: tuple[int, int, int], dye: float = 1.0) -> Callable[[], np.ndarray]:
     """The smear under another light, with more or less dye."""
-    return lambda: np.rint(
-        transmitted(dye * optical_density(smear(), (253, 229, 203)), light)
-    ).astype(np.uint8)
+
+    def image() -> np.ndarray:
+        density = dye * optical_density(smear(), (253, 229, 203))
+        return np.rint(np.array(light) * 10.0**-density).clip(0, 255).astype(np.uint8)
+
+    return image
 
 
 def three_white_cells() -> np.ndarray:

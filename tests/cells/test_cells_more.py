@@ -23,7 +23,7 @@ from naturalize.cells.segmenters import segmenter
 from naturalize.cells.segmenters.classical.contour import fill, star
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.phantom import render_phantom
-from naturalize.imaging.stain import focus, mean_density, optical_density, transmitted
+from naturalize.imaging.stain import focus, mean_density, optical_density
 from naturalize.inputs.images import segment_source
 
 PIXELS = arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(3)))
@@ -43,7 +43,7 @@ def test_density_is_beers_law(image: np.ndarray) -> None:
 @settings(max_examples=50, deadline=None)
 @given(PIXELS)
 def test_density_comes_back_as_the_image(image: np.ndarray) -> None:
-    back = transmitted(optical_density(image, SLIDE), SLIDE)
+    back = np.array(SLIDE) * 10.0 ** -optical_density(image, SLIDE)
     assert np.allclose(back, np.maximum(image, 1), atol=0.01)
 
 
@@ -149,7 +149,7 @@ def test_three_white_cells_are_three() -> None:
 def test_a_lilac_slide_gives_the_same_white_cell() -> None:
     phantom = render_phantom("MY", 7, 0)
     density = optical_density(phantom.image, (253, 229, 203))
-    lilac = np.rint(transmitted(density, (226, 218, 228))).astype(np.uint8)
+    lilac = np.rint(np.array([226, 218, 228]) * 10.0**-density).clip(0, 255).astype(np.uint8)
     find = segmenter("classical").segment
     one, two = (find(image).label_image() == 1 for image in (phantom.image, lilac))
     assert 2 * (one & two).sum() / (one.sum() + two.sum()) > 0.9

@@ -15,10 +15,6 @@ from naturalize.compose.paint.place import Laid
 from naturalize.imaging.poisson import poisson
 from naturalize.imaging.stain import dithered, gain_table, rounded
 
-#: Feather in pixels that is as wide as the edges of real cells: from 0.9 to 0.1 of its density a
-#: white cell of PBC takes 3.5 pixels, a red cell 3 (median of 120 each).
-EDGE_WIDTH = 3.0
-
 _NEIGHBOURS = np.ones((5, 5), np.uint8)
 
 #: Grey levels by which bare slide may differ from what the recipe expects, and its least area.

@@ -171,11 +171,6 @@ def _area_weights(length: int, factor: float, pad: int) -> np.ndarray:
     return np.clip(overlap, 0, None) * factor
 
 
-def cell_mask(patch: Patch) -> np.ndarray:
-    """Return the mask that a ``carried`` patch was made of, bool (h, w)."""
-    return patch.edge[PAD:-PAD, PAD:-PAD] > EDGE
-
-
 def cut_patch(source: CellSource, cell_id: str, style: str = "carried") -> Patch:
     """Make a cell's patch from its pixels."""
     cutout = source.cutout(cell_id, margin=_MARGINS[style])

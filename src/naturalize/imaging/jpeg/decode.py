@@ -1,13 +1,11 @@
-"""What pixels were before their codec: the likely picture that a JPEG file was made of.
+"""Pixels before coding: the likely picture that a JPEG file was made of.
 
-A composite that goes through a codec has been through one before, piece by piece, and two
-quantisations leave larger steps between blocks than one. So what is to be coded is painted with
-pixels from which the trace of the first coding has been taken as far as it can be told: the mean of
-the picture coded on shifted grids (Nosratinia, Enhancement of JPEG-compressed images by
-re-application of JPEG, J. VLSI Signal Processing 27:69, 2001), held to what the file says of it:
-each coefficient stays well within the interval that was rounded to its value (projection on the
-narrow quantisation constraint set; Park & Lee, IEEE Trans. CSVT 9:417, 1999). Coded again on its
-own grid it is the file's picture, and nearly so in slightly other light.
+The pieces of a composite have been through a codec before, and two quantisations leave larger steps
+between blocks than one. So composites are painted with pixels before coding: the mean of the image
+coded on shifted grids (Nosratinia, Enhancement of JPEG-compressed images by re-application of
+JPEG, J. VLSI Signal Processing 27:69, 2001), each coefficient then held well within the interval
+that was rounded to its value (projection on the narrow quantisation constraint set; Park & Lee,
+IEEE Trans. CSVT 9:417, 1999). Coded again on its own grid it is the picture of the file.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""What was painted on a scene goes through the scene's own codec, block by block, as the rest did.
+"""Coding again what was painted on an image, by the image's own codec, block by block.
 
 A decoded JPEG shows in every 8 × 8 block that it was one: most fine coefficients are zero, the
 others multiples of a step, and colour smears from a cell into the slide next to it. Pixels that
-were blended or re-stained have lost that, which a network sees at once. So the blocks of a scene
-that cells were painted on are quantised, on the scene's grid and with its steps. They are painted
-as they were before they were coded (see ``imaging.jpeg.decode``), so that they are not quantised twice; blocks
-that no cell touched are the scene's own.
+were blended or re-stained have lost these traces, which a network detects at once. So changed
+blocks are quantised on the image's grid with its steps, from pixels before coding (see ``decode``),
+so that they are not quantised twice. Unchanged blocks stay as they are.
 """
 
 from __future__ import annotations
