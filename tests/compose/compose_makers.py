@@ -14,7 +14,7 @@ from PIL import Image
 
 from naturalize.base.images import content_hash, encode_image
 from naturalize.base.rng import rng
-from naturalize.cells.bank import CellBank
+from naturalize.cells.bank import CellBank, Cutout
 from naturalize.cells.segmentation import Cell
 from naturalize.cells.tables import BACKGROUNDS, BANK, cell_row
 from naturalize.compose.draw.planner import plan
@@ -25,6 +25,9 @@ from naturalize.compose.recipe.recipe import Background, Finish, Placement, Reci
 LABELS = ("BNE", "LY", "MMY", "SNE")
 SLIDE = (250.0, 228.0, 205.0)
 SIDE = 160
+
+#: A peach slide, in whole numbers.
+PEACH = (250, 228, 204)
 
 _COLOURS = {"wbc": (110, 60, 150), "rbc": (215, 165, 170)}
 #: Kind, centre and half axes of what is drawn in every image; the first is the target.
@@ -162,3 +165,28 @@ def one_cell_recipe(
     values = {"cx": size[0] / 2, "cy": size[1] / 2, **placement}
     placed = Placement("c", "i", "wbc", **values)
     return Recipe("SNE", "paper", *size, Background(colour), (placed,))
+
+
+class Slide:
+    """A source with one soft-edged cell on a slide, a neighbour close to it."""
+
+    def __init__(self, slide: tuple[int, int, int], *, neighbour: bool = False) -> None:
+        side = 100
+        y, x = np.mgrid[:side, :side] + 0.5
+        away = np.hypot(x - 48, y - 52)
+        # density of the cell: 0.4 inside, falling over four pixels as optics would blur it
+        density = 0.4 * np.clip((31 - away) / 4, 0, 1)[:, :, None] * (0.6, 1.0, 0.5)
+        if neighbour:
+            far = np.hypot(x - 90, y - 52)
+            density += 0.2 * np.clip((10 - far) / 2, 0, 1)[:, :, None] * (0.5, 1.0, 0.8)
+        self.image = np.rint(np.array(slide) * 10.0**-density).astype(np.uint8)
+        self.mask = away < 29
+        rows, columns = np.flatnonzero(self.mask.any(axis=1)), np.flatnonzero(self.mask.any(axis=0))
+        self.box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+
+    def cutout(self, cell_id: str, *, margin: int = 0) -> Cutout:
+        """Return the cell."""
+        x0, y0, x1, y1 = self.box
+        left, top = max(x0 - margin, 0), max(y0 - margin, 0)
+        part = np.s_[top : y1 + margin, left : x1 + margin]
+        return Cutout(self.image[part].copy(), self.mask[part], (left, top))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from compose_makers import OneCell, one_cell_recipe
+from compose_makers import PEACH, OneCell, Slide, one_cell_recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from naturalize.cells.bank import Cutout
 from naturalize.compose.paint.levels import EDGE, LEVELS, PAD
 from naturalize.compose.paint.patch import make_patch
 from naturalize.compose.paint.render import render
@@ -18,7 +17,6 @@ from naturalize.compose.recipe.recipe import Background, Placement, Recipe
 from naturalize.imaging.poisson import membrane, poisson
 from naturalize.imaging.slide import slide_around
 
-SLIDE = (250, 228, 204)
 OTHER = (238, 214, 210)
 
 
@@ -104,31 +102,6 @@ def test_poisson_against_the_dense_solution_on_a_canvas() -> None:
         np.testing.assert_array_equal(painted[around], wanted)
 
 
-class Slide:
-    """A source with one soft-edged cell on a slide, a neighbour close to it."""
-
-    def __init__(self, slide: tuple[int, int, int], *, neighbour: bool = False) -> None:
-        side = 100
-        y, x = np.mgrid[:side, :side] + 0.5
-        away = np.hypot(x - 48, y - 52)
-        # density of the cell: 0.4 inside, falling over four pixels as optics would blur it
-        density = 0.4 * np.clip((31 - away) / 4, 0, 1)[:, :, None] * (0.6, 1.0, 0.5)
-        if neighbour:
-            far = np.hypot(x - 90, y - 52)
-            density += 0.2 * np.clip((10 - far) / 2, 0, 1)[:, :, None] * (0.5, 1.0, 0.8)
-        self.image = np.rint(np.array(slide) * 10.0**-density).astype(np.uint8)
-        self.mask = away < 29
-        rows, columns = np.flatnonzero(self.mask.any(axis=1)), np.flatnonzero(self.mask.any(axis=0))
-        self.box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-
-    def cutout(self, cell_id: str, *, margin: int = 0) -> Cutout:
-        """Return the cell."""
-        x0, y0, x1, y1 = self.box
-        left, top = max(x0 - margin, 0), max(y0 - margin, 0)
-        part = np.s_[top : y1 + margin, left : x1 + margin]
-        return Cutout(self.image[part].copy(), self.mask[part], (left, top))
-
-
 def moved(source: Slide, colour: tuple[float, ...], **placement) -> np.ndarray:
     x0, y0, x1, y1 = source.box
     values = {"cx": (x0 + x1) / 2, "cy": (y0 + y1) / 2, "blend": "scene", "feather": 1.5}
@@ -141,53 +114,53 @@ def matching(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[float, ...]:
 
 
 def test_a_cell_laid_back_on_its_own_slide_is_the_image_itself() -> None:
-    source = Slide(SLIDE)
-    error = np.abs(moved(source, SLIDE).astype(int) - source.image)
+    source = Slide(PEACH)
+    error = np.abs(moved(source, PEACH).astype(int) - source.image)
     assert error.max() <= 4  # the profile of the edge is that of the whole cell
     assert error.mean() < 0.1
 
 
 def test_a_cell_on_another_slide_is_as_if_it_had_always_lain_there() -> None:
     wanted = Slide(OTHER).image.astype(int)
-    found = moved(Slide(SLIDE), OTHER, stain=matching(SLIDE, OTHER))
+    found = moved(Slide(PEACH), OTHER, stain=matching(PEACH, OTHER))
     assert np.abs(found - wanted).max() <= 5
-    hard = moved(Slide(SLIDE), OTHER, blend="hard").astype(int)
+    hard = moved(Slide(PEACH), OTHER, blend="hard").astype(int)
     assert np.abs(found - wanted).mean() < 0.1 * np.abs(hard - wanted).mean()
 
 
 def test_light_that_the_recipe_did_not_expect_is_matched() -> None:
-    dimmer = tuple(value - 8 for value in SLIDE)
+    dimmer = tuple(value - 8 for value in PEACH)
     wanted = Slide(dimmer).image.astype(int)
-    assert np.abs(moved(Slide(SLIDE), dimmer).astype(int) - wanted).max() <= 5
+    assert np.abs(moved(Slide(PEACH), dimmer).astype(int) - wanted).max() <= 5
 
 
 @pytest.mark.parametrize("blend", ["scene", "poisson"])
 def test_the_old_slide_leaves_no_fringe(blend: str) -> None:
     lilac = Slide((214, 205, 238))
-    found = moved(lilac, SLIDE, stain=matching((214, 205, 238), SLIDE), blend=blend).astype(float)
+    found = moved(lilac, PEACH, stain=matching((214, 205, 238), PEACH), blend=blend).astype(float)
     # nothing is bluer against the slide than the cell's own dye makes it
-    density = np.log10(np.array(SLIDE) / found)
+    density = np.log10(np.array(PEACH) / found)
     ring = np.abs(np.hypot(*(np.mgrid[:100, :100] + 0.5 - [[[52]], [[48]]])) - 30) < 5
     assert density[ring].min() > -0.012
     assert (density[ring][:, 1] >= density[ring][:, 2] - 0.012).all()
 
 
 def test_a_neighbour_stays_behind() -> None:
-    found = moved(Slide(SLIDE, neighbour=True), SLIDE, cx=48)
-    wanted = moved(Slide(SLIDE), SLIDE, cx=48)
+    found = moved(Slide(PEACH, neighbour=True), PEACH, cx=48)
+    wanted = moved(Slide(PEACH), PEACH, cx=48)
     assert np.abs(found.astype(int) - wanted).max() <= 6
 
 
 def test_a_cell_covers_what_lies_under_it() -> None:
-    recipe = one_cell_recipe((100, 100), SLIDE)
-    x0, y0, x1, y1 = Slide(SLIDE).box
+    recipe = one_cell_recipe((100, 100), PEACH)
+    x0, y0, x1, y1 = Slide(PEACH).box
     cell = {"cx": (x0 + x1) / 2, "cy": (y0 + y1) / 2, "blend": "scene", "feather": 1.5}
     over = Placement("c", "i", "wbc", **cell)
     under = Placement("c", "i", "rbc", **{**cell, "cx": cell["cx"] + 20})
     both = Recipe("a", "scene", 100, 100, recipe.background, (under, over))
-    alone = moved(Slide(SLIDE), SLIDE)
-    inside = cv2.erode(Slide(SLIDE).mask.view(np.uint8), np.ones((5, 5))).astype(bool)
-    found = render(both, Slide(SLIDE))
+    alone = moved(Slide(PEACH), PEACH)
+    inside = cv2.erode(Slide(PEACH).mask.view(np.uint8), np.ones((5, 5))).astype(bool)
+    found = render(both, Slide(PEACH))
     assert np.abs(found[inside].astype(int) - alone[inside]).max() <= 2
 
 
@@ -198,16 +171,16 @@ def test_far_from_the_cell_no_pixel_changes() -> None:
         def background(self, name: str, factors: tuple[float, float]) -> np.ndarray:
             return ground
 
-    source = Scene(SLIDE)
+    source = Scene(PEACH)
     placed = Placement("c", "i", "wbc", 50, 50, blend="scene", feather=1.5)
-    recipe = Recipe("a", "scene", 100, 100, Background(SLIDE, "g", "g"), (placed,))
+    recipe = Recipe("a", "scene", 100, 100, Background(PEACH, "g", "g"), (placed,))
     image = render(recipe, source)
     far = np.hypot(*(np.mgrid[:100, :100] - 49.5)) > 38
     assert np.array_equal(image[far], ground[far])
 
 
 def test_a_mask_may_hold_some_slide() -> None:
-    wide = Slide(SLIDE)
+    wide = Slide(PEACH)
     wide.mask[40:64, 78:88] = True
     rows, columns = np.flatnonzero(wide.mask.any(axis=1)), np.flatnonzero(wide.mask.any(axis=0))
     wide.box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
@@ -220,7 +193,7 @@ def test_a_mask_may_hold_some_slide() -> None:
 
 
 def test_the_edge_is_where_half_of_the_density_is() -> None:
-    source = Slide(SLIDE)
+    source = Slide(PEACH)
     cutout = source.cutout("c", margin=9)
     patch = make_patch(cutout.rgb, cutout.mask, style="lone")
     middle = patch.edge[patch.edge.shape[0] // 2].astype(float)
@@ -230,9 +203,9 @@ def test_the_edge_is_where_half_of_the_density_is() -> None:
 
 
 def test_the_slide_is_known_beside_neighbours() -> None:
-    source = Slide(SLIDE, neighbour=True)
+    source = Slide(PEACH, neighbour=True)
     cutout = source.cutout("c", margin=9)
-    assert np.abs(np.array(slide_around(cutout.rgb, cutout.mask)) - SLIDE).max() <= 1
+    assert np.abs(np.array(slide_around(cutout.rgb, cutout.mask)) - PEACH).max() <= 1
     full = np.full((9, 9, 3), (200, 180, 170), np.uint8)
     assert slide_around(full, np.ones((9, 9), bool)) == (200, 180, 170)
 
@@ -241,6 +214,6 @@ def test_a_cell_without_surroundings_can_be_laid() -> None:
     generator = np.random.default_rng(1)
     rgb = generator.integers(60, 120, (20, 24, 3)).astype(np.uint8)
     source = OneCell(rgb, np.ones((20, 24), bool))
-    image = render(one_cell_recipe((60, 60), SLIDE, blend="scene", feather=1.0), source)
+    image = render(one_cell_recipe((60, 60), PEACH, blend="scene", feather=1.0), source)
     assert image[30, 30].max() < 150
-    assert (image[5, 5] == SLIDE).all()
+    assert (image[5, 5] == PEACH).all()

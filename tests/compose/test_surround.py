@@ -7,9 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from compose_makers import SLIDE as BARE
-from compose_makers import make_bank
-from test_compose_blends import SLIDE, Slide
+from compose_makers import PEACH, SLIDE, Slide, make_bank
 
 from naturalize.cells.bank import CellBank
 from naturalize.compose.draw.planner import plan
@@ -36,7 +34,7 @@ def put_back(bank: CellBank, cell: dict) -> Recipe:
     placed = Placement(
         cell["cell_id"], cell["image_id"], cell["kind"], *middle, blend="scene", feather=3.0
     )
-    ground = Background(BARE, f"{cell['image_id']}:white", cell["image_id"])
+    ground = Background(SLIDE, f"{cell['image_id']}:white", cell["image_id"])
     return Recipe(cell["label"], "scene", width, height, ground, (placed,))
 
 
@@ -119,18 +117,18 @@ def own_patch(source: Slide):
 
 
 def test_the_slide_around_a_cell_is_its_own_and_fades() -> None:
-    patch = own_patch(Slide(SLIDE))
+    patch = own_patch(Slide(PEACH))
     across = patch.edge[patch.edge.shape[0] // 2].astype(int)
     left = across[: WIDE + 2]
     assert left[0] == 0
     assert (np.diff(left) >= 0).all()
     assert (left[WIDE - 9 : WIDE - 4] == OWN).all()
-    assert np.abs(np.array(patch.ground) - SLIDE).max() < 0.6
+    assert np.abs(np.array(patch.ground) - PEACH).max() < 0.6
     assert patch.size == (58, 58)
 
 
 def test_where_a_neighbour_is_the_slide_is_not_its_own() -> None:
-    free, beside = own_patch(Slide(SLIDE)), own_patch(Slide(SLIDE, neighbour=True))
+    free, beside = own_patch(Slide(PEACH)), own_patch(Slide(PEACH, neighbour=True))
     row = free.edge.shape[0] // 2
     assert (beside.edge[row, -WIDE + 6 :] == 0).all()
     assert (free.edge[row, -WIDE + 6 : -WIDE + 9] > 0).all()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from background_makers import disc, twins
+from blind_trial import STATISTICS, blind_trial, slide_statistics
+from restoration_makers import disc, twins
 
 from naturalize.base.errors import SettingsError
 from naturalize.base.images import decode_image, encode_image, read_image
@@ -14,7 +15,6 @@ from naturalize.cells.segmenters import segmenter
 from naturalize.imaging.jpeg.recode import units_of
 from naturalize.restoration import USABLE, scene, without
 from naturalize.restoration.illumination import covered
-from naturalize.restoration.likeness import STATISTICS, blind_trial, slide_statistics
 from naturalize.restoration.plan import chosen
 from naturalize.restoration.quality import Measures, grain_of, judged
 

@@ -7,10 +7,10 @@ import io
 import cv2
 import numpy as np
 import pytest
-from background_makers import disc, twins
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from restoration_makers import disc, twins
 
 from naturalize.base.images import decode_image
 from naturalize.cells.segmentation import Cell

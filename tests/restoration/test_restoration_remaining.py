@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 import pytest
-from background_makers import disc, twins
+from restoration_makers import disc, twins
 
 from naturalize.base.errors import SettingsError
 from naturalize.base.rng import rng

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_recode import smooth, through_libjpeg
+from imaging_makers import smooth, through_libjpeg
 
 from naturalize.imaging.jpeg.codec import BLOCK, Codec, coefficients, pixels_of, quantised, steps
 from naturalize.imaging.jpeg.decode import before_coding

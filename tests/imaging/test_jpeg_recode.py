@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
+from imaging_makers import smooth, through_libjpeg
 
-from naturalize.base.rng import rng
 from naturalize.imaging.jpeg.codec import Codec
 from naturalize.imaging.jpeg.grid import dihedral
 from naturalize.imaging.jpeg.recode import code_changes
-
-
-def smooth(shape: tuple[int, int], key: str) -> np.ndarray:
-    """Return a picture with structure at all scales and no clipped value."""
-    import cv2
-
-    noise = rng(0, "recode", key).standard_normal((*shape, 3)).astype(np.float32)
-    parts = [cv2.GaussianBlur(noise, (0, 0), s) * s * 14 for s in (1.0, 3.0, 9.0)]
-    return np.clip(150 + sum(parts), 20, 235).astype(np.uint8)
-
-
-def through_libjpeg(image: np.ndarray, quality: int, subsampling: str = "4:4:4") -> np.ndarray:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "jpeg", quality=quality, subsampling=subsampling)
-    return np.array(Image.open(io.BytesIO(buffer.getvalue())))
 
 
 def place(turn: int = 0, x: int = 0, y: int = 0) -> tuple[int, int, int]:
