@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from naturalize.cells.segmentation import Cell
-from naturalize.restoration.illumination import away_from, covered
+from naturalize.restoration.masks import away_from, covered
 from naturalize.restoration.restore import without
 
 #: What is compared; see :func:`slide_statistics`.

@@ -18,10 +18,9 @@ from naturalize.imaging.jpeg.codec import Codec
 from naturalize.imaging.jpeg.estimate import estimate
 from naturalize.imaging.jpeg.recode import code_region, units_of
 from naturalize.restoration import illumination
-from naturalize.restoration.grain import copied
-from naturalize.restoration.illumination import away_from, covered, fringe_at
-from naturalize.restoration.outline import carried_on
-from naturalize.restoration.red import made_whole
+from naturalize.restoration.masks import away_from, covered
+from naturalize.restoration.red import carried_on, made_whole
+from naturalize.restoration.slide import copied_grain, fringe_at
 
 SHAPE = (240, 256)
 
@@ -138,7 +137,7 @@ def test_grain_is_copied_as_it_is_on_the_grid() -> None:
     rest = draw.normal(0, 2, (*SHAPE, 3)).astype(np.float32)
     target = disc(SHAPE, 120, 110, 50)
     source = ~disc(SHAPE, 120, 110, 60)
-    found, invented = copied(rest, source, target, np.random.default_rng(1), unit=16)
+    found, invented = copied_grain(rest, source, target, np.random.default_rng(1), unit=16)
     assert invented == 0
     assert not found[~target].any()
     # every block of the target is a block of the source a multiple of 16 pixels away
@@ -158,7 +157,7 @@ def test_grain_without_a_source_is_noise_of_an_ordinary_photograph() -> None:
     rest = np.zeros((*SHAPE, 3), np.float32)
     target = disc(SHAPE, 120, 110, 50)
     draw = np.random.default_rng(1)
-    found, invented = copied(rest, np.zeros(SHAPE, bool), target, draw)
+    found, invented = copied_grain(rest, np.zeros(SHAPE, bool), target, draw)
     assert invented == 1
     assert 0.3 < found[target].std() < 2
 
@@ -170,7 +169,7 @@ def test_noise_has_the_covariance_and_correlation_of_scattered_pixels() -> None:
     rest = (white / white.std() @ mixing.T).astype(np.float32)
     source = np.zeros(SHAPE, bool)
     source[:, ::9] = source[:, 1::9] = source[:, 2::9] = True  # no whole block is free
-    found, invented = copied(rest, source, ~source, draw)
+    found, invented = copied_grain(rest, source, ~source, draw)
     assert invented == 1
     values = found[~source]
     assert np.allclose(np.cov(values.T), mixing @ mixing.T, rtol=0.2, atol=0.15)

@@ -13,10 +13,10 @@ from naturalize.base.rng import rng
 from naturalize.cells.segmentation import Cell
 from naturalize.dataset.phantom import scene
 from naturalize.dataset.phantom.stains import draw_light, draw_stain
+from naturalize.restoration import constants
 from naturalize.restoration import scene as restored
-from naturalize.restoration import tiles
-from naturalize.restoration.illumination import covered
-from naturalize.restoration.remaining import remaining
+from naturalize.restoration.masks import covered
+from naturalize.restoration.plan import remaining
 
 
 def without_target(label: str, seed: int, index: int, shape: tuple[int, int]) -> np.ndarray:
@@ -69,10 +69,8 @@ def test_far_cells_are_left_as_they_were() -> None:
 def test_large_fields_are_looked_at_tile_by_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     image, _, cells = twins("MO", 4, 5)
     whole = dict(remaining(image, cells, remove="target"))
-    from naturalize.restoration import remaining as module
-
-    monkeypatch.setattr(module, "WHOLE", 100)
-    monkeypatch.setattr(tiles, "_TILE", 192)
+    monkeypatch.setattr(constants, "WHOLE", 100)
+    monkeypatch.setattr(constants, "TILE", 192)
     tiled = dict(remaining(image, cells, remove="target"))
     shape = image.shape[:2]
     masks = [covered(shape, list(found.values())) for found in (whole, tiled)]

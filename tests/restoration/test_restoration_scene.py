@@ -14,7 +14,7 @@ from naturalize.cells.segmentation import Cell
 from naturalize.cells.segmenters import segmenter
 from naturalize.imaging.jpeg.recode import units_of
 from naturalize.restoration import USABLE, scene, without
-from naturalize.restoration.illumination import covered
+from naturalize.restoration.masks import covered
 from naturalize.restoration.plan import chosen
 from naturalize.restoration.quality import Measures, grain_of, judged
 

@@ -12,25 +12,8 @@ from naturalize.base.statistics import robust_spread
 from naturalize.cells.segmentation import Cell
 from naturalize.cells.segmenters.classical.view import azure
 from naturalize.imaging.stain import optical_density
-from naturalize.restoration.illumination import FRINGE, away_from, covered, largest
-
-#: Grey levels by which a cell's halo may still colour the slide, or a red cell.
-_FAINT, _STRONG = 2.0, 7.0
-
-#: Least and largest reach of a halo in pixels: over red cells, over slide.
-_RED_REACH, _SLIDE_REACH = (3, 6), (6, 12)
-
-#: Pixels from the cell within which the stain of white cells is its own, whatever it lies on.
-_STAIN_REACH = 24
-
-#: Red + green density from which a colour can be told.
-_TINTED = 0.04
-
-#: Pixels beyond the halo in which something that was not outlined still belongs to the cell.
-_STRAY_REACH = 14
-
-#: Pixels around removed cells in which all of that is looked for.
-WINDOW = 32
+from naturalize.restoration import constants as tuned
+from naturalize.restoration.masks import around, away_from, covered, largest
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,20 +60,6 @@ class Reach:
     slide: int
 
 
-def around(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
-    """Return the window of rows and columns that holds a bool (H, W) mask and its surroundings."""
-    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
-    return (
-        slice(max(y - margin, 0), min(y + h + margin, mask.shape[0])),
-        slice(max(x - margin, 0), min(x + w + margin, mask.shape[1])),
-    )
-
-
-def dilated(mask: np.ndarray, radius: float) -> np.ndarray:
-    """Return a bool (H, W) mask grown by a disc of ``radius`` pixels."""
-    return away_from(mask) <= radius
-
-
 def reach_of(rest: np.ndarray, gone: np.ndarray, kept: np.ndarray) -> Reach:
     """Return how far the halo of removed cells reaches, measured where there is slide around them.
 
@@ -101,16 +70,19 @@ def reach_of(rest: np.ndarray, gone: np.ndarray, kept: np.ndarray) -> Reach:
     gone, kept
         Bool (H, W): the cells that go, and the others.
     """
-    here = around(gone, FRINGE + 10)
+    here = around(gone, tuned.FRINGE + 10)
     distance = away_from(gone[here])
-    open_ = (away_from(kept[here]) > 8) & (distance > 0) & (distance < FRINGE + 0.5)
+    open_ = (away_from(kept[here]) > 8) & (distance > 0) & (distance < tuned.FRINGE + 0.5)
     index, values = np.rint(distance[open_]).astype(int), rest[here][open_]
-    off = np.full(FRINGE + 1, np.nan)
-    for d in range(1, FRINGE + 1):
+    off = np.full(tuned.FRINGE + 1, np.nan)
+    for d in range(1, tuned.FRINGE + 1):
         ring = values[index == d]
         if len(ring) >= 12:
             off[d] = np.abs(np.median(ring, axis=0)).max()
-    return Reach(_first_below(off, _STRONG, *_RED_REACH), _first_below(off, _FAINT, *_SLIDE_REACH))
+    return Reach(
+        _first_below(off, tuned.STRONG, *tuned.RED_REACH),
+        _first_below(off, tuned.FAINT, *tuned.SLIDE_REACH),
+    )
 
 
 def _first_below(off: np.ndarray, level: float, least: int, most: int) -> int:
@@ -129,17 +101,17 @@ def strays(work: Work, gone: np.ndarray, removed: Collection[int], reach: Reach)
     """
     kept = work.without(removed)
     stained = work.without(removed, "wbc") | work.without(removed, "platelet")
-    here = around(gone, WINDOW)
+    here = around(gone, tuned.WINDOW)
     mine, others, rest = gone[here], kept[here], work.rest[here]
     distance, to_others = away_from(mine), away_from(others)
     bare = (distance > reach.slide) & (to_others > 5)
     noise = robust_spread(rest[bare], 0) if bare.any() else 1.0
     off = largest(np.abs(cv2.GaussianBlur(rest, (0, 0), 1.0)))
     foreign = (off > max(10.0, 5 * noise)) & (to_others > 4)
-    foreign &= distance < reach.slide + _STRAY_REACH
+    foreign &= distance < reach.slide + tuned.STRAY_REACH
     blue = blueness(work.image[here], work.light[here])
     beyond = others & (distance > 12)
-    own = dyed(blue, usual_blueness(blue, beyond)) & (distance < _STAIN_REACH)
+    own = dyed(blue, usual_blueness(blue, beyond)) & (distance < tuned.STAIN_REACH)
     foreign |= own & (away_from(stained[here]) > 4)
     foreign &= ~mine
     _, labels = cv2.connectedComponents((foreign | mine).view(np.uint8), connectivity=8)
@@ -165,7 +137,7 @@ def blueness(image: np.ndarray, light: np.ndarray) -> np.ndarray:
     """
     density = cv2.GaussianBlur(optical_density(image, light), (0, 0), 1.0)
     both = density[..., 0] + density[..., 1]
-    return np.where(both > _TINTED, azure(density) / np.maximum(both, _TINTED), 0)
+    return np.where(both > tuned.TINTED, azure(density) / np.maximum(both, tuned.TINTED), 0)
 
 
 def dyed(blue: np.ndarray, usual: float) -> np.ndarray:
@@ -198,7 +170,7 @@ def contact(
     reach
         Of the halo.
     """
-    here = around(away <= 0, WINDOW)
+    here = around(away <= 0, tuned.WINDOW)
     green = cv2.GaussianBlur(np.ascontiguousarray(work.rest[here][..., 1]), (0, 0), 0.7)
     distance = away[here]
     sure = red[here] & (away_from(~red[here]) > 5)

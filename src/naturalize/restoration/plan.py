@@ -13,35 +13,33 @@ from naturalize.base.statistics import robust_spread
 from naturalize.cells.segmentation import Cell
 from naturalize.imaging.shape import largest_piece, off_target
 from naturalize.imaging.stain import optical_density
+from naturalize.restoration import constants as tuned
 from naturalize.restoration.halo import (
-    WINDOW,
     Reach,
     Work,
-    around,
     blueness,
     contact,
-    dilated,
     dyed,
     reach_of,
     strays,
     usual_blueness,
 )
-from naturalize.restoration.illumination import away_from, covered
-from naturalize.restoration.outline import Outline, carried_on, typical_radius
-
-__all__ = ["REMOVE", "Going", "Work", "chosen", "planned", "residue", "to_others"]
+from naturalize.restoration.masks import (
+    Box,
+    around,
+    away_from,
+    covered,
+    dilated,
+    shifted,
+    tiles,
+    window,
+    within,
+)
+from naturalize.restoration.red import Outline, carried_on, typical_radius
+from naturalize.restoration.slide import illumination
 
 #: What may be taken out.
 REMOVE = ("target", "white", "all")
-
-#: Share of a red cell that may be hidden; of which more is hidden, that is taken out too.
-_MOST_HIDDEN = 0.6
-
-#: Ratio of densities by which cytoplasm stands out from red cells, in robust deviations.
-_NOT_RED = 5.0
-
-#: Pixels beside what goes in which a red cell's outline is smoothed.
-_PRONG = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +132,7 @@ def residue(after: np.ndarray, work: Work, going: Going) -> int:
     work, going
         The image as it was; what went.
     """
-    here = around(going.mask, WINDOW)
+    here = around(going.mask, tuned.WINDOW)
     away = going.away[here]
     others = work.without(going.removed, "wbc") | work.without(going.removed, "platelet")
     blue = blueness(after[here].astype(np.float32), work.light[here])
@@ -161,7 +159,7 @@ def _cut(
             continue
         others = to_others(work, i, removed, int(typical))
         outline = carried_on(work.cells[i], hidden, touch, near, others, typical)
-        if foreign[i] or outline is None or _hidden_share(outline, hidden) > _MOST_HIDDEN:
+        if foreign[i] or outline is None or _hidden_share(outline, hidden) > tuned.MOST_HIDDEN:
             lost.add(i)
         else:
             outlines[i] = outline
@@ -227,7 +225,7 @@ def _not_red(work: Work, red: Sequence[int]) -> list[bool]:
         return [False] * len(values)
     middle = np.median(known)
     spread = max(robust_spread(known), 0.05)
-    return [bool(value - middle > _NOT_RED * spread) for value in values]
+    return [bool(value - middle > tuned.NOT_RED * spread) for value in values]
 
 
 def rounded_off(work: Work, gone: np.ndarray, removed: Collection[int]) -> Work:
@@ -235,7 +233,7 @@ def rounded_off(work: Work, gone: np.ndarray, removed: Collection[int]) -> Work:
 
     A red cell has no prongs: one that runs along a white cell is a piece of that.
     """
-    near, taken = dilated(gone, _PRONG), dilated(gone, 1)
+    near, taken = dilated(gone, tuned.PRONG), dilated(gone, 1)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     found = list(work.cells)
     for i, cell in enumerate(work.cells):
@@ -251,3 +249,105 @@ def rounded_off(work: Work, gone: np.ndarray, removed: Collection[int]) -> Work:
         if keep.any():
             found[i] = Cell.from_mask(cell.kind, keep, score=cell.score, offset=(x0, y0))
     return replace(work, cells=tuple(found))
+
+
+def remaining(image: np.ndarray, cells: Sequence[Cell], *, remove: str) -> list[tuple[int, Cell]]:
+    """Return what :func:`~naturalize.restoration.scene` leaves of the cells of an image.
+
+    Nothing is painted, which takes a fraction of the time.
+
+    Parameters
+    ----------
+    image
+        RGB uint8 (H, W, 3), as it was before.
+    cells
+        All its cells, as a segmenter found them.
+    remove
+        As for the scene: ``"target"``, ``"white"`` or ``"all"``.
+
+    Returns
+    -------
+    list
+        Index and what is seen of each cell that is still there, in order. A red cell that was
+        hidden in part is whole again; one that was hidden too far is gone.
+    """
+    shape = (image.shape[0], image.shape[1])
+    gone = set(chosen(cells, shape, remove))
+    if not gone:
+        return list(enumerate(cells))
+    light = illumination(image, covered(shape, cells))
+    if max(shape) <= tuned.WHOLE:
+        return sorted(_left(image, cells, gone, light).items(), key=lambda found: found[0])
+    parts: dict[int, list[Cell]] = {i: [c] for i, c in enumerate(cells) if i not in gone}
+    # as it is painted: in each tile that something leaves, cells are what is left of them there
+    for core, wide in tiles(shape, covered(shape, [cells[i] for i in gone])):
+        near, indices = within(cells, wide)
+        there = window(wide)
+        going = {k for k, i in enumerate(indices) if i in gone}
+        left = _left(image[there], near, going, light[there])
+        for k, i in enumerate(indices):
+            if i not in gone:
+                kept = [_outside(part, core) for part in parts[i]]
+                new = _inside(left[k], shifted(core, wide), wide) if k in left else None
+                parts[i] = [part for part in (*kept, new) if part is not None]
+    return [(i, _joined(found)) for i, found in sorted(parts.items()) if found]
+
+
+def _left(
+    image: np.ndarray, cells: Sequence[Cell], gone: set[int], light: np.ndarray
+) -> dict[int, Cell]:
+    """Return what is seen of the cells that stay, by index."""
+    if not gone:
+        return dict(enumerate(cells))
+    pixels = image.astype(np.float32)
+    work, going = planned(Work(pixels, tuple(cells), light, pixels - light), sorted(gone))
+    seen = {
+        i: _seen(cell, going, i, work.shape)
+        for i, cell in enumerate(work.cells)
+        if i not in going.removed
+    }
+    return {i: cell for i, cell in seen.items() if cell is not None}
+
+
+def _seen(cell: Cell, going: Going, i: int, shape: tuple[int, int]) -> Cell | None:
+    outline = going.outlines.get(i)
+    if outline is not None:
+        visible = covered(shape, [cell]) & ~going.hidden
+        return _cell(cell, visible | (outline.inside(shape) & going.hidden), (0, 0))
+    x0, y0, x1, y1 = cell.box
+    over = going.hidden if cell.kind == "rbc" else going.mask
+    return _cell(cell, cell.mask & ~over[y0:y1, x0:x1], (x0, y0))
+
+
+def _cell(like: Cell, mask: np.ndarray, offset: tuple[int, int]) -> Cell | None:
+    if not mask.any():
+        return None
+    return Cell.from_mask(like.kind, mask, score=like.score, offset=offset)
+
+
+def _outside(cell: Cell, core: Box) -> Cell | None:
+    """Return what of a cell lies outside a box."""
+    x0, y0 = cell.box[:2]
+    mask = cell.mask.copy()
+    mask[
+        max(core[1] - y0, 0) : max(core[3] - y0, 0), max(core[0] - x0, 0) : max(core[2] - x0, 0)
+    ] = False
+    return _cell(cell, mask, (x0, y0))
+
+
+def _inside(cell: Cell, core: Box, at: Box) -> Cell | None:
+    """Return what of a cell lies inside a box, moved from the pixels of ``at`` to the image's."""
+    found, _ = within([cell], core)
+    if not found:
+        return None
+    return found[0].moved(core[0] + at[0], core[1] + at[1])
+
+
+def _joined(parts: Sequence[Cell]) -> Cell:
+    """Return the union of the parts of a cell."""
+    if len(parts) == 1:
+        return parts[0]
+    boxes = np.array([part.box for part in parts])
+    (x0, y0), (x1, y1) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
+    mask = covered((y1 - y0, x1 - x0), [part.moved(-x0, -y0) for part in parts])
+    return Cell.from_mask(parts[0].kind, mask, score=parts[0].score, offset=(x0, y0))

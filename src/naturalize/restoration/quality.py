@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 
 import cv2
 import numpy as np
@@ -156,3 +157,19 @@ def judged(found: Measures) -> tuple[float, tuple[str, ...]]:
 def _fall(value: float, good: float, bad: float) -> float:
     """Return 1 up to ``good``, 0 from ``bad`` on, in between a straight line."""
     return float(np.clip((bad - value) / (bad - good), 0, 1))
+
+
+def combined(found: Sequence[tuple[Measures, int]], pixels: int) -> Measures:
+    """Return the measures of a field from those of its tiles and how much was painted in each."""
+    weights = np.array([n for _, n in found], float)
+    values: dict[str, float] = {}
+    for name in (f.name for f in fields(Measures)):
+        column = np.array([getattr(measures, name) for measures, _ in found], float)
+        known = np.isfinite(column) & (weights > 0)
+        default = getattr(Measures(), name)
+        values[name] = (
+            float(np.average(column[known], weights=weights[known])) if known.any() else default
+        )
+    values["residue"] = float(sum(measures.residue for measures, _ in found))
+    values["share"] = float(weights.sum()) / pixels
+    return Measures(**values)

@@ -13,39 +13,22 @@ from naturalize.cells.segmentation import Cell
 from naturalize.imaging.jpeg.codec import BLOCK, Codec
 from naturalize.imaging.jpeg.estimate import estimate
 from naturalize.imaging.jpeg.recode import code_region
-from naturalize.restoration.grain import copied
-from naturalize.restoration.halo import Work, dilated
-from naturalize.restoration.illumination import (
+from naturalize.restoration import constants as tuned
+from naturalize.restoration.halo import Work
+from naturalize.restoration.masks import (
     away_from,
     covered,
-    fringe,
-    fringe_at,
-    illumination,
+    dilated,
     largest,
+    shifted,
+    tiles,
+    window,
+    within,
 )
-from naturalize.restoration.outline import typical_radius
-from naturalize.restoration.plan import (
-    Going,
-    chosen,
-    planned,
-    residue,
-    to_others,
-)
-from naturalize.restoration.quality import Measures, judged, measured
-from naturalize.restoration.red import Whole, made_whole
-from naturalize.restoration.tiles import WHOLE, shifted, tiles, together, window, within
-
-#: Pixels outside a visible red cell that are left as they are, for its blurred edge.
-_EDGE = 3
-
-#: Pixels beside a removed cell in which a gap in front of it is closed.
-_GAP_REACH = 12
-
-#: Pixels from removed cells beyond which the fringes of the others are undisturbed.
-_UNDISTURBED = 16
-
-#: Distances from cells at which the slide's grain is not disturbed by them, the best first.
-_CALM = (5, 3, 1)
+from naturalize.restoration.plan import Going, chosen, planned, residue, to_others
+from naturalize.restoration.quality import Measures, combined, judged, measured
+from naturalize.restoration.red import Whole, made_whole, typical_radius
+from naturalize.restoration.slide import copied_grain, fringe, fringe_at, illumination
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +101,7 @@ def without(
     if not gone:
         return Restored(image.copy(), np.zeros(shape, bool))
     light = illumination(image, covered(shape, cells))
-    if max(shape) > WHOLE:
+    if max(shape) > tuned.WHOLE:
         return _in_tiles(image, cells, gone, light, key)
     return _painted(image, cells, gone, light, estimate(image), key)
 
@@ -128,8 +111,8 @@ def _in_tiles(
 ) -> Restored:
     """Restore a large image tile by tile; each is painted with its surroundings in view."""
     height, width = shape = image.shape[:2]
-    y, x = (max(n // 32 * 16 - WHOLE // 2, 0) for n in shape)
-    codec = estimate(image[y : y + WHOLE, x : x + WHOLE])
+    y, x = (max(n // 32 * 16 - tuned.WHOLE // 2, 0) for n in shape)
+    codec = estimate(image[y : y + tuned.WHOLE, x : x + tuned.WHOLE])
     pixels, mask = image.copy(), np.zeros(shape, bool)
     parts: list[tuple[Measures, int]] = []
     removed: set[int] = set()
@@ -142,7 +125,7 @@ def _in_tiles(
         pixels[window(core)], mask[window(core)] = part.image[inner], part.mask[inner]
         parts.append((part.measures, int(np.count_nonzero(part.mask[inner]))))
         removed |= {indices[k] for k in part.removed}
-    found = together(parts, height * width)
+    found = combined(parts, height * width)
     quality, reasons = judged(found)
     return Restored(pixels, mask, quality, reasons, found, tuple(sorted(removed)), codec)
 
@@ -162,7 +145,7 @@ def _painted(
     red = work.without(going.removed, "rbc")
     slide = (going.away <= going.reach.slide) & ~_left_alone(work, going, red)
     rims, near = away_from(red), away_from(work.without(()) | going.mask)
-    profile = fringe(work.rest, rims, (near > 0) & (going.away > _UNDISTURBED))
+    profile = fringe(work.rest, rims, (near > 0) & (going.away > tuned.UNDISTURBED))
     rest = work.rest - fringe_at(profile, rims)
     calm = _calm(rest, near)
     layout = red & ~going.hidden
@@ -172,7 +155,7 @@ def _painted(
     to_red = away_from(layout)
     smooth = light + fringe_at(profile, to_red)
     unit = codec.unit if codec else BLOCK
-    grain, invented = copied(rest, calm, slide, rng(0, "background", key), unit=unit)
+    grain, invented = copied_grain(rest, calm, slide, rng(0, "background", key), unit=unit)
     canvas = np.where(slide[..., None], smooth + grain, work.image)
     painted = slide.copy()
     for whole in wholes:
@@ -182,7 +165,7 @@ def _painted(
         after,
         smooth=smooth,
         painted=painted,
-        slide=slide & (to_red > _EDGE),
+        slide=slide & (to_red > tuned.VISIBLE_EDGE),
         bare=calm,
         invented=invented,
         guessed=sum(w.hidden * float(w.inside.sum()) for w in wholes if w.hidden > 0.35),
@@ -195,13 +178,13 @@ def _painted(
 def _left_alone(work: Work, going: Going, red: np.ndarray) -> np.ndarray:
     """Return where a kept cell and its blurred edge are seen as they are, bool (H, W)."""
     others = work.without(going.removed, "wbc") | work.without(going.removed, "platelet")
-    seen = dilated(red & ~going.hidden, _EDGE) & ~going.hidden
-    return seen | (dilated(others, _EDGE) & ~going.mask)
+    seen = dilated(red & ~going.hidden, tuned.VISIBLE_EDGE) & ~going.hidden
+    return seen | (dilated(others, tuned.VISIBLE_EDGE) & ~going.mask)
 
 
 def _calm(rest: np.ndarray, near: np.ndarray) -> np.ndarray:
     """Return where the slide shows its grain and nothing else, bool (H, W)."""
-    for distance in _CALM:
+    for distance in tuned.UNDISTURBED_GRAIN:
         calm = near > distance
         if np.count_nonzero(calm) > 0.02 * calm.size:
             break
@@ -218,7 +201,7 @@ def _wholes(work: Work, going: Going) -> list[Whole]:
     """Return the red cells that are hidden in part, made whole."""
     red = [cell for cell in work.cells if cell.kind == "rbc"]
     margin = int(2 * typical_radius(red, work.shape))
-    near = going.away <= going.reach.red + _GAP_REACH
+    near = going.away <= going.reach.red + tuned.GAP_REACH
     hidden = going.hidden
     found = []
     for i, outline in going.outlines.items():

@@ -238,7 +238,7 @@ def _scene_cells(bank: CellBank, background_id: str) -> list[SceneCell]:
     cells, names = cells_of(bank, image_id), _names(bank, image_id)
     left = list(enumerate(cells))
     if removal is not None:
-        from naturalize.restoration.remaining import remaining
+        from naturalize.restoration.plan import remaining
 
         left = remaining(bank.image(image_id), cells, remove=REMOVALS[removal])
     found = [SceneCell(names[i][0], c.kind, names[i][1], c.box, c.mask) for i, c in left]

@@ -141,7 +141,8 @@ def left_out(bank: CellBank, cell_id: str) -> float:
     as the pale half of a monocyte; 3 pixels beyond the outline and further.
     """
     from naturalize.restoration.halo import Work, reach_of, strays
-    from naturalize.restoration.illumination import away_from, covered, illumination
+    from naturalize.restoration.masks import away_from, covered
+    from naturalize.restoration.slide import illumination
 
     row = bank.row(cell_id)
     image, cells = bank.image(row["image_id"]), cells_of(bank, row["image_id"])

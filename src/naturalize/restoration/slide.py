@@ -1,28 +1,152 @@
-"""The grain of the bare slide: real grain of the same image, copied block by block on its grid."""
+"""The bare slide: its light under the cells, the fringe around them, and its grain."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
 
+from naturalize.base.statistics import robust_spread
+from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.imaging.jpeg.codec import BLOCK
-
-#: Displacements that are tried, at most.
-_SHIFTS = 600
-
-#: Blocks of bare slide below which it cannot be copied without showing that it was.
-_FEW_BLOCKS = 4
-
-#: Worth of a block that was copied before, against 1 of a fresh one.
-_SEEN_TWICE = 0.1
-
-#: Grain of an ordinary photograph, in grey levels, where none at all is seen.
-_USUAL = 0.8
+from naturalize.restoration import constants as tuned
+from naturalize.restoration.constants import FRINGE
+from naturalize.restoration.masks import away_from, covered
 
 
-def copied(
+def illumination(
+    image: np.ndarray, cells: Segmentation | Sequence[Cell] | np.ndarray
+) -> np.ndarray:
+    """Return the light of the bare slide at every pixel, cells or not.
+
+    A quadratic surface is fitted to the bare pixels by iteratively reweighted least squares
+    (Tukey's biweight, so that debris does not count), its curvature held back where little slide is
+    seen; what remains is smoothed over the bare pixels and fades out under large cells. Without any
+    bare pixel the field is flat, as bright as the brightest twentieth of the image.
+
+    Parameters
+    ----------
+    image
+        RGB uint8 (H, W, 3).
+    cells
+        All cells of the image, or a bool (H, W) mask of where they are.
+
+    Returns
+    -------
+    numpy.ndarray
+        Float32 (H, W, 3), 0–255.
+    """
+    height, width = image.shape[:2]
+    if isinstance(cells, Segmentation):
+        cells = cells.cells
+    mask = cells if isinstance(cells, np.ndarray) else covered((height, width), cells)
+    step = max(1, min(height, width) // tuned.SAMPLES)
+    rows, columns = np.arange(step // 2, height, step), np.arange(step // 2, width, step)
+    seen = image[np.ix_(rows, columns)].astype(np.float32)
+    bare = _bare(seen, away_from(mask)[np.ix_(rows, columns)])
+    if not bare.any():
+        bright = image[..., 1] >= np.quantile(image[..., 1], 0.95)
+        colour = np.median(image[bright], axis=0).astype(np.float32)
+        return np.broadcast_to(colour, image.shape).copy()
+    field, weight = _surface(seen, bare)
+    reach = max(1.0, tuned.LOCAL * min(seen.shape[:2]))
+    rest = cv2.GaussianBlur((seen - field) * weight[..., None], (0, 0), reach)
+    share = cv2.GaussianBlur(weight, (0, 0), reach)
+    field += rest / (share + 0.05)[..., None]
+    return np.clip(_enlarged(field, step, (height, width)), 0, 255)
+
+
+def _bare(seen: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Return which samples show the bare slide."""
+    enough = min(tuned.ENOUGH_SLIDE, distance.size // 50)
+    for margin in tuned.MARGINS:
+        bare = distance > margin
+        if np.count_nonzero(bare) >= max(enough, 1):
+            break
+    if not bare.any():
+        return bare
+    # what nobody outlined is no slide either: a stain, or a cell that was overlooked
+    green = seen[..., 1]
+    middle = np.median(green[bare])
+    spread = robust_spread(green[bare])
+    return bare & (np.abs(green - middle) <= 4 * spread + 8)
+
+
+def _surface(seen: np.ndarray, bare: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the quadratic surface float32 (h, w, 3) and each sample's weight float32 (h, w)."""
+    height, width = bare.shape
+    y, x = np.mgrid[0:height, 0:width]
+    y, x = 2 * (y + 0.5) / height - 1, 2 * (x + 0.5) / width - 1
+    basis = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)
+    points, values = basis[bare], seen[bare].astype(np.float64)
+    # slopes cost a little, bends more: few bare pixels shall not tell a tale of the far corner
+    cost = np.diag([0, 0.002, 0.002, 0.02, 0.02, 0.02]) * len(points)
+    weight = np.ones(len(points))
+    for _ in range(4):
+        normal = points.T @ (points * weight[:, None]) + cost
+        fit = np.linalg.solve(normal, points.T @ (values * weight[:, None]))
+        error = np.abs(values - points @ fit).max(axis=1)
+        limit = tuned.BIWEIGHT * max(robust_spread(error, 0), 1.0)
+        weight = np.clip(1 - (error / limit) ** 2, 0, 1) ** 2 + 1e-9
+    weights = np.zeros(bare.shape, np.float32)
+    weights[bare] = weight
+    return (basis @ fit).astype(np.float32), weights
+
+
+def _enlarged(field: np.ndarray, step: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return samples taken every ``step`` pixels, from ``step // 2`` on, at every pixel."""
+    if step == 1:
+        return field
+    rows, columns = (
+        ((np.arange(n) - step // 2) / step).astype(np.float32) for n in (shape[0], shape[1])
+    )
+    return cv2.remap(
+        field, *np.meshgrid(columns, rows), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def fringe(rest: np.ndarray, distance: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Return how cells colour the slide around them, by distance.
+
+    Blur, colour fringes of the lens and the camera's sharpening: the median of what is left of the
+    image when the light is taken away.
+
+    Parameters
+    ----------
+    rest
+        Float32 (H, W, 3): image − illumination.
+    distance
+        Float32 (H, W): to the nearest cell.
+    where
+        Bool (H, W): bare pixels that count.
+
+    Returns
+    -------
+    numpy.ndarray
+        Float32 (FRINGE + 1, 3): at distances 0, 1, …; fades to 0 at the last.
+    """
+    found = np.zeros((FRINGE + 1, 3), np.float32)
+    near = np.flatnonzero(where & (distance < FRINGE + 0.5))
+    near = near[:: max(1, len(near) // tuned.FRINGE_PIXELS)]
+    index, values = np.rint(distance.ravel()[near]).astype(int), rest.reshape(-1, 3)[near]
+    for d in range(FRINGE, 0, -1):
+        ring = values[index == d]
+        found[d] = np.median(ring, axis=0) if len(ring) >= 30 else found[min(d + 1, FRINGE)]
+    found[0] = found[1]
+    fade = np.clip((FRINGE - np.arange(FRINGE + 1)) / 5, 0, 1)
+    return found * fade[:, None].astype(np.float32)
+
+
+def fringe_at(profile: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Return a fringe at every pixel, float32 (H, W, 3), of its profile and the distances."""
+    steps = np.arange(16 * FRINGE + 1) / 16
+    table = [np.interp(steps, np.arange(FRINGE + 1), profile[:, c]) for c in range(3)]
+    index = (np.minimum(distance, FRINGE) * 16).astype(np.int32)
+    return np.stack(table, axis=1).astype(np.float32)[index]
+
+
+def copied_grain(
     rest: np.ndarray,
     source: np.ndarray,
     target: np.ndarray,
@@ -63,7 +187,7 @@ def copied(
     free = _blocks(source, np.all)
     if not wanted.any():
         return grain, 0.0
-    if np.count_nonzero(free) < _FEW_BLOCKS:
+    if np.count_nonzero(free) < tuned.FEW_BLOCKS:
         grain[target] = _noise(rest, source, draw)[target]
         return grain, 1.0
     index = np.full((*wanted.shape, 2), -1, np.int32)
@@ -111,8 +235,8 @@ def _displacements(
     down = _multiples(-y1 + 1, free.shape[0] - y0 - 1, stride)
     across = _multiples(-x1 + 1, free.shape[1] - x0 - 1, stride)
     shifts = np.array([(dy, dx) for dy in down for dx in across if dy or dx])
-    if len(shifts) > _SHIFTS:
-        shifts = shifts[draw.choice(len(shifts), _SHIFTS, replace=False)]
+    if len(shifts) > tuned.SHIFTS:
+        shifts = shifts[draw.choice(len(shifts), tuned.SHIFTS, replace=False)]
     windows = np.lib.stride_tricks.sliding_window_view(wide, (h, w))
     liking = draw.uniform(0.85, 1.0, len(shifts))
     places = np.stack([y0 + shifts[:, 0] + h, x0 + shifts[:, 1] + w], axis=1)
@@ -139,7 +263,7 @@ def _devalue(worth: np.ndarray, places: np.ndarray, used: np.ndarray) -> None:
     inside = ((within >= 0) & (within < worth.shape[1:])).all(axis=2)
     window, block = np.nonzero(inside)
     rows, columns = within[window, block].T
-    worth[window, rows, columns] = np.minimum(worth[window, rows, columns], _SEEN_TWICE)
+    worth[window, rows, columns] = np.minimum(worth[window, rows, columns], tuned.SEEN_TWICE)
 
 
 def _multiples(low: int, high: int, stride: int) -> np.ndarray:
@@ -164,7 +288,7 @@ def _noise(rest: np.ndarray, source: np.ndarray, draw: np.random.Generator) -> n
     values = rest[source]
     white = draw.standard_normal(rest.shape, dtype=np.float32)
     if len(values) < 50:
-        return cv2.GaussianBlur(white, (0, 0), 0.6) * np.float32(_USUAL / 0.47)
+        return cv2.GaussianBlur(white, (0, 0), 0.6) * np.float32(tuned.USUAL_GRAIN / 0.47)
     pairs = source[:, 1:] & source[:, :-1]
     a, b = rest[:, 1:][pairs], rest[:, :-1][pairs]
     alike = float((a * b).mean() / max(float((a * a).mean()), 1e-6)) if len(a) else 0.0
