@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from naturalize.compose.paint.levels import EDGE, LEVELS, PAD
 from naturalize.compose.paint.patch import make_patch
 from naturalize.compose.paint.render import render
+from naturalize.compose.paint.scenes import Scenes
+from naturalize.compose.paint.sizes import EDGE, LEVELS, PAD
 from naturalize.compose.recipe.recipe import Background, Placement, Recipe
 from naturalize.imaging.poisson import membrane, poisson
 from naturalize.imaging.slide import slide_around
@@ -167,11 +168,11 @@ def test_a_cell_covers_what_lies_under_it() -> None:
 def test_far_from_the_cell_no_pixel_changes() -> None:
     ground = np.random.default_rng(0).integers(0, 256, (100, 100, 3)).astype(np.uint8)
 
-    class Scene(Slide):
-        def background(self, name: str, factors: tuple[float, float]) -> np.ndarray:
+    class OnGround(Scenes):
+        def background(self, name: str, factors: tuple[float, float] = (1, 1)) -> np.ndarray:
             return ground
 
-    source = Scene(PEACH)
+    source = OnGround(Slide(PEACH))
     placed = Placement("c", "i", "wbc", 50, 50, blend="scene", feather=1.5)
     recipe = Recipe("a", "scene", 100, 100, Background(PEACH, "g", "g"), (placed,))
     image = render(recipe, source)
@@ -185,7 +186,7 @@ def test_a_mask_may_hold_some_slide() -> None:
     rows, columns = np.flatnonzero(wide.mask.any(axis=1)), np.flatnonzero(wide.mask.any(axis=0))
     wide.box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
     patch = make_patch(
-        wide.cutout("c", margin=9).rgb, wide.cutout("c", margin=9).mask, style="lone"
+        wide.cutout("c", margin=9).rgb, wide.cutout("c", margin=9).mask, style="isolated"
     )
     left = wide.box[0] - PAD
     covered = np.flatnonzero((patch.edge > EDGE).any(axis=0)) + left
@@ -195,7 +196,7 @@ def test_a_mask_may_hold_some_slide() -> None:
 def test_the_edge_is_where_half_of_the_density_is() -> None:
     source = Slide(PEACH)
     cutout = source.cutout("c", margin=9)
-    patch = make_patch(cutout.rgb, cutout.mask, style="lone")
+    patch = make_patch(cutout.rgb, cutout.mask, style="isolated")
     middle = patch.edge[patch.edge.shape[0] // 2].astype(float)
     across = (middle - EDGE) / LEVELS
     left = np.interp(0, across[:20], np.arange(20) + 0.5) + source.box[0] - PAD

@@ -19,9 +19,9 @@ from naturalize.cells.bank import CellBank
 from naturalize.compose.deliver import image_bytes
 from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.crops import CropStore
-from naturalize.compose.paint.levels import EDGE, LEVELS, PAD
 from naturalize.compose.paint.patch import make_patch
 from naturalize.compose.paint.render import render
+from naturalize.compose.paint.sizes import EDGE, LEVELS, PAD
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 24), st.integers(1, 24))).filter(np.any)
 

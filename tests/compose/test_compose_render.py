@@ -324,7 +324,7 @@ def golden_cell_on_a_slide() -> OneCell:
 def test_golden_composites(name: str) -> None:
     recipe, tolerance = golden_recipes()[name]
     wanted = read_image(GOLDEN / f"{name}.png").astype(int)
-    carried = BLENDS[recipe.placements[-1].blend].style == "carried"
+    carried = BLENDS[recipe.placements[-1].blend].style == "extended"
     cell = golden_cell() if carried else golden_cell_on_a_slide()
     assert np.abs(render(recipe, cell).astype(int) - wanted).max() <= tolerance
 

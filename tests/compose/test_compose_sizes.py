@@ -16,10 +16,10 @@ from naturalize.base.errors import InputError, SettingsError
 from naturalize.cells.bank import CellBank
 from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.crops import CropStore
-from naturalize.compose.paint.levels import EDGE, LEVELS, PAD
 from naturalize.compose.paint.patch import make_patch, reduced
 from naturalize.compose.paint.render import render
-from naturalize.compose.paint.scenes import cells_of
+from naturalize.compose.paint.scenes import Scenes
+from naturalize.compose.paint.sizes import EDGE, LEVELS, PAD
 from naturalize.compose.recipe.plan import Plan
 from naturalize.compose.recipe.recipe import Background, Finish, Placement, Recipe
 
@@ -166,7 +166,7 @@ def test_scenes_turn_as_cells_do(turn: int) -> None:
 def test_a_scene_loses_its_cells(bank: CellBank) -> None:
     image_id = bank.table["image_id"][0].as_py()
     image = bank.image(image_id)
-    cells = cells_of(bank, image_id)
+    cells = Scenes(bank).cells(image_id)
     assert [cell.kind for cell in cells] == ["wbc", "rbc", "rbc", "rbc"]
     for removal, gone in ((":white", ("wbc",)), (":bare", ("wbc", "rbc"))):
         ground = Background(SLIDE, image_id + removal, image_id)

@@ -9,10 +9,10 @@ from compose_makers import OneCell, one_cell_recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from naturalize.compose.paint.levels import EDGE
 from naturalize.compose.paint.patch import make_patch
 from naturalize.compose.paint.place import displacement, lay
 from naturalize.compose.paint.render import render
+from naturalize.compose.paint.sizes import EDGE
 from naturalize.compose.recipe.recipe import Placement
 
 

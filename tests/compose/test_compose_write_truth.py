@@ -20,6 +20,7 @@ from naturalize.compose.deliver.annotation import KnownOfBank, KnownOfPlan, Scen
 from naturalize.compose.deliver.truth import Truth, inside, truth
 from naturalize.compose.paint.crops import CropStore
 from naturalize.compose.paint.render import render
+from naturalize.compose.paint.scenes import Scenes
 from naturalize.compose.paint.sizes import Shrink
 from naturalize.compose.recipe.placement import KERNELS
 from naturalize.compose.recipe.plan import Plan
@@ -118,7 +119,7 @@ def test_a_cell_changes_nothing_beyond_its_mask(bank: CellBank) -> None:
             before = replace(recipe, placements=recipe.placements[:k])
             after = replace(recipe, placements=recipe.placements[: k + 1])
             change = render(before, bank).astype(int) - render(after, bank)
-            there = inside(bank, recipe.placements[k], whole)
+            there = inside(Scenes(bank), recipe.placements[k], whole)
             if there is None or not there[1].any():
                 continue  # it lies off this canvas
             found = truth(after, bank, known=known)

@@ -15,11 +15,12 @@ from naturalize.cells.bank import CellBank
 from naturalize.cells.segmentation import Cell
 from naturalize.compose.deliver.files import plan_composites
 from naturalize.compose.draw import gate
-from naturalize.compose.draw.gate import judge, judge_all, look, real_limits, verdict
+from naturalize.compose.draw.gate import judge, judge_all, look, real_limits
 from naturalize.compose.draw.gate import limits as limits_of
 from naturalize.compose.draw.gate import redraw as again
 from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.blend import BLENDS, Blend
+from naturalize.compose.paint.scenes import Scenes
 from naturalize.compose.recipe.plan import Plan
 from naturalize.compose.recipe.recipe import Background, Recipe
 
@@ -118,8 +119,8 @@ def test_the_order_of_recipes_and_workers_change_no_verdict(
 ) -> None:
     drawn = plan(bank, mode="scene", add=6, stain=0.06)
     recipes = [drawn.recipe(i) for i in range(len(drawn))]
-    once = judge_all(recipes, bank, limits)
-    back = judge_all(recipes[::-1], bank, limits, backend="processes", workers=2)
+    once = judge_all(recipes, Scenes(bank), limits)
+    back = judge_all(recipes[::-1], Scenes(bank), limits, backend="processes", workers=2)
     assert once == back[::-1]
 
 
@@ -127,10 +128,10 @@ def test_what_fails_is_drawn_again_and_counted(bank: CellBank, limits: gate.Limi
     wild = {"mode": "scene", "stain": 0.06}
     before, after = plan(bank, add=12, **wild), plan(bank, add=12, gate=True, **wild)
     recipes = [before.recipe(i) for i in range(len(before))]
-    bad = [i for i, why in enumerate(judge_all(recipes, bank, limits)) if why]
+    bad = [i for i, why in enumerate(judge_all(recipes, Scenes(bank), limits)) if why]
     assert 0 < len(bad) < len(before)
     assert [i for i in range(len(before)) if before.ids[i] != after.ids[i]] == bad
-    assert not any(judge_all([after.recipe(i) for i in range(len(after))], bank, limits))
+    assert not any(judge_all([after.recipe(i) for i in range(len(after))], Scenes(bank), limits))
     assert after.rejections["gate: implausible colour"] >= len(bad) / 2
     assert after.targets == before.targets
     assert after.settings["gate"] is True
@@ -174,25 +175,21 @@ def test_a_bank_of_crops_has_nothing_to_compare_with(bank: CellBank) -> None:
         real_limits(crops)
 
 
-def test_a_cell_whose_mask_left_out_a_part_of_it_is_refused(
-    bank: CellBank, good: Recipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    placed = good.placements[0]
-    assert gate.left_out(bank, placed.cell_id) < 0.02
-    whole = verdict.cells_of(bank, placed.image_id)
+class Halved(Scenes):
+    """A bank whose segmenter found the upper half of one image's first cell."""
 
-    def halved(_: CellBank, image_id: str) -> list[Cell]:
-        assert image_id == placed.image_id
-        first, *others = whole
-        x0, _, x1, _ = first.box
-        upper = first.mask[: first.mask.shape[0] // 2]
-        # the box stays: it is what the bank knows the cell by
+    def cells(self, image_id: str) -> list[Cell]:
+        first, *others = super().cells(image_id)
         mask = np.zeros_like(first.mask)
-        mask[: len(upper), : x1 - x0] = upper
+        half = len(mask) // 2
+        # the box stays: it is what the bank knows the cell by
+        mask[:half] = first.mask[:half]
         return [replace(first, mask=mask), *others]
 
-    monkeypatch.setattr(verdict, "cells_of", halved)
-    monkeypatch.setattr(verdict, "_left_out", {})
-    assert gate.left_out(bank, placed.cell_id) > 0.5
-    found = judge_all([good], bank, {})
+
+def test_a_cell_whose_mask_left_out_a_part_of_it_is_refused(bank: CellBank, good: Recipe) -> None:
+    placed = good.placements[0]
+    assert gate.left_out(Scenes(bank), placed.cell_id) < 0.02
+    assert gate.left_out(Halved(bank), placed.cell_id) > 0.5
+    found = judge_all([good], Halved(bank), {})
     assert found == [["white cell not whole in its own image"]]

@@ -12,12 +12,10 @@ from compose_makers import PEACH, SLIDE, Slide, make_bank
 from naturalize.cells.bank import CellBank
 from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.crops import CropStore
-from naturalize.compose.paint.levels import EDGE, OWN, WIDE
 from naturalize.compose.paint.patch import make_patch
 from naturalize.compose.paint.render import render
-from naturalize.compose.paint.scenes import background_of
-from naturalize.compose.paint.sizes import Shrink
-from naturalize.compose.paint.soft import soft_of
+from naturalize.compose.paint.scenes import Scenes
+from naturalize.compose.paint.sizes import EDGE, OWN, WIDE
 from naturalize.compose.recipe.recipe import Background, Placement, Recipe
 from naturalize.imaging.jpeg.codec import Codec, tiles
 
@@ -64,7 +62,7 @@ def test_a_cell_put_back_where_it_was_is_the_image_again(bank: CellBank) -> None
 def test_blocks_that_no_cell_touched_are_the_scene_s_own(bank: CellBank) -> None:
     cell = bank.cells(target=True).to_pylist()[0]
     recipe = put_back(bank, cell)
-    scene = background_of(bank, recipe.background.background_id or "", Shrink.none((1, 1)))
+    scene = Scenes(bank).background(recipe.background.background_id or "")
     apart = np.abs(render(recipe, bank).astype(int) - scene)
     far = tiles(away_from(bank, cell)[..., None]).min(axis=(2, 3, 4)) > WIDE + 1
     assert far.any()
@@ -74,24 +72,25 @@ def test_blocks_that_no_cell_touched_are_the_scene_s_own(bank: CellBank) -> None
 
 def test_what_is_painted_on_is_the_scene_but_for_its_coding(bank: CellBank) -> None:
     name = f"{bank.backgrounds['image_id'][0].as_py()}:white"
-    soft = soft_of(bank, name)
-    assert soft is not None
-    assert soft.codec == Codec(75, "4:4:4")
-    scene = background_of(bank, name, Shrink.none((1, 1)))
-    over = soft.over(scene)
-    x0, y0, x1, y1 = soft.box
+    source = Scenes(bank)
+    uncoded = source.before_coding(name)
+    assert uncoded is not None
+    assert uncoded.codec == Codec(75, "4:4:4")
+    scene = source.background(name)
+    over = uncoded.over(scene)
+    x0, y0, x1, y1 = uncoded.box
     outside = np.ones(scene.shape[:2], bool)
     outside[y0:y1, x0:x1] = False
     assert np.array_equal(over[outside], scene[outside])
     apart = np.abs(over.astype(int) - scene)
     assert 0 < apart.mean() < 2
-    assert soft_of(bank, name) is soft  # the last few are kept
+    assert source.before_coding(name) is uncoded  # the last few are kept
 
 
 def test_only_restored_and_coded_scenes_have_such_a_part(bank: CellBank, tmp_path) -> None:
-    assert soft_of(bank, bank.backgrounds["image_id"][0].as_py()) is None
+    assert Scenes(bank).before_coding(bank.backgrounds["image_id"][0].as_py()) is None
     raw = make_bank(tmp_path, per_class=1)
-    assert soft_of(raw, f"{raw.backgrounds['image_id'][0].as_py()}:white") is None
+    assert Scenes(raw).before_coding(f"{raw.backgrounds['image_id'][0].as_py()}:white") is None
 
 
 def test_a_store_gives_the_bytes_that_the_bank_gives(bank: CellBank, tmp_path) -> None:
@@ -113,7 +112,7 @@ def test_a_scene_without_cells_is_the_caller_s_own(bank: CellBank, tmp_path) -> 
 
 def own_patch(source: Slide):
     cutout = source.cutout("c", margin=26)
-    return make_patch(cutout.rgb, cutout.mask, style="own", corner=cutout.corner)
+    return make_patch(cutout.rgb, cutout.mask, style="surrounded", corner=cutout.corner)
 
 
 def test_the_slide_around_a_cell_is_its_own_and_fades() -> None:

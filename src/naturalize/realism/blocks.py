@@ -68,7 +68,7 @@ def _phases(step: np.ndarray, area: np.ndarray, name: str, place: str) -> dict[s
 def _zeros(plane: np.ndarray, start: int) -> np.ndarray:
     """Return each block's share of fine cosine coefficients that are about zero."""
     blocks = np.ascontiguousarray(tiles(plane[start:, start:, None])[..., 0])
-    found = blocks.reshape(*blocks.shape[:2], -1) @ waves()[_FINE].T
+    found = blocks.reshape(*blocks.shape[:2], BLOCK * BLOCK) @ waves()[_FINE].T
     return (np.abs(found) < _ZERO).mean(axis=-1)
 
 

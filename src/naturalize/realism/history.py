@@ -26,7 +26,7 @@ from naturalize.compose.recipe.recipe import Finish, Recipe
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
-    from naturalize.compose.paint.patch import CellSource
+    from naturalize.compose.paint.scenes import CellSource
 
 HISTORIES = ("lossless", "jpeg")
 

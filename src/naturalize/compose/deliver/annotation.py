@@ -23,7 +23,7 @@ from naturalize.base.artifacts import (
 )
 from naturalize.base.errors import ArtifactError, InputError
 from naturalize.base.shards import resumable_pieces
-from naturalize.compose.paint.scenes import REMOVALS, cells_of, image_of
+from naturalize.compose.paint.scenes import REMOVALS, Scenes, image_of
 from naturalize.imaging.runlength import decode, encode
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _cell_of_row(row: dict[str, Any]) -> SceneCell:
 def _scene_cells(bank: CellBank, background_id: str) -> list[SceneCell]:
     """Return the cells of a scene, in painting order."""
     image_id, removal = image_of(background_id)
-    cells, names = cells_of(bank, image_id), _names(bank, image_id)
+    cells, names = Scenes(bank).cells(image_id), _names(bank, image_id)
     left = list(enumerate(cells))
     if removal is not None:
         from naturalize.restoration.plan import remaining
@@ -246,7 +246,7 @@ def _scene_cells(bank: CellBank, background_id: str) -> list[SceneCell]:
 
 
 def _names(bank: CellBank, image_id: str) -> list[tuple[str, str | None]]:
-    """Return id and class of the cells of an image, in the order of :func:`cells_of`."""
+    """Return id and class of the cells of an image, in the order of :meth:`Scenes.cells`."""
     import pyarrow.compute as pc
 
     here = bank.table.select(["cell_id", "label", "image_id"]).filter(
@@ -259,4 +259,6 @@ def known_of(source: object) -> Known | None:
     """Return what ``source`` knows if it is a bank; a store of crops knows pixels only."""
     from naturalize.cells.bank import CellBank
 
+    if isinstance(source, Scenes):
+        return KnownOfBank(source.bank)
     return KnownOfBank(source) if isinstance(source, CellBank) else None

@@ -13,11 +13,13 @@ import numpy as np
 from naturalize.base.errors import InputError, unknown
 from naturalize.base.images import read_image
 from naturalize.compose.paint.render import finished, render
+from naturalize.compose.paint.scenes import source_of
 from naturalize.compose.paint.sizes import Size, asked_size
 from naturalize.compose.recipe.recipe import Finish
 
 if TYPE_CHECKING:
-    from naturalize.compose.paint.patch import CellSource
+    from naturalize.cells.bank import CellBank
+    from naturalize.compose.paint.scenes import CellSource
     from naturalize.compose.recipe.plan import Plan
     from naturalize.dataset.catalog import Catalog
     from naturalize.dataset.split import Split
@@ -72,14 +74,14 @@ class CompositeDataset:
     def __init__(
         self,
         plan: Plan,
-        source: CellSource,
+        source: CellSource | CellBank,
         *,
         size: Size = None,
         classes: Sequence[str] | None = None,
         real: Iterable[tuple[str | Path, str]] = (),
         transform: Callable[[np.ndarray], Any] | None = None,
     ) -> None:
-        self.plan, self.source, self.transform = plan, source, transform
+        self.plan, self.source, self.transform = plan, source_of(source), transform
         self.size = asked_size(size)
         pairs = [(str(path), label) for path, label in real]
         self._paths = [path for path, _ in pairs]

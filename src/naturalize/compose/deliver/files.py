@@ -19,7 +19,7 @@ from naturalize.compose.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
-    from naturalize.compose.paint.patch import CellSource
+    from naturalize.compose.paint.scenes import CellSource
     from naturalize.compose.recipe.plan import Plan
     from naturalize.dataset.catalog import Catalog
     from naturalize.dataset.split import Split
@@ -55,7 +55,12 @@ def check_plan(plan: Plan) -> None:
 
 
 def image_bytes(
-    recipe: Recipe, source: CellSource, *, format: str, quality: int = 95, size: Size = None
+    recipe: Recipe,
+    source: CellSource | CellBank,
+    *,
+    format: str,
+    quality: int = 95,
+    size: Size = None,
 ) -> bytes:
     """Return a composite as a file's bytes; a recipe that ends in a JPEG is encoded once."""
     own_size = asked_size(size) in (None, (recipe.width, recipe.height))

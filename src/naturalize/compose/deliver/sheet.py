@@ -47,13 +47,14 @@ def real_beside_composite(
 def plan_sheet(plan: Plan, bank: CellBank, *, per_class: int = _PER_CLASS) -> np.ndarray:
     """Return the sheet of a plan: parents of each class beside its first composites."""
     from naturalize.compose.paint.render import render
+    from naturalize.compose.paint.scenes import Scenes
 
-    real, composite = {}, {}
+    source, real, composite = Scenes(bank), {}, {}
     for label, n in plan.targets.items():
         if not n:
             continue
         recipes = [plan.recipe(int(row)) for row in plan.rows_of(label)[:per_class]]
-        composite[label] = [render(recipe, bank) for recipe in recipes]
+        composite[label] = [render(recipe, source) for recipe in recipes]
         # the image that lends the target cell, so that the eye compares like with like
         parents = dict.fromkeys(r.placements[0].image_id for r in recipes if r.placements)
         real[label] = [bank.image(image_id) for image_id in parents]

@@ -7,7 +7,7 @@ in the same order by the same functions as in ``render``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,13 +15,13 @@ import numpy as np
 from naturalize.base.errors import InputError, unknown
 from naturalize.compose.deliver.annotation import Known, SceneCell, known_of
 from naturalize.compose.paint.blend import BLENDS
-from naturalize.compose.paint.levels import EDGE
-from naturalize.compose.paint.patch import CellSource, patch_of
 from naturalize.compose.paint.place import lay
-from naturalize.compose.paint.scenes import background_of
-from naturalize.compose.paint.sizes import Shrink, Size, asked_size
+from naturalize.compose.paint.scenes import CellSource, laid_under, source_of
+from naturalize.compose.paint.sizes import EDGE, Shrink, Size, asked_size
 from naturalize.compose.recipe.recipe import Background, Placement, Recipe
-from naturalize.imaging.jpeg.grid import dihedral
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
 
 #: Most cells that uint16 can number.
 _MOST = np.iinfo(np.uint16).max
@@ -72,7 +72,11 @@ class Truth(NamedTuple):
 
 
 def truth(
-    recipe: Recipe, source: CellSource, *, known: Known | None = None, size: Size = None
+    recipe: Recipe,
+    source: CellSource | CellBank,
+    *,
+    known: Known | None = None,
+    size: Size = None,
 ) -> Truth:
     """Return which cell is seen at each pixel of a composite.
 
@@ -105,7 +109,7 @@ def truth(
             "truth: a store of crops knows no classes and no cells of scenes; pass "
             "known=KnownOfBank(bank)"
         )
-    shrink = Shrink.to((recipe.width, recipe.height), size)
+    source, shrink = source_of(source), Shrink.to((recipe.width, recipe.height), size)
     canvas, brought = _scene(recipe.background, shrink, source, known)
     cells = [(cell.kind, cell.label, cell.cell_id) for cell in brought]
     for placement in recipe.placements:
@@ -130,7 +134,7 @@ def inside(
     if placement.blend not in BLENDS:
         raise unknown("blend", placement.blend, sorted(BLENDS))
     style = BLENDS[placement.blend].style
-    patch = patch_of(source, placement.cell_id, style, shrink.factor)
+    patch = source.patch(placement.cell_id, style, shrink.factor)
     canvas = (shrink.height, shrink.width)
     laid = lay(patch, shrink.placement(placement), canvas, shrunk=not shrink.is_none)
     if laid is None:
@@ -143,24 +147,16 @@ def _scene(
     ground: Background, shrink: Shrink, source: CellSource, known: Known
 ) -> tuple[np.ndarray, Sequence[SceneCell]]:
     """Return the numbers of a scene's cells on the canvas, int32 (height, width), and the cells."""
-    canvas = np.zeros((shrink.height, shrink.width), np.int32)
     if ground.background_id is None:
-        return canvas, ()
+        return np.zeros((shrink.height, shrink.width), np.int32), ()
     cells = known.scene(ground.background_id)
+    factors = shrink.before(ground.turn)
     # the scene as it is rendered says how large it is, before its turn
-    height, width = background_of(source, ground.background_id, shrink, ground.turn).shape[:2]
-    x, y = shrink.before(ground.turn)
+    height, width = source.background(ground.background_id, factors).shape[:2]
     numbers = np.zeros((height, width), np.int32)
-    for number, window, mask in _shrunk(cells, (height, width), (x, y)):
+    for number, window, mask in _shrunk(cells, (height, width), factors):
         numbers[window][mask] = number
-    if ground.turn:
-        numbers = dihedral(numbers, ground.turn >= 4, ground.turn % 4)
-    left, top = round(ground.x * shrink.x), round(ground.y * shrink.y)
-    if not shrink.is_none:
-        left = min(left, numbers.shape[1] - shrink.width)
-        top = min(top, numbers.shape[0] - shrink.height)
-    canvas[:] = numbers[top : top + shrink.height, left : left + shrink.width]
-    return canvas, cells
+    return laid_under(numbers, ground, shrink).copy(), cells
 
 
 def _shrunk(

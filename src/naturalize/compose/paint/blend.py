@@ -9,9 +9,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from naturalize.compose.paint.halo import FADE, MAX_SHIFT
-from naturalize.compose.paint.levels import EDGE, LEVELS, OWN
 from naturalize.compose.paint.place import Laid
+from naturalize.compose.paint.sizes import EDGE, LEVELS, OWN
+from naturalize.compose.paint.surround import FADE, MAX_SHIFT
 from naturalize.imaging.poisson import poisson
 from naturalize.imaging.stain import dithered, gain_table, rounded
 
@@ -54,7 +54,7 @@ class Blend:
     """
 
     paint: Callable[[np.ndarray, Laid], None]
-    style: str = "carried"
+    style: str = "extended"
 
 
 def hard(canvas: np.ndarray, laid: Laid) -> None:
@@ -175,7 +175,7 @@ def seamless(canvas: np.ndarray, laid: Laid) -> None:
 BLENDS: dict[str, Blend] = {
     "hard": Blend(hard),
     "feather": Blend(feathered),
-    "scene": Blend(scene, "own"),
-    "density": Blend(density, "lone"),
-    "poisson": Blend(seamless, "lone"),
+    "scene": Blend(scene, "surrounded"),
+    "density": Blend(density, "isolated"),
+    "poisson": Blend(seamless, "isolated"),
 }

@@ -31,18 +31,20 @@ from naturalize.base.artifacts import (
     writing,
 )
 from naturalize.base.errors import ArtifactError, InputError
-from naturalize.compose.paint.levels import EDGE, PAD
-from naturalize.compose.paint.needs import Need, needs
-from naturalize.compose.paint.patch import Patch, cut_patch, reduced
-from naturalize.compose.paint.scenes import made_background, shrunk
-from naturalize.compose.paint.sizes import Size
-from naturalize.compose.paint.soft import Soft, soft_of
+from naturalize.compose.paint.blend import BLENDS
+from naturalize.compose.paint.patch import Patch, reduced
+from naturalize.compose.paint.scenes import BeforeCoding, CellSource, Scenes, image_of, shrunk
+from naturalize.compose.paint.sizes import PAD, Shrink, Size
+from naturalize.imaging.jpeg.codec import Codec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from naturalize.cells.bank import CellBank, Cutout
+    from naturalize.cells.bank import CellBank
     from naturalize.compose.recipe.plan import Plan
+
+#: An image, ``(cell_id, style, factor)`` of its cells, ``(background_id, x, y)`` of its scenes.
+Need = tuple[str, list[tuple[str, str, float]], list[tuple[str, float, float]]]
 
 #: Columns of ``index.parquet``.
 INDEX = pa.schema(
@@ -70,18 +72,18 @@ SCENES = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("codec", pa.string()),
-        ("soft_offset", pa.int64()),
-        ("soft_box", pa.list_(pa.int32(), 4)),
+        ("uncoded_offset", pa.int64()),
+        ("uncoded_box", pa.list_(pa.int32(), 4)),
     ]
 )
 
 _KIND = "crops"
 
 #: Of the layout of the files; another one is made anew.
-_LAYOUT = 4
+_LAYOUT = 5
 
 
-class CropStore:
+class CropStore(CellSource):
     """Cells and scenes by id, mapped from a folder; pickles to the folder's name.
 
     Use :meth:`build` or :meth:`open`.
@@ -152,7 +154,7 @@ class CropStore:
         what
             Heading of the progress bar; none without it.
         """
-        wanted = needs(plan, size)
+        wanted = needed(plan, size)
         names = hashlib.sha256(repr(wanted).encode()).hexdigest()[:16]
         settings = {"cells": names, "pad": PAD, "layout": _LAYOUT}
         inputs = {"bank": bank.fingerprint}
@@ -161,7 +163,7 @@ class CropStore:
         if is_artifact(folder, _KIND) and read_manifest(folder).fingerprint == key:
             return cls(folder)
         made = engine.map(
-            partial(_of_image, bank),
+            partial(_of_image, Scenes(bank)),
             wanted,
             backend=backend,
             workers=workers,
@@ -173,7 +175,7 @@ class CropStore:
             _write(partial_folder, wanted, made)
         return cls(folder)
 
-    def patch(self, cell_id: str, style: str = "carried", factor: float = 1.0) -> Patch:
+    def patch(self, cell_id: str, style: str = "extended", factor: float = 1.0) -> Patch:
         """Return a cell ready to be pasted, without a copy where it is stored so.
 
         Raises
@@ -212,19 +214,6 @@ class CropStore:
             "build it for the plan that is rendered"
         )
 
-    def cutout(self, cell_id: str, *, margin: int = 0) -> Cutout:
-        """Return a cell as the bank does; outside the mask, the cell's own colours go on.
-
-        It has no more than 4 pixels of ``margin``.
-        """
-        from naturalize.cells.bank import Cutout
-
-        patch = self.patch(cell_id)
-        inside = patch.edge > EDGE
-        cut = PAD - min(margin, PAD)
-        part = np.s_[cut : inside.shape[0] - cut, cut : inside.shape[1] - cut]
-        return Cutout(patch.colours[part].copy(), inside[part])
-
     def background(
         self, background_id: str, factors: tuple[float, float] = (1.0, 1.0)
     ) -> np.ndarray:
@@ -246,16 +235,14 @@ class CropStore:
             return shrunk(self._scene(whole), factors)
         return self._scene(row)
 
-    def soft(self, background_id: str) -> Soft | None:
-        """Return what of a scene, at its own size, is to be painted on; as of ``scenes``."""
+    def before_coding(self, background_id: str) -> BeforeCoding | None:
+        """Return the restored part of a scene before coding, if it is stored at its own size."""
         row = self._scenes.get((background_id, 1.0, 1.0))
         if row is None or row["codec"] is None:
             return None
-        from naturalize.imaging.jpeg.codec import Codec
-
-        x0, y0, x1, y1 = row["soft_box"]
-        pixels = self._at(row["soft_offset"], x1 - x0, y1 - y0)
-        return Soft(Codec.parse(row["codec"]), (x0, y0, x1, y1), pixels)
+        x0, y0, x1, y1 = row["uncoded_box"]
+        pixels = self._at(row["uncoded_offset"], x1 - x0, y1 - y0)
+        return BeforeCoding(Codec.parse(row["codec"]), (x0, y0, x1, y1), pixels)
 
     def _scene(self, row: dict[str, Any]) -> np.ndarray:
         return self._at(row["offset"], row["width"], row["height"])
@@ -263,18 +250,17 @@ class CropStore:
     def _at(self, offset: int, width: int, height: int) -> np.ndarray:
         return self._pixels[offset : offset + width * height].reshape(height, width, 3)
 
-    def image(self, image_id: str) -> np.ndarray:
-        """Return the image of a background, RGB uint8 (H, W, 3), not to be written to."""
-        return self.background(image_id)
-
 
 def _end(rows: list[dict[str, Any]]) -> int:
     return max((row["offset"] + row["width"] * row["height"] for row in rows), default=0)
 
 
 def _end_of_scenes(rows: list[dict[str, Any]]) -> int:
-    boxes = [(row["soft_offset"], row["soft_box"]) for row in rows if row["soft_box"] is not None]
-    ends = [at + (x1 - x0) * (y1 - y0) for at, (x0, y0, x1, y1) in boxes]
+    ends = []
+    for row in rows:
+        if row["uncoded_box"] is not None:
+            x0, y0, x1, y1 = row["uncoded_box"]
+            ends.append(row["uncoded_offset"] + (x1 - x0) * (y1 - y0))
     return max([_end(rows), *ends])
 
 
@@ -291,10 +277,10 @@ def _mapped(file: Path) -> np.ndarray:
 
 
 #: A scene as it is stored, and what of it is to be painted on.
-_Ground = tuple[np.ndarray, "Soft | None"]
+_Ground = tuple[np.ndarray, BeforeCoding | None]
 
 
-def _of_image(bank: CellBank, item: Need) -> tuple[list[Patch], list[_Ground]]:
+def _of_image(source: Scenes, item: Need) -> tuple[list[Patch], list[_Ground]]:
     """Return the patches and scenes of one image; each is cut, or restored, once for all sizes."""
     _, cells, scenes = item
     cut: dict[tuple[str, str], Patch] = {}
@@ -302,12 +288,12 @@ def _of_image(bank: CellBank, item: Need) -> tuple[list[Patch], list[_Ground]]:
     for cell_id, style, factor in cells:
         whole = cut.get((cell_id, style))
         if whole is None:
-            whole = cut[cell_id, style] = cut_patch(bank, cell_id, style)
+            whole = cut[cell_id, style] = source.patch(cell_id, style)
         patches.append(reduced(whole, factor) if factor < 1 else whole)
     grounds: list[_Ground] = []
     for name, x, y in scenes:
-        soft = soft_of(bank, name) if (x, y) == (1, 1) else None
-        grounds.append((shrunk(made_background(bank, name), (x, y)), soft))
+        uncoded = source.before_coding(name) if (x, y) == (1, 1) else None
+        grounds.append((source.background(name, (x, y)), uncoded))
     return patches, grounds
 
 
@@ -332,17 +318,17 @@ def _write(
                 about = (at, width, height, patch.reach, list(patch.ground))
                 cell_rows.append((cell_id, image_id, style, factor, *about))
                 at += width * height
-            for (name, x, y), (image, soft) in zip(scenes, images, strict=True):
+            for (name, x, y), (image, uncoded) in zip(scenes, images, strict=True):
                 height, width = image.shape[:2]
                 pixels(image)
                 row = (name, image_id, x, y, scene_at, width, height)
                 scene_at += width * height
-                if soft is None:
+                if uncoded is None:
                     scene_rows.append((*row, None, None, None))
                     continue
-                pixels(soft.pixels)
-                scene_rows.append((*row, str(soft.codec), scene_at, list(soft.box)))
-                scene_at += soft.pixels.shape[0] * soft.pixels.shape[1]
+                pixels(uncoded.pixels)
+                scene_rows.append((*row, str(uncoded.codec), scene_at, list(uncoded.box)))
+                scene_at += uncoded.pixels.shape[0] * uncoded.pixels.shape[1]
     write_table(folder / "index.parquet", _table(cell_rows, INDEX))
     write_table(folder / "scenes.parquet", _table(scene_rows, SCENES))
 
@@ -382,3 +368,35 @@ def _growing(file: Path, *axes: int) -> Iterator[Callable[[np.ndarray], None]]:
 @lru_cache(maxsize=4)
 def _opened(folder: str) -> CropStore:
     return CropStore(folder)
+
+
+def needed(plan: Plan, size: Size = None) -> list[Need]:
+    """Return what is needed to render ``plan`` at ``size``, image by image, sorted."""
+    columns, words = plan.columns, plan.columns.words
+    canvases, which = np.unique(columns.size, axis=0, return_inverse=True)
+    which = which.ravel()
+    shrinks = [Shrink.to((int(width), int(height)), size) for width, height in canvases]
+    of_image: dict[str, tuple[set[tuple[str, str, float]], set[tuple[str, float, float]]]] = {}
+
+    styles = [BLENDS[name].style if name in BLENDS else "extended" for name in words.blends]
+    factor = np.repeat(which, np.diff(columns.offsets))
+    for cell, blend, k in _distinct(columns.cell, columns.blend, factor):
+        cell_id, image_id, _ = words.cells[cell]
+        cells, _ = of_image.setdefault(image_id, (set(), set()))
+        cells.add((cell_id, styles[blend], shrinks[k].factor))
+
+    odd = columns.ground[:, 0] % 2
+    for ground, k, turn in _distinct(columns.background, which, odd):
+        background_id = words.backgrounds[ground][0]
+        if background_id is not None:
+            _, scenes = of_image.setdefault(image_of(background_id)[0], (set(), set()))
+            scenes.add((background_id, *shrinks[k].before(turn)))
+    return [
+        (image_id, sorted(cells), sorted(scenes))
+        for image_id, (cells, scenes) in sorted(of_image.items())
+    ]
+
+
+def _distinct(*columns: np.ndarray) -> list[list[int]]:
+    """Return the different rows of integer columns."""
+    return np.unique(np.column_stack(columns), axis=0).tolist()

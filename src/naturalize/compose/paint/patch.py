@@ -3,10 +3,10 @@
 A mask that is warped with the colours around it brings a fringe of old background. So the mask
 becomes a signed distance to the cell's edge (in 16ths of a pixel), from which an edge of any
 softness is cut after warping, to a fraction of a pixel; and what lies around the cell is replaced.
-There are three styles of that. ``carried``: the cell's own colours go on outwards, and nothing
-outside the mask decides anything. ``lone``: the cell as it would lie alone on its own bare slide
-(see ``halo``), which is what light does at a cell's edge. ``own``: the same, and as far as it is
-free of other cells the slide around it as it is (see ``surround``).
+There are three styles of that. ``extended``: the cell's own colours go on outwards, and nothing
+outside the mask decides anything. ``isolated``: the cell as it would lie alone on its own bare
+slide, which is what light does at a cell's edge. ``surrounded``: the same, and as far as it is free
+of other cells the slide around it as it is (see ``surround``).
 """
 
 from __future__ import annotations
@@ -14,37 +14,26 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from naturalize.base.errors import InputError
-from naturalize.compose.paint.halo import lone
-from naturalize.compose.paint.levels import EDGE, LEVELS, OWN, PAD, WIDE, as_levels, depth_of
-from naturalize.compose.paint.surround import surrounded
+from naturalize.compose.paint.sizes import EDGE, LEVELS, OWN, PAD, WIDE, as_levels, depth_of
+from naturalize.compose.paint.surround import isolated, surrounded
 
 if TYPE_CHECKING:
-    from naturalize.cells.bank import Cutout
+    from naturalize.cells.bank import CellBank
 
 #: What a patch may show around its cell, and the pixels around the box that it has.
-STYLES = {"carried": PAD, "lone": PAD, "own": WIDE}
+STYLES = {"extended": PAD, "isolated": PAD, "surrounded": WIDE}
 
 #: Pixels around a cell's box that are looked at for the slide's colour, by style.
-_MARGINS = {"carried": 0, "lone": 14, "own": 26}
+_MARGINS = {"extended": 0, "isolated": 14, "surrounded": 26}
 
 #: Pixels outside the edge that any blend looks at in other patches.
 _SEEN = 4
-
-
-class CellSource(Protocol):
-    """Where cells come from: a bank, or a store of crops."""
-
-    def cutout(self, cell_id: str, *, margin: int = 0) -> Cutout:
-        """Return a cell's pixels, with up to ``margin`` pixels around its box."""
-
-    def image(self, image_id: str) -> np.ndarray:
-        """Return a source image, RGB uint8 (H, W, 3)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +46,9 @@ class Patch:
         RGB uint8 (h + 2 pad, w + 2 pad, 3).
     edge
         Uint8 (h + 2 pad, w + 2 pad): distance to the edge, 128 at it, 16 levels a pixel, more
-        inside; of an ``own`` patch below :data:`OWN` the share of its own slide.
+        inside; of a ``surrounded`` patch below :data:`OWN` the share of its own slide.
     ground
-        RGB of the bare slide around it; white for ``carried`` patches.
+        RGB of the bare slide around it; white for ``extended`` patches.
     style
         One of :data:`STYLES`.
     """
@@ -67,7 +56,7 @@ class Patch:
     colours: np.ndarray
     edge: np.ndarray
     ground: tuple[float, float, float] = (255, 255, 255)
-    style: str = "carried"
+    style: str = "extended"
 
     @property
     def pad(self) -> int:
@@ -86,9 +75,9 @@ class Patch:
         return reach_of(self.edge, self.style)
 
 
-def reach_of(edge: np.ndarray, style: str = "carried") -> float:
+def reach_of(edge: np.ndarray, style: str = "extended") -> float:
     """Return the reach of a patch of a style with this ``edge``."""
-    least = 0 if style == "own" else EDGE - LEVELS * (_SEEN + 0.5)
+    least = 0 if style == "surrounded" else EDGE - LEVELS * (_SEEN + 0.5)
     rows, columns = np.nonzero(edge > least)
     height, width = edge.shape
     x, y = columns + 0.5 - width / 2, rows + 0.5 - height / 2
@@ -96,15 +85,15 @@ def reach_of(edge: np.ndarray, style: str = "carried") -> float:
 
 
 def make_patch(
-    rgb: np.ndarray, mask: np.ndarray, *, style: str = "carried", corner: tuple[int, int] = (0, 0)
+    rgb: np.ndarray, mask: np.ndarray, *, style: str = "extended", corner: tuple[int, int] = (0, 0)
 ) -> Patch:
     """Return the patch of a cell.
 
     Parameters
     ----------
     rgb
-        Uint8 (h, w, 3): the cell's box; with some pixels around it for ``lone`` and ``own``. Of a
-        ``carried`` patch only pixels inside the mask decide anything.
+        Uint8 (h, w, 3): the cell's box; with some pixels around it for ``isolated`` and
+        ``surrounded``. Of an ``extended`` patch only pixels inside the mask decide anything.
     mask
         Bool (h, w), at least one pixel.
     style
@@ -115,10 +104,10 @@ def make_patch(
     if not mask.any():
         raise InputError("a cell's mask is empty; build the bank again")
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    if style == "lone":
-        colours, edge, ground, _ = lone(rgb, mask, (x, y, width, height))
+    if style == "isolated":
+        colours, edge, ground, _ = isolated(rgb, mask, (x, y, width, height))
         return Patch(colours, _rimmed(edge), ground, style)
-    if style == "own":
+    if style == "surrounded":
         colours, edge, light = surrounded(rgb, mask, (x, y, width, height), corner)
         return Patch(colours, _rimmed(edge), light, style)
     inside = cv2.copyMakeBorder(mask.view(np.uint8), PAD, PAD, PAD, PAD, cv2.BORDER_CONSTANT)
@@ -149,7 +138,7 @@ def reduced(patch: Patch, factor: float) -> Patch:
     columns = _area_weights(width, factor, patch.pad)
     planes = np.dstack([patch.colours, patch.edge]).astype(np.float64)
     distance = planes[:, :, 3]
-    if patch.style == "own":
+    if patch.style == "surrounded":
         distance = np.where(distance < OWN, distance, EDGE + (distance - EDGE) * factor)
     else:
         distance = EDGE + (distance - EDGE) * factor
@@ -171,18 +160,7 @@ def _area_weights(length: int, factor: float, pad: int) -> np.ndarray:
     return np.clip(overlap, 0, None) * factor
 
 
-def cut_patch(source: CellSource, cell_id: str, style: str = "carried") -> Patch:
+def cut_patch(bank: CellBank, cell_id: str, style: str = "extended") -> Patch:
     """Make a cell's patch from its pixels."""
-    cutout = source.cutout(cell_id, margin=_MARGINS[style])
+    cutout = bank.cutout(cell_id, margin=_MARGINS[style])
     return make_patch(cutout.rgb, cutout.mask, style=style, corner=cutout.corner)
-
-
-def patch_of(
-    source: CellSource, cell_id: str, style: str = "carried", factor: float = 1.0
-) -> Patch:
-    """Return a cell's patch: ready-made where the source keeps patches, else made now."""
-    ready = getattr(source, "patch", None)
-    if ready is not None:
-        return ready(cell_id, style, factor)
-    patch = cut_patch(source, cell_id, style)
-    return reduced(patch, factor) if factor < 1 else patch

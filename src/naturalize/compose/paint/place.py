@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from naturalize.base.rng import rng
-from naturalize.compose.paint.levels import PAD
 from naturalize.compose.paint.patch import Patch
+from naturalize.compose.paint.sizes import PAD
 from naturalize.compose.recipe.recipe import Placement
 from naturalize.imaging.jpeg.grid import dihedral
 from naturalize.imaging.stain import dithered, rounded, stain_table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -11,16 +12,17 @@ import numpy as np
 from naturalize.base.errors import unknown
 from naturalize.base.images import decode_image, encode_image
 from naturalize.compose.paint.blend import BLENDS
-from naturalize.compose.paint.patch import CellSource, patch_of
 from naturalize.compose.paint.place import lay
-from naturalize.compose.paint.scenes import background_of, canvas_of, laid_under
+from naturalize.compose.paint.scenes import CellSource, canvas_of, laid_under, source_of
 from naturalize.compose.paint.sizes import Shrink, Size, asked_size
-from naturalize.compose.paint.soft import soft_of
 from naturalize.compose.recipe.recipe import Finish, Placement, Recipe
 from naturalize.imaging.jpeg.recode import code_changes
 
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
 
-def render(recipe: Recipe, bank: CellSource, *, size: Size = None) -> np.ndarray:
+
+def render(recipe: Recipe, bank: CellSource | CellBank, *, size: Size = None) -> np.ndarray:
     """Paint a composite.
 
     Parameters
@@ -28,8 +30,10 @@ def render(recipe: Recipe, bank: CellSource, *, size: Size = None) -> np.ndarray
     recipe
         What to paint.
     bank
-        A :class:`~naturalize.cells.bank.CellBank` or a
-        :class:`~naturalize.compose.paint.crops.CropStore` (much quicker); both give the same bytes.
+        A :class:`~naturalize.cells.bank.CellBank`, a
+        :class:`~naturalize.compose.paint.scenes.Scenes` of it, which restores no scene twice while
+        it is kept, or a :class:`~naturalize.compose.paint.crops.CropStore` (much quicker); all give
+        the same bytes.
     size
         Side of a square, or width and height, in pixels; by default the recipe's canvas. Cells and
         scene are composed at that size, not composed large and shrunk, and the finish is left out:
@@ -57,12 +61,15 @@ def render(recipe: Recipe, bank: CellSource, *, size: Size = None) -> np.ndarray
     return cv2.resize(painted, goal, interpolation=cv2.INTER_CUBIC)
 
 
-def render_unfinished(recipe: Recipe, bank: CellSource, *, size: Size = None) -> np.ndarray:
+def render_unfinished(
+    recipe: Recipe, bank: CellSource | CellBank, *, size: Size = None
+) -> np.ndarray:
     """Paint a composite without its finish, RGB uint8, no larger than its canvas."""
+    source = source_of(bank)
     shrink = Shrink.to((recipe.width, recipe.height), size)
-    stage = stage_of(recipe, bank, shrink)
+    stage = stage_of(recipe, source, shrink)
     for placement in recipe.placements:
-        paste(stage.canvas, bank, placement, shrink)
+        paste(stage.canvas, source, placement, shrink)
     return stage.shown()
 
 
@@ -82,22 +89,23 @@ class Stage:
     shown: Callable[[], np.ndarray]
 
 
-def stage_of(recipe: Recipe, bank: CellSource, shrink: Shrink) -> Stage:
+def stage_of(recipe: Recipe, source: CellSource, shrink: Shrink) -> Stage:
     """Return what a recipe is painted on."""
     ground = recipe.background
-    soft = soft_of(bank, ground.background_id) if shrink.is_none and ground.background_id else None
-    if soft is None or ground.background_id is None:
-        canvas = canvas_of(ground, shrink, bank)
+    name = ground.background_id
+    uncoded = source.before_coding(name) if name and shrink.is_none else None
+    if uncoded is None or name is None:
+        canvas = canvas_of(ground, shrink, source)
         return Stage(canvas, lambda: canvas)
-    scene = background_of(bank, ground.background_id, shrink)
+    scene = source.background(name)
     coded = laid_under(scene, ground, shrink)
-    before = laid_under(soft.over(scene), ground, shrink)
+    before = laid_under(uncoded.over(scene), ground, shrink)
     canvas = before.copy()
     place, size = (ground.turn, ground.x, ground.y), scene.shape[1::-1]
-    return Stage(canvas, lambda: code_changes(canvas, before, coded, soft.codec, place, size))
+    return Stage(canvas, lambda: code_changes(canvas, before, coded, uncoded.codec, place, size))
 
 
-def paste(canvas: np.ndarray, bank: CellSource, placement: Placement, shrink: Shrink) -> None:
+def paste(canvas: np.ndarray, source: CellSource, placement: Placement, shrink: Shrink) -> None:
     """Paint one cell into ``canvas``, RGB uint8 (H, W, 3), in place; parts outside are cut off.
 
     A cell that is neither scaled nor bent, turned by a multiple of 90 degrees and set on whole
@@ -106,7 +114,7 @@ def paste(canvas: np.ndarray, bank: CellSource, placement: Placement, shrink: Sh
     if placement.blend not in BLENDS:
         raise unknown("blend", placement.blend, sorted(BLENDS))
     blend = BLENDS[placement.blend]
-    patch = patch_of(bank, placement.cell_id, blend.style, shrink.factor)
+    patch = source.patch(placement.cell_id, blend.style, shrink.factor)
     laid = lay(patch, shrink.placement(placement), canvas.shape[:2], shrunk=not shrink.is_none)
     if laid is not None:
         blend.paint(canvas, laid)

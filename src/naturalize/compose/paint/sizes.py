@@ -1,12 +1,25 @@
-"""Composing smaller than the canvas: what the sizes of a recipe become."""
+"""Units: distances to a cell's edge as patches keep them, and sizes on a smaller canvas."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
 
+import cv2
+import numpy as np
+
 from naturalize.base.errors import SettingsError
 from naturalize.compose.recipe.recipe import Placement
+
+#: Pixels around a cell's box that a patch adds on each side; and one with its own surroundings.
+PAD, WIDE = 4, 16
+
+#: Levels of a pixel's distance, and the level of the edge itself.
+LEVELS, EDGE = 16, 128
+
+#: Level of an ``own`` patch below which it is no distance but a share of the cell's own slide, all
+#: of it at this level: 2.75 pixels outside, where the soft edge ends.
+OWN = EDGE - 44
 
 #: Side of a square, or width and height, in pixels; ``None`` is the canvas as the recipe has it.
 Size = int | tuple[int, int] | None
@@ -88,3 +101,13 @@ def asked_size(size: Size) -> tuple[int, int] | None:
     if len(both) != 2 or not all(type(n) is int and n > 0 for n in both):
         raise SettingsError(f"size: expected a side, or a width and a height, got {size!r}")
     return both[0], both[1]
+
+
+def depth_of(inside: np.ndarray) -> np.ndarray:
+    """Return the distance in pixels to what is 0 in uint8 (h, w), float32."""
+    return cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
+def as_levels(distance: np.ndarray) -> np.ndarray:
+    """Return signed distances in pixels as they are kept, uint8."""
+    return np.clip(np.rint(EDGE + LEVELS * distance), 0, 255).astype(np.uint8)

@@ -55,7 +55,7 @@ def tiles(image: np.ndarray) -> np.ndarray:
     """Return the blocks of (H, W, C), whole ones only: a view (rows, columns, 8, 8, C)."""
     rows, columns = image.shape[0] // BLOCK, image.shape[1] // BLOCK
     cut = image[: rows * BLOCK, : columns * BLOCK]
-    return cut.reshape(rows, BLOCK, columns, BLOCK, -1).transpose(0, 2, 1, 3, 4)
+    return cut.reshape(rows, BLOCK, columns, BLOCK, image.shape[2]).transpose(0, 2, 1, 3, 4)
 
 
 def coefficients(image: np.ndarray) -> np.ndarray:
