@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naturalize.base.errors import SettingsError
-from naturalize.imaging.isolate import alone
 from naturalize.imaging.runlength import encode
+from naturalize.imaging.slide import isolated
 from naturalize.models.preprocess import SLIDE_GREY, View
 from naturalize.training.dataset import TargetMasks
 from naturalize.training.settings import AugmentSettings, TrainSettings
@@ -51,7 +51,7 @@ def catalog_of(height: int, width: int) -> SimpleNamespace:
 def test_the_cell_is_untouched_and_what_is_far_from_it_is_slide(x, y, radius):
     image = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
     mask = disc(100, x, y, radius)
-    made = alone(image, mask, (250.0, 230.0, 200.0))
+    made = isolated(image, mask, (250.0, 230.0, 200.0))
     distance = cv2.distanceTransform(255 - mask, cv2.DIST_L2, 5)
     far = distance > 9  # rim of 2, then a fade of three or four σ of 1
     assert (made[far] == (250, 230, 200)).all()
