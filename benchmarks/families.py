@@ -59,7 +59,7 @@ def main() -> None:
         sys.exit(f"{options.data}: no such folder; name real images with --data")
     with tempfile.TemporaryDirectory(prefix="naturalize-families-") as folder:
         work = Path(folder)
-        catalog = _subset(options.data, options.images, options.scheme, work / "images")
+        catalog = subset(options.data, options.images, options.scheme, work / "images")
         split = Split.build(catalog, fractions=(0.6, 0.15, 0.25), seed=0, conflicts="drop")
         held = part_items(catalog, split, "test")
         images = [catalog.read(item.image_id) for item in held[:64]]
@@ -106,7 +106,8 @@ def _settings(name: str, options: argparse.Namespace) -> TrainSettings:
     return TrainSettings.parse(with_overrides(values, options.set))
 
 
-def _subset(data: Path, n: int, scheme: str, place: Path) -> Catalog:
+def subset(data: Path, n: int, scheme: str, place: Path) -> Catalog:
+    """Copy about ``n`` images of all classes to ``place``, and list them."""
     for file in sample(data, n):
         copy = place / file.relative_to(data)
         copy.parent.mkdir(parents=True, exist_ok=True)

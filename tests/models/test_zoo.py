@@ -60,6 +60,43 @@ def test_a_network_builds_steps_saves_loads_and_predicts_the_same(name, tmp_path
     assert describe(tmp_path / "model")["parameters"] == sum(map(torch.numel, before.values()))
 
 
+#: Families beside the listed ones, with other heads: two outputs, a convolution, an MLP.
+OTHERS = {
+    "deit_tiny_distilled_patch16_224": ({"depth": 2}, 64),
+    "mobilenetv3_small_050": ({}, 64),
+    "regnetx_002": ({}, 64),
+    "swin_tiny_patch4_window7_224": ({"depths": [1, 1, 1, 1], "embed_dim": 24}, 64),
+    "test_byobnet": ({}, 64),
+}
+
+
+@pytest.mark.parametrize("name", [*names(), *OTHERS])
+def test_a_new_classifier_starts_at_the_loss_of_equal_probabilities(name):
+    options, size = {**SMALL, **OTHERS}[name]
+    classes = [f"class {i}" for i in range(11)]
+    torch.manual_seed(2)
+    network = build(name, classes, weights="none", input_size=size, options=options)
+    x = TorchPredictor(network.module, network.config).tensor(images(22))
+    with torch.no_grad():
+        logits = network.module.train()(x)
+    logits = logits[0] if isinstance(logits, tuple) else logits
+    loss = float(torch.nn.functional.cross_entropy(logits, torch.arange(22) % 11))
+    assert loss == pytest.approx(np.log(11), rel=0.1)
+
+
+def test_a_classifier_that_was_learnt_is_kept_and_one_of_other_classes_starts_anew(tmp_path):
+    torch.manual_seed(3)
+    learnt = build("test_efficientnet", CLASSES, weights="none", input_size=32)
+    learnt.module.get_classifier().weight.data.fill_(0.5)
+    path = str(save_model(tmp_path / "m", learnt.module, learnt.config))
+    again = build("test_efficientnet", CLASSES, weights=path, input_size=32)
+    assert bool((again.module.get_classifier().weight == 0.5).all())
+    other = build("test_efficientnet", ("A", "B", "C", "D"), weights=path, input_size=32)
+    weight = other.module.get_classifier().weight
+    assert weight.shape[0] == 4
+    assert 0.005 < float(weight.detach().std()) < 0.02
+
+
 @pytest.mark.parametrize("name", CURATED)
 def test_size_and_normalisation_are_those_of_timms_configuration(name):
     timm = pytest.importorskip("timm")
