@@ -37,7 +37,7 @@ _RESERVED = (
 _SIZE, _HALF = 224, (0.5, 0.5, 0.5)
 
 #: Spread of a new classifier's weights: the loss then starts within 4 % of log(classes) in all
-#: families of the zoo (`benchmarks.new_classifiers`). With timm's, up to 0.175, it starts at 3 to 6.
+#: families of the zoo (benchmarks.new_classifiers). With timm's, up to 0.175, it starts at 4 to 6.
 _HEAD_SPREAD = 0.01
 
 
