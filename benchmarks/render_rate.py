@@ -90,7 +90,7 @@ def paper_like(bank: CellBank, classes: list[str], work: Path, options: argparse
     each = -(-options.recipes // len(classes))
     # many tries, so that nearly all eight red cells find room
     made = {
-        turn: plan(bank, add=each, classes=classes, tries=200, turn=turn)
+        turn: plan(bank, mode="paper", add=each, classes=classes, tries=200, turn=turn)
         for turn in ("none", "any")
     }
     print("| composites on one core | reference | ours | ratio |\n|---|--:|--:|--:|")

@@ -16,7 +16,7 @@ from naturalize.cells.bank import CellBank
 from naturalize.compose.draw.modes import mode
 from naturalize.compose.draw.modes.placing import place_discs
 from naturalize.compose.draw.planner import plan
-from naturalize.compose.draw.smears import DISTRIBUTIONS, LEVELS, measure, smears
+from naturalize.compose.draw.smears import DISTRIBUTIONS, LEVELS, smears
 from naturalize.compose.paint.render import render
 from naturalize.compose.recipe.plan import Plan
 from naturalize.compose.recipe.recipe import Recipe
@@ -114,7 +114,7 @@ def test_scenes_are_as_full_as_those_that_were_measured(bank: CellBank) -> None:
 
 def test_a_crowd_beyond_measure_ends(bank: CellBank) -> None:
     drawn = plan(bank, mode="layout", add=2, crowding=5, tries=2, overlap=0)
-    assert drawn.rejections["cell without room"] > 0
+    assert drawn.rejections["cells left out for lack of room"] > 0
     assert len(drawn) == 8
 
 
@@ -182,7 +182,10 @@ def test_the_packaged_statistics_are_those_of_real_smears() -> None:
         assert 0.8 < one.draw("nearest_red_cells", np.array([0.1]))[0] < 1.05
 
 
-def test_what_is_measured_can_be_drawn_from(tmp_path: Path) -> None:
+def test_what_is_measured_can_be_drawn_from(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    from tools.smears import measure
+
     bank = make_bank(tmp_path / "images", per_class=10)
     found = measure(bank)
     (domain,) = found["domains"]
@@ -212,13 +215,14 @@ def test_other_files_are_no_statistics(content: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"background": "blue"}, "unknown background"),
+        ({"background": "blue"}, "background: expected bare, flat or a colour.*found 'blue'"),
+        ({"background": [1, 2]}, "background: expected bare, flat or a colour"),
         ({"crowding": -1}, "crowding"),
-        ({"overlap": 0.9}, "overlap must be a number from 0 to 0.6"),
+        ({"overlap": 0.9}, "overlap: .*less than or equal to 0.6, found 0.9"),
         ({"tries": 0}, "tries"),
         ({"scenes": 1.5}, "scenes"),
         ({"width": 100}, "width and height, or neither"),
-        ({"smears": 3}, "smears: expected pbc"),
+        ({"smears": 3}, "smears: input should be a valid string"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, words: str) -> None:

@@ -12,8 +12,7 @@ from compose_makers import LABELS, make_bank
 
 from naturalize.base.errors import ArtifactError, InputError, SettingsError
 from naturalize.cells.bank import CellBank
-from naturalize.compose.draw.images import check_sources
-from naturalize.compose.draw.materials import Materials
+from naturalize.compose.draw.materials import Materials, check_sources
 from naturalize.compose.draw.modes import mode
 from naturalize.compose.draw.modes.fit import unlike
 from naturalize.compose.draw.planner import plan
@@ -235,19 +234,19 @@ def test_images_that_changed_or_are_gone_are_counted_by_class(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"donors": "none"}, "unknown donors"),
-        ({"choices": 0}, "choices .* at least 1"),
-        ({"turn": "any"}, "turn must be none, flips, right"),
-        ({"scene_turn": "up"}, "unknown scene_turn"),
-        ({"scale": 0.5}, "scale must be a number from 0 to 0.15"),
-        ({"rotate": -1}, "rotate must be a number from 0 to 180"),
-        ({"elastic": "much"}, "elastic must be a number"),
-        ({"stain": True}, "stain must be a number"),
-        ({"blend": "glue"}, "unknown blend"),
-        ({"feather": 9}, "feather must be a number from 0 to 6"),
-        ({"width": 0}, "width must be a whole number"),
-        ({"on_grid": 1}, "on_grid must be true or false"),
-        ({"finish": "gif"}, "codec"),
+        ({"donors": "none"}, "donors: input should be 'same' or 'any'"),
+        ({"choices": 0}, "choices: .*greater than or equal to 1"),
+        ({"turn": "left"}, "turn: input should be 'none', 'flips', 'right' or 'any'"),
+        ({"scene_turn": "up"}, "scene_turn: input should be 'none', 'grid' or 'right'"),
+        ({"scale": 0.5}, "scale: .*less than or equal to 0.15"),
+        ({"rotate": -1}, "rotate: .*greater than or equal to 0"),
+        ({"elastic": "much"}, "elastic: .*number"),
+        ({"stain": True}, "stain: .*number, found True"),
+        ({"blend": "glue"}, "blend: expected one of hard, feather, scene"),
+        ({"feather": 9}, "feather: .*less than or equal to 6"),
+        ({"width": 0}, "width: "),
+        ({"on_grid": 1}, "on_grid: .*boolean, found 1"),
+        ({"finish": "gif"}, "finish: "),
         ({"quality": "high"}, "quality"),
     ],
 )

@@ -39,7 +39,7 @@ class Kind:
 
 #: The kinds of artifacts, as in ``docs/formats.md``.
 KINDS = {
-    "known": Kind("a store of annotations", "compose --masks"),
+    "annotation": Kind("a store of annotations", "compose --masks"),
     "audit": Kind("an audit", "catalog"),
     "backgrounds": Kind("a folder of backgrounds", "background"),
     "bank": Kind("a bank of cells", "bank"),

@@ -8,11 +8,11 @@ from naturalize.compose.deliver.transform import Naturalize
 from naturalize.compose.deliver.truth import Truth, truth
 from naturalize.compose.draw.modes import MODES
 from naturalize.compose.draw.planner import plan
+from naturalize.compose.draw.targets import named
 from naturalize.compose.paint.crops import CropStore
 from naturalize.compose.paint.render import render
 from naturalize.compose.recipe.plan import Plan
 from naturalize.compose.recipe.recipe import Background, Finish, Placement, Recipe
-from naturalize.compose.recipe.targets import named
 
 __all__ = [
     "MODES",

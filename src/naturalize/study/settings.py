@@ -58,7 +58,7 @@ class SegmentSettings(Settings):
 class ComposeSettings(Settings):
     """How many composites of which classes, and how they are made."""
 
-    mode: str = "paper"
+    mode: str = "scene"
     name: str | None = None
     add: Annotated[int, Field(ge=1)] | None = None
     per_class: Annotated[int, Field(ge=1)] | None = None

@@ -6,10 +6,9 @@ entry point names a class derived from :class:`Segmenter`.
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import Any
 
-from naturalize.base.errors import SettingsError, unknown
+from naturalize.base.plugins import named_class
 from naturalize.base.settings import validated
 from naturalize.cells.segmenters.classical import Classical
 from naturalize.cells.segmenters.protocol import ScaledSegmenter, Segmenter
@@ -39,25 +38,5 @@ def segmenter(name: str = DEFAULT, **settings: Any) -> Segmenter:
         For an unknown name or setting, or an entry point that cannot be used; the message lists
         what there is.
     """
-    return validated(_class_of(name), settings, what=f"segmenter {name}")
-
-
-def _class_of(name: str) -> type[Segmenter]:
-    if name in SEGMENTERS:
-        return SEGMENTERS[name]
-    others = entry_points(group=GROUP)
-    if name not in others.names:
-        raise unknown("segmenter", name, [*SEGMENTERS, *sorted(others.names)])
-    entry = others[name]
-    try:
-        found = entry.load()
-    except Exception as error:  # another package's code: anything may happen
-        raise SettingsError(
-            f"segmenter {name}: {entry.value} cannot be loaded ({type(error).__name__}: {error})"
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, Segmenter)):
-        raise SettingsError(
-            f"segmenter {name}: {entry.value} is no class derived from "
-            "naturalize.cells.segmenters.Segmenter"
-        )
-    return found
+    found = named_class("segmenter", name, SEGMENTERS, Segmenter, GROUP)
+    return validated(found, settings, what=f"segmenter {name}")

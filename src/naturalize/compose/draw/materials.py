@@ -1,28 +1,178 @@
-"""What a mode may draw from: the accepted cells of a bank, as columns, in an order of their own."""
+"""What a mode may draw from: the accepted cells of a bank, and what is known about their images.
+
+From the bank's tables, but for the size and the codec of the files, which are looked up, and their
+content checked, when a mode first asks for them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from naturalize.compose.draw.images import Images
+from naturalize.base.console import track
+from naturalize.base.errors import ArtifactError, NaturalizeError
+from naturalize.base.images import file_facts
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
 
 T = TypeVar("T")
 
-_known: WeakKeyDictionary[CellBank, Materials] = WeakKeyDictionary()
+#: Side in pixels of what JPEG codes together, by its chroma sampling; 1 where nothing is.
+_UNITS = {"444": (8, 8), "422": (16, 8), "420": (16, 16), "grey": (8, 8)}
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Files of N images.
+
+    Attributes
+    ----------
+    size
+        Int32 (N, 2): width, height.
+    unit
+        Int32 (N, 2): width, height in pixels of a coding unit; 1 where there is none.
+    encoder
+        Int32 (N,): equal numbers came from equal encoders.
+    """
+
+    size: np.ndarray
+    unit: np.ndarray
+    encoder: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """N images, sorted by id.
+
+    Attributes
+    ----------
+    ids
+        Image ids.
+    label
+        Text (N,): the class of its target cell, empty where none was found.
+    light
+        Float32 (N, 3): RGB of the bare slide.
+    share
+        Float32 (N,): share of the image that is bare slide.
+    counts
+        Kind → int32 (N,): cells that were found, accepted or not.
+    red
+        Float32 (N, 3): mean optical density of its whole red cells; NaN without one.
+    focus
+        Float32 (N,): mean logarithm of their sharpness; NaN without one.
+    """
+
+    ids: tuple[str, ...]
+    label: np.ndarray
+    light: np.ndarray
+    share: np.ndarray
+    counts: dict[str, np.ndarray]
+    red: np.ndarray
+    focus: np.ndarray
+    bank: CellBank = field(repr=False)
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.ids)
+
+    @cached_property
+    def frames(self) -> Frames:
+        """Sizes and codecs of the files.
+
+        Raises
+        ------
+        ArtifactError
+            If a file is gone, or has changed since it was segmented; with classes and counts.
+        """
+        return _frames(self.bank, self.ids)
+
+    @classmethod
+    def of(cls, bank: CellBank) -> Images:
+        """Return the images of ``bank``."""
+        grounds = bank.backgrounds.sort_by("image_id")
+        ids = grounds["image_id"].to_pylist()
+        place = {image_id: i for i, image_id in enumerate(ids)}
+        table = bank.table
+        owner = np.array([place.get(i, -1) for i in table["image_id"].to_pylist()], np.int64)
+        kinds = np.array(table["kind"].to_pylist(), dtype="U8")
+        label = np.full(len(ids), "", dtype=object)
+        named = [(i, text) for i, text in zip(owner, table["label"].to_pylist(), strict=True)]
+        for i, text in named:
+            if text is not None and i >= 0:
+                label[i] = text
+        known = owner >= 0
+        whole = known & (kinds == "rbc") & ~table["touches_border"].to_numpy(zero_copy_only=False)
+        measures = [table[name].to_numpy() for name in ("od_r", "od_g", "od_b")]
+        measures.append(np.log(np.maximum(table["focus"].to_numpy(), 1e-3)))
+        means = _means(owner[whole], np.column_stack(measures)[whole], len(ids))
+        return cls(
+            ids=tuple(ids),
+            label=label.astype("U"),
+            light=np.column_stack([grounds[c].to_numpy() for c in "rgb"]).astype(np.float32),
+            share=grounds["quality"].to_numpy().astype(np.float32),
+            counts={
+                kind: np.bincount(owner[known & (kinds == kind)], minlength=len(ids))
+                for kind in ("wbc", "rbc", "platelet")
+            },
+            red=means[:, :3],
+            focus=means[:, 3],
+            bank=bank,
+        )
+
+
+def _means(owner: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
+    """Return the mean of each owner's rows, float32 (n, columns); NaN where it has none."""
+    columns = [np.bincount(owner, column, minlength=n) for column in values.T]
+    sums = np.stack(columns, axis=1).astype(np.float64)  # of no rows numpy counts in integers
+    times = np.bincount(owner, minlength=n)[:, None].astype(np.float64)
+    return np.divide(sums, times, out=np.full_like(sums, np.nan), where=times > 0).astype(
+        np.float32
+    )
+
+
+def _frames(bank: CellBank, ids: Sequence[str]) -> Frames:
+    sizes, units, encoders = [], [], []
+    wrong: dict[str, NaturalizeError] = {}
+    read = dict(
+        zip(
+            bank.backgrounds["image_id"].to_pylist(),
+            bank.backgrounds["path"].to_pylist(),
+            strict=True,
+        )
+    )
+    for image_id in track(ids, "read image headers"):
+        try:
+            facts = file_facts(
+                bank.pictures.data(read[image_id], image_id, check=True), name=read[image_id]
+            )
+        except NaturalizeError as error:
+            wrong[image_id] = error
+            continue
+        coded = facts.encoder.startswith("jpeg") and not facts.exif_rotated
+        sizes.append((facts.width, facts.height))
+        units.append(_UNITS.get(facts.encoder.split("-")[1], (1, 1)) if coded else (1, 1))
+        encoders.append(facts.encoder)
+    if wrong:
+        raise _changed(bank, wrong, ids)
+    codes = {name: i for i, name in enumerate(sorted(set(encoders)))}
+    return Frames(
+        np.array(sizes, np.int32).reshape(-1, 2),
+        np.array(units, np.int32).reshape(-1, 2),
+        np.array([codes[name] for name in encoders], np.int32),
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Materials:
     """Cells of a bank, sorted by ``cell_id``, so that the bank's own order decides nothing.
+
+    What modes find out about them is kept, so hand them along where a bank is drawn from often.
 
     Attributes
     ----------
@@ -44,8 +194,8 @@ class Materials:
         The images that they come from.
     image
         Int32 (N,): position in ``images``.
-    mask
-        Gives a cell's mask over its box, bool (h, w), by its position.
+    bank
+        Where they are.
     """
 
     cells: tuple[tuple[str, str, str], ...]
@@ -58,18 +208,12 @@ class Materials:
     contact: np.ndarray
     images: Images
     image: np.ndarray
-    mask: Callable[[int], np.ndarray]
+    bank: CellBank = field(repr=False)
     _memory: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, bank: CellBank) -> Materials:
-        """Return the accepted cells of ``bank``; what was found out about a bank is kept."""
-        if bank not in _known:
-            _known[bank] = cls._made(bank)
-        return _known[bank]
-
-    @classmethod
-    def _made(cls, bank: CellBank) -> Materials:
+        """Return the accepted cells of ``bank``."""
         names = ["cell_id", "image_id", "kind", "label", "target", "touches_border", "contact"]
         boxes = ["x0", "y0", "x1", "y1"]
         table = bank.cells().select([*names, *boxes, "area"]).sort_by("cell_id")
@@ -77,7 +221,6 @@ class Materials:
         code = {label: i for i, label in enumerate(bank.labels)}
         images = Images.of(bank)
         place = {image_id: i for i, image_id in enumerate(images.ids)}
-        mask_of = _MaskOf(bank, column["cell_id"])
         return cls(
             cells=tuple(zip(column["cell_id"], column["image_id"], column["kind"], strict=True)),
             labels=tuple(bank.labels),
@@ -89,7 +232,7 @@ class Materials:
             contact=np.nan_to_num(np.array(column["contact"], np.float32)),
             images=images,
             image=np.array([place.get(i, -1) for i in column["image_id"]], np.int32),
-            mask=mask_of,
+            bank=bank,
         )
 
     @property
@@ -102,6 +245,10 @@ class Materials:
         """The kind of each cell, text (N,)."""
         return np.array([kind for _, _, kind in self.cells], dtype="U8")
 
+    def mask(self, i: int) -> np.ndarray:
+        """Return the mask of a cell over its box, bool (h, w), by its position."""
+        return self.bank.mask(self.cells[i][0])
+
     def targets(self, label: str) -> np.ndarray:
         """Return the target cells of a class, int32 positions."""
         wanted = self.target & (self.label == self.labels.index(label))
@@ -112,21 +259,49 @@ class Materials:
         return np.flatnonzero(~self.target & (self.kind == kind)).astype(np.int32)
 
     def remembered(self, key: Any, make: Callable[[], T]) -> T:
-        """Return what ``make`` gives, made once for a bank."""
+        """Return what ``make`` gives, made once for these materials."""
         if key not in self._memory:
             self._memory[key] = make()
         return self._memory[key]
 
 
-class _MaskOf:
-    """Masks by position, without a hold on the bank: it is the key that materials are kept by."""
+def check_sources(bank: CellBank, image_ids: Iterable[str]) -> None:
+    """Read the files that pixels come from, without decoding them.
 
-    def __init__(self, bank: CellBank, cell_ids: list[str]) -> None:
-        from weakref import ref
+    Raises
+    ------
+    ArtifactError
+        If some are gone or have changed since they were segmented: how many of which classes, and
+        what is wrong with the first.
+    """
+    wanted = sorted(set(image_ids))
+    paths: dict[str, set[str]] = {}
+    for table in (bank.backgrounds, bank.cells()):
+        columns = (table[name].to_pylist() for name in ("image_id", "path"))
+        for image_id, path in zip(*columns, strict=True):
+            paths.setdefault(image_id, set()).add(path)
+    wrong: dict[str, NaturalizeError] = {}
+    for image_id in wanted:
+        for path in sorted(paths.get(image_id, ())):
+            try:
+                bank.pictures.data(path, image_id, check=True)
+            except NaturalizeError as error:
+                wrong.setdefault(image_id, error)
+    if wrong:
+        raise _changed(bank, wrong, wanted)
 
-        self.bank, self.cell_ids = ref(bank), cell_ids
 
-    def __call__(self, i: int) -> np.ndarray:
-        bank = self.bank()
-        assert bank is not None
-        return bank.mask(self.cell_ids[i])
+def _changed(
+    bank: CellBank, wrong: dict[str, NaturalizeError], wanted: Sequence[str]
+) -> ArtifactError:
+    """Return the error for images that are not what they were, by class."""
+    rows = bank.cells(target=True, accepted=None)
+    label = dict(zip(rows["image_id"].to_pylist(), rows["label"].to_pylist(), strict=True))
+    lost = Counter(label.get(image_id) or "no class" for image_id in wrong)
+    total = Counter(label.get(image_id) or "no class" for image_id in wanted)
+    counts = ", ".join(f"class {c}: {n:,} of {total[c]:,}" for c, n in sorted(lost.items()))
+    first = next(iter(wrong.values()))
+    return ArtifactError(
+        f"source images are gone or have changed since they were segmented ({counts}); the first: "
+        f"{first}"
+    )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from naturalize.base.console import warn
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.rng import rng
 from naturalize.compose.draw.materials import Materials
-from naturalize.compose.draw.modes import Mode
+from naturalize.compose.draw.modes import DEFAULT, Mode
 from naturalize.compose.draw.modes import mode as mode_of
-from naturalize.compose.recipe.columns import Columns
-from naturalize.compose.recipe.plan import Plan
-from naturalize.compose.recipe.targets import (
+from naturalize.compose.draw.targets import (
+    DUPLICATES,
     check_supply,
     chosen_classes,
     deal,
@@ -23,6 +24,8 @@ from naturalize.compose.recipe.targets import (
     real_counts,
     target_counts,
 )
+from naturalize.compose.recipe.columns import Columns
+from naturalize.compose.recipe.plan import Plan
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -36,11 +39,15 @@ _REDRAWS = 40
 #: So often with the same target cell.
 _SAME_CELL = 8
 
+#: Composites of one cell from which the user is warned: a network may learn the cell by heart. The
+#: paper's 3K-PBC has 3 on average, its smallest class about 5.
+_MANY = 30
+
 
 def plan(
     bank: CellBank,
     *,
-    mode: str = "paper",
+    mode: str = DEFAULT,
     name: str | None = None,
     add: int | None = None,
     per_class: int | None = None,
@@ -52,6 +59,7 @@ def plan(
     gate: bool = False,
     backend: str = "serial",
     workers: int | None = None,
+    materials: Materials | None = None,
     **mode_settings: Any,
 ) -> Plan:
     """Draw the recipes that reach the target counts.
@@ -65,7 +73,8 @@ def plan(
     bank
         The cells.
     mode
-        ``"paper"``, …: see :data:`naturalize.compose.draw.modes.MODES`.
+        ``"scene"``, ``"layout"``, ``"paper"`` (the published algorithm), or a mode of another
+        package: see :mod:`naturalize.compose.draw.modes`.
     name, add, per_class, balance
         One target: a data set of the paper (``"2K-PBC"`` adds 2,000 to each class), composites for
         each class, images of each class when real and composite are counted together, or as many
@@ -85,6 +94,8 @@ def plan(
         :mod:`naturalize.compose.draw.gate`.
     backend, workers
         As for :func:`naturalize.base.engine.map`, for the gate; they do not change the plan.
+    materials
+        What was found out about the bank by :meth:`Materials.of`, to draw from it more than once.
     **mode_settings
         Settings of the mode.
 
@@ -102,108 +113,143 @@ def plan(
     target = one_target(name=name, add=add, per_class=per_class, balance=balance)
     if max_reuse is not None and (not isinstance(max_reuse, int) or max_reuse < 1):
         raise SettingsError(f"max_reuse: expected a whole number of at least 1, got {max_reuse!r}")
-    materials = Materials.of(bank)
+    drawing = Drawing(drawer, materials or Materials.of(bank), seed, max_reuse)
     counted = dict(real) if real is not None else real_counts(bank)
-    present = [label for label in materials.labels if counted.get(label)]
-    labels = chosen_classes(classes, materials.labels, drawer.default_classes(present))
+    present = [label for label in bank.labels if counted.get(label)]
+    labels = chosen_classes(classes, bank.labels, drawer.default_classes(present))
     targets = target_counts(labels, counted, *target)
-    parts, rejections, reuse = [], Counter[str](), {}
+    parts, left_out = [], Counter[str]()
     for label, n in targets.items():
-        pool = drawer.targets(materials, label)
-        accepted = len(materials.targets(label))
-        check_supply(label, n, len(pool), accepted=accepted, max_reuse=max_reuse, mode=mode)
+        drawing.check(label, n)
         if n:
-            columns, given_up = _class_recipes(
-                drawer, materials, label, pool, n, seed, exchange=max_reuse is None
-            )
+            columns, reasons = drawing.recipes(label, n)
             parts.append(columns)
-            rejections.update(given_up)
-            reuse[label] = {"cells": len(pool), "most": _most(columns, materials)}
+            left_out.update(reasons)
     if not parts:
         raise InputError("no class to compose: the bank has no target cell of any class")
+    columns = Columns.concat(parts)
     made = Plan(
-        columns=Columns.concat(parts),
+        columns=columns,
         mode=mode,
         settings={**drawer.settings, "max_reuse": max_reuse, **({"gate": True} if gate else {})},
         seed=seed,
         targets=targets,
-        rejections={reason: n for reason, n in sorted(rejections.items()) if n},
-        reuse=reuse,
+        rejections={reason: n for reason, n in sorted(left_out.items()) if n},
+        reuse=drawing.reuse(columns),
         bank=bank.fingerprint,
     )
-    if not gate:
-        return made
-    from naturalize.compose.draw.gate import gated
+    if gate:
+        from naturalize.compose.draw.gate import gated
 
-    return gated(
-        made,
-        bank,
-        drawer,
-        materials,
-        exchange=max_reuse is None,
-        backend=backend,
-        workers=workers,
-    )
+        made = gated(made, drawing, backend=backend, workers=workers)
+    _warn_of_reuse(made)
+    return made
 
 
-def _most(columns: Columns, materials: Materials) -> int:
-    """Return how many recipes of a class the target cell that is used most is in."""
-    targets = columns.cell[materials.target[columns.cell]]
-    return int(np.bincount(targets).max(initial=0))
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A mode that draws from the cells of a bank.
 
-
-def _class_recipes(
-    drawer: Mode,
-    materials: Materials,
-    label: str,
-    pool: np.ndarray,
-    n: int,
-    seed: int,
-    *,
-    exchange: bool,
-) -> tuple[Columns, Counter[str]]:
-    """Draw ``n`` different recipes of a class, block by block.
-
-    One that is equal to an earlier one is drawn anew: at first with the same cell, then, if
-    ``exchange`` allows it, with another, since a cell may have few places to stand in.
+    Attributes
+    ----------
+    mode, materials, seed
+        What draws, from what, and by which seed.
+    max_reuse
+        Most recipes with the same target cell, if there is a limit.
     """
-    blocks = -(-n // _BLOCK)
-    targets = deal(pool, blocks * _BLOCK, seed, "cells", drawer.name, label)
-    parts, given_up = [], Counter[str]()
-    for block in range(blocks):
-        first = block * _BLOCK
-        part, reasons = drawer.draw(
-            materials,
-            label,
-            targets[first : first + _BLOCK],
-            rng(seed, "recipes", drawer.name, label, block),
+
+    mode: Mode
+    materials: Materials
+    seed: int
+    max_reuse: int | None = None
+
+    def pool(self, label: str) -> np.ndarray:
+        """Return the target cells of a class that the mode can use, int32."""
+        return self.mode.targets(self.materials, label)
+
+    def check(self, label: str, n: int) -> None:
+        """Raise ``InputError`` if a class has too few cells for ``n`` composites."""
+        accepted, pool = len(self.materials.targets(label)), len(self.pool(label))
+        check_supply(
+            label, n, pool, accepted=accepted, max_reuse=self.max_reuse, mode=self.mode.name
         )
-        keep = min(_BLOCK, n - first)
-        parts.append(part if keep == _BLOCK else part.take(np.arange(keep)))
-        given_up.update({reason: int(counts[:keep].sum()) for reason, counts in reasons.items()})
-    columns = Columns.concat(parts)
-    ids = np.array(columns.ids())
-    for redraw in range(_REDRAWS):
-        again = _repeated(ids)
-        if not len(again):
-            return columns, given_up
-        given_up["equal to an earlier one"] += len(again)
-        fresh = []
-        for block in np.unique(again // _BLOCK).tolist():
+
+    def recipes(self, label: str, n: int) -> tuple[Columns, Counter[str]]:
+        """Draw ``n`` different recipes of a class, block by block; also what was left out, and why.
+
+        One that is equal to an earlier one is drawn anew: at first with the same cell, then, if
+        there is no ``max_reuse``, with another, since a cell may have few places to stand in.
+        """
+        draw, pool = self.mode.draw, self.pool(label)
+        blocks = -(-n // _BLOCK)
+        targets = deal(pool, blocks * _BLOCK, self.seed, "cells", self.mode.name, label)
+        parts, left_out = [], Counter[str]()
+        for block in range(blocks):
             first = block * _BLOCK
-            generator = rng(seed, "again", drawer.name, label, redraw, block)
-            cells = targets[first : first + _BLOCK]
-            if exchange and redraw >= _SAME_CELL:
-                cells = pool[generator.integers(len(pool), size=_BLOCK)]
-            part, _ = drawer.draw(materials, label, cells, generator)
-            fresh.append(part.take(again[again // _BLOCK == block] - first))
-        drawn = Columns.concat(fresh)
-        ids[again] = drawn.ids()
-        columns = columns.replaced(again, drawn)
-    raise SettingsError(
-        f"class {label}: mode {drawer.name} cannot draw {n:,} different composites from "
-        f"{len(pool):,} cells; ask for fewer, or give it more to vary"
-    )
+            generator = rng(self.seed, "recipes", self.mode.name, label, block)
+            part, reasons = draw(self.materials, label, targets[first : first + _BLOCK], generator)
+            keep = min(_BLOCK, n - first)
+            parts.append(part if keep == _BLOCK else part.take(np.arange(keep)))
+            left_out.update({reason: int(count[:keep].sum()) for reason, count in reasons.items()})
+        columns = Columns.concat(parts)
+        ids = np.array(columns.ids())
+        for attempt in range(_REDRAWS):
+            equal = _repeated(ids)
+            if not len(equal):
+                return columns, left_out
+            left_out[DUPLICATES] += len(equal)
+            fresh = []
+            for block in np.unique(equal // _BLOCK).tolist():
+                first = block * _BLOCK
+                generator = rng(self.seed, "again", self.mode.name, label, attempt, block)
+                cells = targets[first : first + _BLOCK]
+                if self.max_reuse is None and attempt >= _SAME_CELL:
+                    cells = pool[generator.integers(len(pool), size=_BLOCK)]
+                part, _ = draw(self.materials, label, cells, generator)
+                fresh.append(part.take(equal[equal // _BLOCK == block] - first))
+            drawn = Columns.concat(fresh)
+            ids[equal] = drawn.ids()
+            columns = columns.replaced(equal, drawn)
+        raise SettingsError(
+            f"class {label}: mode {self.mode.name} cannot draw {n:,} different composites from "
+            f"{len(pool):,} cells; ask for fewer, or give it more to vary"
+        )
+
+    def reuse(self, columns: Columns) -> dict[str, dict[str, Any]]:
+        """Return class → how often its target cells are used.
+
+        ``cells`` that the mode can use, ``used`` ones, composites with the ``most`` used one, and
+        its id: ``most_used``.
+        """
+        target = self.materials.target[columns.cell]
+        owner = np.repeat(columns.label, np.diff(columns.offsets))[target]
+        cells, found = columns.cell[target], {}
+        for code in np.unique(columns.label).tolist():
+            label = columns.words.labels[code]
+            times = np.bincount(cells[owner == code])
+            most = int(times.argmax())
+            found[label] = {
+                "cells": len(self.pool(label)),
+                "used": int(np.count_nonzero(times)),
+                "most": int(times[most]),
+                "most_used": columns.words.cells[most][0],
+            }
+        return found
+
+
+def _warn_of_reuse(made: Plan) -> None:
+    """Say which classes are made from few cells."""
+    often = {label: about for label, about in made.reuse.items() if about["most"] >= _MANY}
+    if often:
+        few = "; ".join(
+            f"class {label}: {made.targets[label]:,} composites from {about['used']:,} "
+            f"cell{'s' if about['used'] > 1 else ''}, up to {about['most']:,} of one"
+            for label, about in often.items()
+        )
+        warn(
+            f"few cells are used often ({few}); a network may learn these cells by heart: add "
+            "images of these classes, ask for fewer, or set max_reuse"
+        )
 
 
 def _repeated(ids: np.ndarray) -> np.ndarray:

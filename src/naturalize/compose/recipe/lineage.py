@@ -33,7 +33,7 @@ def check(plan: Plan, split: Split) -> dict[str, Any]:
 def check_parts(
     plan: Plan, part_of: Mapping[str, str], *, allowed: str = "train", where: str = "train"
 ) -> dict[str, Any]:
-    """As :func:`check`, for any map from image id to part and any part that may lend pixels."""
+    """As :func:`check`, for any map from image id to part and any part whose pixels may be used."""
     columns = plan.columns
     part_of_cell = [part_of.get(image_id) for _, image_id, _ in columns.words.cells]
     part_of_ground = [

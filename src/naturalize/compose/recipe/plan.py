@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -23,14 +23,24 @@ from naturalize.base.artifacts import (
     writing,
 )
 from naturalize.base.errors import ArtifactError, SettingsError
+from naturalize.base.notebook import html_table
 from naturalize.compose.recipe.columns import Columns
 from naturalize.compose.recipe.recipe import Recipe
 from naturalize.compose.recipe.table import SCHEMA, from_table, to_table
 
+#: Columns of :meth:`Plan.summary`.
+SUMMARY = pa.schema(
+    [
+        ("label", pa.string()),
+        *((name, pa.int64()) for name in ("composites", "cells", "used", "most")),
+        ("most_used", pa.string()),
+    ]
+)
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, repr=False)
 class Plan:
-    """Recipes, and how they came about.
+    """Recipes, and how they came about. ``len``, indexing and iteration give recipes.
 
     Attributes
     ----------
@@ -41,9 +51,10 @@ class Plan:
     targets
         Class → number of composites.
     rejections
-        Reason → count of what was drawn and given up.
+        What was counted while drawing → how often, such as composites discarded as duplicates.
     reuse
-        Class → ``{"cells", "most"}``: how many target cells it has, and composites of one of them.
+        Class → ``{"cells", "used", "most", "most_used"}``: target cells that the mode can use,
+        those that are used, composites with the most used one, and its id.
     bank
         Fingerprint of the bank.
     """
@@ -54,7 +65,7 @@ class Plan:
     seed: int
     targets: dict[str, int]
     rejections: dict[str, int] = field(default_factory=dict)
-    reuse: dict[str, dict[str, int]] = field(default_factory=dict)
+    reuse: dict[str, dict[str, Any]] = field(default_factory=dict)
     bank: str = ""
 
     @classmethod
@@ -68,6 +79,39 @@ class Plan:
     def __len__(self) -> int:
         """Return the number of recipes."""
         return len(self.columns)
+
+    @overload
+    def __getitem__(self, i: int) -> Recipe: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Recipe]: ...
+    def __getitem__(self, i: int | slice) -> Recipe | list[Recipe]:
+        """Return a recipe, or a list of them; ``IndexError`` beyond the last."""
+        if isinstance(i, slice):
+            return [self.recipe(row) for row in range(*i.indices(len(self)))]
+        return self.recipe(i)
+
+    def __iter__(self) -> Iterator[Recipe]:
+        """Iterate over the recipes."""
+        return (self.recipe(i) for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{label} {n:,}" for label, n in self.targets.items() if n)
+        return f"Plan({len(self):,} composites, mode {self.mode!r}, seed {self.seed}: {counts})"
+
+    def summary(self) -> pa.Table:
+        """Return a row a class: ``label``, ``composites``, and what ``reuse`` says of its cells."""
+        rows = [
+            {"label": label, "composites": n, **self.reuse.get(label, {})}
+            for label, n in self.targets.items()
+            if n
+        ]
+        return pa.Table.from_pylist(rows, schema=SUMMARY)
+
+    def _repr_html_(self) -> str:
+        names = ["class", "composites", "cells", "cells used", "most of one cell", "that cell"]
+        rows = zip(*self.summary().to_pydict().values(), strict=True)
+        said = f"{len(self):,} composites, mode {self.mode}, seed {self.seed}"
+        return html_table(names, rows, said)
 
     @cached_property
     def ids(self) -> list[str]:
@@ -101,11 +145,8 @@ class Plan:
     def rows_of(self, label: str) -> np.ndarray:
         """Return the positions of a class's recipes, int64."""
         labels = self.columns.words.labels
-        return (
-            np.flatnonzero(self.columns.label == labels.index(label))
-            if label in labels
-            else (np.zeros(0, np.int64))
-        )
+        code = labels.index(label) if label in labels else -1
+        return np.flatnonzero(self.columns.label == code)
 
     def cells(self) -> list[tuple[str, str, str]]:
         """Return ``(cell_id, image_id, kind)`` of every cell that is used, sorted."""
@@ -113,13 +154,13 @@ class Plan:
         return sorted({words.cells[code] for code in np.unique(self.columns.cell).tolist()})
 
     def background_images(self) -> set[str]:
-        """Return the ids of the images that lend their background."""
+        """Return the ids of the images that scenes come from."""
         codes = np.unique(self.columns.background).tolist()
         found = {self.columns.words.backgrounds[code][1] for code in codes}
         return {image_id for image_id in found if image_id is not None}
 
     def parents(self) -> set[str]:
-        """Return the ids of all images that lend any recipe a pixel."""
+        """Return the ids of all images that any pixel comes from."""
         return {image_id for _, image_id, _ in self.cells()} | self.background_images()
 
     def save(
@@ -128,14 +169,17 @@ class Plan:
         inputs: Mapping[str, str] | None = None,
         *,
         more: Callable[[Path], None] | None = None,
+        overwrite: bool = False,
     ) -> None:
         """Write the plan artifact to ``path``.
 
         ``inputs``: name → fingerprint of what was read, by default the bank's; ``more`` may add
-        files to the folder before it is moved to its place.
+        files to the folder before it is moved to its place; ``overwrite`` replaces an artifact
+        that was made from other cells.
         """
         inputs = {"bank": self.bank} if inputs is None else inputs
-        with writing(path, "plan", settings=self._decides(), inputs=inputs) as folder:
+        settings = self._decides()
+        with writing(path, "plan", settings=settings, inputs=inputs, overwrite=overwrite) as folder:
             write_table(folder / "plan.parquet", self.table)
             write_json(
                 folder / "plan.json",
@@ -161,12 +205,12 @@ class Plan:
         table = read_table(path / "plan.parquet", SCHEMA)
         names = ("mode", "settings", "seed", "targets", "rejections", "reuse", "bank")
         try:
-            plan_ = cls(from_table(table), **{name: about[name] for name in names})
+            made = cls(from_table(table), **{name: about[name] for name in names})
         except (KeyError, TypeError, SettingsError) as error:
             raise ArtifactError(f"{path}: damaged plan ({error})") from error
-        if plan_.ids != table["recipe_id"].to_pylist():
+        if made.ids != table["recipe_id"].to_pylist():
             raise ArtifactError(
                 f"{path / 'plan.parquet'}: recipes were changed after planning (their ids do not "
                 "fit their content); compose again"
             )
-        return plan_
+        return made

@@ -7,15 +7,15 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
-from naturalize.base.errors import SettingsError
+from naturalize.base.errors import SettingsError, unknown
 from naturalize.compose.recipe.placement import Placement, as_float32, columns_of, hashed
 
 __all__ = ["Background", "Finish", "Placement", "Recipe"]
 
 #: Ways a composite may be finished.
-CODECS = ("none", "jpeg", "png")
+Codec = Literal["none", "png", "jpeg"]
 
 _FLOAT = struct.Struct("<f")
 
@@ -75,8 +75,8 @@ class Finish:
     quality: int | None = None
 
     def __post_init__(self) -> None:
-        if self.codec not in CODECS:
-            raise SettingsError(f"codec: expected {', '.join(CODECS)}, got {self.codec!r}")
+        if self.codec not in get_args(Codec):
+            raise unknown("codec", self.codec, list(get_args(Codec)))
         if (self.codec == "jpeg") != (self.quality is not None):
             raise SettingsError("finish: a quality belongs to jpeg, and to jpeg only")
         if self.quality is not None and not 1 <= self.quality <= 100:

@@ -35,8 +35,8 @@ _STAINED = 0.05
 
 
 @dataclass(frozen=True)
-class Look:
-    """What an image with its white cell looks like.
+class Appearance:
+    """How an image with its white cell appears, in numbers.
 
     Attributes
     ----------
@@ -57,10 +57,10 @@ class Look:
 
 #: Measure → what is wrong with a composite outside its range.
 REASONS = {
-    "red": "implausible colour",
-    "green": "implausible colour",
-    "blue": "implausible colour",
-    "steepness": "seam: edge unlike those of real cells",
+    "red": "colour unlike that of real cells",
+    "green": "colour unlike that of real cells",
+    "blue": "colour unlike that of real cells",
+    "steepness": "edge unlike that of real cells",
     "fullness": "scene emptier or fuller than real ones",
 }
 
@@ -68,7 +68,7 @@ REASONS = {
 Limits = Mapping[str, Mapping[str, tuple[float, float]]]
 
 
-def look(image: np.ndarray, mask: np.ndarray, light: Sequence[float]) -> Look:
+def appearance(image: np.ndarray, mask: np.ndarray, light: Sequence[float]) -> Appearance:
     """Measure an image.
 
     Parameters
@@ -93,7 +93,7 @@ def look(image: np.ndarray, mask: np.ndarray, light: Sequence[float]) -> Look:
     bare = (away > 4) & (away < 12) & (density[..., 1] < _STAINED)
     step = float(luma[bare].mean() - luma[(inside > 3) & (inside < 8)].mean()) if bare.any() else 0
     beyond = away > EDGE_REACH
-    return Look(
+    return Appearance(
         float(red),
         float(green),
         float(blue),
@@ -129,16 +129,16 @@ def real_limits(
             f"{bank.root}: the gate compares with real images, and this bank has none; leave the "
             "gate out, or use a bank that has its source images"
         )
-    looks = engine.map(
-        partial(_look_at, bank),
+    found_all = engine.map(
+        partial(_appearance_in, bank),
         [row["cell_id"] for row in chosen],
         backend=backend,
         workers=workers,
         chunk=16,
-        what="look at real images",
+        what="measure real images",
         name=_cell_name,
     )
-    found = [(row["kind"], row["label"], one) for row, one in zip(chosen, looks, strict=True)]
+    found = [(row["kind"], row["label"], one) for row, one in zip(chosen, found_all, strict=True)]
     limits = {}
     for label in of_class:
         own = [one for _, name, one in found if name == label]
@@ -148,8 +148,8 @@ def real_limits(
     return limits
 
 
-def _range(looks: Sequence[Look], measure: str) -> tuple[float, float]:
-    values = np.array([getattr(one, measure) for one in looks])
+def _range(found: Sequence[Appearance], measure: str) -> tuple[float, float]:
+    values = np.array([getattr(one, measure) for one in found])
     values = values[np.isfinite(values)]
     if not len(values):
         return -np.inf, np.inf
@@ -158,12 +158,12 @@ def _range(looks: Sequence[Look], measure: str) -> tuple[float, float]:
     return float(low - more), float(high + more)
 
 
-def _look_at(bank: CellBank, cell_id: str) -> Look:
+def _appearance_in(bank: CellBank, cell_id: str) -> Appearance:
     row = bank.row(cell_id)
     image = bank.image(row["image_id"])
     mask = np.zeros(image.shape[:2], bool)
     mask[row["y0"] : row["y1"], row["x0"] : row["x1"]] = bank.mask(cell_id)
-    return look(image, mask, light_of(bank)[row["image_id"]])
+    return appearance(image, mask, light_of(bank)[row["image_id"]])
 
 
 def light_of(bank: CellBank) -> dict[str, tuple[float, float, float]]:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from naturalize.base import engine
-from naturalize.compose.draw.gate.limits import EDGE_REACH, REASONS, Limits, look
+from naturalize.compose.draw.gate.limits import EDGE_REACH, REASONS, Limits, appearance
 from naturalize.compose.paint.place import lay
 from naturalize.compose.paint.render import paste, stage_of
 from naturalize.compose.paint.scenes import CellSource, Scenes, image_of, source_of
@@ -59,8 +59,8 @@ def judge(recipe: Recipe, bank: CellSource | CellBank, limits: Limits) -> list[s
     near = cv2.dilate(mask.astype(np.uint8), np.ones((2 * EDGE_REACH + 1,) * 2, np.uint8)) > 0
     changed = np.abs(canvas.astype(np.int16) - before).max(axis=2) > _CHANGED
     if np.count_nonzero(changed & ~near) > _LEAK * np.count_nonzero(mask):
-        wrong.append("mask leak: pixels beyond the cell changed")
-    found = look(after, mask, recipe.background.colour)
+        wrong.append("pixels beyond the cell changed")
+    found = appearance(after, mask, recipe.background.colour)
     for measure, (low, high) in limits.get(recipe.label, {}).items():
         if not (low <= getattr(found, measure) <= high) and np.isfinite(getattr(found, measure)):
             wrong.append(REASONS[measure])
@@ -127,7 +127,7 @@ def judge_all(
 ) -> list[list[str]]:
     """Return what is wrong with each of ``recipes``; each scene is restored once.
 
-    ``missing``: cell → :func:`left_out` of it, as far as it is known; the others are added.
+    ``missing``: cell → :func:`left_out` of it, as far as it was measured; the others are added.
     """
     missing = {} if missing is None else missing
     targets = [recipe.placements[-1].cell_id for recipe in recipes]
@@ -141,7 +141,7 @@ def judge_all(
         name=_cell_name,
     )
     missing.update(zip(fresh, measured, strict=True))
-    bad = ["white cell not whole in its own image"]
+    bad = ["mask leaves out a part of the white cell"]
     wrong = [bad if missing[cell_id] > _MISSING else [] for cell_id in targets]
     order = sorted(
         (i for i, found in enumerate(wrong) if not found),

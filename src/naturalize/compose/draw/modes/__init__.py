@@ -1,69 +1,42 @@
-"""The modes of composition: a mode is one file here and one line in the registry."""
+"""The modes of composition: those of the package, and those that other packages bring.
+
+A mode of the package is one file here and one line in the registry. Another package offers a mode
+by an entry point of the group ``naturalize.modes``; the entry point names a class derived from
+:class:`Mode`.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-
-from naturalize.base.errors import SettingsError, closest, unknown
-from naturalize.compose.draw.materials import Materials
+from naturalize.base.plugins import named_class
+from naturalize.base.settings import validated
 from naturalize.compose.draw.modes.layout import Layout
+from naturalize.compose.draw.modes.mode import Mode
 from naturalize.compose.draw.modes.paper import Paper
 from naturalize.compose.draw.modes.scene import Scene
-from naturalize.compose.recipe.columns import Columns
+
+__all__ = ["DEFAULT", "GROUP", "MODES", "Mode", "mode"]
+
+#: What is used where none is named: its composites are the hardest to distinguish from real images.
+DEFAULT = "scene"
+
+#: Name → class of the package's own modes.
+MODES: dict[str, type[Mode]] = {"paper": Paper, "scene": Scene, "layout": Layout}
+
+#: Group of the entry points of other packages' modes.
+GROUP = "naturalize.modes"
 
 
-class Mode(Protocol):
-    """Draws recipes, many at a time; all that is random comes from the generator it is given."""
+def mode(name: str = DEFAULT, /, **settings: Any) -> Mode:
+    """Return the mode ``name`` with its ``settings``.
 
-    @property
-    def name(self) -> str:
-        """Its name in the registry."""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What decides its recipes: JSON values."""
-
-    def default_classes(self, available: Sequence[str]) -> tuple[str, ...]:
-        """Return the classes it composes if none are named, out of those with real images."""
-
-    def targets(self, materials: Materials, label: str) -> np.ndarray:
-        """Return the target cells (int32 positions) of a class that it can use."""
-
-    def draw(
-        self, materials: Materials, label: str, targets: np.ndarray, generator: np.random.Generator
-    ) -> tuple[Columns, dict[str, np.ndarray]]:
-        """Return a recipe for each of ``targets`` (int32 (N,)).
-
-        And reason → int (N,): how much each recipe had to give up.
-        """
-
-
-#: Name → what makes the mode from its settings.
-MODES: dict[str, Callable[..., Mode]] = {"paper": Paper, "scene": Scene, "layout": Layout}
-
-
-def mode(name: str, /, **settings: Any) -> Mode:
-    """Return a mode by name.
+    The package's own names come first; an entry point cannot replace one.
 
     Raises
     ------
     SettingsError
-        If there is no such mode or setting, or a value is out of range.
+        For an unknown name or setting, a value out of range, or an entry point that cannot be used;
+        the message lists what there is.
     """
-    if name not in MODES:
-        raise unknown("mode", name, sorted(MODES))
-    known = list(inspect.signature(MODES[name]).parameters)
-    for key in settings:
-        if key not in known:
-            raise SettingsError(
-                f"mode {name}: unknown setting {key!r}{closest(key, known)}; it has: "
-                + ", ".join(known)
-            )
-    return MODES[name](**settings)
-
-
-__all__ = ["MODES", "Mode", "mode"]
+    return validated(named_class("mode", name, MODES, Mode, GROUP), settings, what=f"mode {name}")

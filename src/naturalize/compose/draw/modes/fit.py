@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from naturalize.compose.draw.images import Images
-from naturalize.compose.draw.materials import Materials
+from naturalize.compose.draw.materials import Images, Materials
 from naturalize.imaging.jpeg.grid import on_grid, phase_of, turned_box, turned_point
 
 #: Cells of the grid by which outlines are compared.
@@ -27,13 +26,13 @@ _UNCOVERED, _STANDS_OUT, _MOVED = 0.06, 0.12, 4.0
 _LIGHT, _RED, _FOCUS = 4.0, 0.08, 0.25
 
 #: A cell cannot be sharpened: that its image is less sharp than the scene counts more.
-_TOO_SOFT = 2.0
+_BLURRED = 2.0
 
 #: Light of images that may be combined differs by no more than this, in grey levels.
 _MOST_LIGHT = 14.0
 
 #: Cost of an image from another encoder.
-_STRANGE = 3.0
+_OTHER_ENCODER = 3.0
 
 #: Cells that are compared with all scenes at a time.
 _BLOCK = 64
@@ -174,23 +173,23 @@ def unlike(images: Images, cells: np.ndarray, scenes: np.ndarray) -> np.ndarray:
     images
         All images.
     cells, scenes
-        Int (n,), (m,): images that lend a cell, images that lend the scene.
+        Int (n,), (m,): images that a cell comes from, images that a scene comes from.
     """
     frames = images.frames
     light = np.abs(images.light[cells][:, None] - images.light[scenes][None]).max(axis=2)
     cost = light / _LIGHT
-    red, focus = _known(np.log(np.maximum(images.red, 1e-3))), _known(images.focus[:, None])
+    red, focus = _filled(np.log(np.maximum(images.red, 1e-3))), _filled(images.focus[:, None])
     cost = cost + np.abs(red[cells][:, None] - red[scenes][None]).mean(axis=2) / _RED
     sharper = (focus[cells] - focus[scenes].T) / _FOCUS
-    cost += np.where(sharper < 0, -_TOO_SOFT * sharper, sharper)
-    cost += _STRANGE * (frames.encoder[cells][:, None] != frames.encoder[scenes][None])
+    cost += np.where(sharper < 0, -_BLURRED * sharper, sharper)
+    cost += _OTHER_ENCODER * (frames.encoder[cells][:, None] != frames.encoder[scenes][None])
     apart = (frames.unit[cells][:, None] != frames.unit[scenes][None]).any(axis=2)
     apart |= light > _MOST_LIGHT
     apart |= cells[:, None] == scenes[None]
     return np.where(apart, np.inf, cost).astype(np.float32)
 
 
-def _known(values: np.ndarray) -> np.ndarray:
+def _filled(values: np.ndarray) -> np.ndarray:
     """Return (N, k) with the middle value of its column for NaN; 0 where all are."""
     if not len(values):
         return values

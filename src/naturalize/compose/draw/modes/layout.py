@@ -2,48 +2,50 @@
 
 How many red cells and platelets there are, how near they come to each other and to the white cell,
 is drawn from what was measured on real smears (:mod:`naturalize.compose.draw.smears`), the same for
-all classes. Each scene is of one make: a real image without its cells lends slide, light and grain,
-and red cells come from images with the same light, stain and sharpness as that and as the image of
+all classes. Slide, light and grain of a scene are those of a real image without its cells; its
+red cells come from images with the same light, stain and sharpness as that and as the image of
 the white cell. Cells are copied, not resampled, unless that is asked for; overlapping red cells
 take light from each other; the white cell is painted last, so that nothing covers it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import BeforeValidator, Field, model_validator
 
-from naturalize.base.errors import SettingsError, unknown
 from naturalize.compose.draw.materials import Materials
 from naturalize.compose.draw.modes.fit import centre
-from naturalize.compose.draw.modes.matching import blur_for, density_for
+from naturalize.compose.draw.modes.mode import TURNS, Count, Variation, colour_of, stained, turned
 from naturalize.compose.draw.modes.placing import place_discs
 from naturalize.compose.draw.modes.sites import Sites
-from naturalize.compose.draw.modes.variation import TURNS, Variation, number, stained, turned, whole
-from naturalize.compose.draw.smears import check_smears, smears
-from naturalize.compose.paint.blend import BLENDS
+from naturalize.compose.draw.smears import Smear, smears
 from naturalize.compose.recipe.columns import Columns, Vocabulary, offsets_of
-from naturalize.compose.recipe.placement import MAX_FEATHER
-from naturalize.compose.recipe.recipe import Finish
 from naturalize.imaging.jpeg.grid import on_grid, phase_of, turned_box, turned_point
-
-BACKGROUNDS = ("bare", "flat")
 
 #: Platelets of a scene, at most.
 _MOST_PLATELETS = 12
 
 
-@dataclass(frozen=True, kw_only=True)
+def _background(value: Any) -> Any:
+    if value in ("bare", "flat"):
+        return value
+    try:
+        return colour_of(value)
+    except ValueError as error:
+        raise ValueError("expected bare, flat or a colour: three numbers of 0–255") from error
+
+
 class Layout(Variation):
     """Settings of the mode, besides those of :class:`Variation`, which vary all cells.
 
     Attributes
     ----------
     background
-        ``"bare"``: a real image without its cells; ``"flat"``: one colour.
+        ``"bare"``: a real image without its cells; ``"flat"``: that image's colour; or a colour of
+        your own, 0–255 each.
     smears
         ``"pbc"``, or a JSON file of statistics such as ``python -m tools.smears`` writes.
     crowding
@@ -52,77 +54,41 @@ class Layout(Variation):
         Most that two cells overlap, as a share of the sum of their radii.
     tries
         Places that a red cell or platelet may try before it is dropped.
-    choices
-        Scenes of the same make among which a white cell's is drawn.
     scenes
         Bare scenes that may be used in all: each has to be restored once.
-    width, height
-        Canvas in pixels; by default that of the bare scene, or of the white cell's own image.
-    blend, feather
-        How the white cell's edge is painted; width of its soft edge in pixels.
-    match_stain
-        Share of the difference in stain between two images' red cells that is made up for.
-    finish, quality
-        ``"none"``, ``"png"`` or ``"jpeg"``; quality of the JPEG.
     """
 
     name: ClassVar[str] = "layout"
 
-    background: str = "bare"
-    smears: str = "pbc"
-    crowding: float = 1.0
-    overlap: float = 0.3
-    tries: int = 8
-    choices: int = 24
-    scenes: int = 200
-    width: int | None = None
-    height: int | None = None
-    blend: str = "scene"
-    feather: float = 3.0
-    match_stain: float = 0.5
-    finish: str = "none"
-    quality: int = 95
+    background: Annotated[str | tuple[float, float, float], BeforeValidator(_background)] = "bare"
+    smears: Annotated[str, Field(min_length=1)] = "pbc"
+    crowding: Annotated[float, Field(ge=0, le=5)] = 1.0
+    overlap: Annotated[float, Field(ge=0, le=0.6)] = 0.3
+    tries: Count = 8
+    scenes: Count = 200
 
-    def __post_init__(self) -> None:
-        self.check_variation(self.name)
-        for name, choices in (("background", BACKGROUNDS), ("blend", BLENDS)):
-            if getattr(self, name) not in choices:
-                raise unknown(f"{name} of mode layout", getattr(self, name), list(choices))
-        check_smears(self.smears)
-        for name in ("tries", "choices", "scenes"):
-            whole(self.name, name, getattr(self, name), 1)
-        for name in ("width", "height"):
-            if getattr(self, name) is not None:
-                whole(self.name, name, getattr(self, name), 1)
-        limits = {"crowding": 5.0, "overlap": 0.6, "feather": MAX_FEATHER, "match_stain": 1.0}
-        for name, most in limits.items():
-            object.__setattr__(self, name, number(self.name, name, getattr(self, name), 0, most))
-        whole(self.name, "quality", self.quality, 1)
-        Finish(self.finish, self._quality)
+    @cached_property
+    def domains(self) -> tuple[Smear, ...]:
+        """The statistics to draw from."""
+        return smears(self.smears)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Layout:
         if (self.width is None) != (self.height is None):
-            raise SettingsError("layout: name width and height, or neither")
-
-    @property
-    def _quality(self) -> int | None:
-        return self.quality if self.finish == "jpeg" else None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What decides its recipes."""
-        return {**asdict(self), "quality": self._quality}
-
-    def default_classes(self, available: Sequence[str]) -> tuple[str, ...]:
-        """Return all: then "looks composed" says nothing of the class."""
-        return tuple(available)
+            raise ValueError("name width and height, or neither")
+        _ = self.domains  # a file that is none is refused now
+        return self
 
     def _sites(self, materials: Materials) -> Sites:
         key = ("sites", self.background, self.choices, self.scenes, self.width, self.height)
         canvas = (self.width, self.height) if self.width and self.height else None
+        colour = self.background if isinstance(self.background, tuple) else None
         return materials.remembered(
             key,
             lambda: Sites.of(
                 materials,
                 bare=self.background == "bare",
+                colour=colour,
                 most=self.scenes,
                 choices=self.choices,
                 canvas=canvas,
@@ -136,7 +102,7 @@ class Layout(Variation):
     def draw(
         self, materials: Materials, label: str, targets: np.ndarray, generator: np.random.Generator
     ) -> tuple[Columns, dict[str, np.ndarray]]:
-        """Return a recipe for each of ``targets``, and how many cells each one gave up."""
+        """Return a recipe for each of ``targets``, and how many cells found no room in each."""
         sites = self._sites(materials)
         n = len(targets)
         site = sites.pick(materials, targets, generator.random(n))
@@ -168,8 +134,8 @@ class Layout(Variation):
         cx, cy = at.reshape(-1, 2).T
         suited = self._suited(materials, sites, how.stain, cells, site)
         rows = {**turned(turn.ravel(), how), **suited, "cx": cx, "cy": cy}
-        given_up = {"cell without room": (wanted & ~placed).sum(axis=1)}
-        return self._columns(materials, sites, label, cells, placed, rows, site), given_up
+        left_out = {"cells left out for lack of room": (wanted & ~placed).sum(axis=1)}
+        return self._columns(materials, sites, label, cells, placed, rows, site), left_out
 
     def _cast(
         self, sites: Sites, site: np.ndarray, targets: np.ndarray, generator: np.random.Generator
@@ -183,7 +149,7 @@ class Layout(Variation):
         counts = []
         for what, column in (("red_cells_per_100k", 0), ("platelets_per_100k", 1)):
             drawn = np.empty(n)
-            for code, one in enumerate(smears(self.smears)):
+            for code, one in enumerate(self.domains):
                 here = smear == code
                 drawn[here] = one.draw(what, chance[here, column])
             counts.append(drawn * sites.size[site].prod(axis=1) / 1e5)
@@ -207,7 +173,7 @@ class Layout(Variation):
 
     def _smear(self, sites: Sites, site: np.ndarray) -> np.ndarray:
         """Return the domain whose light is the most like that of each scene."""
-        lights = np.array([one.light for one in smears(self.smears)])
+        lights = np.array([one.light for one in self.domains])
         return np.abs(sites.light[site][:, None] - lights[None]).sum(axis=2).argmin(axis=1)
 
     def _goals(
@@ -248,7 +214,7 @@ class Layout(Variation):
         chance = generator.random((2, n, k))
         found = np.ones((2, n, k))
         smear = self._smear(sites, site)
-        for code, one in enumerate(smears(self.smears)):
+        for code, one in enumerate(self.domains):
             here = smear == code
             for row, what in enumerate(("nearest_red_cells", "nearest_to_target")):
                 found[row, here] = one.draw(what, chance[row, here])
@@ -265,18 +231,13 @@ class Layout(Variation):
         site: np.ndarray,
     ) -> dict[str, np.ndarray]:
         """Return stain and blur that match all cells to the white cell's own image."""
-        k = cells.shape[1]
-        if not len(materials.images):
+        k, images = cells.shape[1], materials.images
+        if not len(images):
             return stained(stain, np.full_like(stain, 255.0), np.full_like(stain, 255.0))
-        images = materials.images
         origins, to = materials.image[cells].ravel(), np.repeat(materials.image[cells[:, 0]], k)
-        red = materials.kind[cells.ravel()] == "rbc"
-        density = density_for(images, origins, to, self.match_stain, red & (self.match_stain > 0))
+        red = (materials.kind[cells.ravel()] == "rbc") & (self.match_stain > 0)
         light = np.repeat(sites.light[site], k, axis=0)
-        return {
-            **stained(density * stain, images.light[origins], light),
-            "blur": blur_for(images, origins, to),
-        }
+        return self.suited(images, origins, to, stain, light, red)
 
     def _columns(
         self,
@@ -298,7 +259,7 @@ class Layout(Variation):
                 "feather": np.where(covers, self.feather, 0.0)}  # fmt: skip
         return Columns(
             words=materials.remembered(
-                ("layout words", self.blend, self.background, self.finish, self._quality),
+                ("layout words", self.blend, self.finishing),
                 lambda: self._words(materials),
             ),
             label=np.full(n, materials.labels.index(label), np.int32),
@@ -323,7 +284,7 @@ class Layout(Variation):
             modes=(self.name,),
             backgrounds=((None, None), *scenes),
             blends=("density", self.blend),
-            finishes=(Finish(self.finish, self._quality),),
+            finishes=(self.finishing,),
         )
 
 

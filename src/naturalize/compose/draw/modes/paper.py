@@ -13,85 +13,46 @@ a white cell of the published size; six, as published, remain when each may try 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from pydantic import BeforeValidator, Field
 
-from naturalize.base.errors import InputError, SettingsError
+from naturalize.base.errors import InputError
 from naturalize.compose.draw.materials import Materials
+from naturalize.compose.draw.modes.mode import TURNS, Count, Mode, colour_of
 from naturalize.compose.draw.modes.placing import place_in_turn, turned_size
 from naturalize.compose.recipe.columns import Columns, Vocabulary, offsets_of
-from naturalize.compose.recipe.recipe import Background, Finish
+from naturalize.compose.recipe.recipe import Finish
 
 #: The classes that the paper composes.
 WEAK = ("BNE", "MMY", "MY", "PMY", "SNE")
 
-_TURNS = ("none", "right", "any")
 
-
-@dataclass(frozen=True)
-class Paper:
-    """Settings of the mode.
+class Paper(Mode):
+    """Settings of the mode, besides those of :class:`Mode`.
 
     Attributes
     ----------
-    width, height
-        Canvas in pixels.
     background
         Its colour, 0–255 each.
     red_cells
         Red cells that are tried.
     tries
         Random places that each of them may try before it is dropped.
-    turn
-        ``"none"``, ``"right"`` (by 0, 90, 180 or 270 degrees, no pixel is resampled) or ``"any"``.
-    finish
-        ``"none"``, ``"png"`` or ``"jpeg"``.
-    quality
-        Of the JPEG.
     """
 
     name: ClassVar[str] = "paper"
 
-    width: int = 360
-    height: int = 363
-    background: Sequence[float] = (253.0, 229.0, 203.0)
-    red_cells: int = 8
-    tries: int = 15
-    turn: str = "none"
-    finish: str = "none"
-    quality: int = 95
-
-    def __post_init__(self) -> None:
-        for name, low in (("width", 1), ("height", 1), ("red_cells", 0), ("tries", 1)):
-            value = getattr(self, name)
-            if type(value) is not int or value < low:
-                raise SettingsError(
-                    f"paper: {name} must be a whole number of at least {low}, got {value!r}"
-                )
-        if self.turn not in _TURNS:
-            raise SettingsError(f"paper: turn must be {', '.join(_TURNS)}, got {self.turn!r}")
-        if type(self.quality) is not int:
-            raise SettingsError(f"paper: quality must be a whole number, got {self.quality!r}")
-        Finish(self.finish, self._quality)
-        try:
-            red, green, blue = (float(c) for c in self.background)
-            colour = Background((red, green, blue)).colour
-        except (TypeError, ValueError, SettingsError) as error:
-            raise SettingsError(
-                f"paper: background must be three numbers of 0–255, got {self.background!r}"
-            ) from error
-        object.__setattr__(self, "background", colour)
-
-    @property
-    def _quality(self) -> int | None:
-        return self.quality if self.finish == "jpeg" else None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What decides its recipes."""
-        return {**asdict(self), "background": list(self.background), "quality": self._quality}
+    width: Count = 360
+    height: Count = 363
+    background: Annotated[tuple[float, float, float], BeforeValidator(colour_of)] = (
+        253.0,
+        229.0,
+        203.0,
+    )
+    red_cells: Annotated[int, Field(ge=0)] = 8
+    tries: Count = 15
 
     def default_classes(self, available: Sequence[str]) -> tuple[str, ...]:
         """Return the paper's five weak classes, as far as they are there; else all."""
@@ -108,7 +69,7 @@ class Paper:
     def draw(
         self, materials: Materials, label: str, targets: np.ndarray, generator: np.random.Generator
     ) -> tuple[Columns, dict[str, np.ndarray]]:
-        """Return a recipe for each of ``targets``, and how many red cells each one gave up."""
+        """Return a recipe for each of ``targets``, and how many red cells found no room in each."""
         n, k = len(targets), self.red_cells
         red = self._usable(materials, materials.others("rbc"))
         if k and not len(red):
@@ -120,7 +81,7 @@ class Paper:
         cells[:, 0] = targets
         if k:
             cells[:, 1:] = red[generator.integers(len(red), size=(n, k))]
-        angle = self._angles(generator.random((n, 1 + k)))
+        angle, flip = self._turns(generator.random((n, 1 + k)))
         boxes, placed = place_in_turn(
             turned_size(materials.size[cells], angle, np.ones_like(angle)),
             generator.random((n, 1 + k, self.tries, 2)),
@@ -129,33 +90,35 @@ class Paper:
         # a cell that turned too large for the canvas lies as it was
         lost = ~placed[:, 0]
         if lost.any():
-            angle[lost] = 0.0
+            angle[lost], flip[lost] = 0.0, False
             boxes[lost], placed[lost] = place_in_turn(
                 materials.size[cells[lost]],
                 generator.random((int(lost.sum()), 1 + k, self.tries, 2)),
                 (self.width, self.height),
             )
-        given_up = {"red cell without room": k + 1 - placed.sum(axis=1)}
-        return self._columns(materials, label, cells, angle, boxes, placed), given_up
+        left_out = {"red cells left out for lack of room": k + 1 - placed.sum(axis=1)}
+        how = {"angle": angle[placed], "flip": flip[placed]}
+        return self._columns(materials, label, cells, how, boxes, placed), left_out
 
-    def _angles(self, chances: np.ndarray) -> np.ndarray:
-        if self.turn == "none":
-            return np.zeros_like(chances)
-        if self.turn == "right":
-            return np.floor(chances * 4) * 90.0
-        return chances.astype(np.float32) * np.float32(360)
+    def _turns(self, chances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return degrees, and whether a cell is flipped, by chances in [0, 1)."""
+        if self.turn == "any":
+            return chances.astype(np.float32) * np.float32(360), np.zeros(chances.shape, bool)
+        codes = np.array(TURNS[self.turn])
+        code = codes[(chances * len(codes)).astype(int)]
+        return 90.0 * (code % 4), code >= 4
 
     def _columns(
         self,
         materials: Materials,
         label: str,
         cells: np.ndarray,
-        angle: np.ndarray,
+        how: dict[str, np.ndarray],
         boxes: np.ndarray,
         placed: np.ndarray,
     ) -> Columns:
         n, m = len(cells), int(placed.sum())
-        finish = Finish(self.finish, self._quality)
+        finish = self.finishing
         box = boxes[placed]
         return Columns(
             words=materials.remembered(("paper words", finish), lambda: _words(materials, finish)),
@@ -171,7 +134,7 @@ class Paper:
             placed={
                 "cx": (box[:, 0] + box[:, 2]) / 2,
                 "cy": (box[:, 1] + box[:, 3]) / 2,
-                "angle": angle[placed],
+                **how,
             },
         )
 

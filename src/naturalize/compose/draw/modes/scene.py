@@ -1,47 +1,29 @@
-"""``scene``: a real image lends everything but its white cell; another cell takes that one's place.
+"""``scene``: a real image, in which another white cell takes the place of its own.
 
 What a network could learn to call "synthetic" is then either a real pixel at its real place, or
-hidden: the new cell covers the restored place of the old one as far as any cell of its class does,
-from an image with the same light, stain and sharpness, so that neither is corrected; it is copied,
-not resampled, and lies on the grid of the codec.
+hidden. The new cell covers the restored place of the old one as far as any cell of its class does,
+and comes from an image with the same light, stain and sharpness, so that neither is corrected. It
+is copied, not resampled, and lies on the grid of the codec.
 
 By default the scenes of a class are its own images (``donors: same``). Real scenes do differ
-between classes: on 7,000 PBC images red cells, light and counts alone tell eleven classes with a
+between classes: on 7,000 PBC images red cells, light and counts alone give eleven classes with a
 balanced accuracy of 0.26 (chance: 0.09). With scenes of any class (``donors: any``) that link is
-broken, but a composite then stands in scenes that are unusual for its class, and can be told by
-them. Own scenes leave the link between scene and class as it is in the real images: a network can
-neither gain by it nor tell composites by it.
+broken, but a composite then stands in scenes that are unusual for its class, and a network can
+detect it by them. Own scenes leave the link between scene and class as it is in the real images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from naturalize.base.errors import InputError, SettingsError, unknown
+from naturalize.base.errors import InputError
 from naturalize.compose.draw.materials import Materials
 from naturalize.compose.draw.modes.fit import Matches, centre_turned, match
-from naturalize.compose.draw.modes.matching import blur_for, density_for
-from naturalize.compose.draw.modes.variation import (
-    TURNS,
-    Variation,
-    Varied,
-    number,
-    stained,
-    turned,
-    whole,
-)
-from naturalize.compose.paint.blend import BLENDS
+from naturalize.compose.draw.modes.mode import TURNS, Share, Variation, turned
 from naturalize.compose.recipe.columns import Columns, Vocabulary
-from naturalize.compose.recipe.placement import MAX_FEATHER
-from naturalize.compose.recipe.recipe import Finish
 from naturalize.imaging.jpeg.grid import after, on_grid, phase_of, turned_box
-
-DONORS = ("same", "any")
-SCENE_TURNS = ("grid", "right", "none")
 
 #: Share of an image that must be bare slide: elsewhere there is none to restore from.
 _LEAST_SLIDE = 0.2
@@ -50,78 +32,30 @@ _LEAST_SLIDE = 0.2
 _MOST_CONTACT = 0.6
 
 
-@dataclass(frozen=True, kw_only=True)
 class Scene(Variation):
     """Settings of the mode, besides those of :class:`Variation`.
 
     Attributes
     ----------
     donors
-        Whose images lend the scene: ``"same"``, those of the composite's class; ``"any"``.
-    choices
-        Best fitting scenes among which a cell's is drawn.
+        Whose images the scene comes from: ``"same"``, those of the composite's class; ``"any"``.
     scene_turn
         ``"none"``: light falls the same way in all images of a microscope, and a scene that was
-        flipped can be told by it; ``"grid"``: turns and flips that keep size and codec grid;
+        flipped can be detected by it; ``"grid"``: turns and flips that keep size and codec grid;
         ``"right"``: all that keep the size.
     on_grid
         Set cells on the grid of the scene's codec, half a block aside at most.
-    width, height
-        Canvas in pixels; by default the scene's own size.
-    blend, feather
-        How the cell's edge is painted; width of the soft edge in pixels.
     contact
         Share of a cell's outline that may lie against other cells: its edge is not seen there. The
         freer half of a class's cells may whatever theirs is.
-    match_stain
-        Share of the difference in stain between the two images' red cells that is made up for.
-    finish, quality
-        ``"none"``, ``"png"`` or ``"jpeg"``; quality of the JPEG.
     """
 
     name: ClassVar[str] = "scene"
 
-    donors: str = "same"
-    choices: int = 24
-    scene_turn: str = "none"
+    donors: Literal["same", "any"] = "same"
+    scene_turn: Literal["none", "grid", "right"] = "none"
     on_grid: bool = True
-    width: int | None = None
-    height: int | None = None
-    blend: str = "scene"
-    feather: float = 3.0
-    contact: float = 0.12
-    match_stain: float = 0.5
-    finish: str = "none"
-    quality: int = 95
-
-    def __post_init__(self) -> None:
-        self.check_variation(self.name)
-        for name, choices in (("donors", DONORS), ("scene_turn", SCENE_TURNS), ("blend", BLENDS)):
-            if getattr(self, name) not in choices:
-                raise unknown(f"{name} of mode scene", getattr(self, name), list(choices))
-        whole(self.name, "choices", self.choices, 1)
-        for name in ("width", "height"):
-            if getattr(self, name) is not None:
-                whole(self.name, name, getattr(self, name), 1)
-        if not isinstance(self.on_grid, bool):
-            raise SettingsError(f"scene: on_grid must be true or false, got {self.on_grid!r}")
-        for name, most in (("feather", MAX_FEATHER), ("contact", 1.0), ("match_stain", 1.0)):
-            object.__setattr__(self, name, number(self.name, name, getattr(self, name), 0, most))
-        whole(self.name, "quality", self.quality, 1)
-        Finish(self.finish, self._quality)
-
-    @property
-    def _quality(self) -> int | None:
-        return self.quality if self.finish == "jpeg" else None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What decides its recipes."""
-        return {**asdict(self), "quality": self._quality}
-
-    def default_classes(self, available: Sequence[str]) -> tuple[str, ...]:
-        """Return all: then "looks composed" says nothing of the class."""
-        return tuple(available)
+    contact: Share = 0.12
 
     def targets(self, materials: Materials, label: str) -> np.ndarray:
         """Return the whole target cells of a class for which there is a scene."""
@@ -138,9 +72,9 @@ class Scene(Variation):
 
     def _found(self, materials: Materials, label: str) -> Matches:
         cells = self._free(materials, materials.targets(label))
-        lenders = [label] if self.donors == "same" else list(materials.labels)
+        donors = [label] if self.donors == "same" else list(materials.labels)
         kinds = set(materials.kind[cells].tolist())
-        places = [self._places(materials, name) for name in lenders]
+        places = [self._places(materials, name) for name in donors]
         pool = np.concatenate(places) if places else cells[:0]
         pool = pool[np.isin(materials.kind[pool], list(kinds))]
         if len(cells) and len(pool):
@@ -189,8 +123,8 @@ class Scene(Variation):
         chance = generator.random((n, 2))
         how = self.varied(generator, n)
         old, own = self._matches(materials, label).pick(targets, chance[:, 0])
-        scenes = materials.image[old]
-        frames = materials.images.frames
+        scenes, images = materials.image[old], materials.images
+        frames = images.frames
         turn = self._scene_turns(frames.size[scenes], frames.unit[scenes], chance[:, 1])
         both = after(turn, own)
         size = turned_box(materials.size[targets], both)
@@ -202,9 +136,10 @@ class Scene(Variation):
         at = on_grid(middle - size / 2, phase_of(materials.box[targets], both), unit, origin)
         canvas, begin = self._window(frames.size[scenes], middle, frames.unit[scenes])
         cx, cy = (at + size / 2 - begin).T
+        origins = materials.image[targets]
         placed = {
             **turned(both, how),
-            **self._suited(materials, how, targets, scenes),
+            **self.suited(images, origins, scenes, how.stain, images.light[scenes]),
             "cx": cx,
             "cy": cy,
             "feather": np.full(n, self.feather),
@@ -235,17 +170,6 @@ class Scene(Variation):
         canvas = np.where(asked > 0, asked, size)
         begin = np.clip(middle - canvas / 2, 0, size - canvas) // unit * unit
         return canvas, begin.astype(np.int64)
-
-    def _suited(
-        self, materials: Materials, how: Varied, targets: np.ndarray, scenes: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Return stain and blur that match cells to the stain, light and focus of their scenes."""
-        images, origins = materials.images, materials.image[targets]
-        density = density_for(images, origins, scenes, self.match_stain)
-        return {
-            **stained(density * how.stain, images.light[origins], images.light[scenes]),
-            "blur": blur_for(images, origins, scenes),
-        }
 
     def _columns(
         self,
@@ -286,7 +210,7 @@ class Scene(Variation):
             modes=(self.name,),
             backgrounds=((None, None), *scenes),
             blends=(self.blend,),
-            finishes=(Finish(self.finish, self._quality),),
+            finishes=(self.finishing,),
         )
 
 

@@ -11,7 +11,7 @@ from naturalize.compose.draw.materials import Materials
 from naturalize.compose.draw.modes.fit import unlike
 from naturalize.compose.draw.smears import smears
 
-#: Share of an image that must be bare slide for it to lend any.
+#: Share of an image that must be bare slide for it to be used.
 _LEAST_SLIDE = 0.4
 
 #: Cells from which a scene's red cells are drawn, and its platelets.
@@ -55,6 +55,7 @@ class Sites:
         materials: Materials,
         *,
         bare: bool,
+        colour: tuple[float, float, float] | None = None,
         most: int,
         choices: int,
         canvas: tuple[int, int] | None,
@@ -67,6 +68,8 @@ class Sites:
             Its cells and images.
         bare
             Whether a restored slide is needed, and not only a colour.
+        colour
+            Colour of all slides; by default each has its own.
         most
             Sites at most.
         choices
@@ -77,10 +80,10 @@ class Sites:
         Raises
         ------
         InputError
-            If no image can lend a bare slide, or none is as large as the canvas.
+            If no image has enough bare slide, or none is as large as the canvas.
         """
         if not len(materials.images):
-            return cls._of_crops(materials, bare, canvas)
+            return cls._of_crops(materials, bare, colour, canvas)
         chosen = _slides(materials, bare, most, canvas)
         images, frames = materials.images, materials.images.frames
         size = frames.size[chosen] if canvas is None else np.tile(canvas, (len(chosen), 1))
@@ -91,13 +94,21 @@ class Sites:
         order = np.argsort(cost, axis=1, kind="stable")[:, :choices]
         good = np.isfinite(np.take_along_axis(cost, order, axis=1))
         near = np.where(good, order, -1)
+        light = images.light[chosen]
+        if colour is not None:
+            light = np.full_like(light, colour)
         return cls(
-            chosen, size, frames.unit[chosen], images.light[chosen], red, platelets, n_red,
-            n_platelets, near,
-        )  # fmt: skip
+            chosen, size, frames.unit[chosen], light, red, platelets, n_red, n_platelets, near
+        )
 
     @classmethod
-    def _of_crops(cls, materials: Materials, bare: bool, canvas: tuple[int, int] | None) -> Sites:
+    def _of_crops(
+        cls,
+        materials: Materials,
+        bare: bool,
+        colour: tuple[float, float, float] | None,
+        canvas: tuple[int, int] | None,
+    ) -> Sites:
         """Return the one site of a bank without whole images: a colour, and all its cells."""
         if bare:
             raise InputError(
@@ -114,7 +125,7 @@ class Sites:
             np.array([-1]),
             np.array([canvas or usual.size], np.int32),
             np.ones((1, 2), np.int32),
-            np.array([usual.light], np.float32),
+            np.array([colour or usual.light], np.float32),
             red,
             platelets,
             np.array([red.shape[1]]),
@@ -149,7 +160,7 @@ class Sites:
 def _slides(
     materials: Materials, bare: bool, most: int, canvas: tuple[int, int] | None
 ) -> np.ndarray:
-    """Return the images that lend their slide, at most ``most``, each encoder its share."""
+    """Return the images whose slide is used, at most ``most``, each encoder its share."""
     images, frames = materials.images, materials.images.frames
     good = images.share >= _LEAST_SLIDE if bare else np.ones(len(images), bool)
     if not good.any():

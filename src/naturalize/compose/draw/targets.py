@@ -14,6 +14,9 @@ from naturalize.base.rng import rng
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
 
+#: What a plan counts for each recipe that is drawn anew because it is equal to another one.
+DUPLICATES = "composites discarded as duplicates"
+
 #: Cells are dealt out in decks of about this many, so that small classes need few generators.
 _DECK = 4096
 

@@ -1,0 +1,281 @@
+"""What a mode of composition is: settings, and a function that draws recipes by them.
+
+Settings have the same names and meanings in all modes. How a cell may be varied ends where cells of
+one class differ in real smears (see ``smears.json``: the diameters of a class spread by 6 to 9 %,
+its optical density by 10 to 15 %): nothing here can turn a band into a segmented cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import AfterValidator, ConfigDict, Field
+
+from naturalize.base.errors import SettingsError, closest
+from naturalize.base.settings import Settings
+from naturalize.compose.draw.materials import Images, Materials
+from naturalize.compose.paint.blend import BLENDS
+from naturalize.compose.recipe.columns import Columns
+from naturalize.compose.recipe.placement import KERNELS, MAX_FEATHER, MAX_SEED
+from naturalize.compose.recipe.recipe import Background, Codec, Finish
+
+#: How a cell may be turned: as it lies; mirrored or upside down; these and quarter turns; by any
+#: angle, which resamples it.
+Turn = Literal["none", "flips", "right", "any"]
+
+#: The turns without resampling (0–7, as in :mod:`naturalize.imaging.jpeg.grid`).
+TURNS: dict[Turn, tuple[int, ...]] = {
+    "none": (0,),
+    "flips": (0, 2, 4, 6),
+    "right": tuple(range(8)),
+    "any": (0,),
+}
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+#: Most by which density is changed for the sake of the scene, as a share. By eye.
+_MOST_DENSITY = 0.15
+
+#: Logarithm of sharpness by which a cell is too sharp for its scene, and the sigma in pixels that
+#: takes away so much of it (median of 120 PBC red cells, before and after a blur).
+_SHARPER = np.array([0.45, 0.63, 0.75, 0.95, 1.1, 1.34])
+_SIGMA = np.array([0.5, 0.55, 0.6, 0.7, 0.8, 1.0])
+
+#: Factors on density nearer to 1 than this change nothing that could be seen; grey levels by which
+#: the light of two slides may differ and a blend still takes both for slide. By eye.
+_SAME, _FAR = 0.015, 8.0
+
+
+class Mode(Settings):
+    """Draws recipes, many at a time; all that is random comes from the generator it is given.
+
+    A mode is a class of its own with ``name``, :meth:`targets`, :meth:`draw` and settings as
+    fields. All that decides its recipes is a setting.
+
+    Attributes
+    ----------
+    turn
+        How cells are turned: ``"none"``, ``"flips"`` (mirrored or upside down), ``"right"`` (these
+        and quarter turns) or ``"any"`` angle. Only the last one resamples pixels. The grain of a
+        camera is not the same along rows and columns, so a quarter turn can be detected by it.
+    width, height
+        Canvas in pixels; by default that of the scene.
+    finish, quality
+        ``"none"``, ``"png"`` or ``"jpeg"``; quality of the JPEG.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    name: ClassVar[str] = ""
+
+    turn: Turn = "none"
+    width: Count | None = None
+    height: Count | None = None
+    finish: Codec = "none"
+    quality: Annotated[int, Field(ge=1, le=100)] = 95
+
+    @property
+    def finishing(self) -> Finish:
+        """What happens to the whole picture at the end."""
+        return Finish(self.finish, self.quality if self.finish == "jpeg" else None)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides its recipes: JSON values."""
+        return {**self.model_dump(mode="json"), "quality": self.finishing.quality}
+
+    def default_classes(self, available: Sequence[str]) -> tuple[str, ...]:
+        """Return the classes it composes if none are named, out of those with real images.
+
+        By default all: then "looks composed" says nothing about the class.
+        """
+        return tuple(available)
+
+    def targets(self, materials: Materials, label: str) -> np.ndarray:
+        """Return the target cells (int32 positions) of a class that it can use."""
+        raise NotImplementedError
+
+    def draw(
+        self, materials: Materials, label: str, targets: np.ndarray, generator: np.random.Generator
+    ) -> tuple[Columns, dict[str, np.ndarray]]:
+        """Return a recipe for each of ``targets`` (int32 (N,)).
+
+        And reason → int (N,): how much each recipe had to do without.
+        """
+        raise NotImplementedError
+
+
+def colour_of(value: Any) -> tuple[float, float, float]:
+    """Return a setting as a colour; ``ValueError`` for what is none."""
+    try:
+        red, green, blue = (float(c) for c in value)
+        return Background((red, green, blue)).colour
+    except (TypeError, ValueError, SettingsError) as error:
+        raise ValueError("expected three numbers of 0–255") from error
+
+
+def _blend(name: str) -> str:
+    if name not in BLENDS:
+        raise ValueError(f"expected one of {', '.join(BLENDS)}{closest(name, list(BLENDS))}")
+    return name
+
+
+class Variation(Mode):
+    """Settings of modes that vary cells and match them to real scenes. All of it is in the recipe.
+
+    Attributes
+    ----------
+    rotate
+        Most degrees by which a cell is turned besides ``turn``, either way.
+    scale
+        Most by which a cell is larger or smaller, as a share.
+    aspect
+        Most by which it is wider than high, or the reverse, as a share; its area stays.
+    elastic
+        Most that its outline is bent, root mean square, in pixels.
+    stain
+        Spread (standard deviation) of the factor on its optical density, as a share. It is small
+        against that of a class, and makes composites of the same cell and scene differ.
+    choices
+        Best fitting scenes among which a cell's is drawn.
+    blend, feather
+        How the white cell's edge is painted; width of its soft edge in pixels.
+    match_stain
+        Share of the difference in stain between two images' red cells that is made up for.
+    """
+
+    turn: Turn = "flips"
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: Annotated[float, Field(ge=0, le=0.15)] = 0.0
+    aspect: Annotated[float, Field(ge=0, le=0.15)] = 0.0
+    elastic: Annotated[float, Field(ge=0, le=2)] = 0.0
+    stain: Annotated[float, Field(ge=0, le=0.2)] = 0.03
+    choices: Count = 24
+    blend: Annotated[str, AfterValidator(_blend)] = "scene"
+    feather: Annotated[float, Field(ge=0, le=MAX_FEATHER)] = 3.0
+    match_stain: Share = 0.5
+
+    @property
+    def resamples(self) -> bool:
+        """Whether any cell's pixels are computed anew, and not copied."""
+        return self.turn == "any" or any((self.rotate, self.scale, self.aspect, self.elastic))
+
+    def varied(self, generator: np.random.Generator, n: int) -> Varied:
+        """Draw how ``n`` cells are varied."""
+        chance = generator.random((n, 4))
+        factors = generator.standard_normal((n, 4))
+        shifts = 2 * chance - 1
+        common, own = factors[:, :1], factors[:, 1:]
+        return Varied(
+            rotate=(180.0 if self.turn == "any" else self.rotate) * shifts[:, 0],
+            scale=1 + self.scale * shifts[:, 1],
+            aspect=1 + self.aspect * shifts[:, 2],
+            elastic=self.elastic * chance[:, 3],
+            seed=generator.integers(MAX_SEED, size=n),
+            stain=np.exp(self.stain * (common + 0.3 * own)),
+            resamples=self.resamples,
+        )
+
+    def suited(
+        self,
+        images: Images,
+        origins: np.ndarray,
+        scenes: np.ndarray,
+        stain: np.ndarray,
+        light: np.ndarray,
+        red: np.ndarray | bool = False,
+    ) -> dict[str, np.ndarray]:
+        """Return the columns of stain and blur that match N cells to their scenes.
+
+        Parameters
+        ----------
+        images
+            All images.
+        origins, scenes
+            Int (N,): the image that a cell comes from, and the one it is matched to.
+        stain
+            (N, 3): factor on its optical density besides.
+        light
+            (N, 3): RGB of the slide that it goes to.
+        red
+            Bool (N,): red cells, which take on the scene's stain wholly.
+        """
+        density = density_for(images, origins, scenes, self.match_stain, red)
+        return {
+            **stained(density * stain, images.light[origins], light),
+            "blur": blur_for(images, origins, scenes),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Varied:
+    """How each of N cells is varied; ``stain`` is (N, 3), the others (N,)."""
+
+    rotate: np.ndarray
+    scale: np.ndarray
+    aspect: np.ndarray
+    elastic: np.ndarray
+    seed: np.ndarray
+    stain: np.ndarray
+    resamples: bool
+
+
+def turned(turn: np.ndarray, how: Varied) -> dict[str, np.ndarray]:
+    """Return the columns of placements that are turned (0–7) and varied, by name of the field."""
+    placed = {"angle": 90.0 * (turn % 4) + how.rotate, "flip": turn >= 4, "scale": how.scale}
+    if how.resamples:
+        placed |= {
+            "aspect": how.aspect,
+            "elastic": how.elastic,
+            "elastic_seed": np.where(how.elastic > 0, how.seed, 0),
+            "kernel": np.full(len(turn), KERNELS.index("cubic")),
+            "grain": np.ones(len(turn)),
+        }
+    return placed
+
+
+def stained(scale: np.ndarray, before: np.ndarray, after: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the columns of placements whose density is multiplied, and whose slide is matched.
+
+    ``scale``: factor on the optical density; ``before``, ``after``: RGB of the bare slide that the
+    cell comes from and goes to; all (N, 3). Cells whose density is not changed keep their pixels:
+    blends find the light of the scene.
+    """
+    scale = np.where((np.abs(scale - 1) < _SAME).all(axis=1)[:, None], 1.0, scale)
+    scale = np.clip(np.round(scale, 3), 0.5, 2.0)
+    changed = (scale != 1).any(axis=1) | (np.abs(before - after) > _FAR).any(axis=1)
+    shift = scale * np.log10(before / 255) - np.log10(after / 255)
+    return {"stain_scale": scale, "stain": np.where(changed[:, None], np.round(shift, 4), 0.0)}
+
+
+def density_for(
+    images: Images,
+    origins: np.ndarray,
+    scenes: np.ndarray,
+    share: float,
+    red: np.ndarray | bool = False,
+) -> np.ndarray:
+    """Return the factors on optical density, (n, 3), that bring cells to the stain of a scene.
+
+    ``(red cells of the scene / red cells of the cell's own image)^share``: within a class, the
+    density of white cells follows that of the red ones beside them only in part, and their hue is
+    their own. Red cells (``red``, bool (n,)) take on the scene's wholly, channel by channel.
+    """
+    ratio = np.log(np.maximum(images.red[scenes], 1e-3) / np.maximum(images.red[origins], 1e-3))
+    ratio = np.nan_to_num(ratio)
+    whole = np.broadcast_to(np.asarray(red), len(ratio))[:, None]
+    ratio = np.where(whole, ratio, share * ratio.mean(axis=1, keepdims=True))
+    return np.exp(np.clip(ratio, -_MOST_DENSITY, _MOST_DENSITY))
+
+
+def blur_for(images: Images, origins: np.ndarray, scenes: np.ndarray) -> np.ndarray:
+    """Return the sigma in pixels, (n,), that makes cells no sharper than their scenes.
+
+    A cell that is less sharp stays as it is: sharpness that was never seen would be invented.
+    """
+    sharper = np.nan_to_num(images.focus[origins] - images.focus[scenes])
+    return np.where(sharper < _SHARPER[0], 0.0, np.round(np.interp(sharper, _SHARPER, _SIGMA), 2))
