@@ -20,7 +20,7 @@ from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import content_hash
 from naturalize.cells.bank import CellBank
 from naturalize.cells.exchange import export, import_bank, import_cells
-from naturalize.compose.deliver.sheet import plan_sheet
+from naturalize.compose.deliver.files import plan_sheet
 from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.render import render
 

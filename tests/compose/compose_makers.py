@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -108,7 +109,7 @@ def varied(bank: CellBank) -> Plan:
     """Return a plan that uses everything a recipe can say."""
     generator = np.random.default_rng(3)
     recipes = []
-    base = plan(bank, add=2, turn="any")
+    base = plan(bank, mode="paper", add=2, turn="any")
     image_ids = bank.backgrounds["image_id"].to_pylist()
     for i in range(len(base)):
         recipe = base.recipe(i)
@@ -139,6 +140,20 @@ def varied(bank: CellBank) -> Plan:
         ground = Background(SLIDE, image_id + name, image_id, 2 * k + 1, k, 5)
         recipes.append(replace(recipes[k], background=ground, width=120, height=110))
     return Plan.of(recipes, bank=bank.fingerprint)
+
+
+def split_of(bank, leaked: int = 0):
+    """A split that has all images in train but the first ``leaked`` ones."""
+    ids = sorted(set(bank.table["image_id"].to_pylist()))
+    parts = {image_id: "test" if i < leaked else "train" for i, image_id in enumerate(ids)}
+    counts = {"train": dict.fromkeys(bank.labels, 3)}
+    return SimpleNamespace(part_of=lambda: parts, counts=lambda: counts, hash="0" * 16)
+
+
+def compose_settings(**more: object) -> dict[str, Any]:
+    """The compose part of a study."""
+    nothing = {"name": None, "per_class": None, "balance": False, "classes": None}
+    return {"mode": "paper", **nothing, "add": 4, "settings": {}, "seed": 0, **more}
 
 
 class OneCell:

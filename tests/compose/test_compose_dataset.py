@@ -80,7 +80,7 @@ def test_real_images_come_first(bank: CellBank, drawn: Plan, store: CropStore) -
 
 def test_both_kinds_went_through_the_same_codec(bank: CellBank, tmp_path: Path) -> None:
     real = real_of(bank)
-    made = plan(bank, add=3, finish="jpeg", quality=70)
+    made = plan(bank, mode="paper", add=3, finish="jpeg", quality=70)
     data = CompositeDataset(made, bank, real=real)
     for i, (path, _) in enumerate(real):
         np.testing.assert_array_equal(

@@ -225,7 +225,7 @@ def test_its_files_go_with_it(bank: CellBank) -> None:
         ({"size": 0}, "size"),
         ({"only": ("XY",)}, "unknown class 'XY'"),
         ({"mode": "scenes"}, "unknown mode"),
-        ({"tyres": 3}, "unknown setting"),
+        ({"tyres": 3}, "unknown key"),
     ],
 )
 def test_bad_settings_are_refused(bank: CellBank, wrong: dict[str, Any], match: str) -> None:

@@ -32,7 +32,8 @@ def run(*arguments: object) -> None:
     app = typer.Typer()
     app.command()(compose)
     words = [str(argument) for argument in arguments]
-    CliRunner().invoke(app, [*words, "--engine", "serial"], catch_exceptions=False)
+    words = ["-m", "paper", *words, "--engine", "serial"]
+    CliRunner().invoke(app, words, catch_exceptions=False)
     # a NaturalizeError is raised as it is: only the whole program turns it into a line
 
 

@@ -34,11 +34,16 @@ def run(bank: Path, out: Path, *arguments: object) -> str:
     return done.output
 
 
-def test_the_help_names_every_writer() -> None:
-    import inspect
-
-    told = str(inspect.signature(compose).parameters["write"].annotation)
-    assert all(name in told for name in ("imagefolder", "webdataset", "coco"))
+def test_the_help_names_every_writer_and_sorts_options_into_panels() -> None:
+    app = typer.Typer()
+    app.command()(compose)
+    said = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).output
+    assert all(name in said for name in ("imagefolder", "webdataset", "coco"))
+    panels = ("How many", "How they are made", "Rendered files", "Where the cells come from")
+    places = [said.index(panel) for panel in panels]
+    assert places == sorted(places)
+    for option, place, end in (("--per-class", 0, 1), ("--gate", 1, 2), ("--masks", 2, 3)):
+        assert places[place] < said.index(option, places[0]) < places[end]
 
 
 def test_masks_and_boxes_on_request(bank: Path, tmp_path: Path) -> None:

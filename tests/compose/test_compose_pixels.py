@@ -166,23 +166,27 @@ def test_a_store_decodes_each_parent_once(bank: CellBank, tmp_path: Path) -> Non
     counting = Counting(
         bank.table, bank.backgrounds, root=bank.root, labels=bank.labels, inputs=bank.inputs
     )
-    drawn = plan(bank, add=20)
+    drawn = plan(bank, mode="paper", add=20)
     CropStore.build(drawn, counting, tmp_path / "crops", what=None)
     assert len(decoded) == len(set(decoded)) == len(drawn.parents())
 
 
 def test_a_store_of_the_same_cells_is_not_made_again(bank: CellBank, tmp_path: Path) -> None:
-    drawn = plan(bank, add=3)
+    drawn = plan(bank, mode="paper", add=3)
     CropStore.build(drawn, bank, tmp_path / "crops", what=None)
     before = (tmp_path / "crops" / "colours.npy").stat().st_mtime_ns
     CropStore.build(drawn, bank, tmp_path / "crops", what=None)
     assert (tmp_path / "crops" / "colours.npy").stat().st_mtime_ns == before
-    other = CropStore.build(plan(bank, add=3, seed=1), bank, tmp_path / "crops", what=None)
-    assert all(cell_id in other for cell_id, _, _ in plan(bank, add=3, seed=1).cells())
+    other = CropStore.build(
+        plan(bank, mode="paper", add=3, seed=1), bank, tmp_path / "crops", what=None
+    )
+    assert all(
+        cell_id in other for cell_id, _, _ in plan(bank, mode="paper", add=3, seed=1).cells()
+    )
 
 
 def test_a_damaged_store_is_refused(bank: CellBank, tmp_path: Path) -> None:
-    CropStore.build(plan(bank, add=2), bank, tmp_path / "crops", what=None)
+    CropStore.build(plan(bank, mode="paper", add=2), bank, tmp_path / "crops", what=None)
     np.save(tmp_path / "crops" / "edges.npy", np.zeros(5, np.uint8))
     with pytest.raises(ArtifactError, match="do not fit the index"):
         CropStore.open(tmp_path / "crops")

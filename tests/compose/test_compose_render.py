@@ -20,7 +20,7 @@ from naturalize.base import engine
 from naturalize.base.errors import InputError, NaturalizeError, SettingsError
 from naturalize.base.images import read_image
 from naturalize.cells.bank import CellBank
-from naturalize.compose.deliver import image_bytes, write_imagefolder
+from naturalize.compose.deliver import image_bytes, rendering, write
 from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.blend import BLENDS
 from naturalize.compose.paint.crops import CropStore
@@ -38,7 +38,7 @@ def bank(tmp_path_factory) -> CellBank:
 
 
 def test_a_paper_composite_is_what_a_plain_loop_pastes(bank: CellBank) -> None:
-    drawn = plan(bank, add=2)
+    drawn = plan(bank, mode="paper", add=2)
     for i in range(len(drawn)):
         recipe = drawn.recipe(i)
         wanted = np.full((363, 360, 3), (253, 229, 203), np.uint8)
@@ -69,10 +69,8 @@ def test_the_order_of_rendering_changes_nothing(bank: CellBank) -> None:
 
 def test_workers_change_no_byte(bank: CellBank, tmp_path: Path) -> None:
     drawn = varied(bank)
-    one = write_imagefolder(drawn, bank, tmp_path / "one", format="png", backend="serial")
-    two = write_imagefolder(
-        drawn, bank, tmp_path / "two", format="png", backend="processes", workers=2
-    )
+    one = write(drawn, bank, tmp_path / "one", format="png", backend="serial")
+    two = write(drawn, bank, tmp_path / "two", format="png", backend="processes", workers=2)
     assert files(one) == files(two)
     assert len(list((one / "images").rglob("*.png"))) == len(drawn)
     store = CropStore.build(drawn, bank, tmp_path / "crops", what=None)
@@ -94,7 +92,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_files_decode_to_what_render_gives(bank: CellBank, tmp_path: Path) -> None:
     drawn = varied(bank)
     for name in ("png", "jpeg"):
-        out = write_imagefolder(drawn, bank, tmp_path / name, format=name)
+        out = write(drawn, bank, tmp_path / name, format=name)
         for i in range(len(drawn)):
             recipe = drawn.recipe(i)
             suffix = {"png": "png", "jpeg": "jpg"}[name]
@@ -106,16 +104,14 @@ def test_files_decode_to_what_render_gives(bank: CellBank, tmp_path: Path) -> No
 
 def test_a_killed_run_goes_on_and_gives_the_same(bank: CellBank, tmp_path: Path) -> None:
     drawn = varied(bank)
-    whole = files(write_imagefolder(drawn, bank, tmp_path / "a" / "out"))
+    whole = files(write(drawn, bank, tmp_path / "a" / "out"))
     work = tmp_path / "b" / "work"
     names = iter(range(4))
 
     class Stop(BaseException):
         pass
 
-    from naturalize.compose.deliver import job as write
-
-    painted = write.image_bytes
+    painted = rendering.image_bytes
 
     def stops(*args, **kwargs):
         if next(names, None) is None:
@@ -123,12 +119,12 @@ def test_a_killed_run_goes_on_and_gives_the_same(bank: CellBank, tmp_path: Path)
         return painted(*args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "image_bytes", stops)
+        patch.setattr(rendering, "image_bytes", stops)
         with pytest.raises(Stop):
-            write_imagefolder(drawn, bank, tmp_path / "b" / "out", work=work)
+            write(drawn, bank, tmp_path / "b" / "out", work=work)
     assert not (tmp_path / "b" / "out").exists()
     assert len(list((work / "images").rglob("*.jpg"))) == 4
-    again = write_imagefolder(drawn, bank, tmp_path / "b" / "out", work=work)
+    again = write(drawn, bank, tmp_path / "b" / "out", work=work)
     assert files(again) == whole
     assert not work.exists()
 
@@ -234,15 +230,15 @@ def test_rendering_leaves_its_source_alone(bank: CellBank, tmp_path: Path) -> No
 
 
 def test_a_mask_decides_more_than_a_box(bank: CellBank, tmp_path: Path) -> None:
-    store = CropStore.build(plan(bank, add=2), bank, tmp_path / "crops", what=None)
-    for cell_id, _, _ in plan(bank, add=2).cells():
+    store = CropStore.build(plan(bank, mode="paper", add=2), bank, tmp_path / "crops", what=None)
+    for cell_id, _, _ in plan(bank, mode="paper", add=2).cells():
         found, wanted = store.cutout(cell_id), bank.cutout(cell_id)
         np.testing.assert_array_equal(found.mask, wanted.mask)
         np.testing.assert_array_equal(found.rgb[wanted.mask], wanted.rgb[wanted.mask])
 
 
 def test_what_cannot_be_rendered_says_why(bank: CellBank, tmp_path: Path) -> None:
-    drawn = plan(bank, add=1)
+    drawn = plan(bank, mode="paper", add=1)
     recipe = drawn.recipe(0)
     strange = replace(recipe, placements=(Placement("none-0", "none", "wbc", 5, 5),))
     store = CropStore.build(drawn, bank, tmp_path / "crops", what=None)
@@ -260,21 +256,21 @@ def test_what_cannot_be_rendered_says_why(bank: CellBank, tmp_path: Path) -> Non
 def test_bad_settings_of_files_are_refused_and_leave_nothing(
     bank: CellBank, tmp_path: Path
 ) -> None:
-    drawn = plan(bank, add=1)
+    drawn = plan(bank, mode="paper", add=1)
     for wrong in ({"format": "gif"}, {"quality": 0}, {"quality": 101}):
         with pytest.raises(SettingsError):
-            write_imagefolder(drawn, bank, tmp_path / "out", **wrong)
+            write(drawn, bank, tmp_path / "out", **wrong)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(NaturalizeError, match="did not write"):
-        write_imagefolder(drawn, bank, tmp_path / "mine")
+        write(drawn, bank, tmp_path / "mine")
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
 
 
 def test_a_borrowed_background_is_a_parent(bank: CellBank) -> None:
     image_ids = bank.backgrounds["image_id"].to_pylist()
-    base = plan(bank, add=1, classes=["SNE"]).recipe(0)
+    base = plan(bank, mode="paper", add=1, classes=["SNE"]).recipe(0)
     lender = next(i for i in image_ids if i not in base.parents())
     made = Plan.of([base, replace(base, background=Background((0, 0, 0), lender, lender))])
     inside = dict.fromkeys(base.parents(), "train")

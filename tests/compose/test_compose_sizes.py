@@ -44,7 +44,7 @@ def scene_recipe(bank: CellBank, **ground) -> Recipe:
 @pytest.mark.parametrize("size", [120, 64, (100, 90)])
 def test_small_composites_are_near_to_large_ones_made_small(bank: CellBank, size) -> None:
     recipes = [scene_recipe(bank), scene_recipe(bank, turn=5)]
-    whole = plan(bank, add=1, turn="any")
+    whole = plan(bank, mode="paper", add=1, turn="any")
     for i in range(2):
         soft = [replace(p, blend="feather", feather=2.0) for p in whole.recipe(i).placements]
         recipes.append(replace(whole.recipe(i), placements=tuple(soft)))

@@ -54,7 +54,7 @@ def test_a_study_lends_its_bank_and_its_split(study: Path, tmp_path: Path) -> No
         split = Split.load(study / "split")
         assert found.bank.fingerprint == CellBank.load(study / "bank").fingerprint
         assert found.real == split.counts()["train"]
-        drawn = plan(found.bank, add=4, real=found.real)
+        drawn = plan(found.bank, mode="paper", add=4, real=found.real)
         told = found.lineage(drawn)
     assert drawn.parents() <= set(split.ids("train"))
     assert (told["outside"], told["n_composites"]) == (0, 8)
@@ -63,19 +63,19 @@ def test_a_study_lends_its_bank_and_its_split(study: Path, tmp_path: Path) -> No
 
 def test_a_bank_alone_claims_no_lineage(study: Path, tmp_path: Path) -> None:
     with open_source(study / "bank", work=tmp_path / "work") as found:
-        told = found.lineage(plan(found.bank, add=1))
+        told = found.lineage(plan(found.bank, mode="paper", add=1))
     assert "outside" not in told
     assert told["statement"].startswith("not checked")
     assert "'train'" in told["statement"]
     with open_source(study / "bank", work=tmp_path / "work", split=study / "split") as found:
-        assert found.lineage(plan(found.bank, add=1))["outside"] == 0
+        assert found.lineage(plan(found.bank, mode="paper", add=1))["outside"] == 0
 
 
 def test_a_leaking_bank_is_told(study: Path, tree: Path, tmp_path: Path) -> None:
     with open_source(tree, work=tmp_path / "work") as found:
         found.bank.save(tmp_path / "bank")
     with open_source(tmp_path / "bank", work=tmp_path / "work", split=study / "split") as found:
-        told = found.lineage(plan(found.bank, add=30))
+        told = found.lineage(plan(found.bank, mode="paper", add=30))
     assert told["outside"] > 0
     assert told["statement"].startswith(f"{told['outside']:,} of 60")
 
@@ -85,7 +85,7 @@ def test_labelled_images_are_segmented_on_the_way(tree: Path, tmp_path: Path) ->
         assert found.split is None
         assert found.bank.part is None
         assert found.real == {"BNE": 4, "LY": 4, "SNE": 4}
-        drawn = plan(found.bank, add=2, real=found.real)
+        drawn = plan(found.bank, mode="paper", add=2, real=found.real)
         assert render(drawn.recipe(0), found.bank).shape == (363, 360, 3)
     assert not (tmp_path / "work").exists()
 
@@ -131,7 +131,7 @@ def test_a_killed_run_does_not_segment_again(tree: Path, tmp_path: Path, monkeyp
 
 def test_a_mistake_leaves_nothing(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError), open_source(tree, work=tmp_path / "work") as found:
-        plan(found.bank, add=9, max_reuse=1)
+        plan(found.bank, mode="paper", add=9, max_reuse=1)
     assert not list(tmp_path.iterdir())
 
 
@@ -160,7 +160,7 @@ def run(*arguments: object):
     app = typer.Typer()
     app.command()(compose)
     words = [str(argument) for argument in arguments]
-    result = CliRunner().invoke(app, [*words, "--engine", "serial"])
+    result = CliRunner().invoke(app, ["-m", "paper", *words, "--engine", "serial"])
     if result.exception and not isinstance(result.exception, (NaturalizeError, SystemExit)):
         raise result.exception
     return result

@@ -28,14 +28,16 @@ from naturalize.base.images import read_image
 from naturalize.cells.bank import CellBank
 from naturalize.compose.deliver import (
     WRITERS,
-    write_coco,
-    write_imagefolder,
-    write_webdataset,
+    rendering,
+    write,
 )
-from naturalize.compose.deliver.annotation import KnownOfBank
+from naturalize.compose.deliver import files as files_of
+from naturalize.compose.deliver.annotation import BankAnnotation
 from naturalize.compose.deliver.truth import truth
+from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.render import render
 from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +55,8 @@ def written(bank: CellBank, drawn: Plan, tmp_path_factory) -> dict[str, Path]:
     """What each writer makes of the same plan, with masks; PNG, so that pixels can be compared."""
     folder = tmp_path_factory.mktemp("written")
     return {
-        name: writer(drawn, bank, folder / name, format="png", masks=True, lineage={"a": 1})
-        for name, writer in WRITERS.items()
+        name: write(drawn, bank, folder / name, name, format="png", masks=True, lineage={"a": 1})
+        for name in WRITERS
     }
 
 
@@ -68,8 +70,8 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_workers_change_no_byte(  # of image folders: see test_compose_render
     name: str, workers: int, bank: CellBank, drawn: Plan, written: dict[str, Path], tmp_path: Path
 ) -> None:
-    out = WRITERS[name](
-        drawn, bank, tmp_path / name, format="png", masks=True, lineage={"a": 1},
+    out = write(
+        drawn, bank, tmp_path / name, name, format="png", masks=True, lineage={"a": 1},
         backend="processes", workers=workers,
     )  # fmt: skip
     assert files(out) == files(written[name])
@@ -89,12 +91,12 @@ def test_every_writer_makes_an_artifact_with_its_plan(
 def test_masks_and_boxes_of_the_imagefolder_are_the_truth(
     bank: CellBank, drawn: Plan, written: dict[str, Path]
 ) -> None:
-    out, known = written["imagefolder"], KnownOfBank(bank)
+    out, annotation = written["imagefolder"], BankAnnotation(bank)
     rows = pq.read_table(out / "boxes.parquet").to_pylist()
     for i in range(len(drawn)):
         recipe = drawn.recipe(i)
         name = f"{recipe.label}/{recipe.recipe_id}.png"
-        wanted = truth(recipe, bank, known=known)
+        wanted = truth(recipe, bank, annotation=annotation)
         with Image.open(out / "masks" / name) as mask:
             assert mask.mode == "I;16"
             np.testing.assert_array_equal(np.asarray(mask), wanted.instances)
@@ -110,7 +112,7 @@ def test_masks_and_boxes_of_the_imagefolder_are_the_truth(
 
 
 def test_without_masks_there_are_none(bank: CellBank, drawn: Plan, tmp_path: Path) -> None:
-    out = write_imagefolder(drawn, bank, tmp_path / "out")
+    out = write(drawn, bank, tmp_path / "out", "imagefolder")
     assert sorted(p.name for p in out.iterdir()) == ["artifact.json", "images", "plan"]
 
 
@@ -136,7 +138,7 @@ def test_shards_hold_the_plan(bank: CellBank, drawn: Plan, written: dict[str, Pa
     found = [s for shard in about["shards"] for s in samples(out / shard["file"])]
     assert [shard["samples"] for shard in about["shards"]] == [len(drawn)]
     assert sorted(key for key, _ in found) == sorted(drawn.ids)
-    known = KnownOfBank(bank)
+    annotation = BankAnnotation(bank)
     recipes = {drawn.recipe(i).recipe_id: drawn.recipe(i) for i in range(len(drawn))}
     for key, sample in found:
         recipe = recipes[key]
@@ -147,7 +149,7 @@ def test_shards_hold_the_plan(bank: CellBank, drawn: Plan, written: dict[str, Pa
         said = json.loads(sample["json"])
         assert (said["recipe_id"], said["label"]) == (key, recipe.label)
         assert said["parents"] == sorted(recipe.parents())
-        wanted = truth(recipe, bank, known=known)
+        wanted = truth(recipe, bank, annotation=annotation)
         with Image.open(io.BytesIO(sample["instances.png"])) as mask:
             np.testing.assert_array_equal(np.asarray(mask), wanted.instances)
         boxes = [tuple(cell["box"]) for cell in said["cells"]]
@@ -162,7 +164,7 @@ def blocks(shard: Path) -> int:
 
 def test_shards_are_bounded_and_shuffled(bank: CellBank, drawn: Plan, tmp_path: Path) -> None:
     most = 2 * tarfile.RECORDSIZE
-    out = write_webdataset(drawn, bank, tmp_path / "out", quality=60, shard_bytes=most)
+    out = write(drawn, bank, tmp_path / "out", "webdataset", quality=60, shard_bytes=most)
     shards = sorted((out / "shards").iterdir())
     assert len(shards) > 2
     assert all(shard.stat().st_size <= most for shard in shards)
@@ -174,7 +176,7 @@ def test_shards_are_bounded_and_shuffled(bank: CellBank, drawn: Plan, tmp_path: 
     assert sorted(order) == sorted(drawn.ids)
     assert order != drawn.ids
     # a sample that is larger than a shard may be has one of its own
-    alone = write_webdataset(drawn, bank, tmp_path / "alone", shard_bytes=tarfile.RECORDSIZE)
+    alone = write(drawn, bank, tmp_path / "alone", "webdataset", shard_bytes=tarfile.RECORDSIZE)
     assert [len(samples(p)) for p in (alone / "shards").iterdir()] == [1] * len(drawn)
 
 
@@ -182,12 +184,12 @@ def test_coco_is_read_by_its_own_tools(
     bank: CellBank, drawn: Plan, written: dict[str, Path]
 ) -> None:
     coco_room = pytest.importorskip("pycocotools.coco")
-    out, known = written["coco"], KnownOfBank(bank)
+    out, of_bank = written["coco"], BankAnnotation(bank)
     coco = coco_room.COCO(str(out / "annotations.json"))
     assert len(coco.imgs) == len(drawn)
     for i in range(len(drawn)):
         recipe = drawn.recipe(i)
-        wanted = truth(recipe, bank, known=known)
+        wanted = truth(recipe, bank, annotation=of_bank)
         image = coco.imgs[i + 1]
         pixels = read_image(out / "images" / image["file_name"])
         np.testing.assert_array_equal(pixels, render(recipe, bank))
@@ -209,7 +211,7 @@ def test_coco_is_read_by_its_own_tools(
 
 
 def test_coco_by_kind(bank: CellBank, drawn: Plan, tmp_path: Path) -> None:
-    out = write_coco(drawn, bank, tmp_path / "out", categories="kind")
+    out = write(drawn, bank, tmp_path / "out", "coco", categories="kind")
     about = read_json(out / "annotations.json")
     assert [c["name"] for c in about["categories"]] == ["wbc", "rbc", "platelet"]
     assert {a["category_id"] for a in about["annotations"]} == {1, 2}
@@ -218,7 +220,7 @@ def test_coco_by_kind(bank: CellBank, drawn: Plan, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", list(WRITERS))
 def test_a_size_is_composed(name: str, bank: CellBank, drawn: Plan, tmp_path: Path) -> None:
     few = Plan.of([drawn.recipe(0), drawn.recipe(len(drawn) - 1)], bank=bank.fingerprint)
-    out = WRITERS[name](few, bank, tmp_path / name, format="png", masks=True, size=(64, 48))
+    out = write(few, bank, tmp_path / name, name, format="png", masks=True, size=(64, 48))
     if name == "webdataset":
         ((key, sample), _) = samples(out / "shards" / "composites-000000.tar")
         image = np.asarray(Image.open(io.BytesIO(sample["png"])))
@@ -234,10 +236,9 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from compose_makers import make_bank, varied
-from naturalize.compose.deliver import WRITERS
-from naturalize.compose.deliver import job
+from naturalize.compose.deliver import rendering, write
 folder, name = Path(sys.argv[2]), sys.argv[3]
-painted, n = job.image_bytes, 0
+painted, n = rendering.image_bytes, 0
 def slow(*args, **kwargs):
     global n
     n += 1
@@ -245,10 +246,10 @@ def slow(*args, **kwargs):
         (folder / "late").touch()
         time.sleep(60)
     return painted(*args, **kwargs)
-job.image_bytes = slow
+rendering.image_bytes = slow
 bank = make_bank(folder / "bank", per_class=2)
 more = {"shard_bytes": 60_000} if name == "webdataset" else {}
-WRITERS[name](varied(bank), bank, folder / "out", masks=True, **more)
+write(varied(bank), bank, folder / "out", name, masks=True, **more)
 """
 
 
@@ -257,7 +258,7 @@ def test_a_killed_process_leaves_nothing_half_and_goes_on(
     name: str, bank: CellBank, drawn: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more = {"shard_bytes": 60_000} if name == "webdataset" else {}
-    wanted = files(WRITERS[name](drawn, bank, tmp_path / "whole", masks=True, **more))
+    wanted = files(write(drawn, bank, tmp_path / "whole", name, masks=True, **more))
     here = str(Path(__file__).parent)
     process = subprocess.Popen([sys.executable, "-c", _KILLED, here, str(tmp_path), name])
     try:
@@ -271,16 +272,14 @@ def test_a_killed_process_leaves_nothing_half_and_goes_on(
         process.wait()
     assert not (tmp_path / "out").exists()
 
-    from naturalize.compose.deliver import job
-
-    painted, again = job.image_bytes, []
+    painted, again = rendering.image_bytes, []
 
     def counts(*args, **kwargs):
         again.append(1)
         return painted(*args, **kwargs)
 
-    monkeypatch.setattr(job, "image_bytes", counts)
-    out = WRITERS[name](drawn, bank, tmp_path / "out", masks=True, **more)
+    monkeypatch.setattr(rendering, "image_bytes", counts)
+    out = write(drawn, bank, tmp_path / "out", name, masks=True, **more)
     assert files(out) == wanted
     assert 0 < len(again) < len(drawn)
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
@@ -308,9 +307,9 @@ def test_a_full_disk_is_said_and_the_next_run_goes_on(
         else:
             patch.setattr(Path, "write_bytes", full(Path.write_bytes))
         with pytest.raises(NaturalizeError, match=r"no space left.*-o, and run it again"):
-            WRITERS[name](drawn, bank, tmp_path / "out")
+            write(drawn, bank, tmp_path / "out", name)
     assert not (tmp_path / "out").exists()
-    out = WRITERS[name](drawn, bank, tmp_path / "out")
+    out = write(drawn, bank, tmp_path / "out", name)
     assert is_artifact(out, "images")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
@@ -334,48 +333,52 @@ def test_what_another_plan_left_is_not_taken(bank: CellBank, drawn: Plan, tmp_pa
     stale.parent.mkdir(parents=True)
     stale.write_bytes(b"of another plan, or another quality")
     (work / "key.json").write_text("another")
-    out = write_imagefolder(drawn, bank, tmp_path / "out", work=work)
+    out = write(drawn, bank, tmp_path / "out", "imagefolder", work=work)
     assert read_image(out / "images" / recipe.label / stale.name).shape == (363, 360, 3)
 
 
 def test_a_damaged_shard_is_made_again(bank: CellBank, drawn: Plan, tmp_path: Path) -> None:
-    from naturalize.compose.deliver.webdataset import _Shards
+    from naturalize.compose.deliver.webdataset import Shards
 
-    whole = write_webdataset(drawn, bank, tmp_path / "out", shard_bytes=60_000)
+    whole = write(drawn, bank, tmp_path / "out", "webdataset", shard_bytes=60_000)
     shutil.copytree(whole / "shards", tmp_path / "shards")
     order = [key for p in sorted((whole / "shards").iterdir()) for key, _ in samples(p)]
     ends = [".jpg", ".cls", ".json"]
     first = tmp_path / "shards" / "composites-000000.tar"
-    assert _Shards(tmp_path / "shards", 60_000, order, ends).written == len(drawn)
+    assert Shards(tmp_path / "shards", 60_000, order, ends).written == len(drawn)
     second = tmp_path / "shards" / "composites-000001.tar"
     second.write_bytes(second.read_bytes()[:700])
-    assert _Shards(tmp_path / "shards", 60_000, order, ends).written == len(samples(first))
+    assert Shards(tmp_path / "shards", 60_000, order, ends).written == len(samples(first))
     assert not second.exists()
-    assert _Shards(tmp_path / "shards", 60_000, order[::-1], ends).written == 0
+    assert Shards(tmp_path / "shards", 60_000, order[::-1], ends).written == 0
 
 
 def test_what_cannot_be_written_is_refused(bank: CellBank, drawn: Plan, tmp_path: Path) -> None:
     out, recipe = tmp_path / "out", drawn.recipe(0)
-    for writer in WRITERS.values():
+    for name in WRITERS:
         with pytest.raises(SettingsError, match=r"'jpg'.*png"):
-            writer(drawn, bank, out, format="jpg")
-        with pytest.raises(SettingsError, match="1–100"):
-            writer(drawn, bank, out, quality=0)
+            write(drawn, bank, out, name, format="jpg")
+        with pytest.raises(SettingsError, match=f"writer {name}: quality: .*found 0"):
+            write(drawn, bank, out, name, quality=0)
         with pytest.raises(SettingsError, match="size"):
-            writer(drawn, bank, out, size=(5, 0))
+            write(drawn, bank, out, name, size=(5, 0))
+        with pytest.raises(SettingsError, match=r"unknown key 'qualty' \(did you mean 'quality'"):
+            write(drawn, bank, out, name, qualty=90)
         with pytest.raises(InputError, match="nothing to render"):
-            writer(Plan.of([]), bank, out)
+            write(Plan.of([]), bank, out, name)
         with pytest.raises(InputError, match="1 recipes twice"):
-            writer(Plan.of([recipe, recipe]), bank, out)
-    with pytest.raises(SettingsError, match="10,240"):
-        write_webdataset(drawn, bank, out, shard_bytes=5)
+            write(Plan.of([recipe, recipe]), bank, out, name)
+    with pytest.raises(SettingsError, match=r"unknown writer 'imagefolders'.*'imagefolder'"):
+        write(drawn, bank, out, "imagefolders")
+    with pytest.raises(SettingsError, match="10240"):
+        write(drawn, bank, out, "webdataset", shard_bytes=5)
     with pytest.raises(SettingsError, match="categories"):
-        write_coco(drawn, bank, out, categories="labels")
+        write(drawn, bank, out, "coco", categories="labels")
     for label in ("..", "a/b", " SNE", "a\\b", "", ". ."):
         with pytest.raises(InputError, match="folder"):
-            write_imagefolder(Plan.of([replace(recipe, label=label)]), bank, out)
+            write(Plan.of([replace(recipe, label=label)]), bank, out, "imagefolder")
     with pytest.raises(SettingsError, match="unknown class 'XYZ'"):
-        write_webdataset(Plan.of([replace(recipe, label="XYZ")]), bank, out)
+        write(Plan.of([replace(recipe, label="XYZ")]), bank, out, "webdataset")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -386,8 +389,26 @@ def test_a_source_image_that_changed_is_told_with_its_class(drawn: Plan, tmp_pat
     file = bank.root / parent["path"]
     file.write_bytes(file.read_bytes() + b"x")
     with pytest.raises(ArtifactError, match=rf"changed.*class {parent['label']}: 1 of"):
-        write_coco(drawn, bank, tmp_path / "out")
+        write(drawn, bank, tmp_path / "out", "coco")
     file.unlink()
     with pytest.raises(ArtifactError, match="gone or have changed"):
-        write_imagefolder(drawn, bank, tmp_path / "out")
+        write(drawn, bank, tmp_path / "out", "imagefolder")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("mode", ["scene", "layout"])
+def test_a_sheet_shows_a_scene_once_where_there_are_others(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = make_bank(tmp_path / "bank", per_class=6, labels=("LY", "SNE"))
+    drawn = plan(bank, mode=mode, add=40)
+    shown: list[Recipe] = []
+    picture = np.zeros((9, 9, 3), np.uint8)
+    monkeypatch.setattr(files_of, "render", lambda recipe, _: shown.append(recipe) or picture)
+    files_of.plan_sheet(drawn, bank)
+    assert [recipe.label for recipe in shown] == ["LY"] * 4 + ["SNE"] * 4
+    scenes = [recipe.background.background_id for recipe in shown]
+    assert len(set(scenes)) == len(scenes)
+    alone = Plan.of(shown[:1], bank=bank.fingerprint)
+    files_of.plan_sheet(alone, bank)
+    assert len(shown) == 9

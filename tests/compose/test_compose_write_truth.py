@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.cells.bank import CellBank
-from naturalize.compose.deliver.annotation import KnownOfBank, KnownOfPlan, SceneCell
+from naturalize.compose.deliver.annotation import BankAnnotation, PlanAnnotation, SceneCell
 from naturalize.compose.deliver.truth import Truth, inside, truth
 from naturalize.compose.paint.crops import CropStore
 from naturalize.compose.paint.render import render
@@ -80,7 +80,7 @@ def test_a_pixel_is_the_cells_where_half_its_light_is(
         for level in (0.0, 255.0)
     )  # fmt: skip
     of_canvas = render(white, cell).astype(int) - render(black, cell).astype(int)
-    found = truth(black, cell, known=Nothing())
+    found = truth(black, cell, annotation=Nothing())
     assert (found.instances[(of_canvas < 126).all(axis=2)] == 1).all()
     assert (found.instances[(of_canvas > 129).all(axis=2)] == 0).all()
     assert len(found.cells) == int(found.instances.any())
@@ -103,14 +103,14 @@ def test_so_it_is_with_the_scene_blend(feather, angle, cx, cy) -> None:
         for level in (170.0, 200.0)
     )
     change = render(high, cell).astype(int) - render(low, cell).astype(int)
-    found = truth(low, cell, known=Nothing()).instances
+    found = truth(low, cell, annotation=Nothing()).instances
     assert (found[(change < 9).all(axis=2)] == 1).all()
     assert (found[(change > 21).all(axis=2)] == 0).all()
 
 
 def test_a_cell_changes_nothing_beyond_its_mask(bank: CellBank) -> None:
     """Rendered with and without its last cell, a picture differs only close to that cell."""
-    drawn, known = varied(bank), KnownOfBank(bank)
+    drawn, annotation = varied(bank), BankAnnotation(bank)
     seen = set()
     for i in range(len(drawn)):
         recipe = replace(drawn.recipe(i), finish=Finish())
@@ -122,7 +122,7 @@ def test_a_cell_changes_nothing_beyond_its_mask(bank: CellBank) -> None:
             there = inside(Scenes(bank), recipe.placements[k], whole)
             if there is None or not there[1].any():
                 continue  # it lies off this canvas
-            found = truth(after, bank, known=known)
+            found = truth(after, bank, annotation=annotation)
             mine = found.instances == found.cells[-1].instance
             away = cv2.distanceTransform(1 - mine.astype(np.uint8), cv2.DIST_L2, 5)
             blend = recipe.placements[k].blend
@@ -147,7 +147,7 @@ def test_later_cells_cover_earlier_ones_and_hidden_ones_are_left_out() -> None:
             replace(placed, cell_id="off", cx=-40),
         ),
     )
-    found = truth(recipe, cell, known=Nothing())
+    found = truth(recipe, cell, annotation=Nothing())
     assert [(c.instance, c.cell_id, c.kind) for c in found.cells] == [
         (1, "top", "platelet"),
         (2, "aside", "wbc"),
@@ -200,11 +200,11 @@ def checked(found: Truth) -> None:
 
 @pytest.mark.parametrize("size", [None, 80, (97, 64), 400])
 def test_boxes_are_tight_and_sizes_agree(bank: CellBank, size) -> None:
-    drawn, known = varied(bank), KnownOfBank(bank)
+    drawn, annotation = varied(bank), BankAnnotation(bank)
     for i in (0, 3, len(drawn) - 3, len(drawn) - 1):
         recipe = drawn.recipe(i)
-        whole = truth(recipe, bank, known=known)
-        found = truth(recipe, bank, known=known, size=size)
+        whole = truth(recipe, bank, annotation=annotation)
+        found = truth(recipe, bank, annotation=annotation, size=size)
         checked(found)
         assert found.instances.shape == render(recipe, bank, size=size).shape[:2]
         height, width = found.instances.shape
@@ -218,19 +218,19 @@ def test_boxes_are_tight_and_sizes_agree(bank: CellBank, size) -> None:
 def test_a_store_and_what_is_known_of_a_plan_say_the_same(bank: CellBank, tmp_path: Path) -> None:
     drawn = varied(bank)
     store = CropStore.build(drawn, bank, tmp_path / "crops", what=None)
-    known = KnownOfPlan.build(drawn, bank, tmp_path / "known", work=tmp_path / "work")
-    known = pickle.loads(pickle.dumps(known))
-    of_bank = KnownOfBank(bank)
+    annotation = PlanAnnotation.build(drawn, bank, tmp_path / "annotation", work=tmp_path / "work")
+    annotation = pickle.loads(pickle.dumps(annotation))
+    of_bank = BankAnnotation(bank)
     for i in range(len(drawn)):
-        a = truth(drawn.recipe(i), bank, known=of_bank)
-        b = truth(drawn.recipe(i), store, known=known)
+        a = truth(drawn.recipe(i), bank, annotation=of_bank)
+        b = truth(drawn.recipe(i), store, annotation=annotation)
         np.testing.assert_array_equal(a.instances, b.instances)
         assert a.cells == b.cells
-    stamp = (tmp_path / "known" / "scenes.arrow").stat().st_mtime_ns
-    KnownOfPlan.build(drawn, bank, tmp_path / "known", work=tmp_path / "work")
-    assert (tmp_path / "known" / "scenes.arrow").stat().st_mtime_ns == stamp
+    stamp = (tmp_path / "annotation" / "scenes.arrow").stat().st_mtime_ns
+    PlanAnnotation.build(drawn, bank, tmp_path / "annotation", work=tmp_path / "work")
+    assert (tmp_path / "annotation" / "scenes.arrow").stat().st_mtime_ns == stamp
     few = Plan.of([drawn.recipe(0)], bank=bank.fingerprint)
-    other = KnownOfPlan.build(few, bank, tmp_path / "known", work=tmp_path / "work")
+    other = PlanAnnotation.build(few, bank, tmp_path / "annotation", work=tmp_path / "work")
     with pytest.raises(InputError, match="no scene"):
         other.scene(drawn.recipe(len(drawn) - 1).background.background_id)
 
@@ -238,9 +238,9 @@ def test_a_store_and_what_is_known_of_a_plan_say_the_same(bank: CellBank, tmp_pa
 def test_what_cannot_be_known_is_told(bank: CellBank, tmp_path: Path) -> None:
     drawn = varied(bank)
     store = CropStore.build(drawn, bank, tmp_path / "crops", what=None)
-    with pytest.raises(InputError, match="known=KnownOfBank"):
+    with pytest.raises(InputError, match="annotation=BankAnnotation"):
         truth(drawn.recipe(0), store)
     with pytest.raises(SettingsError, match="'feather'"):
-        truth(one_cell_recipe((9, 9), blend="fether"), drawn_cell(), known=Nothing())
+        truth(one_cell_recipe((9, 9), blend="fether"), drawn_cell(), annotation=Nothing())
     with pytest.raises(SettingsError, match="size"):
         truth(drawn.recipe(0), bank, size=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,21 @@ def test_a_folder_of_composites_with_plan_sheet_and_lineage(
     Plan.load(out / "plan")
 
 
+def test_the_summary_on_standard_output_counts_composites_and_cells(
+    saved: Path, tmp_path: Path
+) -> None:
+    result = run(saved, "--add", 9, "-o", tmp_path / "plan")
+    said = result.stdout.splitlines()
+    drawn = Plan.load(tmp_path / "plan")
+    assert said[0] == "18 composites, mode scene"
+    for label, line in zip(("LY", "SNE"), said[1:3], strict=True):
+        used = Counter(drawn[int(row)].placements[-1].cell_id for row in drawn.rows_of(label))
+        most = max(used.values())
+        assert line == f"  {label}: 9 from {len(used)} of 6 cells, {most} from the most used one"
+    assert said[-2].startswith("lineage: not checked")
+    assert said[-1] == f"{tmp_path / 'plan'}: look at sheet.jpg first"
+
+
 def test_per_class_fills_up_with_composites(saved: Path, tmp_path: Path) -> None:
     run(saved, "-m", "scene", "--per-class", 9, "-o", tmp_path / "plan")
     assert Plan.load(tmp_path / "plan").targets == {"LY": 3, "SNE": 3}
@@ -58,8 +74,13 @@ def test_the_gate_tells_what_it_rejected(saved: Path, tmp_path: Path) -> None:
     result = run(
         saved, "-m", "scene", "--add", 6, "--gate", "--set", "stain=0.06", "-o", tmp_path / "plan"
     )
-    assert "gate: implausible colour" in result.output
-    assert read_json(tmp_path / "plan" / "plan.json")["rejections"]["gate: implausible colour"] > 0
+    assert "rejected by the gate: colour unlike that of real cells" in result.output
+    assert (
+        read_json(tmp_path / "plan" / "plan.json")["rejections"][
+            "rejected by the gate: colour unlike that of real cells"
+        ]
+        > 0
+    )
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> CellBank:
 
 @pytest.fixture(scope="module")
 def made(bank: CellBank) -> Plan:
-    return plan(bank, add=14, classes=LABELS, width=SIDE, height=SIDE, red_cells=1)
+    return plan(bank, mode="paper", add=14, classes=LABELS, width=SIDE, height=SIDE, red_cells=1)
 
 
 def ask(real: list, fake: list, **more: object):
@@ -233,7 +233,7 @@ def test_parents_among_the_real_images_are_tied_to_their_composites_and_told(
     tmp_path: Path,
 ) -> None:
     small = make_smears(tmp_path / "images", 14, LABELS)
-    drawn = plan(small, add=12, classes=LABELS, width=SIDE, height=SIDE, red_cells=0)
+    drawn = plan(small, mode="paper", add=12, classes=LABELS, width=SIDE, height=SIDE, red_cells=0)
     sample = choose(drawn, small, per_class=14, spare=False)
     assert "real images are parents of composites" in sample.notes[0]
     origins = sample.recipe_origins(sample.recipes)[0]
@@ -318,7 +318,7 @@ def test_a_plan_of_another_bank_is_refused(made: Plan, tmp_path: Path) -> None:
 
 
 def test_too_few_composites_or_an_unknown_class_is_told(bank: CellBank, made: Plan) -> None:
-    few = plan(bank, add=4, classes=["SNE"], width=SIDE, height=SIDE, red_cells=1)
+    few = plan(bank, mode="paper", add=4, classes=["SNE"], width=SIDE, height=SIDE, red_cells=1)
     with pytest.raises(InputError, match="class SNE: the plan has 4 composites"):
         choose(few, bank)
     with pytest.raises(SettingsError, match=r"unknown class 'SME'.*did you mean 'SNE'"):
@@ -329,7 +329,7 @@ def test_too_few_composites_or_an_unknown_class_is_told(bank: CellBank, made: Pl
 
 def test_images_that_are_gone_are_told(tmp_path: Path) -> None:
     small = make_smears(tmp_path / "images", 12, LABELS)
-    drawn = plan(small, add=12, classes=LABELS, width=SIDE, height=SIDE, red_cells=0)
+    drawn = plan(small, mode="paper", add=12, classes=LABELS, width=SIDE, height=SIDE, red_cells=0)
     shutil.rmtree(tmp_path / "images" / "SNE")
     with pytest.raises(ArtifactError, match=r"no such file.*--root"):
         choose(drawn, small, per_class=10)

@@ -51,7 +51,7 @@ def composed(phantom_root, tmp_path_factory):
     items = [(row["image_id"], row["path"]) for row in rows]
     segment_images(items, catalog.root, segmenter("classical"), folder / "cells")
     bank = CellBank.build(folder / "cells", catalog, split, part="train")
-    return catalog, split, bank, plan(bank, add=4, seed=3)
+    return catalog, split, bank, plan(bank, mode="paper", add=4, seed=3)
 
 
 def module(composed, work, settings=SETTINGS, made=None):

@@ -23,7 +23,6 @@ from naturalize.training import processes
 from naturalize.training.dataset import (
     Composites,
     EpochSampler,
-    RealImages,
     Rows,
     Samples,
     Source,
@@ -38,7 +37,6 @@ from naturalize.training.settings import TrainSettings
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.compose.recipe.plan import Plan
-    from naturalize.compose.recipe.recipe import Finish
 
 
 def classes_of(catalog: Catalog, split: Split) -> tuple[str, ...]:
@@ -136,9 +134,11 @@ class CellImages:
         label_of: dict[str, str],
         plan: Plan | None = None,
     ) -> Rows:
+        from naturalize.compose.deliver.dataset import RealImages, finishes_of
+
         paths = tuple(str(catalog.path_of(image_id)) for image_id in ids)
         labels = [label_of[image_id] for image_id in ids]
-        finishes = () if plan is None else _finishes(plan)
+        finishes = () if plan is None else finishes_of(plan)
         source = RealImages(paths, finishes)
         return self._rows(source, labels, tuple(ids), repr(finishes) if finishes else "")
 
@@ -237,12 +237,3 @@ def check_composites(settings: TrainSettings, plan: object | None, bank: object 
         )
     if plan is not None and not settings.composites:
         warn("a plan was given, but composites is off: only real images are trained on")
-
-
-def _finishes(plan: Plan) -> tuple[Finish, ...]:
-    """Return the finishes of a plan's recipes in order, or nothing if none changes a pixel."""
-    columns = plan.columns
-    used = [columns.words.finishes[code] for code in columns.finish.tolist()]
-    if len(set(used)) == 1:
-        used = used[:1]
-    return tuple(used) if any(finish.codec == "jpeg" for finish in used) else ()

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
-from naturalize.base.images import read_image
 from naturalize.base.prefetch import map_ahead
 from naturalize.base.rng import rng
 from naturalize.imaging import runlength
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.compose.paint.crops import CropStore
     from naturalize.compose.recipe.plan import Plan
-    from naturalize.compose.recipe.recipe import Finish
     from naturalize.dataset.catalog import Catalog
 
 
@@ -38,36 +36,6 @@ class Source(Protocol):
 
     def read(self, row: int) -> np.ndarray:
         """Return the image of a row, RGB uint8 (H, W, 3): always the same bytes."""
-
-
-@dataclass(frozen=True)
-class RealImages:
-    """Files on disk.
-
-    Attributes
-    ----------
-    paths
-        The files.
-    finishes
-        What composites beside them are finished with, dealt to the files in turn: else one pass of
-        a codec more or less would tell composed from real.
-    """
-
-    paths: Sequence[str]
-    finishes: Sequence[Finish] = ()
-
-    def __len__(self) -> int:
-        """Return the number of files."""
-        return len(self.paths)
-
-    def read(self, row: int) -> np.ndarray:
-        """Decode a file and finish it."""
-        image = read_image(self.paths[row])
-        if not self.finishes:
-            return image
-        from naturalize.compose.paint.render import finished
-
-        return finished(image, self.finishes[row % len(self.finishes)])
 
 
 @dataclass(frozen=True)

@@ -2,30 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from naturalize.compose.deliver.coco import write_coco
-from naturalize.compose.deliver.files import FORMATS, check_format, image_bytes, save_plan
-from naturalize.compose.deliver.imagefolder import write_imagefolder
-from naturalize.compose.deliver.webdataset import write_webdataset
+from naturalize.base.errors import unknown
+from naturalize.base.settings import validated
+from naturalize.compose.deliver.coco import Coco
+from naturalize.compose.deliver.files import FORMATS, image_bytes, save_plan
+from naturalize.compose.deliver.imagefolder import ImageFolder
+from naturalize.compose.deliver.rendering import Writer, render_to
+from naturalize.compose.deliver.webdataset import WebDataset
 
-#: Name → what renders a plan to disk. All take a plan, its bank and a folder, and by keyword
-#: ``format``, ``quality``, ``masks``, ``size``, ``lineage``, ``work``, ``backend``, ``workers``,
-#: ``also``; ``webdataset`` also ``shard_bytes``.
-WRITERS: dict[str, Callable[..., Path]] = {
-    "imagefolder": write_imagefolder,
-    "webdataset": write_webdataset,
-    "coco": write_coco,
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+    from naturalize.compose.recipe.plan import Plan
+
+__all__ = ["FORMATS", "WRITERS", "Writer", "image_bytes", "save_plan", "write", "writer"]
+
+#: Name → class of what renders a plan to disk.
+WRITERS: dict[str, type[Writer]] = {
+    "imagefolder": ImageFolder,
+    "webdataset": WebDataset,
+    "coco": Coco,
 }
 
-__all__ = [
-    "FORMATS",
-    "WRITERS",
-    "check_format",
-    "image_bytes",
-    "save_plan",
-    "write_coco",
-    "write_imagefolder",
-    "write_webdataset",
-]
+
+def writer(name: str = "imagefolder", /, **settings: Any) -> Writer:
+    """Return the writer ``name`` with its ``settings``.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown name or setting, or a value out of range; the message lists what there is.
+    """
+    if name not in WRITERS:
+        raise unknown("writer", name, list(WRITERS))
+    return validated(WRITERS[name], settings, what=f"writer {name}")
+
+
+def write(
+    plan: Plan,
+    bank: CellBank,
+    out: str | Path,
+    kind: str | Writer = "imagefolder",
+    *,
+    lineage: Mapping[str, Any] | None = None,
+    work: str | Path | None = None,
+    backend: str = "serial",
+    workers: int | None = None,
+    also: Callable[[Path], None] | None = None,
+    **settings: Any,
+) -> Path:
+    """Render every recipe of a plan to disk.
+
+    Beside what the writer makes, ``out/plan/`` holds the plan itself, with its lineage and a sheet.
+    What a killed run finished is kept; memory stays flat.
+
+    Parameters
+    ----------
+    plan, bank
+        What to render, from which cells.
+    out
+        The ``images`` artifact.
+    kind
+        ``"imagefolder"``, ``"webdataset"`` or ``"coco"``; or what :func:`writer` returns.
+    lineage
+        What :func:`naturalize.compose.recipe.lineage.check` found; written beside the plan.
+    work
+        Folder for what is under way; by default hidden beside ``out``. Removed at the end.
+    backend, workers
+        As for :func:`naturalize.base.engine.map`; they change no byte.
+    also
+        Writes more into the artifact before it is moved to its place.
+    **settings
+        Of the writer: ``format``, ``quality``, ``size``; ``masks`` of imagefolder and webdataset,
+        ``shard_bytes`` of webdataset, ``categories`` of coco.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown writer or setting, or a value out of range.
+    InputError
+        For a plan without recipes, or a class that cannot be the name of a folder.
+    """
+    made = kind if isinstance(kind, Writer) else writer(kind, **settings)
+    run: dict[str, Any] = {"backend": backend, "workers": workers}
+    return render_to(out, plan, bank, made, lineage=lineage, work=work, also=also, **run)

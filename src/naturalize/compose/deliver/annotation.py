@@ -1,4 +1,4 @@
-"""What a bank knows of cells and recipes do not say: their classes, and the cells of scenes."""
+"""What recipes do not say about cells: their classes, and the cells that scenes bring along."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SCENE_CELLS = pa.schema(
 #: From the lowest to the topmost: where two of a scene overlap, the later one is seen.
 _ORDER = ("rbc", "platelet", "wbc")
 
-_KIND = "known"
+_KIND = "annotation"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +69,8 @@ class SceneCell:
     mask: np.ndarray
 
 
-class Known(Protocol):
-    """Answers what is known of cells."""
+class Annotation(Protocol):
+    """Says the class of a cell, and which cells a scene shows."""
 
     def label(self, cell_id: str) -> str | None:
         """Return the class of a cell; null for one that no image's label speaks of."""
@@ -79,8 +79,8 @@ class Known(Protocol):
         """Return the cells that a scene still shows, from the lowest to the topmost."""
 
 
-class KnownOfBank:
-    """What a bank knows, looked up when asked for; the last few scenes are kept."""
+class BankAnnotation:
+    """The annotation of a bank, looked up when asked for; the last few scenes are kept."""
 
     def __init__(self, bank: CellBank) -> None:
         self.bank = bank
@@ -95,8 +95,8 @@ class KnownOfBank:
         return self._of_scene(background_id)
 
 
-class KnownOfPlan:
-    """What is known of the cells and scenes of a plan, mapped from a folder; pickles to its name.
+class PlanAnnotation:
+    """The annotation of the cells and scenes of a plan, mapped from a folder; pickles to its name.
 
     Use :meth:`build`.
     """
@@ -128,15 +128,15 @@ class KnownOfPlan:
         work: str | Path,
         backend: str = "serial",
         workers: int | None = None,
-    ) -> KnownOfPlan:
-        """Write what ``bank`` knows of the cells of ``plan`` to ``folder`` and open it.
+    ) -> PlanAnnotation:
+        """Write the annotation of the cells of ``plan`` to ``folder`` and open it.
 
         Parameters
         ----------
         plan, bank
             The recipes and their cells.
         folder
-            Where it shall be; what already stands there for the same plan is opened as it is.
+            Where it goes; what already stands there for the same plan is opened as it is.
         work
             Folder for finished pieces, so that a killed run goes on where it stopped.
         backend, workers
@@ -151,14 +151,14 @@ class KnownOfPlan:
         key, folder = fingerprint(_KIND, settings, inputs), Path(folder)
         if is_artifact(folder, _KIND) and read_manifest(folder).fingerprint == key:
             return cls(folder)
-        look = partial(_scene_rows, bank)
+        rows_of = partial(_scene_rows, bank)
         run: dict[str, Any] = {"backend": backend, "workers": workers, "name": _scene_name}
 
         def tables(left: Iterable[str]) -> Iterable[pa.Table]:
-            return engine.map(look, left, **run)
+            return engine.map(rows_of, left, **run)
 
         made_of = (
-            resumable_pieces(Path(work), key, scenes, tables, SCENE_CELLS, what="look at scenes")
+            resumable_pieces(Path(work), key, scenes, tables, SCENE_CELLS, what="annotate scenes")
             if scenes
             else ()
         )
@@ -185,7 +185,7 @@ class KnownOfPlan:
         if background_id not in self._scenes:
             raise InputError(
                 f"{self.folder}: no scene {background_id!r} of {len(self._scenes):,}; build it for "
-                "the plan that is looked at"
+                "this plan"
             )
         rows = self._rows.get(background_id)
         if not rows:
@@ -195,8 +195,8 @@ class KnownOfPlan:
 
 
 @lru_cache(maxsize=4)
-def _opened(folder: str) -> KnownOfPlan:
-    return KnownOfPlan(folder)
+def _opened(folder: str) -> PlanAnnotation:
+    return PlanAnnotation(folder)
 
 
 def _labels(bank: CellBank, cell_ids: Sequence[str]) -> dict[str, str]:
@@ -255,10 +255,10 @@ def _names(bank: CellBank, image_id: str) -> list[tuple[str, str | None]]:
     return list(zip(here["cell_id"].to_pylist(), here["label"].to_pylist(), strict=True))
 
 
-def known_of(source: object) -> Known | None:
-    """Return what ``source`` knows if it is a bank; a store of crops knows pixels only."""
+def annotation_of(source: object) -> Annotation | None:
+    """Return the annotation of a bank; ``None`` for a store of crops, which holds pixels only."""
     from naturalize.cells.bank import CellBank
 
     if isinstance(source, Scenes):
-        return KnownOfBank(source.bank)
-    return KnownOfBank(source) if isinstance(source, CellBank) else None
+        return BankAnnotation(source.bank)
+    return BankAnnotation(source) if isinstance(source, CellBank) else None

@@ -3,78 +3,68 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
+from pydantic import AfterValidator
 
 from naturalize.base.errors import unknown
 from naturalize.base.shards import Pieces
 from naturalize.cells.exchange.coco_write import CATEGORIES
 from naturalize.cells.exchange.rle import mask_to_rle
 from naturalize.cells.segmentation import KINDS
-from naturalize.compose.deliver.imagefolder import BOXES, paint_image, place_files
-from naturalize.compose.deliver.job import Job, Painter, rendering
-from naturalize.compose.paint.sizes import Size
+from naturalize.compose.deliver.imagefolder import BOXES, box_row, paint_image
+from naturalize.compose.deliver.rendering import Painter, Rendering, Writer
 from naturalize.compose.recipe.recipe import Recipe
-
-if TYPE_CHECKING:
-    from naturalize.cells.bank import CellBank
-    from naturalize.compose.recipe.plan import Plan
 
 #: Columns of the pieces: a row an annotation; ``counts`` is COCO's compressed RLE.
 _ROWS = pa.schema([*BOXES, ("area", pa.int32()), ("counts", pa.string())])
 
 
-def write_coco(
-    plan: Plan,
-    bank: CellBank,
-    out: str | Path,
-    *,
-    format: str = "jpeg",
-    quality: int = 95,
-    masks: bool = True,
-    size: Size = None,
-    categories: str = "label",
-    lineage: Mapping[str, Any] | None = None,
-    work: str | Path | None = None,
-    backend: str = "serial",
-    workers: int | None = None,
-    also: Callable[[Path], None] | None = None,
-) -> Path:
-    """Render every recipe of a plan, with COCO annotations of every cell that is seen.
+def _categories_of(name: str) -> str:
+    if name not in CATEGORIES:
+        raise unknown("categories", name, list(CATEGORIES))
+    return name
 
-    ``out/images/<class>/<recipe_id>.<suffix>`` and ``out/annotations.json``: of each cell, those of
-    the scene included, what is seen of it as compressed RLE, and its box. Later cells cover earlier
-    ones, so no two masks share a pixel. Besides COCO's own keys an annotation has ``cell_id`` and
-    ``label``, an image ``recipe_id`` and ``label``.
 
-    Parameters
+class Coco(Writer):
+    """Images with COCO annotations of every cell that is seen.
+
+    ``images/<class>/<recipe_id>.<suffix>`` and ``annotations.json``: of each cell, those of the
+    scene included, what is seen of it as compressed RLE, and its box. Later cells cover earlier
+    ones, so no two masks have a pixel in common. Besides COCO's own keys an annotation has
+    ``cell_id`` and ``label``, an image ``recipe_id`` and ``label``.
+
+    Attributes
     ----------
     masks
-        Without meaning here: COCO always has them.
+        COCO always has them.
     categories
         ``"label"``: the classes, and kinds for cells without one; ``"kind"``: ``wbc``, ``rbc``,
         ``platelet``. The kind is a category's supercategory.
-    plan, bank, out, format, quality, size, lineage, work, backend, workers, also
-        As for :func:`~naturalize.compose.deliver.write_imagefolder`; errors likewise.
     """
-    if categories not in CATEGORIES:
-        raise unknown("categories", categories, list(CATEGORIES))
-    with rendering(
-        "coco", plan, bank, out, format=format, quality=quality, size=size, truth=True,
-        lineage=lineage, work=work, backend=backend, workers=workers, also=also,
-        categories=categories,
-    ) as job:  # fmt: skip
+
+    name: ClassVar[str] = "coco"
+
+    masks: Literal[True] = True
+    categories: Annotated[str, AfterValidator(_categories_of)] = "label"
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether it asks which cell is seen at each pixel."""
+        return True
+
+    def fill(self, job: Rendering) -> None:
+        """Write the images and their annotations."""
         rows = job.tables(partial(_paint, job.painter, job.work), _ROWS)
-        names = _categories(rows, bank.labels if categories == "label" else ())
+        names = _categories(rows, job.bank.labels if self.categories == "label" else ())
         with (job.folder / "annotations.json").open("w", encoding="utf-8") as file:
             _write(file, job, rows, names)
-        place_files(plan, job.painter, job.work, job.folder)
-    return Path(out)
+        job.place()
 
 
 def _paint(painter: Painter, work: Path, recipe: Recipe) -> pa.Table:
@@ -83,15 +73,8 @@ def _paint(painter: Painter, work: Path, recipe: Recipe) -> pa.Table:
     rows = []
     for cell in found.cells:
         mask = found.instances == cell.instance
-        rows.append(
-            {
-                "path": name,
-                **{key: getattr(cell, key) for key in ("instance", "kind", "label", "cell_id")},
-                **dict(zip(("x0", "y0", "x1", "y1"), cell.box, strict=True)),
-                "area": int(np.count_nonzero(mask)),
-                "counts": mask_to_rle(mask)["counts"],
-            }
-        )
+        area, counts = int(np.count_nonzero(mask)), mask_to_rle(mask)["counts"]
+        rows.append({**box_row(name, cell), "area": area, "counts": counts})
     return pa.Table.from_pylist(rows, schema=_ROWS)
 
 
@@ -105,7 +88,7 @@ def _categories(rows: Pieces, labels: tuple[str, ...]) -> dict[tuple[str, str], 
     return {pair: i for i, pair in enumerate(dict.fromkeys([*named, *plain]), start=1)}
 
 
-def _write(file: IO[str], job: Job, rows: Pieces, names: dict[tuple[str, str], int]) -> None:
+def _write(file: IO[str], job: Rendering, rows: Pieces, names: dict[tuple[str, str], int]) -> None:
     """Write the JSON, an image or annotation at a time: a million of them need no memory."""
     head = {"info": {"description": "composites of naturalize", "version": "1.0"}, "licenses": []}
     categories = [
@@ -127,13 +110,12 @@ def _list(file: IO[str], key: str, values: Iterator[dict[str, Any]], end: str) -
     file.write(f"\n]{end}")
 
 
-def _size(job: Job, recipe: Recipe) -> tuple[int, int]:
-    return job.painter.size or (recipe.width, recipe.height)
+def _size(job: Rendering, recipe: Recipe) -> tuple[int, int]:
+    return job.painter.writer.size or (recipe.width, recipe.height)
 
 
-def _images(job: Job) -> Iterator[dict[str, Any]]:
-    for i in range(len(job.plan)):
-        recipe = job.plan.recipe(i)
+def _images(job: Rendering) -> Iterator[dict[str, Any]]:
+    for i, recipe in enumerate(job.plan):
         width, height = _size(job, recipe)
         yield {
             "id": i + 1,
@@ -146,9 +128,9 @@ def _images(job: Job) -> Iterator[dict[str, Any]]:
 
 
 def _annotations(
-    job: Job, rows: Pieces, names: dict[tuple[str, str], int]
+    job: Rendering, rows: Pieces, names: dict[tuple[str, str], int]
 ) -> Iterator[dict[str, Any]]:
-    recipes = enumerate(job.plan.recipe(i) for i in range(len(job.plan)))
+    recipes = enumerate(job.plan)
     image, name, shape = 0, "", [0, 0]
     number = 0
     for table in rows:

@@ -1,9 +1,10 @@
-"""Composites, alone or beside real images, as a data set for any training loop. No torch."""
+"""Composites, alone or beside real images, as a data set for any training loop, without PyTorch."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -25,6 +26,35 @@ if TYPE_CHECKING:
     from naturalize.dataset.split import Split
 
 
+@dataclass(frozen=True)
+class RealImages:
+    """Files of real images, treated as the composites beside them are.
+
+    Attributes
+    ----------
+    paths
+        The files.
+    finishes
+        What composites beside them are finished with, dealt to the files in turn: with one pass of
+        a codec more or less, a network could tell composed from real images.
+    size
+        Width and height that all are brought to, if they are.
+    """
+
+    paths: Sequence[str]
+    finishes: Sequence[Finish] = ()
+    size: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+        return len(self.paths)
+
+    def read(self, row: int) -> np.ndarray:
+        """Decode a file, RGB uint8 (H, W, 3), resize and finish it."""
+        image = resized(read_image(self.paths[row]), self.size)
+        return finished(image, self.finishes[row % len(self.finishes)]) if self.finishes else image
+
+
 class CompositeDataset:
     """Real images, then composites: ``dataset[i]`` is a picture and the number of its class.
 
@@ -33,7 +63,7 @@ class CompositeDataset:
     are rendered when they are asked for.
 
     Both kinds have the same history: where composites end in a codec, real images are sent through
-    it once more, so that no network can tell them by it; and both are shrunk by averaging areas.
+    it once more, so that no network can distinguish them by it. Both are shrunk by averaging areas.
 
     Parameters
     ----------
@@ -41,7 +71,7 @@ class CompositeDataset:
         The composites.
     source
         Where their cells come from: a :class:`~naturalize.compose.paint.crops.CropStore` of this
-        plan (and size), or a bank, which decodes images again and again.
+        plan (and size), or a bank, which decodes an image each time.
     size
         Side of a square, or width and height, of all pictures; by default each has its own.
         Composites are composed at that size.
@@ -84,7 +114,6 @@ class CompositeDataset:
         self.plan, self.source, self.transform = plan, source_of(source), transform
         self.size = asked_size(size)
         pairs = [(str(path), label) for path, label in real]
-        self._paths = [path for path, _ in pairs]
         words, codes = plan.columns.words.labels, plan.columns.label
         labels = [label for _, label in pairs]
         occur = {*labels, *(words[code] for code in np.unique(codes).tolist())}
@@ -95,11 +124,12 @@ class CompositeDataset:
         number = np.array([self.class_to_idx.get(word, -1) for word in words], np.int64)
         of_real = np.array([self.class_to_idx[label] for label in labels], np.int64)
         self.targets = np.concatenate([of_real, number[codes]])
-        self._finishes = finishes_of(plan, self.size)
+        paths = [path for path, _ in pairs]
+        self._real = RealImages(paths, finishes_of(plan, self.size), self.size)
 
     def __len__(self) -> int:
         """Return the number of pictures."""
-        return len(self._paths) + len(self.plan)
+        return len(self._real) + len(self.plan)
 
     def __getitem__(self, i: SupportsIndex) -> tuple[Any, int]:
         """Return picture ``i``, RGB uint8 (height, width, 3), and the number of its class.
@@ -115,26 +145,22 @@ class CompositeDataset:
         if not -n <= row < n:
             raise IndexError(f"picture {row} of {n}")
         row %= n
-        image = self._real(row) if row < len(self._paths) else self._composite(row)
+        image = self._real.read(row) if row < len(self._real) else self._composite(row)
         picture = image if self.transform is None else self.transform(image)
         return picture, int(self.targets[row])
 
-    def _real(self, row: int) -> np.ndarray:
-        finish = self._finishes[row % len(self._finishes)] if self._finishes else Finish()
-        return finished(resized(read_image(self._paths[row]), self.size), finish)
-
     def _composite(self, row: int) -> np.ndarray:
-        return render(self.plan.recipe(row - len(self._paths)), self.source, size=self.size)
+        return render(self.plan.recipe(row - len(self._real)), self.source, size=self.size)
 
     @property
     def is_composite(self) -> np.ndarray:
         """Bool (N,): whether a picture is composed."""
-        return np.arange(len(self)) >= len(self._paths)
+        return np.arange(len(self)) >= len(self._real)
 
     @property
     def names(self) -> list[str]:
         """Path of each real image, recipe id of each composite."""
-        return [*self._paths, *self.plan.ids]
+        return [*self._real.paths, *self.plan.ids]
 
 
 def real_images(
@@ -161,7 +187,7 @@ def real_images(
     return found
 
 
-def finishes_of(plan: Plan, size: tuple[int, int] | None) -> tuple[Finish, ...]:
+def finishes_of(plan: Plan, size: tuple[int, int] | None = None) -> tuple[Finish, ...]:
     """Return what the composites of a plan are finished with, in order; nothing if by nothing.
 
     Those that are composed at another ``size`` than their canvas are not finished.

@@ -1,19 +1,24 @@
-"""One composite as the bytes of a file, and a plan as a folder."""
+"""A composite as the bytes of a file; a plan as a folder with its lineage and a sheet."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from naturalize.base.artifacts import write_json
-from naturalize.base.errors import InputError, SettingsError, unknown
+import numpy as np
+
+from naturalize.base.artifacts import is_artifact, read_json, write_json
+from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import encode_image, write_image
-from naturalize.compose.draw.images import check_sources
+from naturalize.base.sheets import labelled_rows
+from naturalize.compose.draw.materials import check_sources
+from naturalize.compose.draw.modes import DEFAULT
 from naturalize.compose.draw.modes import mode as mode_of
 from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.render import render, render_unfinished
+from naturalize.compose.paint.scenes import Scenes
 from naturalize.compose.paint.sizes import Size, asked_size
 from naturalize.compose.recipe.recipe import Recipe
 
@@ -27,16 +32,8 @@ if TYPE_CHECKING:
 #: Format → suffix of the files.
 FORMATS = {"jpeg": ".jpg", "png": ".png"}
 
-#: Quality of contact sheets.
-_SHEET_QUALITY = 90
-
-
-def check_format(format: str, quality: int) -> None:
-    """Raise ``SettingsError`` for an unknown format or a quality out of range."""
-    if format not in FORMATS:
-        raise unknown("format", format, list(FORMATS))
-    if not 1 <= quality <= 100:
-        raise SettingsError(f"quality: expected 1–100, got {quality}")
+#: Quality of contact sheets; pictures of a class on them, real and composite.
+_SHEET_QUALITY, _PER_CLASS = 90, 4
 
 
 def check_plan(plan: Plan) -> None:
@@ -83,7 +80,6 @@ def save_plan(
 
     ``also`` may add more to the folder before it is moved to its place.
     """
-    from naturalize.compose.deliver.sheet import plan_sheet
 
     def more(folder: Path) -> None:
         write_json(folder / "lineage.json", dict(lineage))
@@ -91,7 +87,74 @@ def save_plan(
         if also is not None:
             also(folder)
 
-    plan.save(path, inputs, more=more)
+    plan.save(path, inputs, more=more, overwrite=made_of_same_cells(Path(path), plan))
+
+
+def real_beside_composite(
+    real: Mapping[str, Sequence[np.ndarray]],
+    composite: Mapping[str, Sequence[np.ndarray]],
+    *,
+    tile: int = 150,
+) -> np.ndarray:
+    """Lay real images on the left and composites on the right, one row a class.
+
+    Parameters
+    ----------
+    real, composite
+        Class → RGB uint8 (H, W, 3) images; the rows are the classes of ``composite``, in order.
+    tile
+        Side of a picture in pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        RGB uint8.
+    """
+    shown = {label: list(real.get(label, ())) for label in composite}
+    left = labelled_rows(shown, tile=tile, title="real images")
+    right = labelled_rows(composite, tile=tile, title="composites of the same cells")
+    gap = np.full((len(left), 24, 3), 255, np.uint8)
+    gap[:, 12] = (200, 203, 210)
+    return np.concatenate([left, gap, right], axis=1)
+
+
+def plan_sheet(plan: Plan, bank: CellBank, *, per_class: int = _PER_CLASS) -> np.ndarray:
+    """Return the sheet of a plan: composites of each class, beside the images their cells are from.
+
+    No scene comes twice where the class has others.
+    """
+    source, real, composite = Scenes(bank), {}, {}
+    scenes: set[str] = set()
+    for label in (label for label, n in plan.targets.items() if n):
+        recipes = _various(plan, plan.rows_of(label), per_class, scenes)
+        composite[label] = [render(recipe, source) for recipe in recipes]
+        # the image that the target cell is from, so that the eye compares like with like
+        cells = [p for recipe in recipes for p in recipe.placements]
+        parents = dict.fromkeys(p.image_id for p in cells if bank.row(p.cell_id)["target"])
+        real[label] = [bank.image(image_id) for image_id in parents]
+    return real_beside_composite(real, composite)
+
+
+def _various(plan: Plan, rows: np.ndarray, n: int, scenes: set[str]) -> list[Recipe]:
+    """Return ``n`` recipes, the first ones whose scene is not among ``scenes``; adds theirs."""
+    fresh: list[int] = []
+    others: list[int] = []
+    for row in rows.tolist():
+        scene = plan.columns.words.backgrounds[plan.columns.background[row]][0]
+        (others if scene in scenes else fresh).append(row)
+        if scene is not None:
+            scenes.add(scene)
+        if len(fresh) == n:
+            break
+    return [plan.recipe(row) for row in (fresh + others)[:n]]
+
+
+def made_of_same_cells(path: Path, plan: Plan) -> bool:
+    """Return whether a plan, or the images of one, lies at ``path`` that used the same bank."""
+    for folder in (path, path / "plan"):
+        if is_artifact(folder, "plan"):
+            return read_json(folder / "plan.json").get("bank") == plan.bank
+    return False
 
 
 def put(made: Path, goal: Path) -> None:
@@ -137,7 +200,7 @@ def plan_composites(
     max_reuse, gate = of_mode.pop("max_reuse", None), of_mode.pop("gate", False)
     if not isinstance(gate, bool):
         raise SettingsError(f"gate: expected true or false, got {gate!r}")
-    mode_of(chosen.get("mode", "paper"), **of_mode)  # an argument of plan() is no mode's setting
+    mode_of(chosen.get("mode", DEFAULT), **of_mode)  # an argument of plan() is no mode's setting
     real = split.counts()["train"] if split else catalog.counts()
     made = plan(bank, **chosen, max_reuse=max_reuse, gate=gate, real=real, **of_mode)
     check_sources(bank, made.parents())

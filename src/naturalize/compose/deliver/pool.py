@@ -1,7 +1,7 @@
-"""Real images and composites in one labelled tree, as the paper's protocol wants it.
+"""Real images and composites in one folder of class folders, as the paper's protocol has it.
 
 Splitting such a pool puts composites, and cells that also stand in training images, into the test
-set. It exists to show the size of that leak beside the honest protocol; `leak` counts it.
+set. It exists to show how large that leak is; :func:`leak` counts it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from naturalize.base import engine
 from naturalize.base.artifacts import write_bytes, writing
 from naturalize.base.errors import InputError, os_errors_named
-from naturalize.compose.deliver import image_bytes
+from naturalize.compose.deliver.files import image_bytes
+from naturalize.compose.deliver.rendering import recipe_name
 from naturalize.compose.paint.crops import CropStore
 
 if TYPE_CHECKING:
@@ -64,16 +65,14 @@ def write_pool(
             suffix = PurePosixPath(row["path"]).suffix
             _link(catalog.root / row["path"], images / row["label"] / f"{row['image_id']}{suffix}")
         store = CropStore.build(plan, bank, Path(work) / "crops", backend=backend, workers=workers)
-        recipes = (plan.recipe(i) for i in range(len(plan)))
-        paint = partial(_paint, store, images)
         for _ in engine.map(
-            paint,
-            recipes,
+            partial(_paint, store, images),
+            plan,
             backend=backend,
             workers=workers,
             what="pool",
             total=len(plan),
-            name=_name,
+            name=recipe_name,
         ):
             pass
     return Path(out)
@@ -94,10 +93,6 @@ def _paint(store: CropStore, images: Path, recipe: Recipe) -> None:
     write_bytes(file, image_bytes(recipe, store, format="png"))
 
 
-def _name(recipe: Recipe) -> str:
-    return f"recipe {recipe.recipe_id} of class {recipe.label}"
-
-
 def leak(plan: Plan, pooled: Catalog, split: Split) -> dict[str, Any]:
     """Count what a split of a pool lets through between its parts.
 
@@ -113,15 +108,14 @@ def leak(plan: Plan, pooled: Catalog, split: Split) -> dict[str, Any]:
     dict
         ``n_test``; ``test_composites`` (composites among the test images); ``test_touched`` (test
         images that share a cell's parent image with a training image: composites with a parent in
-        train or a sister there, and real images that lent a cell to a training composite);
+        train or a sister there, and real images whose cell is in a training composite);
         ``statement``.
     """
     part_of = split.part_of()
     rows = pooled.usable().select(["image_id", "path"]).to_pylist()
     image_of = {PurePosixPath(row["path"]).stem: row["image_id"] for row in rows}
     parents: dict[str, set[str]] = {}
-    for i in range(len(plan)):
-        recipe = plan.recipe(i)
+    for recipe in plan:
         image_id = image_of.get(f"{PREFIX}{recipe.recipe_id}")
         if image_id is not None:
             parents[image_id] = {p.image_id for p in recipe.placements}

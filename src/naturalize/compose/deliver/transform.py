@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
+import sys
 import tempfile
 import warnings
 import weakref
@@ -18,12 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from naturalize.base.errors import InputError, NaturalizeWarning, SettingsError, unknown
 from naturalize.base.rng import rng
 from naturalize.compose.deliver.dataset import resized
-from naturalize.compose.deliver.frameworks import as_rgb, like
 from naturalize.compose.draw.materials import Materials
+from naturalize.compose.draw.modes import DEFAULT, Mode
 from naturalize.compose.draw.modes import mode as mode_of
 from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.crops import CropStore
@@ -89,7 +91,7 @@ class Naturalize:
         classes: Sequence[str] | None = None,
         size: Size = None,
         only: Sequence[str] | None = None,
-        mode: str = "scene",
+        mode: str = DEFAULT,
         per_class: int = 2000,
         seed: int = 0,
         folder: str | Path | None = None,
@@ -104,9 +106,16 @@ class Naturalize:
         self.probability, self.seed = float(probability), seed
         self.size = asked_size(size)
         self.classes = tuple(bank.labels if classes is None else classes)
-        replaced = _replaced(bank, mode, mode_settings, self.classes, only)
+        materials = Materials.of(bank)
+        replaced = _replaced(materials, mode_of(mode, **mode_settings), self.classes, only)
         self.plan: Plan = plan(
-            bank, mode=mode, add=per_class, classes=replaced, seed=seed, **mode_settings
+            bank,
+            mode=mode,
+            add=per_class,
+            classes=replaced,
+            seed=seed,
+            materials=materials,
+            **mode_settings,
         )
         self._rows = {label: self.plan.rows_of(label) for label in replaced}
         own = tempfile.mkdtemp(prefix="naturalize-") if folder is None else None
@@ -213,11 +222,7 @@ class NaturalizedDataset:
 
 
 def _replaced(
-    bank: CellBank,
-    mode: str,
-    settings: dict[str, Any],
-    classes: tuple[str, ...],
-    only: Sequence[str] | None,
+    materials: Materials, mode: Mode, classes: tuple[str, ...], only: Sequence[str] | None
 ) -> list[str]:
     """Return the classes that can be replaced, or all that were asked for."""
     for label in only or ():
@@ -225,12 +230,11 @@ def _replaced(
             raise unknown("class", label, list(classes))
     if only is not None:
         return list(only)
-    drawer, materials = mode_of(mode, **settings), Materials.of(bank)
-    known = [label for label in classes if label in bank.labels]
-    able = [label for label in known if len(drawer.targets(materials, label))]
+    present = [label for label in classes if label in materials.labels]
+    able = [label for label in present if len(mode.targets(materials, label))]
     if not able:
         raise InputError(
-            f"the bank has no cell that mode {mode} can use of any of: {', '.join(classes)}"
+            f"the bank has no cell that mode {mode.name} can use of any of: {', '.join(classes)}"
         )
     missing = [label for label in classes if label not in able]
     if missing:
@@ -266,3 +270,57 @@ def _remove(owner: int, epoch_file: str, folder: str | None) -> None:
     Path(epoch_file).unlink(missing_ok=True)
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def as_rgb(picture: Any) -> np.ndarray:
+    """Return a picture as RGB uint8 (H, W, 3).
+
+    Parameters
+    ----------
+    picture
+        A uint8 tensor (3, H, W), on any device; a uint8 array (H, W, 3); or a PIL image.
+
+    Raises
+    ------
+    InputError
+        For anything else: floats, batches, grey images.
+    """
+    if isinstance(picture, Image.Image):
+        return np.asarray(picture.convert("RGB"))
+    if _is_tensor(picture):
+        if str(picture.dtype) != "torch.uint8" or picture.ndim != 3 or picture.shape[0] != 3:
+            raise _wrong(f"a {picture.dtype!s} tensor {tuple(picture.shape)}")
+        return picture.detach().cpu().permute(1, 2, 0).contiguous().numpy()
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise _wrong(f"a {picture.dtype} array {picture.shape}")
+        return picture
+    raise _wrong(f"{type(picture).__name__}")
+
+
+def like(rgb: np.ndarray, picture: Any) -> Any:
+    """Return RGB uint8 (H, W, 3) as the kind of thing that ``picture`` is."""
+    if isinstance(picture, Image.Image):
+        return Image.fromarray(rgb)
+    if not _is_tensor(picture):
+        return rgb
+    import torch
+
+    tensor = torch.from_numpy(np.array(rgb.transpose(2, 0, 1), order="C")).to(picture.device)
+    if type(picture) is torch.Tensor:
+        return tensor
+    from torchvision import tv_tensors
+
+    return tv_tensors.wrap(tensor, like=picture)
+
+
+def _is_tensor(picture: Any) -> bool:
+    torch = sys.modules.get("torch")  # no tensor comes where nobody has imported it
+    return torch is not None and isinstance(picture, torch.Tensor)
+
+
+def _wrong(found: str) -> InputError:
+    return InputError(
+        f"Naturalize: expected a uint8 tensor (3, H, W), a uint8 array (H, W, 3) or a PIL image, "
+        f"got {found}; put it before transforms that change the type or stack images"
+    )

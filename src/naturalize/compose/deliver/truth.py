@@ -1,4 +1,4 @@
-"""What is known exactly of a composite: which cell is seen at each pixel, and its box.
+"""The truth about a composite: which cell is seen at each pixel, and its box.
 
 A recipe says where every cell lies, so its truth is computed, not guessed: the same patches, laid
 in the same order by the same functions as in ``render``.
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from naturalize.base.errors import InputError, unknown
-from naturalize.compose.deliver.annotation import Known, SceneCell, known_of
+from naturalize.compose.deliver.annotation import Annotation, SceneCell, annotation_of
 from naturalize.compose.paint.blend import BLENDS
 from naturalize.compose.paint.place import lay
 from naturalize.compose.paint.scenes import CellSource, laid_under, source_of
@@ -75,7 +75,7 @@ def truth(
     recipe: Recipe,
     source: CellSource | CellBank,
     *,
-    known: Known | None = None,
+    annotation: Annotation | None = None,
     size: Size = None,
 ) -> Truth:
     """Return which cell is seen at each pixel of a composite.
@@ -91,9 +91,9 @@ def truth(
         The composite.
     source
         What it is rendered from: a bank, or a :class:`~naturalize.compose.paint.crops.CropStore`.
-    known
-        What is known of the cells; a bank is asked itself. Pass a
-        :class:`~naturalize.compose.deliver.annotation.KnownOfBank` of your own to look at many
+    annotation
+        Of the cells; by default that of the bank. Pass a
+        :class:`~naturalize.compose.deliver.annotation.BankAnnotation` of your own to look at many
         recipes.
     size
         As for :func:`~naturalize.compose.paint.render.render`.
@@ -101,19 +101,19 @@ def truth(
     Raises
     ------
     InputError
-        If ``source`` is no bank and ``known`` is missing, or the source lacks a cell or scene.
+        If ``source`` is no bank and ``annotation`` is missing, or the source lacks a cell or scene.
     """
-    known = known or known_of(source)
-    if known is None:
+    annotation = annotation or annotation_of(source)
+    if annotation is None:
         raise InputError(
-            "truth: a store of crops knows no classes and no cells of scenes; pass "
-            "known=KnownOfBank(bank)"
+            "truth: a store of crops holds no classes and no cells of scenes; pass "
+            "annotation=BankAnnotation(bank)"
         )
     source, shrink = source_of(source), Shrink.to((recipe.width, recipe.height), size)
-    canvas, brought = _scene(recipe.background, shrink, source, known)
+    canvas, brought = _scene(recipe.background, shrink, source, annotation)
     cells = [(cell.kind, cell.label, cell.cell_id) for cell in brought]
     for placement in recipe.placements:
-        cells.append((placement.kind, known.label(placement.cell_id), placement.cell_id))
+        cells.append((placement.kind, annotation.label(placement.cell_id), placement.cell_id))
         found = inside(source, placement, shrink)
         if found is not None:
             window, mask = found
@@ -144,12 +144,12 @@ def inside(
 
 
 def _scene(
-    ground: Background, shrink: Shrink, source: CellSource, known: Known
+    ground: Background, shrink: Shrink, source: CellSource, annotation: Annotation
 ) -> tuple[np.ndarray, Sequence[SceneCell]]:
     """Return the numbers of a scene's cells on the canvas, int32 (height, width), and the cells."""
     if ground.background_id is None:
         return np.zeros((shrink.height, shrink.width), np.int32), ()
-    cells = known.scene(ground.background_id)
+    cells = annotation.scene(ground.background_id)
     factors = shrink.before(ground.turn)
     # the scene as it is rendered says how large it is, before its turn
     height, width = source.background(ground.background_id, factors).shape[:2]

@@ -10,18 +10,19 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from naturalize.base.artifacts import write_json
-from naturalize.base.errors import SettingsError, unknown
+from naturalize.base.errors import unknown
 from naturalize.base.images import encode_image
 from naturalize.base.rng import rng
 from naturalize.compose.deliver.files import FORMATS, put
-from naturalize.compose.deliver.job import Painter, rendering
-from naturalize.compose.paint.sizes import Size
+from naturalize.compose.deliver.rendering import Painter, Rendering, Writer
 from naturalize.compose.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -31,63 +32,55 @@ if TYPE_CHECKING:
 #: Bytes that a shard has at most, unless one sample alone has more.
 SHARD_BYTES = 256 * 2**20
 
-#: Least that a tar file may be.
-_LEAST = tarfile.RECORDSIZE
-
 #: Suffix and bytes of each file of a sample.
 Sample = list[tuple[str, bytes]]
 
 
-def write_webdataset(
-    plan: Plan,
-    bank: CellBank,
-    out: str | Path,
-    *,
-    format: str = "jpeg",
-    quality: int = 95,
-    masks: bool = False,
-    size: Size = None,
-    shard_bytes: int = SHARD_BYTES,
-    lineage: Mapping[str, Any] | None = None,
-    work: str | Path | None = None,
-    backend: str = "serial",
-    workers: int | None = None,
-    also: Callable[[Path], None] | None = None,
-) -> Path:
-    """Render every recipe of a plan into tar shards, ``out/shards/composites-000000.tar``, ….
+class WebDataset(Writer):
+    """Tar shards, ``shards/composites-000000.tar``, ….
 
     A sample is ``<recipe_id>.jpg`` (or ``.png``), ``.cls`` (number of its class in the bank's
     ``labels``) and ``.json`` (``recipe_id``, ``label``, ``class``, ``mode``, ``parents``).
     Recipes are shuffled, always in the same way, so that each shard holds all classes.
-    ``out/shards.json`` lists ``labels`` and shards. No times, no owners: the same plan gives the
-    same bytes. Shards that a killed run finished are kept; memory stays flat.
+    ``shards.json`` lists ``labels`` and shards. No times, no owners: the same plan gives the same
+    bytes. Shards that a killed run finished are kept.
 
-    Parameters
+    Attributes
     ----------
     masks
         Add the truth: ``<recipe_id>.instances.png`` (uint16: 0 background, one number a cell) and
         ``cells`` in the JSON: ``instance``, ``kind``, ``label``, ``cell_id``, ``box``.
     shard_bytes
         Most that a shard has, at least 10,240; a sample that is larger has a shard of its own.
-    plan, bank, out, format, quality, size, lineage, work, backend, workers, also
-        As for :func:`~naturalize.compose.deliver.write_imagefolder`; errors likewise.
     """
-    if shard_bytes < _LEAST:
-        raise SettingsError(f"shard_bytes: expected at least {_LEAST:,}, got {shard_bytes:,}")
-    for label in plan.targets:
-        if label not in bank.labels:
-            raise unknown("class", label, list(bank.labels))
-    with rendering(
-        "webdataset", plan, bank, out, format=format, quality=quality, size=size, truth=masks,
-        lineage=lineage, work=work, backend=backend, workers=workers, also=also, masks=masks,
-        shard_bytes=shard_bytes,
-    ) as job:  # fmt: skip
+
+    name: ClassVar[str] = "webdataset"
+
+    masks: bool = False
+    shard_bytes: Annotated[int, Field(ge=tarfile.RECORDSIZE)] = SHARD_BYTES
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether it asks which cell is seen at each pixel."""
+        return self.masks
+
+    def check(self, plan: Plan, bank: CellBank) -> None:
+        """Raise ``SettingsError`` for a class that the bank does not have: it has no number."""
+        for label in plan.targets:
+            if label not in bank.labels:
+                raise unknown("class", label, list(bank.labels))
+
+    def fill(self, job: Rendering) -> None:
+        """Write the shards."""
+        plan, labels = job.plan, job.bank.labels
         order = rng(0, "shards", plan.fingerprint).permutation(len(plan)).tolist()
-        suffixes = [FORMATS[format], ".cls", ".json", *([".instances.png"] if masks else [])]
-        ids = [plan.ids[i] for i in order]
-        shards = _Shards(job.work / "shards", shard_bytes, ids, suffixes)
+        masks = [".instances.png"] if self.masks else []
+        suffixes = [FORMATS[self.format], ".cls", ".json", *masks]
+        shards = Shards(
+            job.work / "shards", self.shard_bytes, [plan.ids[i] for i in order], suffixes
+        )
         left = order[shards.written :]
-        paint = partial(_sample, job.painter, tuple(bank.labels), masks)
+        paint = partial(_sample, job.painter, tuple(labels), self.masks)
         with shards:
             for sample in job.each(paint, left, n=len(left), what="render"):
                 shards.add(sample)
@@ -99,9 +92,8 @@ def write_webdataset(
         ]
         write_json(
             job.folder / "shards.json",
-            {"labels": list(bank.labels), "samples": len(plan), "shards": about},
+            {"labels": list(labels), "samples": len(plan), "shards": about},
         )
-    return Path(out)
 
 
 def _sample(painter: Painter, labels: tuple[str, ...], masks: bool, recipe: Recipe) -> Sample:
@@ -120,14 +112,14 @@ def _sample(painter: Painter, labels: tuple[str, ...], masks: bool, recipe: Reci
         said["cells"] = [cell._asdict() for cell in found.cells]
         more = [(".instances.png", encode_image(found.instances, "png"))]
     return [
-        (FORMATS[painter.format], painter.image(recipe)),
+        (FORMATS[painter.writer.format], painter.image(recipe)),
         (".cls", str(code).encode()),
         (".json", json.dumps(said).encode()),
         *more,
     ]
 
 
-class _Shards:
+class Shards:
     """Tar files of bounded size, written one after the other; finished ones are taken again.
 
     Parameters
@@ -212,7 +204,7 @@ class _Shards:
         self.samples.append(self._n)
         self._n = 0
 
-    def __enter__(self) -> _Shards:
+    def __enter__(self) -> Shards:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

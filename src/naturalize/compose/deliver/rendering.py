@@ -1,0 +1,238 @@
+"""What all writers share: settings, one artifact, a folder for work that survives a kill."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+
+import pyarrow as pa
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+
+from naturalize.base import engine
+from naturalize.base.artifacts import write_bytes, writing
+from naturalize.base.errors import os_errors_named, unknown
+from naturalize.base.settings import Settings
+from naturalize.base.shards import Pieces, resumable_pieces
+from naturalize.compose.deliver.annotation import PlanAnnotation
+from naturalize.compose.deliver.files import (
+    FORMATS,
+    check_plan,
+    image_bytes,
+    made_of_same_cells,
+    put,
+    save_plan,
+)
+from naturalize.compose.deliver.truth import Truth, truth
+from naturalize.compose.draw.materials import check_sources
+from naturalize.compose.paint.crops import CropStore
+from naturalize.compose.paint.sizes import asked_size
+from naturalize.compose.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    from naturalize.cells.bank import CellBank
+    from naturalize.compose.recipe.plan import Plan
+
+T = TypeVar("T")
+
+#: Recipes whose rows make a finished piece.
+_PIECE = 256
+
+#: What a run may leave in its work folder.
+_LEFT = ("images", "masks", "pieces", "scenes", "shards", "crops", "annotation")
+
+
+def _format(name: str) -> str:
+    if name not in FORMATS:
+        raise unknown("format", name, list(FORMATS))
+    return name
+
+
+class Writer(Settings):
+    """Renders a plan to disk. A writer is a class of its own: ``name``, settings, :meth:`fill`.
+
+    Attributes
+    ----------
+    format, quality
+        ``"jpeg"`` or ``"png"``; of JPEG files, where the recipe's own finish names none. A recipe
+        that ends in a JPEG is encoded once: its file decodes to just what
+        :func:`~naturalize.compose.paint.render.render` gives.
+    size
+        Side of a square, or width and height: compose at that size, as for ``render``.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    name: ClassVar[str] = ""
+
+    format: Annotated[str, AfterValidator(_format)] = "jpeg"
+    quality: Annotated[int, Field(ge=1, le=100)] = 95
+    size: Annotated[tuple[int, int] | None, BeforeValidator(asked_size)] = None
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether it asks which cell is seen at each pixel."""
+        return False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the content of the artifact: JSON values."""
+        quality = self.quality if self.format == "jpeg" else None
+        return {"writer": self.name, **self.model_dump(mode="json"), "quality": quality}
+
+    def check(self, plan: Plan, bank: CellBank) -> None:
+        """Raise ``InputError`` or ``SettingsError`` for a plan that it cannot write."""
+
+    def fill(self, job: Rendering) -> None:
+        """Write the content of ``job.plan`` to ``job.folder``."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Paints recipes as files; sent to workers.
+
+    Attributes
+    ----------
+    store, annotation
+        The cells, and what they are; ``annotation`` only where the truth is asked for.
+    writer
+        Format, quality and size.
+    """
+
+    store: CropStore
+    annotation: PlanAnnotation | None
+    writer: Writer
+
+    def image(self, recipe: Recipe) -> bytes:
+        """Return a composite as the bytes of a file."""
+        about = self.writer
+        return image_bytes(
+            recipe, self.store, format=about.format, quality=about.quality, size=about.size
+        )
+
+    def truth(self, recipe: Recipe) -> Truth:
+        """Return the truth about a composite."""
+        return truth(recipe, self.store, annotation=self.annotation, size=self.writer.size)
+
+    def name(self, recipe: Recipe) -> str:
+        """Return where a composite is, below ``images/``."""
+        return f"{recipe.label}/{recipe.recipe_id}{FORMATS[self.writer.format]}"
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A rendering under way.
+
+    Attributes
+    ----------
+    plan, bank, painter
+        What is painted, from what, and how.
+    folder
+        The artifact as it grows.
+    work
+        For finished pieces.
+    key
+        Names what is made; pieces of another key are not taken.
+    run
+        ``backend`` and ``workers``.
+    """
+
+    plan: Plan
+    bank: CellBank
+    painter: Painter
+    folder: Path
+    work: Path
+    key: str
+    run: Mapping[str, Any]
+
+    def each(
+        self, paint: Callable[[Recipe], T], rows: Iterable[int], *, n: int, what: str | None = None
+    ) -> Iterator[T]:
+        """Yield ``paint(recipe)`` for the recipes ``rows``, ``n`` in number, in that order."""
+        recipes = (self.plan.recipe(int(i)) for i in rows)
+        workers = self.run["workers"] or engine.available_cpus()
+        chunk = min(16, max(1, n // (4 * workers)))  # so that a short plan keeps all workers busy
+        return engine.map(
+            paint, recipes, chunk=chunk, what=what, total=n, name=recipe_name, **self.run
+        )
+
+    def tables(self, paint: Callable[[Recipe], pa.Table], schema: pa.Schema) -> Pieces:
+        """Return the rows that ``paint(recipe)`` gives for all recipes; finished pieces stay."""
+        n = len(self.plan)
+        return resumable_pieces(
+            self.work / "pieces",
+            self.key,
+            range(n),
+            lambda rows: self.each(paint, rows, n=n),
+            schema,
+            piece=_PIECE,
+            what="render",
+        )
+
+    def place(self, *, masks: bool = False) -> None:
+        """Bring just the files of the plan from :attr:`work` to their places."""
+        for recipe in self.plan:
+            image = Path("images", self.painter.name(recipe))
+            put(self.work / image, self.folder / image)
+            if masks:
+                mask = Path("masks", *image.parts[1:]).with_suffix(".png")
+                put(self.work / mask, self.folder / mask)
+
+
+def render_to(
+    out: str | Path,
+    plan: Plan,
+    bank: CellBank,
+    writer: Writer,
+    *,
+    lineage: Mapping[str, Any] | None = None,
+    work: str | Path | None = None,
+    backend: str = "serial",
+    workers: int | None = None,
+    also: Callable[[Path], None] | None = None,
+) -> Path:
+    """Render every recipe of ``plan`` to the ``images`` artifact ``out``; see :func:`write`."""
+    check_plan(plan)
+    writer.check(plan, bank)
+    out = Path(out)
+    work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
+    settings, inputs = writer.settings, {"plan": plan.fingerprint}
+    run: dict[str, Any] = {"backend": backend, "workers": workers}
+    overwrite = made_of_same_cells(out, plan)
+    made = writing(out, "images", settings=settings, inputs=inputs, overwrite=overwrite)
+    with os_errors_named(out), made as folder:
+        key = _claim(work, {**settings, **inputs})
+        check_sources(bank, plan.parents())
+        store = CropStore.build(plan, bank, work / "crops", size=writer.size, **run)
+        annotation = None
+        if writer.needs_truth:
+            annotation = PlanAnnotation.build(
+                plan, bank, work / "annotation", work=work / "scenes", **run
+            )
+        painter = Painter(store, annotation, writer)
+        writer.fill(Rendering(plan, bank, painter, folder, work, key, run))
+        save_plan(plan, folder / "plan", bank, lineage or {}, inputs={"bank": plan.bank})
+        if also is not None:
+            also(folder)
+    shutil.rmtree(work, ignore_errors=True)
+    return out
+
+
+def _claim(work: Path, key: Mapping[str, Any]) -> str:
+    """Make ``work`` ours; what a run of another plan or format left there is thrown away."""
+    stamp = work / "key.json"
+    wanted = json.dumps(key)
+    if not (stamp.is_file() and stamp.read_text() == wanted):
+        for name in _LEFT:
+            shutil.rmtree(work / name, ignore_errors=True)
+        write_bytes(stamp, wanted.encode())
+    return wanted
+
+
+def recipe_name(recipe: Recipe) -> str:
+    """Return what messages call a recipe."""
+    return f"recipe {recipe.recipe_id} of class {recipe.label}"
