@@ -80,7 +80,7 @@ def test_a_slip_is_one_line(made: Path, words: tuple[str, ...], said: str, capsy
 def test_out_and_in_again(made: Path, tmp_path: Path, format: str, capsys) -> None:
     out = tmp_path / "out"
     assert run("cells", "export", made / "bank", "-f", format, "-o", out, "--all") == 0
-    assert "20 cells" in capsys.readouterr().err
+    assert "20 cells" in capsys.readouterr().out
     assert read_manifest(out, "export").settings["format"] == format
     start = ("cells", "import", out, "-o", tmp_path / "bank", "--engine", "serial")
     assert run(*start) == 0
@@ -93,7 +93,7 @@ def test_masks_become_cells_and_say_what_is_next(made: Path, tmp_path: Path, cap
     assert run("cells", "export", made / "bank", "-f", "labels", "--kind", "rbc", "-o", out) == 0
     start = ("cells", "import", out, "--engine", "serial", "-o", tmp_path / "cells")
     assert run(*start, "--kind", "rbc") == 0
-    assert "next: naturalize bank" in " ".join(capsys.readouterr().err.split())
+    assert "next: naturalize bank" in capsys.readouterr().out
     assert is_artifact(tmp_path / "cells", "cells")
     assert run(*start, "--accept-all") == 2
     assert run(*start, "--to", "bank") == 2

@@ -27,21 +27,35 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> CellBank:
     return drawn_bank(tmp_path_factory.mktemp("files"))
 
 
-def test_a_bank_of_the_first_release_opens(tmp_path: Path) -> None:
-    old = CellBank.load(GOLDEN / "bank", root=GOLDEN / "images", check=True)
+def test_the_kept_bank_opens(tmp_path: Path) -> None:
+    """Banks of this layout must open from now on; the kept one is never written again."""
+    kept = CellBank.load(GOLDEN / "bank", check=True)
     manifest = read_manifest(GOLDEN / "bank")
     assert manifest.format_version == 1
-    assert old.fingerprint == manifest.fingerprint
-    assert (old.table.num_rows, old.cells().num_rows) == (33, 10)
-    assert old.cells(label="LY").num_rows == old.cells(label="SNE").num_rows == 1
-    for row in old.table.to_pylist():
-        cut = old.cutout(row["cell_id"])
-        assert cut.mask.sum() == row["area"]
-        assert row["solidity"] is row["waist"] is row["contact"] is None
-    assert old.cells(accepted=None, where={"solidity": (0, 1)}).num_rows == 0
-    old.save(tmp_path / "new", self_contained=True)
-    new = CellBank.load(tmp_path / "new", check=True)
-    assert new.table.equals(old.table)
+    assert kept.fingerprint == manifest.fingerprint == "654cc0f6f5e0691c"
+    assert (len(kept), kept.cells().num_rows) == (33, 10)
+    assert kept.cells(label="LY").num_rows == kept.cells(label="SNE").num_rows == 1
+    for row in kept:
+        assert kept.cutout(row["cell_id"]).mask.sum() == row["area"]
+        assert 0.5 < row["solidity"] <= 1
+    kept.save(tmp_path / "new", self_contained=True)
+    assert CellBank.load(tmp_path / "new", check=True).table.equals(kept.table)
+
+
+def test_a_bank_in_a_notebook(bank: CellBank) -> None:
+    n = bank.table.num_rows
+    assert len(bank) == n == len(list(bank)) == 20
+    assert bank[0] == bank[-n] == next(iter(bank)) == bank.row(bank[0]["cell_id"])
+    assert bank[bank[3]["cell_id"]] == bank[3]
+    with pytest.raises(IndexError):
+        bank[n]
+    assert len(repr(bank)) < 250
+    assert "8 rbc" in repr(bank)
+    assert pa.table(bank).equals(bank.table)
+    overview = bank.overview().to_pydict()
+    assert sum(overview["accepted"]) == bank.cells().num_rows
+    assert sum(overview["accepted"]) + sum(overview["rejected"]) == n
+    assert bank._repr_html_().count("<tr>") == 1 + len(overview["kind"])
 
 
 @pytest.mark.parametrize("holds", ["images", "crops"])
@@ -167,18 +181,20 @@ def test_cells_of_a_moved_tree_are_found_by_content(tmp_path: Path) -> None:
 def test_every_cell_is_in_one_group_of_the_sheets(bank: CellBank, tmp_path: Path) -> None:
     for accepted in (True, False):
         table = bank.cells(accepted=accepted)
-        groups = grouped(bank, table)
+        groups = grouped(table, bank.labels)
         ids = [cell_id for rows in groups.values() for cell_id in rows["cell_id"].to_pylist()]
         assert sorted(ids) == sorted(table["cell_id"].to_pylist())
-    assert list(grouped(bank, bank.cells())) == ["LY", "SNE", "red cells", "platelets"]
-    assert list(grouped(bank, bank.cells(accepted=False))) == ["red: touches the image border"]
+    assert list(grouped(bank.cells(), bank.labels)) == ["LY", "SNE", "red cells", "platelets"]
+    assert list(grouped(bank.cells(accepted=False), bank.labels)) == [
+        "red: touches the image border"
+    ]
     bank.save(tmp_path / "bank")
     for name in ("sheet.jpg", "rejected.jpg"):
         assert read_image(tmp_path / "bank" / name).min() < 150
 
 
 def test_one_cell_is_shown_three_times(bank: CellBank) -> None:
-    picture = cell_picture(bank, bank.cells("wbc")["cell_id"][0].as_py(), side=100)
+    picture = cell_picture(bank.cutout, bank.cells("wbc")["cell_id"][0].as_py(), side=100)
     assert picture.shape[1] > 3 * 100
 
 

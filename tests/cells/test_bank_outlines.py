@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from naturalize.cells.accept import APPENDED, JOINED, accept_all, judge_named
+from naturalize.cells.choose import APPENDED, JOINED, accept_all, judge_named
 from naturalize.cells.outline import axis_ratio, haemoglobin, limb
 from naturalize.cells.tables import CELLS
 from naturalize.imaging.runlength import encode

@@ -15,6 +15,7 @@ from bank_makers import drawn_bank, write_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
 from pycocotools import mask as theirs
 from pycocotools.coco import COCO
 from scipy.ndimage import binary_erosion
@@ -23,9 +24,9 @@ from naturalize.base.artifacts import read_manifest, read_table
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.cells.bank import CellBank
 from naturalize.cells.exchange import export, import_bank, import_cells
-from naturalize.cells.exchange.rle import mask_to_rle, polygons_to_mask, rle_to_mask
 from naturalize.cells.tables import CELLS
 from naturalize.dataset.catalog import Catalog
+from naturalize.imaging.runlength import mask_to_rle, polygons_to_mask, rle_to_mask
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40))
 
@@ -231,69 +232,165 @@ def broken(change) -> Any:
         (lambda s: "{", "not JSON"),
         (lambda s: [], "no list 'images'"),
         (lambda s: {**s, "categories": None}, "no list 'categories'"),
-        (broken(lambda s: s["images"][0].pop("file_name")), "image number 1 lacks"),
-        (broken(lambda s: s["annotations"][2].pop("id")), "annotation number 3 lacks"),
-        (broken(lambda s: s["annotations"][1].update(id=1)), "'annotations' have the id 1"),
-        (broken(lambda s: s["images"][1].update(id=3)), "'images' have the id 3"),
-        (broken(lambda s: s["images"][1].update(file_name="gone.png")), "image 4: no image 'gone"),
-        (broken(lambda s: s["images"][1].update(file_name="../x.png")), "leads out"),
+        (broken(lambda s: s["images"][0].pop("file_name")), "images: number 1: lacks"),
+        (broken(lambda s: s["images"][1].update(id=3)), "'images' has the id 3"),
+        (broken(lambda s: s["categories"][1].update(id=7)), "'categories' has the id 7"),
+        (lambda s: {**s, "annotations": []}, "no cell is marked in any of 2 images"),
         (
-            broken(lambda s: s["images"][1].update(file_name=s["images"][0]["file_name"])),
-            "listed twice",
+            lambda s: {**s, "annotations": [{**a, "iscrowd": 1} for a in s["annotations"]]},
+            "4 × mask marked iscrowd.*--brush",
         ),
         (
-            broken(lambda s: s["images"][0].update(width=99)),
-            "image 3.*99 × 160 pixels, its image 167",
+            lambda s: {**s, "images": [{**i, "file_name": f"gone{i['id']}"} for i in s["images"]]},
+            "2 × no such image",
         ),
-        (broken(lambda s: s["annotations"][0].update(image_id=88)), "annotation 1.*no image 88"),
-        (broken(lambda s: s["annotations"][0].update(category_id=1)), "no category 1"),
-        (broken(lambda s: s["categories"][0].update(name="blob")), "--kind 'blob=wbc'"),
-        (broken(lambda s: s["annotations"][0].update(segmentation=[])), "no segmentation"),
-        (broken(lambda s: s["annotations"][0].pop("segmentation")), "no segmentation"),
-        (broken(lambda s: s["annotations"][0].update(segmentation=[[1, 2, 3]])), "polygon"),
-        (broken(lambda s: s["annotations"][0].update(segmentation=[[1, 2, 3, 4]])), "three points"),
-        (broken(lambda s: s["annotations"][0].update(segmentation=[["a"] * 6])), "numbers"),
-        (
-            broken(lambda s: s["annotations"][0].update(segmentation=[[500, 5, 520, 5, 510, 30]])),
-            "annotation 1: its mask has no pixel",
-        ),
-        (
-            broken(
-                lambda s: s["annotations"][0].update(segmentation={"size": [2, 2], "counts": [1]})
-            ),
-            "covers 1 pixels",
-        ),
-        (
-            broken(
-                lambda s: s["annotations"][0].update(
-                    segmentation={"size": [2, 2], "counts": [1, 3]}
-                )
-            ),
-            "its mask is 2 × 2 pixels, its image 167 × 160",
-        ),
-        (
-            broken(
-                lambda s: s["annotations"][0].update(
-                    segmentation={"size": [160, 167], "counts": "\x00"}
-                )
-            ),
-            "annotation 1: the counts",
-        ),
-        (
-            broken(lambda s: s["annotations"][0].update(segmentation={"counts": "22"})),
-            "annotation 1: its RLE lacks",
-        ),
-        (broken(lambda s: s["annotations"][0].update(score=3)), "annotation 1: score"),
-        (broken(lambda s: s["annotations"][0].update(label=3)), "annotation 1: label"),
-        (lambda s: {**s, "annotations": []}, "no cell is marked"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_file(tmp_path: Path, change, said: str) -> None:
+def test_what_is_wrong_as_a_whole_is_named_with_its_file(tmp_path: Path, change, said: str) -> None:
     file = write(tmp_path, change(plain(tmp_path)))
     with pytest.raises(InputError, match=said) as caught:
         import_cells(file, tmp_path / "cells")
     assert str(tmp_path) in str(caught.value)
     assert not (tmp_path / "cells").exists()
+
+
+def of_first(**values: object) -> Any:
+    return broken(lambda s: s["annotations"][0].update(values))
+
+
+RLE = {"size": [160, 167], "counts": "\x00"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "cells"),
+    [
+        (broken(lambda s: s["images"][1].update(file_name="gone.png")), "no such image", 2),
+        (broken(lambda s: s["images"][1].update(file_name="../x.png")), "leads out", 2),
+        (
+            broken(lambda s: s["images"][1].update(file_name=s["images"][0]["file_name"])),
+            "listed twice",
+            2,
+        ),
+        (broken(lambda s: s["images"][0].update(width=99)), "not of its image's size", 2),
+        (of_first(image_id=88), "annotation of an image that is not listed", 3),
+        (of_first(category_id=1), "annotation of a category that is not listed", 3),
+        (of_first(segmentation=[]), "box without a mask", 3),
+        (of_first(segmentation=[], keypoints=[1, 2, 2]), "keypoints without a mask", 3),
+        (of_first(segmentation=[[1, 2, 3, 4]]), "fewer than three points", 3),
+        (of_first(segmentation=[["a"] * 6]), "numbers", 3),
+        (of_first(segmentation=[[500, 5, 520, 5, 510, 30]]), "without a pixel in the image", 3),
+        (of_first(segmentation={"size": [2, 2], "counts": [1]}), "do not add up", 3),
+        (of_first(segmentation={"size": [2, 2], "counts": [1, 3]}), "not of its image's size", 3),
+        (of_first(segmentation=RLE), "not COCO's text", 3),
+        (of_first(segmentation={"counts": "22"}), "RLE without size", 3),
+        (of_first(score=3), "score that is not 0–1", 3),
+        (of_first(label=3), "label that is no text", 3),
+        (of_first(iscrowd=1), "marked iscrowd; if each is one cell (brush masks), say --brush", 3),
+        (broken(lambda s: s["categories"][0].update(name="blob")), "--kind 'blob=wbc'", 2),
+        (broken(lambda s: s["annotations"].insert(0, None)), "annotation that is no object", 4),
+    ],
+)
+def test_what_cannot_be_used_is_counted_and_the_rest_comes_in(
+    tmp_path: Path, change, said: str, cells: int, capsys
+) -> None:
+    file = write(tmp_path, change(plain(tmp_path)))
+    out = import_cells(file, tmp_path / "cells")
+    warned = " ".join(capsys.readouterr().err.split())
+    assert warned.count(said) == 1
+    assert f"first: {file}: " in warned
+    assert read_table(out / "cells.parquet").num_rows == cells
+
+
+def test_what_nobody_uses_may_be_anything(tmp_path: Path, capsys) -> None:
+    said = plain(tmp_path)
+    said["categories"].insert(0, {"id": 0, "name": "blobs", "supercategory": "none"})
+    for annotation in said["annotations"]:
+        del annotation["id"]
+    out = import_cells(write(tmp_path, said), tmp_path / "cells")
+    assert read_table(out / "cells.parquet").num_rows == 4
+    assert "left out" not in capsys.readouterr().err
+
+
+def test_of_several_polygons_those_without_an_area_are_passed_over(tmp_path: Path) -> None:
+    said = plain(tmp_path)
+    whole_one = said["annotations"][0]["segmentation"][0]
+    said["annotations"][0]["segmentation"] = [[1, 2, 3, 4], whole_one]
+    said["annotations"][1]["segmentation"] = said["annotations"][1]["segmentation"][0]  # flat
+    out = import_cells(write(tmp_path, said), tmp_path / "cells")
+    expected = theirs.merge(theirs.frPyObjects([whole_one], 160, 167))
+    areas = read_table(out / "cells.parquet")["area"].to_pylist()
+    assert int(theirs.area(expected)) in areas
+    assert len(areas) == 4
+
+
+def test_brush_masks_come_in_when_asked_for(tmp_path: Path, capsys) -> None:
+    """As CVAT writes them: every brush mask as uncompressed RLE with iscrowd 1."""
+    said, expected = plain(tmp_path), []
+    for annotation in said["annotations"][:3]:
+        polygon = annotation["segmentation"]
+        rle = theirs.merge(theirs.frPyObjects(polygon, 160, 167))
+        mask = opened_mask(rle)
+        flat = mask.T.ravel()
+        runs = np.diff([0, *(np.flatnonzero(np.diff(flat)) + 1), flat.size]).tolist()
+        counts = [0, *runs] if flat[0] else runs
+        annotation.update(segmentation={"size": [160, 167], "counts": counts}, iscrowd=1)
+        expected.append(int(mask.sum()))
+    file = write(tmp_path, said)
+    one = read_table(import_cells(file, tmp_path / "one") / "cells.parquet")
+    assert one.num_rows == 1
+    assert capsys.readouterr().err.count("--brush") == 1
+    all_of = read_table(import_cells(file, tmp_path / "all", brush=True) / "cells.parquet")
+    assert all_of.num_rows == 4
+    assert not set(expected) - set(all_of["area"].to_pylist())
+    assert "--brush" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "found"),
+    [
+        ("slideA/001.png", ["001.png"], None),
+        ("slideA/001.png", ["slideB/001.png"], None),
+        ("slideA/001.png", ["slideA/001.png", "001.png"], "slideA/001.png"),
+        ("001.png", ["slideA/001.png"], "slideA/001.png"),
+        ("001.png", ["slideA/001.png", "slideB/001.png"], None),
+        ("001.png", ["001.png", "slideB/001.png"], "001.png"),
+        ("slideA/001.png", ["run1/slideA/001.png", "run1/slideB/001.png"], "run1/slideA/001.png"),
+        ("pictures/slideA/001.png", ["slideA/001.png"], "slideA/001.png"),
+        ("slideA\\001.png", ["slideA/001.png"], "slideA/001.png"),
+        ("/home/anna/slideA/001.png", ["slideA/001.png", "slideB/001.png"], "slideA/001.png"),
+        ("C:\\anna\\slideA\\001.png", ["slideA/001.png"], "slideA/001.png"),
+        ("/home/anna/slideC/001.png", ["slideA/001.png"], None),
+        ("https://lab.example/slideA/001.png", ["slideA/001.png"], "slideA/001.png"),
+        ("slideA/../001.png", ["001.png"], None),
+    ],
+)
+def test_an_image_is_that_whose_folders_are_given(
+    tmp_path: Path, name: str, files: list[str], found: str | None
+) -> None:
+    root = tmp_path / "pictures"
+    for number, file in enumerate(files):
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        image = np.full((40, 50, 3), 240, np.uint8)
+        image[10:30, 10:30] = (90 + number, 60, 130)
+        Image.fromarray(image).save(root / file)
+    annotation = {
+        "id": 1, "image_id": 1, "category_id": 1,
+        "segmentation": [[10, 10, 30, 10, 30, 30, 10, 30]],
+    }  # fmt: skip
+    file = write(
+        tmp_path,
+        {
+            "images": [{"id": 1, "file_name": name}],
+            "categories": [{"id": 1, "name": "wbc"}],
+            "annotations": [annotation],
+        },
+    )
+    if found is None:
+        with pytest.raises(InputError, match="nothing can be imported"):
+            import_cells(file, tmp_path / "cells", images=root)
+    else:
+        out = import_cells(file, tmp_path / "cells", images=root)
+        assert read_table(out / "cells.parquet")["path"].to_pylist() == [found]
 
 
 def test_unknown_categories_can_be_given_a_kind(tmp_path: Path) -> None:

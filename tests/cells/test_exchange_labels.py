@@ -19,8 +19,9 @@ from naturalize.base.errors import ArtifactError, InputError
 from naturalize.base.images import write_image
 from naturalize.cells.bank import CellBank
 from naturalize.cells.exchange import export, import_bank, import_cells
-from naturalize.cells.exchange.labels_read import label_image, read_kinds, read_numbers
-from naturalize.cells.exchange.marked import Task
+from naturalize.cells.exchange.annotated import AnnotatedImage
+from naturalize.cells.exchange.labels import read_labels
+from naturalize.cells.exchange.meaning import Meaning, read_mask
 from naturalize.cells.segmentation import Segmentation
 from naturalize.dataset.catalog import Catalog
 from naturalize.imaging.runlength import decode
@@ -57,7 +58,8 @@ def test_each_number_is_a_cell(tmp_path_factory, numbers: np.ndarray, suffix: st
         np.save(file, numbers)
     else:
         Image.fromarray(numbers).save(file)
-    found = read_numbers(Task("x.png", (file, {}, "rbc")), IMAGE)
+    about = (file, {}, "rbc", Meaning("numbers"))
+    found = list(read_labels(AnnotatedImage("x.png", about), IMAGE))
     back = np.zeros(SHAPE, np.uint16)
     for marking, number in zip(found, np.unique(numbers[numbers > 0]), strict=True):
         x, y = marking.offset
@@ -75,7 +77,8 @@ def test_each_piece_of_a_kind_is_a_cell(tmp_path_factory, levels: np.ndarray) ->
 
     file = tmp_path_factory.getbasetemp() / "kinds.png"
     Image.fromarray(levels).save(file)
-    found = read_kinds(Task("x.png", file), IMAGE)
+    about = (file, {}, "auto", Meaning("kinds"))
+    found = list(read_labels(AnnotatedImage("x.png", about), IMAGE))
     for level, kind in enumerate(("wbc", "rbc", "platelet"), start=1):
         pieces = label(levels == level, connectivity=1)
         of_kind = [marking for marking in found if marking.kind == kind]
@@ -119,7 +122,7 @@ def test_label_images_are_16_bit_and_numbered_from_1(tmp_path: Path) -> None:
     assert np.unique(numbers).tolist() == [0, 1, 2, 3]
 
 
-def test_kinds_are_told_by_size_and_stain(tree: Path, tmp_path: Path) -> None:
+def test_kinds_are_distinguished_by_size_and_stain(tree: Path, tmp_path: Path) -> None:
     rows = read_table(import_cells(tree, tmp_path / "cells") / "cells.parquet").to_pylist()
     assert [row["kind"] for row in rows] == ["wbc", "rbc", "rbc", "rbc", "platelet"] * 2
     rows = read_table(import_cells(tree, tmp_path / "rbc", kinds="rbc") / "cells.parquet")
@@ -174,8 +177,6 @@ TABLES = {
     "no number": "file,number,kind\nLY/ly0_cp_masks.png,one,rbc",
     "twice": "file,number,kind\nLY/ly0_cp_masks.png,1,rbc\nLY/ly0_cp_masks.png,1,wbc",
     "--kind 'blob=wbc'": "file,number,kind\nLY/ly0_cp_masks.png,1,blob",
-    "no pixel has the number 77": "file,number,kind\nLY/ly0_cp_masks.png,77,rbc",
-    "there is no mask gone.png": "file,number,kind\ngone.png,1,rbc",
 }
 
 
@@ -198,7 +199,9 @@ def as_float(tree: Path) -> None:
 
 
 def as_colour(tree: Path) -> None:
-    Image.new("RGB", (167, 160)).save(mask_of(tree))
+    palette = np.array([(0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9), (7, 7, 0)])
+    colours = palette[np.asarray(Image.open(mask_of(tree)))].astype(np.uint8)
+    Image.fromarray(colours).save(mask_of(tree))
 
 
 def as_negative(tree: Path) -> None:
@@ -206,12 +209,21 @@ def as_negative(tree: Path) -> None:
     np.save(mask_of(tree).with_suffix(".npy"), np.full((160, 167), -1))
 
 
+def as_volume(tree: Path) -> None:
+    mask_of(tree).unlink()
+    np.save(mask_of(tree).with_suffix(".npy"), np.zeros((2, 3, 4, 5)))
+
+
 def as_pickle(tree: Path) -> None:
     np.save(tree / "LY" / "ly0_seg.npy", np.array({"masks": 1}, dtype=object), allow_pickle=True)
 
 
+def as_inverted(tree: Path) -> None:
+    write_image(mask_of(tree), (np.asarray(Image.open(mask_of(tree))) == 0).astype(np.uint8) * 255)
+
+
 def twice(tree: Path) -> None:
-    shutil.copyfile(mask_of(tree), tree / "LY" / "ly0_masks.png")
+    shutil.copyfile(tree / "SNE" / "sne0_cp_masks.png", tree / "LY" / "ly0_masks.png")
 
 
 def same_stem(tree: Path) -> None:
@@ -220,26 +232,57 @@ def same_stem(tree: Path) -> None:
 
 BROKEN = {
     "fractions": as_float,
-    "one number a pixel": as_colour,
-    "0 .background. to": as_negative,
-    "pickle": as_pickle,
-    "a mask of the same image": twice,
-    "2 images have this stem": same_stem,
-    "100 × 50 pixels, its image 167 × 160": lambda tree: write_image(
-        mask_of(tree), np.ones((50, 100), np.uint16)
-    ),
-    "not a label image": lambda tree: mask_of(tree).write_bytes(b"no picture"),
-    "no image LY/ly0": lambda tree: (tree / "LY" / "ly0.png").unlink(),
+    "colours": as_colour,
+    "--invert": as_inverted,
 }
 
 
 @pytest.mark.parametrize("said", BROKEN)
-def test_a_label_image_that_is_none_is_named(tree: Path, tmp_path: Path, said: str) -> None:
+def test_a_doubtful_mask_is_refused_with_the_option_that_decides(
+    tree: Path, tmp_path: Path, said: str
+) -> None:
     BROKEN[said](tree)
     with pytest.raises(InputError, match=said) as caught:
         import_cells(tree, tmp_path / "cells", format="labels")
     assert "ly0" in str(caught.value)
+    assert "--meaning" in str(caught.value)
     assert not (tmp_path / "cells").exists()
+
+
+LEFT_OUT = {
+    "numbers must be 0": as_negative,
+    "several masks that differ": twice,
+    "several images have this name": same_stem,
+    "not of its image's size": lambda tree: write_image(
+        mask_of(tree), np.arange(5000).reshape(50, 100).astype(np.uint16)
+    ),
+    "not an image": lambda tree: mask_of(tree).write_bytes(b"no picture"),
+    "no such image": lambda tree: (tree / "LY" / "ly0.png").unlink(),
+    "a pickle": as_pickle,
+    "no image of one number": as_volume,
+    "outlines or flows": lambda tree: shutil.copyfile(
+        mask_of(tree), tree / "LY" / "ly0_outlines_cp_masks.png"
+    ),
+    "row of cells.csv whose number": lambda tree: (tree / "cells.csv").write_text(
+        "file,number,kind\nLY/ly0_cp_masks.png,77,rbc"
+    ),
+    "row of no mask": lambda tree: (tree / "cells.csv").write_text(
+        "file,number,kind\ngone.png,1,rbc"
+    ),
+}
+
+
+@pytest.mark.parametrize("said", LEFT_OUT)
+def test_what_cannot_be_used_is_left_out_and_counted(
+    tree: Path, tmp_path: Path, said: str, capsys
+) -> None:
+    LEFT_OUT[said](tree)
+    out = import_cells(tree, tmp_path / "cells", format="labels", kinds="rbc")
+    warned = " ".join(capsys.readouterr().err.split())
+    assert warned.count("left out: 1 × ") == warned.count("left out") == 1
+    assert said in warned
+    rows = read_table(out / "cells.parquet").to_pylist()
+    assert sum(row["path"] == "SNE/sne0.png" for row in rows) == 5
 
 
 def test_whole_floats_and_palettes_are_numbers(tmp_path: Path) -> None:
@@ -249,13 +292,13 @@ def test_whole_floats_and_palettes_are_numbers(tmp_path: Path) -> None:
     palette.putpalette([255 - i % 256 for i in range(768)])
     palette.save(tmp_path / "b.png")
     for name in ("a.tif", "b.png"):
-        assert np.array_equal(label_image(tmp_path / name), numbers)
+        assert np.array_equal(read_mask(tmp_path / name).numbers, numbers)
 
 
 def test_empty_masks_and_empty_folders_are_refused(tree: Path, tmp_path: Path) -> None:
     for file in tree.rglob("*_cp_masks.png"):
         write_image(file, np.zeros((160, 167), np.uint16))
-    with pytest.raises(InputError, match="no cell is marked"):
+    with pytest.raises(InputError, match="no cell is marked in any of 2 images"):
         import_cells(tree, tmp_path / "cells")
     (tmp_path / "bare").mkdir()
     for source, said in ((tmp_path / "bare", "found in it"), (tmp_path / "gone", "no such file")):
@@ -294,7 +337,9 @@ def test_a_cell_in_pieces_is_one_with_a_warning(tree: Path, tmp_path: Path, caps
     write_image(mask_of(tree), numbers)
     rows = read_table(import_cells(tree, tmp_path / "cells") / "cells.parquet")
     assert rows.num_rows == 6
-    assert "1 of 1 cells lie in several pieces" in " ".join(capsys.readouterr().err.split())
+    assert "1 of 6 cells lie in several pieces (most in LY/ly0.png)" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_an_export_is_whole_or_absent(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from skimage.measure import label, regionprops
 
 from naturalize.cells import accept
-from naturalize.cells.accept import judge
+from naturalize.cells.choose import judge
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.tables import CELLS, image_row
 from naturalize.imaging.shape import contact, has_waist, solidity

@@ -19,16 +19,20 @@ class InputError(NaturalizeError):
     """Data that cannot be used: a missing folder, an unreadable image, one class only."""
 
 
-class ImageReadError(InputError):
-    """One image that cannot be read; ``reason`` is a short phrase for tables."""
+class UnusableError(InputError):
+    """One thing of many that cannot be used; ``reason`` is a phrase to count by and for tables."""
 
-    def __init__(self, path: object, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = str(path)
+    def __init__(self, where: object, reason: str) -> None:
+        super().__init__(f"{where}: {reason}")
+        self.where = str(where)
         self.reason = reason
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return (type(self), (self.path, self.reason))
+        return (type(self), (self.where, self.reason))
+
+
+class ImageReadError(UnusableError):
+    """One image that cannot be read."""
 
 
 class SettingsError(NaturalizeError):

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from naturalize.cells.tables import mask_runs
 from naturalize.imaging.runlength import decode
 
 #: A red cell with this much of the usual haemoglobin, and no rounder than this, is two.
@@ -108,10 +109,7 @@ class _Masks:
     """The masks of a table of cells, decoded one at a time."""
 
     def __init__(self, cells: pa.Table) -> None:
-        column = cells["mask"].combine_chunks()
-        if isinstance(column, pa.ChunkedArray):
-            column = pa.concat_arrays(column.chunks)
-        self._offsets, self._values = column.offsets.to_numpy(), column.values.to_numpy()
+        self._offsets, self._values = mask_runs(cells)
         boxes = (cells[name].to_numpy() for name in ("x0", "y0", "x1", "y1"))
         self._boxes = np.stack(list(boxes), axis=1)
 

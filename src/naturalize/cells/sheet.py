@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -11,9 +11,7 @@ import pyarrow as pa
 
 from naturalize.base.rng import rng
 from naturalize.base.sheets import contact_sheet, labelled_rows
-
-if TYPE_CHECKING:
-    from naturalize.cells.bank import CellBank
+from naturalize.cells.bank.files import Cutout
 
 #: Names of the kinds in the rows of cells that no label speaks of, and in rows of rejected ones.
 _OTHERS = {"wbc": "white cells", "rbc": "red cells", "platelet": "platelets"}
@@ -22,50 +20,23 @@ _ONE = {"wbc": "white", "rbc": "red", "platelet": "platelet"}
 _KIND_ORDER = {"wbc": 0, "rbc": 1, "platelet": 2}
 
 #: What is around a rejected cell is shown this much nearer to white, and this far.
-_VEIL, _AROUND = 0.55, 10
+_VEIL, AROUND = 0.55, 10
+
+#: Gives the pixels of a cell by its id, with a margin (``CellBank.cutout``).
+CutoutOf = Callable[..., Cutout]
 
 
-def bank_sheet(bank: CellBank, *, columns: int = 12, tile: int = 96) -> np.ndarray:
-    """Return a contact sheet of accepted cells, RGB uint8 (H, W, 3).
-
-    A row for each class, and one for each kind that no label speaks of, with its number of cells.
-
-    Parameters
-    ----------
-    bank
-        The bank; its source images are read.
-    columns
-        Cells a row, drawn at random, the same for the same bank.
-    tile
-        Side of a picture in pixels. All cells of a row are shown at one scale.
-    """
-    accepted = bank.cells()
-    title = f"{accepted.num_rows:,} cells of {bank.table.num_rows:,} accepted"
-    return cells_sheet(bank, grouped(bank, accepted), title, columns=columns, tile=tile)
-
-
-def rejected_sheet(bank: CellBank, *, columns: int = 12, tile: int = 96) -> np.ndarray:
-    """Return a contact sheet of rejected cells with what is around them, a row for each reason.
-
-    Parameters are those of :func:`bank_sheet`. Target cells come first: what is lost of a weak
-    class is what matters.
-    """
-    rejected = bank.cells(accepted=False)
-    title = f"{rejected.num_rows:,} cells of {bank.table.num_rows:,} rejected"
-    groups = grouped(bank, rejected)
-    return cells_sheet(bank, groups, title, columns=columns, tile=tile, around=_AROUND)
-
-
-def grouped(bank: CellBank, table: pa.Table) -> dict[str, pa.Table]:
+def grouped(table: pa.Table, labels: Sequence[str]) -> dict[str, pa.Table]:
     """Return rows of a bank by what a person would call them, none of the groups empty.
 
-    Accepted cells by class and kind, in the order of the bank's classes; rejected ones by kind and
+    Accepted cells by class and kind, in the order of ``labels``, then those that no label speaks
+    of; rejected ones by kind and
     reason, target cells first, then the most frequent first.
     """
     names = ("kind", "label", "target", "accepted", "reason")
     keys = list(zip(*(table[name].to_pylist() for name in names), strict=True))
     accepted = Counter(_name(key) for key in keys if key[3])
-    place = {name: i for i, name in enumerate([*bank.labels, *_OTHERS.values()])}
+    place = {name: i for i, name in enumerate([*labels, *_OTHERS.values()])}
     order = sorted(accepted, key=lambda name: (place.get(name, len(place)), name))
     rejected = Counter((_KIND_ORDER[key[0]], _name(key), key[2]) for key in keys if not key[3])
     order += [
@@ -89,8 +60,8 @@ def _name(key: tuple[str, str | None, bool, bool, str | None]) -> str:
 
 
 def cells_sheet(
-    bank: CellBank,
     groups: dict[str, pa.Table],
+    cutout: CutoutOf,
     title: str,
     *,
     columns: int = 12,
@@ -101,14 +72,16 @@ def cells_sheet(
 
     Parameters
     ----------
-    bank
-        Whose cells they are.
     groups
-        Name → rows of the bank's table, at least one each.
+        Name → rows of a bank's table, at least one each.
+    cutout
+        ``CellBank.cutout`` of that bank.
     title
         Heading.
-    columns, tile
-        As for :func:`bank_sheet`.
+    columns
+        Cells a row, drawn at random, the same for the same bank.
+    tile
+        Side of a picture in pixels. All cells of a row are shown at one scale.
     around
         Pixels around a cell that are shown as well, paler, with the cell's outline.
     """
@@ -116,21 +89,21 @@ def cells_sheet(
     for name, table in groups.items():
         ids = sorted(table["cell_id"].to_pylist())
         drawn = rng(0, "bank sheet", name).permutation(len(ids))[:columns]
-        shown = [_shown(bank, ids[i], around) for i in sorted(drawn)]
+        shown = [_shown(cutout, ids[i], around) for i in sorted(drawn)]
         rows[f"{name} ({len(ids):,})"] = _one_scale(shown)
     return labelled_rows(rows, tile=tile, title=title)
 
 
-def cell_picture(bank: CellBank, cell_id: str, *, side: int = 384) -> np.ndarray:
+def cell_picture(cutout: CutoutOf, cell_id: str, *, side: int = 384) -> np.ndarray:
     """Return a cell three times, RGB uint8: as it lies in its image, outlined, and cut out."""
-    plain = bank.cutout(cell_id, margin=_AROUND).rgb
-    tiles = [plain, _shown(bank, cell_id, _AROUND), _shown(bank, cell_id, 0)]
+    plain = cutout(cell_id, margin=AROUND).rgb
+    tiles = [plain, _shown(cutout, cell_id, AROUND), _shown(cutout, cell_id, 0)]
     return contact_sheet(_one_scale(tiles), columns=3, tile=side, title=cell_id)
 
 
-def _shown(bank: CellBank, cell_id: str, around: int) -> np.ndarray:
+def _shown(cutout: CutoutOf, cell_id: str, around: int) -> np.ndarray:
     """Return the cell on white; with ``around``, what surrounds it pale and its outline drawn."""
-    cut = bank.cutout(cell_id, margin=around)
+    cut = cutout(cell_id, margin=around)
     if not around:
         return np.where(cut.mask[..., None], cut.rgb, np.uint8(255))
     pale = (cut.rgb + (255.0 - cut.rgb) * _VEIL).astype(np.uint8)

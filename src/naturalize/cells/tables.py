@@ -1,15 +1,16 @@
-"""Columns of the cells, outcomes and bank tables, and a cell's row; see ``docs/formats.md``."""
+"""The tables of cells: their columns (``docs/formats.md``), their rows, and asking for some."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from naturalize.base.artifacts import read_table
+from naturalize.base.errors import SettingsError, unknown
 from naturalize.cells.segmentation import KINDS, Cell, Segmentation
 from naturalize.imaging.runlength import encode
 from naturalize.imaging.shape import contact, has_waist, solidity
@@ -59,20 +60,23 @@ OUTCOMES = pa.schema(
 #: One row an image, its cells inside: what is kept while segmentation is under way.
 IMAGES = pa.schema([*OUTCOMES, ("cells", pa.list_(pa.struct(_CELL)))])
 
-#: Measures of shape by which the bank judges. Banks written by the first release lack them: null.
-SHAPE = ("solidity", "waist", "contact")
+#: Measures of shape, which stand last in a bank.
+_SHAPE = ("solidity", "waist", "contact")
 
 #: Columns of ``cells.parquet`` of a ``bank`` artifact.
 BANK = pa.schema(
     [
-        *((name, kind) for name, kind in _CELL if name not in SHAPE),
+        *((name, kind) for name, kind in _CELL if name not in _SHAPE),
         ("label", pa.string()),
         ("target", pa.bool_()),
         ("accepted", pa.bool_()),
         ("reason", pa.string()),
-        *((name, kind) for name, kind in _CELL if name in SHAPE),
+        *((name, kind) for name, kind in _CELL if name in _SHAPE),
     ]
 )
+
+#: Column → (least, largest), ends included, ``None`` for no bound; or an Arrow expression.
+Where: TypeAlias = "Mapping[str, tuple[float | None, float | None]] | pc.Expression"
 
 #: Columns of ``backgrounds.parquet``.
 BACKGROUNDS = pa.schema(
@@ -86,20 +90,6 @@ BACKGROUNDS = pa.schema(
         ("quality", pa.float32()),
     ]
 )
-
-
-def read_bank_table(path: Path) -> pa.Table:
-    """Read ``cells.parquet`` of a bank of any release: measures that it lacks are null."""
-    try:
-        names = pq.read_schema(path).names
-    except (OSError, pa.ArrowInvalid):
-        names = BANK.names  # what is wrong with the file is said below
-    lacking = [name for name in SHAPE if name not in names]
-    table = read_table(path, pa.schema([field for field in BANK if field.name not in lacking]))
-    for name in lacking:
-        kind = BANK.field(name).type
-        table = table.append_column(name, pa.nulls(table.num_rows, kind))
-    return table.select(BANK.names)
 
 
 def image_row(
@@ -177,3 +167,94 @@ def cell_row(
         "nc_ratio": None if nucleus is None else np.count_nonzero(nucleus) / cell.area,
         "score": cell.score,
     }
+
+
+def mask_runs(cells: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the run lengths of each mask begin, and those of all masks one after another."""
+    column = cells["mask"].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks)
+    return column.offsets.to_numpy(), column.values.to_numpy()
+
+
+def matching(
+    table: pa.Table, equal: Mapping[str, str | bool | None], where: Where | None = None
+) -> pa.Table:
+    """Return the rows of ``table`` that fit.
+
+    Parameters
+    ----------
+    table
+        Any columns.
+    equal
+        Column → the value that it must have; ``None`` asks nothing.
+    where
+        Ranges of numeric columns, or an Arrow expression. A row without a value fits no range.
+
+    Raises
+    ------
+    SettingsError
+        For a column that is not there or not numeric, or a range that is none.
+    """
+    keep = pa.array(np.ones(table.num_rows, bool))
+    for name, wanted in equal.items():
+        if wanted is not None:
+            keep = pc.and_(keep, pc.fill_null(pc.equal(table[name], wanted), False))
+    if isinstance(where, Mapping):
+        for name, bounds in where.items():
+            keep = pc.and_(keep, _within(table, name, bounds))
+        where = None
+    kept = table.filter(keep)
+    return kept if where is None else _by_expression(kept, where)
+
+
+def _within(table: pa.Table, name: str, bounds: object) -> pa.Array:
+    numeric = [
+        field.name
+        for field in table.schema
+        if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+    ]
+    if name not in numeric:
+        raise unknown("column of numbers", name, numeric)
+    low, high = _range(name, bounds)
+    keep = pc.is_valid(table[name])
+    if low is not None:
+        keep = pc.and_(keep, pc.greater_equal(table[name], low))
+    if high is not None:
+        keep = pc.and_(keep, pc.less_equal(table[name], high))
+    return pc.fill_null(keep, False)
+
+
+def _range(name: str, bounds: object) -> tuple[float | None, float | None]:
+    wrong = SettingsError(
+        f"{name}: expected (least, largest), each a number or None and in order, got {bounds!r}"
+    )
+    if not isinstance(bounds, tuple | list) or len(bounds) != 2:
+        raise wrong
+    for bound in bounds:
+        if bound is not None and (
+            isinstance(bound, bool) or not isinstance(bound, int | float) or math.isnan(bound)
+        ):
+            raise wrong
+    low, high = bounds
+    if low is not None and high is not None and low > high:
+        raise wrong
+    return low, high
+
+
+def _by_expression(table: pa.Table, where: pc.Expression) -> pa.Table:
+    try:
+        return table.filter(where)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError) as error:
+        text = str(error).splitlines()[0]
+        raise SettingsError(f"where: {where} cannot be asked of these cells ({text})") from error
+
+
+def sharp(table: pa.Table) -> np.ndarray:
+    """Return which cells are at least half as sharp as their kind's median, bool (N,)."""
+    kinds, focus = np.array(table["kind"].to_pylist()), table["focus"].to_numpy()
+    out = np.zeros(len(kinds), bool)
+    for kind in set(kinds.tolist()):
+        of_kind = kinds == kind
+        out[of_kind] = focus[of_kind] >= 0.5 * np.median(focus[of_kind])
+    return out

@@ -39,7 +39,7 @@ def bank(
     naturalize bank runs/cells --catalog runs/catalog -o runs/bank --self-contained
     ```
     """
-    from naturalize.base.console import say
+    from naturalize.base.console import result
     from naturalize.base.errors import SettingsError
     from naturalize.cells.bank import CellBank
     from naturalize.dataset.catalog import Catalog
@@ -55,6 +55,6 @@ def bank(
         kept, all_of = (
             found.cells(label=label, target=True, accepted=which).num_rows for which in (True, None)
         )
-        say(f"[bold]{label}[/bold] {kept:,} of {all_of:,} target cells accepted")
-    say(f"red cells: {found.cells(kind='rbc').num_rows:,} accepted")
-    say(f"bank: {out}")
+        result(f"{label}: {kept:,} of {all_of:,} target cells accepted")
+    result(f"red cells: {found.cells(kind='rbc').num_rows:,} accepted")
+    result(f"bank: {out}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -69,10 +69,10 @@ def show(
     ```
     """
     from naturalize.base.artifacts import check_file
-    from naturalize.base.console import say
+    from naturalize.base.console import result
     from naturalize.base.images import write_image
     from naturalize.cells.bank import CellBank
-    from naturalize.cells.sheet import cell_picture, cells_sheet, grouped
+    from naturalize.cells.sheet import AROUND, cell_picture, cells_sheet, grouped
 
     if out:
         check_file(out)
@@ -82,23 +82,23 @@ def show(
         for name, value in row.items():
             if name not in ("mask", "nucleus"):
                 said = f"{value:.4g}" if isinstance(value, float) else value
-                typer.echo(f"{name:15} {'–' if value is None else said}")
+                result(f"{name:15} {'–' if value is None else said}")
         if out:
-            write_image(out, cell_picture(opened, cell))
-            say(f"picture: {out}")
+            write_image(out, cell_picture(opened.cutout, cell))
+            result(f"picture: {out}")
         return
     found = opened.cells(
         kind, label, accepted=not rejected, reason=reason, where=_ranges(where or [])
     )
-    groups = grouped(opened, found)
+    groups = grouped(found, opened.labels)
     for name, rows in groups.items():
-        typer.echo(f"{rows.num_rows:8,}  {name}")
-    typer.echo(f"{found.num_rows:8,}  cells of {opened.table.num_rows:,}")
+        result(f"{rows.num_rows:8,}  {name}")
+    title = f"{found.num_rows:,} cells of {len(opened):,}"
+    result(f"{found.num_rows:8,}  cells of {len(opened):,}")
     if out and found.num_rows:
-        title = f"{found.num_rows:,} cells of {opened.table.num_rows:,}"
-        around = 10 if rejected or reason else 0
-        write_image(out, cells_sheet(opened, groups, title, columns=number, around=around))
-        say(f"picture: {out}")
+        around = AROUND if rejected or reason else 0
+        write_image(out, cells_sheet(groups, opened.cutout, title, columns=number, around=around))
+        result(f"picture: {out}")
 
 
 @app.command("export")
@@ -120,6 +120,8 @@ def export_cells(
 ) -> None:
     """Write accepted cells for other software, with all that is needed to use them.
 
+    Images are written upright: one with an EXIF orientation becomes a PNG of the turned pixels.
+
     shards: tar files of RGBA cut-outs and JSON (WebDataset), which can be imported again. coco:
     annotations.json with exact masks, and the images. labels: a 16-bit label image for each image,
     as for Cellpose. rgba: a transparent PNG for each cell, one folder a class.
@@ -132,7 +134,7 @@ def export_cells(
     naturalize cells export runs/bank -f labels --kind rbc --all -o red
     ```
     """
-    from naturalize.base.console import say
+    from naturalize.base.console import result
     from naturalize.cells.bank import CellBank
     from naturalize.cells.exchange import export
 
@@ -142,8 +144,8 @@ def export_cells(
     )
     options = {"categories": categories} if categories else {}
     written = export(opened, out, format=format, cells=found, **options)
-    say(", ".join(f"{n:,} {what}" for what, n in written.items()))
-    say(f"{format}: {out}")
+    result(", ".join(f"{n:,} {what}" for what, n in written.items()))
+    result(f"{format}: {out}")
 
 
 @app.command("import")
@@ -162,6 +164,19 @@ def import_(
         list[str] | None,
         typer.Option(help="NAME=KIND, or KIND for all others: wbc, rbc, platelet, auto."),
     ] = None,
+    meaning: Annotated[
+        str | None,
+        typer.Option(
+            help="What the numbers of label images are: numbers (a cell each), kinds (1 white, "
+            "2 red, 3 platelet), binary (cell and slide) or levels (cytoplasm and nucleus)."
+        ),
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="The slide has the highest number of a label image.")
+    ] = False,
+    brush: Annotated[
+        bool, typer.Option("--brush", help="COCO masks marked iscrowd are single cells (CVAT).")
+    ] = False,
     to: Annotated[
         str, typer.Option(help="cells, bank, or auto: a bank where the source has classes.")
     ] = "auto",
@@ -177,48 +192,55 @@ def import_(
     engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
     overwrite: Overwrite = False,
 ) -> None:
-    """Take in the masks of another segmenter; everything is measured anew on the images.
+    """Take in the masks of another tool; everything is measured anew on the images.
 
-    coco: polygons or RLE. labels: one number a cell (Cellpose's _masks or _cp_masks). masks: 1
-    white cells, 2 red cells, 3 platelets, as segment --masks writes. rgba: transparent cut-outs,
-    the folder is the class. shards: what export wrote. Cells whose classes are known become a bank;
-    others become cells, to be banked with a catalog.
+    coco: polygons or RLE. labels: masks named after their images (Cellpose's _masks or _cp_masks).
+    masks: label images of kinds, as segment --masks writes. rgba: transparent cut-outs, the folder
+    is the class. shards: what export wrote. Cells whose classes are known become a bank; others
+    become cells, to be banked with a catalog.
+
+    What the numbers of label images mean is recognised where it is certain; otherwise the command
+    asks for --meaning. What cannot be used is left out, counted by reason.
 
     **Examples**
 
     ```
     naturalize cells import annotations.json --images images -o cells
     naturalize cells import cellpose_out --images images --kind auto -o cells
+    naturalize cells import nuclei --images images --meaning levels -o cells
     naturalize cells import cutouts --kind sickle=rbc -o bank
     naturalize bank cells --catalog runs/catalog -o bank
     ```
     """
-    from naturalize.base.console import say
-    from naturalize.base.errors import SettingsError, unknown
+    from naturalize.base.console import result
     from naturalize.cells.bank import CellBank
-    from naturalize.cells.exchange import import_bank, import_cells, knows_classes
-
-    given: dict[str, Any] = {"images": images, "format": format, "kinds": _kinds(kind or [])}
-    if to not in ("auto", "cells", "bank"):
-        raise unknown("--to", to, ["auto", "cells", "bank"])
-    as_bank = to == "bank" or (to == "auto" and knows_classes(source, **given))
-    run: dict[str, Any] = {"backend": engine, "workers": workers}
-    if as_bank:
-        judge: dict[str, Any] = {"judge": not accept_all, "self_contained": self_contained}
-        import_bank(source, out, **given, **judge, **run)
-        counts = CellBank.load(out).counts()
-        for name, n in {**counts["targets"], **counts["accepted"]}.items():
-            say(f"[bold]{name}[/bold] {n:,} accepted")
-        say(f"bank: {out}")
-        return
-    if accept_all or self_contained:
-        raise SettingsError("--accept-all and --self-contained are for a bank (--to bank)")
-    import_cells(source, out, **given, **run)
+    from naturalize.cells.exchange import import_source
     from naturalize.inputs.images import summary
 
+    made = import_source(
+        source,
+        out,
+        to=to,
+        backend=engine,
+        workers=workers,
+        format=format,
+        images=images,
+        kinds=_kinds(kind or []),
+        meaning=meaning,
+        invert=invert,
+        brush=brush,
+        judge=not accept_all,
+        self_contained=self_contained,
+    )
+    if made == "bank":
+        counts = CellBank.load(out).counts()
+        for name, n in {**counts["targets"], **counts["accepted"]}.items():
+            result(f"{name} {n:,} accepted")
+        result(f"bank: {out}")
+        return
     for line in summary(out):
-        say(line)
-    say(f"cells: {out}; next: naturalize bank {out} --catalog CATALOG -o BANK")
+        result(line)
+    result(f"cells: {out}; next: naturalize bank {out} --catalog CATALOG -o BANK")
 
 
 def _ranges(texts: list[str]) -> dict[str, tuple[float | None, float | None]]:

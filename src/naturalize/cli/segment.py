@@ -52,10 +52,8 @@ def segment(
     naturalize segment images -s sam --set mode=everything -o cells-sam
     ```
     """
-    from rich.markup import escape
-
     from naturalize.base.artifacts import check_place
-    from naturalize.base.console import say
+    from naturalize.base.console import result
     from naturalize.cells.segmenters import segmenter as segmenter_named
     from naturalize.cli.keyvalue import settings_of
     from naturalize.inputs.images import segment_source, summary
@@ -71,7 +69,7 @@ def segment(
         workers=workers,
     )
     for line in summary(out):
-        say(escape(line))
-    say(f"cells: {out}")
+        result(line)
+    result(f"cells: {out}")
     if (out / "sheet.jpg").is_file():
-        say(f"to look at: {out / 'sheet.jpg'}")
+        result(f"picture: {out / 'sheet.jpg'}")

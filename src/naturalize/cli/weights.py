@@ -57,12 +57,12 @@ def fetch(
     naturalize weights fetch sam2.1-tiny --from downloads/sam2.1_hiera_tiny.pt
     ```
     """
-    from naturalize.base.console import say
+    from naturalize.base.console import result, say
     from naturalize.cells.segmenters.sam import weights as store
 
     place = store.fetch(name, source=source, registry=registry)
     say(f"{name}: {store.known(name).use}; {store.known(name).licence}")
-    typer.echo(place)
+    result(str(place))
 
 
 @app.command("list")
@@ -75,11 +75,12 @@ def list_() -> None:
     naturalize weights list
     ```
     """
+    from naturalize.base.console import result
     from naturalize.cells.segmenters.sam import weights as store
 
     for state in store.listing():
         known = state.weights
-        typer.echo(
+        result(
             f"{known.name:<17}{state.state:<9}{known.size / 1e6:>8,.1f} MB  {known.licence:<12}"
             f"{known.use}"
         )
@@ -98,6 +99,7 @@ def verify(
     naturalize weights verify mobilesam
     ```
     """
+    from naturalize.base.console import result
     from naturalize.cells.segmenters.sam import weights as store
 
     here = [s.weights.name for s in store.listing() if s.state != "absent"]
@@ -108,8 +110,8 @@ def verify(
         except store.WeightsError as error:
             wrong.append(str(error))
         else:
-            typer.echo(f"{each}: all checksums are right")
+            result(f"{each}: all checksums are right")
     if wrong:
         raise store.WeightsError("; ".join(wrong))
     if not name and not here:
-        typer.echo(f"no weights in {store.folder()}")
+        result(f"no weights in {store.folder()}")

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from naturalize.cells.bank.core import CellBank
-from naturalize.cells.bank.pictures import Cutout
+from naturalize.cells.bank.files import Cutout
 
 __all__ = ["CellBank", "Cutout"]

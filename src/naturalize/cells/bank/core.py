@@ -1,4 +1,4 @@
-"""The cell bank: choosing cells, asking for them, and reading their pixels."""
+"""The cell bank: choosing cells, asking for them, reading their pixels, and its artifact."""
 
 from __future__ import annotations
 
@@ -11,16 +11,36 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from naturalize.base.artifacts import fingerprint
-from naturalize.base.errors import ArtifactError, InputError
-from naturalize.cells.bank.pictures import Cutout, Pictures
-from naturalize.cells.bank.query import Where, matching, sharp
+from naturalize.base.artifacts import (
+    fingerprint,
+    read_json,
+    read_manifest,
+    read_table,
+    write_json,
+    write_table,
+    writing,
+)
+from naturalize.base.console import track
+from naturalize.base.display import TableView, html_table
+from naturalize.base.errors import ArtifactError, InputError, unknown
+from naturalize.base.images import write_image
+from naturalize.cells.bank.files import (
+    IMAGES,
+    MARGIN,
+    Cutout,
+    Pictures,
+    copy_images,
+    crop_path,
+    images_of,
+    moved_into_crop,
+)
+from naturalize.cells.tables import BACKGROUNDS, BANK, Where, mask_runs, matching, sharp
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
 from naturalize.imaging.runlength import decode
 
 
-class CellBank:
+class CellBank(TableView):
     """Cells that may be composed, with the reason for each that may not.
 
     Masks point into source images; no pixel is copied. A bank is cheap to pickle: workers get
@@ -93,7 +113,7 @@ class CellBank:
         InputError
             If no image of the part has cells.
         """
-        from naturalize.cells.bank.choose import choose
+        from naturalize.cells.choose import choose
 
         return cls(**choose(Path(cells), catalog, split, part))
 
@@ -148,10 +168,60 @@ class CellBank:
             only the accepted cells do, each with a margin around its box, without loss; such a bank
             has no backgrounds. The folder can then be sent to somebody else.
         """
-        from naturalize.cells.bank.files import save_bank
-
+        holds = "images" if self_contained is True else self_contained or None
+        if holds not in (None, "images", "crops"):
+            raise unknown("content of a self-contained bank", str(holds), ["images", "crops"])
+        if self.holds == "crops":
+            if holds == "images":
+                raise InputError(
+                    f"{self.root}: this bank holds crops; it has no source images to copy"
+                )
+            holds = "crops"
         self.inputs = dict(inputs) if inputs is not None else self.inputs
-        save_bank(self, Path(path), "images" if self_contained is True else self_contained or None)
+        with writing(path, "bank", settings=self.settings, inputs=self.inputs) as folder:
+            if holds == "images":
+                copy_images(self.pictures, images_of(self.backgrounds, self.table), folder / IMAGES)
+            written = self._cropped(folder / IMAGES) if holds == "crops" else self
+            written.write_tables(folder, holds)
+
+    def write_tables(self, folder: Path, holds: str | None) -> None:
+        """Write all of the bank but its pictures into the folder of an unfinished artifact."""
+        from naturalize.cells.sheet import AROUND, cells_sheet, grouped
+
+        write_table(folder / "cells.parquet", self.table)
+        write_table(folder / "backgrounds.parquet", self.backgrounds)
+        about = {
+            "root": IMAGES if holds else str(self.root.resolve()),
+            "holds": holds,
+            "part": self.part,
+            "labels": list(self.labels),
+            "counts": self.counts(),
+        }
+        write_json(folder / "bank.json", about)
+        for name, accepted, around in (("sheet", True, 0), ("rejected", False, AROUND)):
+            cells = self.cells(accepted=accepted)
+            if accepted or cells.num_rows:
+                done = "accepted" if accepted else "rejected"
+                title = f"{cells.num_rows:,} cells of {self.table.num_rows:,} {done}"
+                groups = grouped(cells, self.labels)
+                picture = cells_sheet(groups, self.cutout, title, around=around)
+                write_image(folder / f"{name}.jpg", picture, quality=90)
+
+    def _cropped(self, folder: Path) -> CellBank:
+        """Write a picture of each accepted cell; return the bank of these, without backgrounds."""
+        rows = []
+        for row in track(self.cells().to_pylist(), "crop cells"):
+            path = crop_path(row["cell_id"])
+            write_image(folder / path, self.cutout(row["cell_id"], margin=MARGIN).rgb)
+            rows.append(moved_into_crop(row, path))
+        table = pa.Table.from_pylist(rows, schema=self.table.schema)
+        about = {"labels": self.labels, "part": self.part, "inputs": self.inputs}
+        return CellBank.of_crops(table, folder, **about)
+
+    @classmethod
+    def of_crops(cls, table: pa.Table, folder: Path, **about: Any) -> CellBank:
+        """Return the bank whose pictures are crops of its cells, in ``folder``; no backgrounds."""
+        return cls(table, BACKGROUNDS.empty_table(), root=folder, holds="crops", **about)
 
     @classmethod
     def load(
@@ -168,12 +238,66 @@ class CellBank:
         check
             Check the content of each source image when it is read.
         """
-        from naturalize.cells.bank.files import load_bank
+        path = Path(path)
+        manifest, about = read_manifest(path, "bank"), read_json(path / "bank.json")
+        try:
+            saved, labels, part = Path(about["root"]), tuple(about["labels"]), about["part"]
+            holds = about["holds"]
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(f"{path / 'bank.json'}: lacks {error}") from error
+        inside = f"{IMAGES}/"
+        return cls(
+            read_table(path / "cells.parquet", BANK),
+            read_table(path / "backgrounds.parquet", BACKGROUNDS),
+            root=Path(root).resolve() if root else path.resolve() / saved,
+            labels=labels,
+            part=part,
+            inputs=manifest.inputs,
+            check=check,
+            holds=holds,
+            hashes={
+                name.removeprefix(inside): digest
+                for name, digest in manifest.files.items()
+                if holds == "crops" and name.startswith(inside)
+            },
+        )
 
-        about = load_bank(Path(path))
-        if root:
-            about["root"] = Path(root).resolve()
-        return cls(**about, check=check)
+    def __getitem__(self, key: int | str) -> dict[str, Any]:
+        """Return the row of a cell by its number or its id."""
+        if isinstance(key, str):
+            return self.row(key)
+        number = range(len(self))[key]
+        return self.table.slice(number, 1).to_pylist()[0]
+
+    def summary(self) -> str:
+        """Say how many cells there are, of which kinds and classes, and where the images are."""
+        counts = self.counts()["accepted"]
+        kinds = ", ".join(f"{n:,} {kind}" for kind, n in counts.items()) or "none"
+        n, classes = sum(counts.values()), ", ".join(self.labels) or "none"
+        return (
+            f"{n:,} of {len(self):,} cells accepted ({kinds}); classes: {classes}; "
+            f"images: {self.root}"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table(self.overview(), f"CellBank: {self.summary()}", rows=50)
+
+    def overview(self) -> pa.Table:
+        """Return accepted and rejected cells by kind and class, a row each."""
+        keys = self.table.select(["kind", "label", "accepted"]).to_pylist()
+        n = Counter((row["kind"], row["label"] or "", row["accepted"]) for row in keys)
+        groups = sorted({key[:2] for key in n})
+        columns = {
+            "kind": [kind for kind, _ in groups],
+            "class": [label for _, label in groups],
+            "accepted": [n[(*group, True)] for group in groups],
+            "rejected": [n[(*group, False)] for group in groups],
+        }
+        return pa.table(columns)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Give the table of cells to any library that reads Arrow (``pyarrow.table(bank)``)."""
+        return self.table.__arrow_c_stream__(requested_schema)
 
     def cells(
         self,
@@ -304,10 +428,7 @@ class CellBank:
 
     @cached_property
     def _masks(self) -> tuple[np.ndarray, np.ndarray]:
-        column = self.table["mask"].combine_chunks()
-        if isinstance(column, pa.ChunkedArray):
-            column = pa.concat_arrays(column.chunks)
-        return column.offsets.to_numpy(), column.values.to_numpy()
+        return mask_runs(self.table)
 
     @cached_property
     def _paths(self) -> dict[str, str]:

@@ -1,32 +1,20 @@
-"""A bank on disk: its tables, its sheets, and, where it shall travel, the pictures it needs."""
+"""The pictures of a bank: read from where they lie, and copied to where they are wanted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
-from naturalize.base.artifacts import (
-    read_json,
-    read_manifest,
-    read_table,
-    write_bytes,
-    write_json,
-    write_table,
-    writing,
-)
-from naturalize.base.console import track
-from naturalize.base.errors import ArtifactError, InputError, unknown
-from naturalize.base.images import write_image
-from naturalize.cells.tables import BACKGROUNDS, read_bank_table
-
-if TYPE_CHECKING:
-    from naturalize.cells.bank.core import CellBank
-
-#: What a self-contained bank may hold.
-HOLDS = ("images", "crops")
+from naturalize.base.artifacts import write_bytes
+from naturalize.base.console import say, track
+from naturalize.base.errors import ArtifactError, ImageReadError
+from naturalize.base.images import content_hash, decode_image, read_bytes, write_image
 
 #: Folder of a self-contained bank's pictures.
 IMAGES = "images"
@@ -34,85 +22,139 @@ IMAGES = "images"
 #: Pixels around a cell's box that its crop has, so that an edge can be blended with what was there.
 MARGIN = 8
 
+#: Decoded source images kept in memory (about 0.4 MB each for PBC).
+_KEPT = 64
 
-def save_bank(bank: CellBank, path: Path, holds: str | None) -> None:
-    """Write the bank artifact to ``path``; see ``CellBank.save``."""
-    if holds is not None and holds not in HOLDS:
-        raise unknown("content of a self-contained bank", holds, list(HOLDS))
-    if bank.holds == "crops":
-        if holds == "images":
-            raise InputError(f"{bank.root}: this bank holds crops; it has no source images to copy")
-        holds = "crops"
-    with writing(path, "bank", settings=bank.settings, inputs=bank.inputs) as folder:
-        if holds == "images":
-            copy_images(bank, [bank.backgrounds, bank.table], folder / IMAGES)
-        written = _crops(bank, folder / IMAGES) if holds == "crops" else bank
-        write_tables(written, folder, holds)
+_ADVICE = (
+    "the bank points into it: bring the file back, or say where the images are now with --root"
+)
 
 
-def write_tables(bank: CellBank, folder: Path, holds: str | None) -> None:
-    """Write all of a bank but its pictures into the folder of an unfinished artifact."""
-    from naturalize.cells.sheet import bank_sheet, rejected_sheet
+@dataclass(frozen=True, eq=False)
+class Cutout:
+    """A cell: ``rgb`` uint8 (h, w, 3), its box as it is; ``mask`` bool (h, w), the cell.
 
-    write_table(folder / "cells.parquet", bank.table)
-    write_table(folder / "backgrounds.parquet", bank.backgrounds)
-    about = {
-        "root": IMAGES if holds else str(bank.root.resolve()),
-        "holds": holds,
-        "part": bank.part,
-        "labels": list(bank.labels),
-        "counts": bank.counts(),
+    ``corner``: column and row of ``rgb`` in its image file.
+    """
+
+    rgb: np.ndarray
+    mask: np.ndarray
+    corner: tuple[int, int] = (0, 0)
+
+
+class Pictures:
+    """Images below a folder; pickles without the pixels that it holds.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    check
+        Compare the content of every file that is read with what it was.
+    hashes
+        Path → content id. What is not in it is compared with the id that it is asked for under.
+    """
+
+    def __init__(self, root: Path, *, check: bool, hashes: Mapping[str, str]) -> None:
+        self.root, self.check, self.hashes = root, check, dict(hashes)
+        self._held: OrderedDict[str, np.ndarray] = OrderedDict()
+
+    def read(self, path: str, image_id: str, *, check: bool | None = None) -> np.ndarray:
+        """Return the image at ``path``, RGB uint8 (H, W, 3), not to be written to.
+
+        Raises
+        ------
+        ArtifactError
+            If the file is gone, or (with ``check``, by default that of this object) its content is
+            another than when it was segmented.
+        """
+        check = self.check if check is None else check
+        if path in self._held and not check:
+            self._held.move_to_end(path)
+            return self._held[path]
+        data = self.data(path, image_id, check=check)
+        try:
+            image, _ = decode_image(data, name=self.root / path)
+        except ImageReadError as error:
+            raise ArtifactError(f"{error}; {_ADVICE}") from error
+        image.setflags(write=False)
+        self._held[path] = image
+        if len(self._held) > _KEPT:
+            self._held.popitem(last=False)
+        return image
+
+    def data(self, path: str, image_id: str, *, check: bool) -> bytes:
+        """Return the bytes of the image at ``path``; errors are those of :meth:`read`."""
+        file = self.root / path
+        try:
+            data = read_bytes(file)
+        except ImageReadError as error:
+            raise ArtifactError(f"{error}; {_ADVICE}") from error
+        now, expected = content_hash(data), self.hashes.get(path, image_id)
+        if check and now != expected:
+            raise ArtifactError(
+                f"{file}: has changed since it was segmented (content {now}, was {expected}); "
+                "bring the file back, or segment again and rebuild the bank"
+            )
+        return data
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_held": OrderedDict()}
+
+
+class ExportedImage(NamedTuple):
+    """An image as it was exported: its path there, and its height and width."""
+
+    path: str
+    shape: tuple[int, int]
+
+
+def images_of(*tables: pa.Table) -> dict[str, str]:
+    """Return path → image id of all images that tables of cells or backgrounds name, sorted."""
+    pairs = {
+        pair
+        for table in tables
+        for pair in zip(*(table[c].to_pylist() for c in ("path", "image_id")), strict=True)
     }
-    write_json(folder / "bank.json", about)
-    write_image(folder / "sheet.jpg", bank_sheet(bank), quality=90)
-    if bank.cells(accepted=False).num_rows:
-        write_image(folder / "rejected.jpg", rejected_sheet(bank), quality=90)
+    return dict(sorted(pairs))
 
 
-def load_bank(path: Path) -> dict[str, Any]:
-    """Return what the bank at ``path`` is made of; see ``CellBank.load``."""
-    manifest = read_manifest(path, "bank")
-    about = read_json(path / "bank.json")
-    try:
-        saved, labels, part = Path(about["root"]), tuple(about["labels"]), about["part"]
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(f"{path / 'bank.json'}: lacks {error}") from error
-    holds = about.get("holds")  # banks written before there were such do not say
-    crops = holds == "crops"
-    return {
-        "table": read_bank_table(path / "cells.parquet"),
-        "backgrounds": read_table(path / "backgrounds.parquet", BACKGROUNDS),
-        "root": path.resolve() / saved,
-        "labels": labels,
-        "part": part,
-        "inputs": manifest.inputs,
-        "holds": holds,
-        "hashes": {
-            name.removeprefix(f"{IMAGES}/"): digest
-            for name, digest in manifest.files.items()
-            if crops and name.startswith(f"{IMAGES}/")
-        },
-    }
-
-
-def copy_images(bank: CellBank, tables: Sequence[pa.Table], folder: Path) -> None:
-    """Copy the source images that ``tables`` name (``path``, ``image_id``), byte for byte.
+def copy_images(pictures: Pictures, files: Mapping[str, str], folder: Path) -> None:
+    """Copy images (path → image id), byte for byte.
 
     Raises
     ------
     ArtifactError
-        If an image is gone, has changed since it was segmented, or lies outside the bank's root.
+        If an image is gone, has changed since it was segmented, or lies outside its folder.
     """
-    files = {
-        path: image_id
-        for table in tables
-        for path, image_id in zip(
-            *(table[c].to_pylist() for c in ("path", "image_id")), strict=True
-        )
-    }
-    for path in track(sorted(files), "copy images"):
-        data = bank.pictures.data(safe(path), files[path], check=True)
-        write_bytes(folder / path, data)
+    for path in track(list(files), "copy images"):
+        write_bytes(folder / path, pictures.data(safe(path), files[path], check=True))
+
+
+def export_images(pictures: Pictures, cells: pa.Table, folder: Path) -> dict[str, ExportedImage]:
+    """Copy the images of ``cells`` for other software, upright; return path → copy.
+
+    Masks count in upright pixels, and much software does not read the EXIF orientation. An image
+    that has one is written as a PNG of the upright pixels; all others are copied byte for byte.
+    """
+    files = images_of(cells)
+    written: dict[str, ExportedImage] = {}
+    turned = 0
+    for path in track(list(files), "copy images"):
+        data = pictures.data(safe(path), files[path], check=True)
+        image, facts = decode_image(data, name=pictures.root / path)
+        target = path
+        if facts.exif_rotated:
+            target = PurePosixPath(path).with_suffix(".png").as_posix()
+            target = f"{path}.png" if target != path and target in files else target
+            turned += 1
+            write_image(folder / target, image)
+        else:
+            write_bytes(folder / path, data)
+        written[path] = ExportedImage(target, (image.shape[0], image.shape[1]))
+    if turned:
+        say(f"{turned:,} images with an EXIF orientation are written upright, as PNG")
+    return written
 
 
 def safe(path: str) -> str:
@@ -126,40 +168,6 @@ def safe(path: str) -> str:
 def crop_path(cell_id: str) -> str:
     """Return the place of a cell's crop; many thousand files in one folder are slow to list."""
     return safe(f"{cell_id[:2]}/{cell_id}.png")
-
-
-def _crops(bank: CellBank, folder: Path) -> CellBank:
-    """Write a picture of each accepted cell; return the bank of these."""
-    rows = []
-    for row in track(bank.cells().to_pylist(), "crop cells"):
-        cut = bank.cutout(row["cell_id"], margin=MARGIN)
-        path = crop_path(row["cell_id"])
-        write_image(folder / path, cut.rgb)
-        rows.append(moved_into_crop(row, path))
-    table = pa.Table.from_pylist(rows, schema=bank.table.schema)
-    return crop_bank(table, folder, bank.labels, part=bank.part, inputs=bank.inputs)
-
-
-def crop_bank(
-    table: pa.Table,
-    folder: Path,
-    labels: Sequence[str],
-    *,
-    part: str | None,
-    inputs: Mapping[str, str],
-) -> CellBank:
-    """Return the bank whose pictures are crops of its cells, in ``folder``; no backgrounds."""
-    from naturalize.cells.bank.core import CellBank
-
-    return CellBank(
-        table,
-        BACKGROUNDS.empty_table(),
-        root=folder,
-        labels=tuple(labels),
-        part=part,
-        inputs=inputs,
-        holds="crops",
-    )
 
 
 def moved_into_crop(row: dict[str, Any], path: str) -> dict[str, Any]:

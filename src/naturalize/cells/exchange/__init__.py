@@ -1,17 +1,24 @@
-"""Cells in and out: other segmenters' masks become a bank, a bank becomes what others read.
+"""Cells in and out: what other tools annotated becomes a bank, a bank becomes what others read.
 
-A format is one or two files here and a line in the registries of ``doors``.
+A format is one file here and a line in the registries of ``formats``.
 """
 
 from __future__ import annotations
 
-from naturalize.cells.exchange.doors import (
+from naturalize.cells.exchange.formats import (
     EXPORTS,
-    IMPORTS,
+    ImportSettings,
     export,
     import_bank,
     import_cells,
-    knows_classes,
+    import_source,
 )
 
-__all__ = ["EXPORTS", "IMPORTS", "export", "import_bank", "import_cells", "knows_classes"]
+__all__ = [
+    "EXPORTS",
+    "ImportSettings",
+    "export",
+    "import_bank",
+    "import_cells",
+    "import_source",
+]

@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from naturalize.base.errors import InputError, unknown
-from naturalize.cells.accept import PLATELET_LABELS
+from naturalize.base.errors import UnusableError, unknown
+from naturalize.cells.choose import PLATELET_LABELS
 from naturalize.cells.segmentation import KINDS
 from naturalize.cells.segmenters.classical.view import azure, slide
 from naturalize.dataset.schemes import SCHEMES
 from naturalize.imaging.stain import optical_density
 
 #: Which kind each name in a file is: one for all, or name → kind, where ``"*"`` stands for all
-#: others. A kind may be ``"auto"``: told by size and stain.
+#: others. A kind may be ``"auto"``: distinguished by size and stain.
 Kinds = str | Mapping[str, str] | None
 
-#: Kinds are told by size and stain.
+#: Kinds are distinguished by size and stain.
 AUTO = "auto"
 
 #: Names of a kind that say nothing of a class; singular, lower case, letters only.
@@ -41,9 +41,9 @@ _ANYTHING = frozenset({"", "cell", "bloodcell", "object", "instance", "unknown",
 
 #: Mean density of nuclear stain from which a cell has any: red cells have 0.1 at most, platelets
 #: 0.14 and white cells 0.29 at least (classical cells of 55 PBC images).
-_DYED = 0.12
+_STAINED = 0.12
 
-#: Dyed cells smaller than this many red cells are platelets: white ones have 1.4 at least.
+#: Stained cells smaller than this many red cells are platelets: white ones have 1.4 at least.
 _SMALL = 1.2
 
 
@@ -100,16 +100,17 @@ def resolve(name: str, kinds: Kinds, *, where: str, parent: str | None = None) -
 
     Raises
     ------
-    InputError
+    UnusableError
         For a name that means nothing here.
     """
     by_name, rest = given_kinds(kinds)
     kind, is_class = kind_named(name, parent)
     kind = by_name.get(name.strip().lower(), kind or rest)
     if kind is None:
-        raise InputError(
-            f"{where}: {name!r} is no kind of cell known here; say which it is with "
-            f"--kind '{name}=wbc' (or rbc, platelet, auto)"
+        raise UnusableError(
+            where,
+            f"{name!r} is no kind of cell known here; say which it is with "
+            f"--kind '{name}=wbc' (or rbc, platelet, auto)",
         )
     return kind, is_class
 
@@ -118,7 +119,7 @@ def guess(image: np.ndarray, masks: Sequence[tuple[tuple[int, int], np.ndarray]]
     """Return the kind of each cell of an image by size and stain.
 
     White cells and platelets have nuclear stain (azure), red cells have none; platelets are no
-    larger than the image's red cells. In an image without whole red cells all dyed ones are white.
+    larger than the image's red cells. Without whole red cells all stained ones are white.
 
     Parameters
     ----------
@@ -129,17 +130,17 @@ def guess(image: np.ndarray, masks: Sequence[tuple[tuple[int, int], np.ndarray]]
     """
     stain = azure(optical_density(image, slide(image)[0]))
     height, width = image.shape[:2]
-    dyed, area, whole = [], [], []
+    stained, area, whole = [], [], []
     for (x0, y0), mask in masks:
         y1, x1 = y0 + mask.shape[0], x0 + mask.shape[1]
-        dyed.append(float(stain[y0:y1, x0:x1][mask].mean()) > _DYED)
+        stained.append(float(stain[y0:y1, x0:x1][mask].mean()) > _STAINED)
         area.append(int(np.count_nonzero(mask)))
         whole.append(x0 > 0 and y0 > 0 and x1 < width and y1 < height)
-    red = [a for a, d, w in zip(area, dyed, whole, strict=True) if w and not d]
+    red = [a for a, d, w in zip(area, stained, whole, strict=True) if w and not d]
     small = _SMALL * float(np.median(red)) if red else 0.0
     return [
-        ("platelet" if a < small else "wbc") if is_dyed else "rbc"
-        for a, is_dyed in zip(area, dyed, strict=True)
+        ("platelet" if a < small else "wbc") if is_stained else "rbc"
+        for a, is_stained in zip(area, stained, strict=True)
     ]
 
 

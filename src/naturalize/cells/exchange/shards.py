@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,13 @@ from naturalize.base.console import track
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import encode_image
 from naturalize.cells.bank.files import MARGIN, moved_into_crop
-from naturalize.cells.exchange.crops import Cut, write_crop_bank
+from naturalize.cells.exchange.cutouts import Cut, write_crop_bank
 from naturalize.cells.tables import BANK
 from naturalize.imaging.runlength import encode
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
+    from naturalize.cells.exchange.formats import ImportSettings
 
 #: Bytes after which a new shard begins.
 SHARD_BYTES = 64 * 2**20
@@ -77,15 +78,13 @@ def write_shards(
     return {"cells": cells.num_rows, "shards": n + 1}
 
 
-def import_shards(source: Path, out: Path) -> Path:
+def import_shards(
+    source: Path, out: Path, settings: ImportSettings, run: Mapping[str, Any]
+) -> None:
     """Write a bank of crops from shards that this project wrote, judged as they were.
 
-    Parameters
-    ----------
-    source
-        A folder of ``.tar`` files, or one of them.
-    out
-        Folder of the bank artifact; it is self-contained.
+    ``source``: a folder of ``.tar`` files, or one of them. Of the settings and of ``run`` nothing
+    is needed.
 
     Raises
     ------
@@ -116,7 +115,7 @@ def import_shards(source: Path, out: Path) -> Path:
                 f"{source}: a cell's JSON has a value of another type ({error})"
             ) from error
 
-    return write_crop_bank(
+    write_crop_bank(
         out,
         cuts(),
         table_of,

@@ -14,12 +14,12 @@ from pydantic import AfterValidator
 
 from naturalize.base.errors import unknown
 from naturalize.base.shards import Pieces
-from naturalize.cells.exchange.coco_write import CATEGORIES
-from naturalize.cells.exchange.rle import mask_to_rle
+from naturalize.cells.exchange.coco import CATEGORIES
 from naturalize.cells.segmentation import KINDS
 from naturalize.compose.deliver.imagefolder import BOXES, box_row, paint_image
 from naturalize.compose.deliver.rendering import Painter, Rendering, Writer
 from naturalize.compose.recipe.recipe import Recipe
+from naturalize.imaging.runlength import mask_to_rle
 
 #: Columns of the pieces: a row an annotation; ``counts`` is COCO's compressed RLE.
 _ROWS = pa.schema([*BOXES, ("area", pa.int32()), ("counts", pa.string())])
