@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import label, regionprops
 
-from naturalize.cells import accept
+from naturalize.cells import choose
 from naturalize.cells.choose import judge
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.tables import CELLS, image_row
@@ -115,15 +115,15 @@ def test_clean_cells_are_accepted_and_only_the_target_is_labelled() -> None:
 @pytest.mark.parametrize(
     ("cells", "expected"),
     [
-        ([cell("rbc", 5, 40, 20)], [accept.BORDER]),
-        ([cell("rbc", 40, 40, 6)], [accept.SMALL]),
-        ([cell("rbc", 80, 80, 60)], [accept.LARGE]),
-        ([cell("rbc", 40, 40, 20, score=0.2)], [accept.UNCERTAIN]),
-        ([cell("rbc", 40, 40, 20), cell("rbc", 75, 40, 20)], [accept.HIDDEN, accept.HIDDEN]),
-        ([cell("wbc", 100, 100, 40), cell("wbc", 30, 30, 15)], [None, accept.NOT_TARGET]),
+        ([cell("rbc", 5, 40, 20)], [choose.BORDER]),
+        ([cell("rbc", 40, 40, 6)], [choose.SMALL]),
+        ([cell("rbc", 80, 80, 60)], [choose.LARGE]),
+        ([cell("rbc", 40, 40, 20, score=0.2)], [choose.UNCERTAIN]),
+        ([cell("rbc", 40, 40, 20), cell("rbc", 75, 40, 20)], [choose.HIDDEN, choose.HIDDEN]),
+        ([cell("wbc", 100, 100, 40), cell("wbc", 30, 30, 15)], [None, choose.NOT_TARGET]),
         (
             [cell("wbc", 60, 100, 38), cell("wbc", 145, 100, 38)],
-            [accept.CROWDED, accept.NOT_TARGET],
+            [choose.CROWDED, choose.NOT_TARGET],
         ),
     ],
     ids=["border", "small", "large", "uncertain", "overlapping", "not the target", "two whites"],
@@ -137,7 +137,7 @@ def test_sizes_are_judged_within_a_class_that_has_enough_cells() -> None:
     large = {f"l{k}": [cell("wbc", 100, 100, 44)] for k in range(14)}
     labels = dict.fromkeys(small, "LY") | dict.fromkeys(large, "MO")
     rows = judged({**small, **large, "x": [cell("wbc", 100, 100, 44)]}, labels | {"x": "LY"})
-    assert [row["reason"] for row in rows] == [None] * 28 + [accept.LARGE]
+    assert [row["reason"] for row in rows] == [None] * 28 + [choose.LARGE]
 
 
 def test_a_star_is_ragged_and_a_dumbbell_is_two_cells() -> None:
@@ -145,8 +145,8 @@ def test_a_star_is_ragged_and_a_dumbbell_is_two_cells() -> None:
     angle, far = np.arctan2(rows, columns), np.hypot(rows, columns)
     star = Cell.from_mask("wbc", far < 40 * (1 + 0.2 * np.cos(9 * angle)))
     pair = disc((200, 200), 60, 100, 30) | disc((200, 200), 118, 100, 30)
-    assert reasons([star]) == [accept.RAGGED]
-    assert reasons([Cell.from_mask("wbc", pair)]) == [accept.JOINED]
+    assert reasons([star]) == [choose.RAGGED]
+    assert reasons([Cell.from_mask("wbc", pair)]) == [choose.JOINED]
 
 
 def test_a_blurred_cell_is_out_of_focus() -> None:
@@ -158,7 +158,7 @@ def test_a_blurred_cell_is_out_of_focus() -> None:
     focus[0] = 0.01
     table = table.set_column(table.schema.get_field_index("focus"), "focus", pa.array(focus))
     found = judge(table, Sizes(list(images)), dict.fromkeys(images, "LY")).to_pylist()
-    assert found[0]["reason"] == accept.BLURRED
+    assert found[0]["reason"] == choose.BLURRED
     assert sum(not row["accepted"] for row in found) == 1
 
 
