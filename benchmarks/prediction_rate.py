@@ -43,8 +43,9 @@ from naturalize.models.preprocess import batch as prepare
 from naturalize.models.preprocess import normalise
 from naturalize.models.shares import softmax
 from naturalize.models.shipped import find
-from naturalize.prediction.files import Prediction, to_csv
+from naturalize.prediction.files import Prediction
 from naturalize.prediction.standardise import Standardiser
+from naturalize.prediction.table import to_csv
 
 #: Times are the median of so many rounds.
 ROUNDS = 3

@@ -21,6 +21,7 @@ from naturalize.evaluation.evaluate import (
     read_predictions,
 )
 from naturalize.evaluation.merge import Merge
+from naturalize.models.predictor import Predictor
 
 ELEVEN = ["BA", "BNE", "EO", "ERB", "LY", "MMY", "MO", "MY", "PLT", "PMY", "SNE"]
 FIVE = Merge.parse("Neutrophil=BNE+SNE,Eosinophil=EO,Lymphocyte=LY,Monocyte=MO,Basophil=BA")
@@ -232,7 +233,8 @@ def test_labels_outside_the_map_are_refused_or_dropped(
     assert (result["n"], result["n_copies"], result["absent"]) == (60, 2, [])
 
 
-class Prepared(Fixed):
+class Prepared(Fixed, Predictor):
+    classes = Fixed.classes
     prepared = "five on"
 
 

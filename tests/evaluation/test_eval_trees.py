@@ -10,10 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from naturalize.base.artifacts import read_manifest, writing
+from naturalize.base.artifacts import read_manifest
 from naturalize.base.errors import ArtifactError, InputError, NaturalizeError, SettingsError
-from naturalize.base.images import write_image
-from naturalize.cli.evaluate import evaluate, remarks, seen_before
+from naturalize.base.images import content_hash, write_image
+from naturalize.cli.evaluate import evaluate, remarks
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.schemes import SCHEMES
 from naturalize.evaluation import metrics
@@ -188,13 +188,27 @@ def test_a_model_is_found_by_its_name(
         run("pbc12", few, "-o", tmp_path / "other")
 
 
-def test_a_model_tried_on_its_own_images_is_told(tmp_path: Path) -> None:
-    with writing(tmp_path / "own", "model", inputs={"catalog": "0123"}):
-        pass
-    (said,) = seen_before(tmp_path / "own", {"catalog": "0123"})
-    assert "say nothing of new images" in said
-    assert not seen_before(tmp_path / "own", {"catalog": "0123", "split": "4567"})
-    assert not seen_before(tmp_path / "own", {"catalog": "89ab"})
+def test_images_that_the_model_was_trained_on_are_counted_and_can_be_left_out(
+    model: Path, few: Path, tmp_path: Path
+) -> None:
+    run(model, few, "--drop-unknown", "-o", tmp_path / "before")
+    assert read_metrics(tmp_path / "before")["n_trained_on"] == 0
+    ids = read_predictions(tmp_path / "before")["image_id"].to_pylist()
+    files = {content_hash(path.read_bytes()) for path in few.rglob("*") if path.is_file()}
+    assert set(ids) <= files
+    own = tmp_path / "own"
+    shutil.copytree(model, own)
+    (own / "training_images.txt").write_text("\n".join(ids[:3]) + "\n")
+    said = run(own, few, "--drop-unknown", "-o", tmp_path / "all")
+    assert "trained on 3 of these" in said
+    assert read_metrics(tmp_path / "all")["n_trained_on"] == 3
+    run(own, few, "--drop-unknown", "--leave-out-training", "-o", tmp_path / "less")
+    kept = read_predictions(tmp_path / "less")["image_id"].to_pylist()
+    assert kept == ids[3:]
+    assert read_metrics(tmp_path / "less")["n_left_out_training"] == 3
+    (own / "training_images.txt").write_text("\n".join(files) + "\n")
+    with pytest.raises(InputError, match="trained on all of these"):
+        run(own, few, "--drop-unknown", "--leave-out-training", "-o", tmp_path / "none")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from naturalize.models import preprocess
 from naturalize.models.folder import save_model
 from naturalize.models.torch_predictor import TorchPredictor
 from naturalize.models.zoo import build
-from naturalize.prediction.files import predict_files, to_csv
+from naturalize.prediction.files import predict_files
+from naturalize.prediction.table import to_csv
 
 torch = pytest.importorskip("torch")
 

@@ -20,10 +20,10 @@ from naturalize.cells.segmenters import segmenter
 from naturalize.dataset.catalog import Catalog
 from naturalize.imaging.stain import focus, optical_density
 from naturalize.models.standard import Standard
-from naturalize.prediction.colour import restained, sharpened, stain_matrix, wanted_sharpening
 from naturalize.prediction.files import predict_files
-from naturalize.prediction.look import Look, diameter, measure_standard, sample
+from naturalize.prediction.frame import restained, sharpened, stain_matrix, wanted_sharpening
 from naturalize.prediction.predictor import of_kind, standardising
+from naturalize.prediction.profile import Profile, diameter, measure_standard, sample
 from naturalize.prediction.standardise import Standardiser
 
 COLOUR = st.tuples(*[st.floats(0.02, 1.2)] * 3)
@@ -83,7 +83,7 @@ def test_the_standard_says_what_the_training_images_look_like(home):
 def test_images_from_here_are_left_alone(home):
     standard, paths = home
     standardiser = Standardiser(standard).learn(paths)
-    assert standardiser.look is None
+    assert standardiser.profile is None
     for path in paths[:6]:
         image = read_image(path)
         made = standardiser(image)
@@ -127,7 +127,8 @@ def test_always_and_never_and_models_without_a_standard(home, abroad):
 def test_an_empty_image_is_said_to_show_no_cell(home, grey):
     standard, _ = home
     made = Standardiser(standard)(np.full((90, 130, 3), grey, np.uint8))
-    assert made.flags == ("standardised", "no white cell found")
+    assert made.flags[:2] == ("standardised", "no white cell found")
+    assert made.verdict == "no cell"
     assert made.image.shape == (standard.height, standard.width, 3)
 
 
@@ -135,7 +136,7 @@ def test_an_empty_image_is_said_to_show_no_cell(home, grey):
 @given(COLOUR, COLOUR, COLOUR, COLOUR)
 def test_the_matrix_takes_each_stain_to_the_standards(home, nucleus, red, wanted, wanted_red):
     standard = Standard(**{**home[0].__dict__, "nucleus_stain": wanted, "red_stain": wanted_red})
-    matrix = stain_matrix(Look(None, None, nucleus, red), standard)
+    matrix = stain_matrix(Profile(None, None, nucleus, red), standard)
     assert np.isfinite(matrix).all()
     diagonal = np.allclose(matrix, matrix[0, 0] * np.eye(3))
     if not diagonal:
@@ -163,7 +164,7 @@ def test_a_blurred_image_is_sharpened_up_to_the_standard(home):
 @given(npst.arrays(np.uint8, (5, 6, 3)))
 def test_restaining_to_its_own_look_changes_nothing(home, image):
     standard = home[0]
-    look = Look(None, None, standard.nucleus_stain, standard.red_stain)
+    look = Profile(None, None, standard.nucleus_stain, standard.red_stain)
     same = restained(np.maximum(image, 1), standard.slide, look, standard)
     np.testing.assert_allclose(same, np.maximum(image, 1), atol=1)
 

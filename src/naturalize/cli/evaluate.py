@@ -13,58 +13,78 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A model folder, or the name of a shipped one: pbc11.",
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    Path,
+    typer.Argument(help="Labelled images, a catalog or a study folder.", show_default=False),
+]
+Folder = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder for the evaluation.", show_default=False)
+]
+Scheme = Annotated[str, typer.Option(help="Classes: pbc11, pbc8 or folders.")]
+Part = Annotated[str, typer.Option(help="Part of a study's split.")]
+Root = Annotated[
+    Path | None, typer.Option(help="Where a catalog's images are now.", show_default=False)
+]
+ClassMap = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="CLASS=A+B,…",
+        help="Which of the model's classes make up one of the images', e.g. "
+        "Neutrophil=BNE+SNE,Eosinophil=EO; can be given again.",
+    ),
+]
+OnlyMapped = Annotated[
+    bool,
+    typer.Option(
+        "--only-mapped", help="Ask which of the mapped classes it is, as if others cannot be."
+    ),
+]
+DropUnknown = Annotated[
+    bool, typer.Option("--drop-unknown", help="Leave out classes the model does not know.")
+]
+Standardise = Annotated[
+    str,
+    typer.Option(help="Bring images from elsewhere to the model's: auto, always or never."),
+]
+LeaveOutTraining = Annotated[
+    bool,
+    typer.Option("--leave-out-training", help="Leave out images the model was trained on."),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be read.")]
+Resamples = Annotated[int, typer.Option(min=100, help="Resamples of the intervals.")]
+Seed = Annotated[int, typer.Option(help="Seed of the intervals.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes to read a tree with.  [default: all]")
+]
+Engine = Annotated[str, typer.Option(help="serial, processes or ray.")]
+
+
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="A model folder, or the name of a shipped one: pbc11.",
-            show_default=False,
-        ),
-    ],
-    data: Annotated[
-        Path,
-        typer.Argument(help="Labelled images, a catalog or a study folder.", show_default=False),
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the evaluation.", show_default=False)
-    ],
-    scheme: Annotated[str, typer.Option(help="Classes: pbc11, pbc8 or folders.")] = "folders",
-    part: Annotated[str, typer.Option(help="Part of a study's split.")] = "test",
-    root: Annotated[
-        Path | None, typer.Option(help="Where a catalog's images are now.", show_default=False)
-    ] = None,
-    merge: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            metavar="CLASS=A+B,…",
-            help="Which of the model's classes make up one of the images', e.g. "
-            "Neutrophil=BNE+SNE,Eosinophil=EO; can be given again.",
-        ),
-    ] = None,
-    only_mapped: Annotated[
-        bool,
-        typer.Option(
-            "--only-mapped", help="Ask which of the mapped classes it is, as if others cannot be."
-        ),
-    ] = False,
-    drop_unknown: Annotated[
-        bool, typer.Option("--drop-unknown", help="Leave out classes the model does not know.")
-    ] = False,
-    standardise: Annotated[
-        str,
-        typer.Option(help="Bring images from elsewhere to the model's: auto, always or never."),
-    ] = "auto",
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at an image that cannot be read.")
-    ] = False,
-    resamples: Annotated[int, typer.Option(min=100, help="Resamples of the intervals.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes to read a tree with.  [default: all]")
-    ] = None,
-    engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    model: Model,
+    data: Data,
+    out: Folder,
+    scheme: Scheme = "folders",
+    part: Part = "test",
+    root: Root = None,
+    merge: ClassMap = None,
+    only_mapped: OnlyMapped = False,
+    drop_unknown: DropUnknown = False,
+    standardise: Standardise = "auto",
+    leave_out_training: LeaveOutTraining = False,
+    strict: Strict = False,
+    resamples: Resamples = 2000,
+    seed: Seed = 0,
+    workers: Workers = None,
+    engine: Engine = "processes",
     overwrite: Overwrite = False,
 ) -> None:
     """Score a model on labelled images, with intervals.
@@ -85,8 +105,8 @@ def evaluate(
     """
     from rich.console import Console
 
+    from naturalize.base import console
     from naturalize.base.artifacts import check_place, read_manifest
-    from naturalize.base.console import say, warn
     from naturalize.base.process import keep_memory, wait_calmly
     from naturalize.evaluation.evaluate import evaluate as run
     from naturalize.evaluation.evaluate import read_metrics
@@ -107,8 +127,8 @@ def evaluate(
     found = labelled_data(
         data, scheme=scheme, part=part, root=root, backend=engine, workers=workers
     )
-    for remark in [*chosen.unused(found.labels), *seen_before(folder, found.inputs)]:
-        warn(remark)
+    for remark in chosen.unused(found.labels):
+        console.warn(remark)
     run(
         standardising(predictor, [found.root / item.path for item in found.items], standardise),
         found.items,
@@ -117,6 +137,7 @@ def evaluate(
         protocol=describe(folder)["protocol"],
         merge=chosen,
         unknown_labels="drop" if drop_unknown else "refuse",
+        leave_out_training=leave_out_training,
         strict=strict,
         resamples=resamples,
         seed=seed,
@@ -127,21 +148,8 @@ def evaluate(
     for table in score_tables(result):
         Console(highlight=False).print(table)
     for line in remarks(result):
-        say(line)
-    say(f"evaluation: {out}")
-
-
-def seen_before(model: Path, inputs: dict[str, str]) -> list[str]:
-    """Return a warning if the images are those that the model's own were drawn from, unsplit."""
-    from naturalize.base.artifacts import read_manifest
-
-    own = read_manifest(model).inputs
-    if "split" in inputs or own.get("catalog") != inputs["catalog"]:
-        return []
-    return [
-        "the model was trained on images of this very source: these scores say nothing of new "
-        "images; name the study folder, of which the held-out part is taken"
-    ]
+        console.say(line)
+    console.result(f"evaluation: {out}")
 
 
 def remarks(result: dict[str, Any]) -> list[str]:

@@ -2,69 +2,101 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from naturalize.cli.options import Overwrite
 
+if TYPE_CHECKING:
+    from naturalize.prediction.files import Prediction
+    from naturalize.prediction.standardise import Standardiser
+
+
+Images = Annotated[
+    list[Path], typer.Argument(help="Image files and folders of them.", show_default=False)
+]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="A model folder, or the name of a shipped model.")
+]
+Table = Annotated[
+    Path,
+    typer.Option("--out", "-o", help="Table to write: .csv, .tsv, .xlsx, .parquet or .json."),
+]
+Standardise = Annotated[
+    str,
+    typer.Option(help="Bring images from elsewhere to the model's: auto, always or never."),
+]
+ProfileFile = Annotated[
+    Path | None,
+    typer.Option(help="Laboratory profile of these images, measured before.", show_default=False),
+]
+SaveProfile = Annotated[
+    Path | None,
+    typer.Option(help="Write the profile of these images to use again.", show_default=False),
+]
+Whole = Annotated[
+    bool, typer.Option("--whole", help="One row an image, for fields of many cells too.")
+]
+Unsure = Annotated[
+    float, typer.Option(min=0, max=1, help="Confidence below which a row is flagged.")
+]
+Sheet = Annotated[
+    Path | None, typer.Option(help="Picture to write: cells by class.", show_default=False)
+]
+Batch = Annotated[int, typer.Option(min=1, help="Images a pass.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or mps.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="What runs the network: onnx (fast on a processor, needs no PyTorch), torch, or "
+        "auto (onnx if the model has a graph and the device is cpu)."
+    ),
+]
+
 
 def predict(
-    images: Annotated[
-        list[Path], typer.Argument(help="Image files and folders of them.", show_default=False)
-    ],
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="A model folder, or the name of a shipped model.")
-    ] = "pbc11",
-    out: Annotated[Path, typer.Option("--out", "-o", help="Table to write.")] = Path(
-        "predictions.csv"
-    ),
-    standardise: Annotated[
-        str,
-        typer.Option(help="Bring images from elsewhere to the model's: auto, always or never."),
-    ] = "auto",
-    unsure: Annotated[
-        float, typer.Option(min=0, max=1, help="Confidence below which a row is flagged.")
-    ] = 0.5,
-    sheet: Annotated[
-        Path | None,
-        typer.Option(help="Picture to write: the least confident first.", show_default=False),
-    ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images a pass.")] = 32,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
-    engine: Annotated[
-        str,
-        typer.Option(
-            help="What runs the network: onnx (fast on a processor, needs no PyTorch), torch, or "
-            "auto (onnx if the model has a graph and the device is cpu)."
-        ),
-    ] = "auto",
+    images: Images,
+    model: Model = "pbc11",
+    out: Table = Path("predictions.csv"),
+    standardise: Standardise = "auto",
+    profile: ProfileFile = None,
+    save_profile: SaveProfile = None,
+    whole: Whole = False,
+    unsure: Unsure = 0.5,
+    sheet: Sheet = None,
+    batch: Batch = 32,
+    device: Device = "cpu",
+    engine: Engine = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Say for each image which cell it shows, and how sure the model is.
+    """Classify the cell of each image, or every white cell of whole fields.
 
-    Without --model, the model of 11 classes that comes with the package says it; nothing is
-    downloaded. Writes one row an image, in the order given (folders sorted by path): path, label,
-    confidence, prob_CLASS for each class, flag. The flag says what to know of a row: standardised,
-    no white cell found, cell cut by the border, N white cells, unsure; a file that cannot be read
-    is a row with its error there.
+    Without --model, the model of 11 classes that comes with the package is used; nothing is
+    downloaded. Prints a differential, and writes one row an image (of a field: one row a white
+    cell) in the order given: path, label, confidence, prob_CLASS for each class, flag, and for
+    fields the cell's number and box. Images without a cell are labelled so. The flag names what to
+    check: standardised, unlike the training images, cell cut by the border, N white cells, unsure;
+    a file that cannot be read is a row with its error there.
 
     Images that do not look like those the model was trained on are standardised first: the white
-    cell is found and set in the middle, scale and stain are brought to the model's.
+    cell is found and set in the middle, scale and stain are brought to the model's. What is
+    measured of a laboratory for this can be saved and used again.
 
     **Examples**
 
     ```
     naturalize predict images -o predictions.csv
-    naturalize predict images --sheet predictions.jpg
-    naturalize predict a.jpg b.png --standardise never
-    naturalize predict images --model runs/pbc11/models/plain
+    naturalize predict images -o predictions.xlsx --sheet predictions.jpg
+    naturalize predict many --save-profile lab.json
+    naturalize predict one.jpg --profile lab.json
     naturalize predict images --model runs/pbc11/models/plain --device cuda
     ```
     """
-    from naturalize.base.artifacts import check_file, write_bytes
-    from naturalize.base.console import say, warn
+    from naturalize.base.artifacts import check_file
+    from naturalize.base.console import result
     from naturalize.base.errors import InputError
     from naturalize.base.process import keep_memory, wait_calmly
     from naturalize.models.predictor import Predictor
@@ -72,35 +104,121 @@ def predict(
     keep_memory()
     wait_calmly()
     from naturalize.base.walk import find_images
-    from naturalize.prediction.files import predict_files, to_csv
-    from naturalize.prediction.standardise import Standardiser
+    from naturalize.prediction.files import predict_files
+    from naturalize.prediction.table import check_ending, write_predictions
 
-    for file in (out, sheet):
+    check_ending(out)
+    for file in (out, sheet, save_profile):
         if file is not None:
             check_file(file)
     paths = find_images(images)
     predictor = Predictor.load(model, device=device, engine=engine)
-    standardiser = Standardiser(predictor.config.standard, standardise).learn(paths)
+    standardiser = _standardiser(
+        predictor.config.standard, standardise, paths, profile, save_profile
+    )
     found = predict_files(
-        predictor, paths, batch=batch, standardiser=standardiser, unsure=unsure, what="predict"
+        predictor,
+        paths,
+        batch=batch,
+        standardiser=standardiser,
+        unsure=unsure,
+        whole=whole,
+        what="predict",
     )
     rows = list(found)
-    write_bytes(out, to_csv(predictor.classes, rows).encode())
+    write_predictions(out, predictor.classes, rows)
     bad = [row for row in rows if row.error]
     if len(bad) == len(rows):
         raise InputError(f"none of {len(rows)} files can be read; see the column flag in {out}")
-    if bad:
-        warn(f"{len(bad)} of {len(rows)} files could not be read: {bad[0].path}: {bad[0].error}")
-    foreign = sum("standardised" in row.flags for row in rows)
-    if foreign:
-        say(
-            f"{foreign} of {len(rows)} images do not look like the training images and were "
-            "standardised; the figures on the model card do not hold for them"
-        )
+    _print(predictor.classes, rows)
+    _remarks(rows, standardiser)
     if sheet is not None:
         from naturalize.base.images import write_image
         from naturalize.prediction.sheet import prediction_sheet
 
-        write_image(sheet, prediction_sheet(rows, standardiser, predictor.config.view))
-        say(f"sheet: {sheet}")
-    say(f"predictions of {len(rows) - len(bad)} images: {out}")
+        picture = prediction_sheet(rows, predictor.classes, standardiser, predictor.config.view)
+        write_image(sheet, picture)
+        result(f"sheet: {sheet}")
+    read = len({row.path for row in rows}) - len(bad)
+    cells = sum(row.box is not None for row in rows)
+    of_fields = f" ({cells} white cells in fields)" if cells else ""
+    result(f"predictions of {read} images{of_fields}: {out}")
+
+
+def _standardiser(
+    standard: object,
+    mode: str,
+    paths: Sequence[Path],
+    profile: Path | None,
+    save_profile: Path | None,
+) -> Standardiser:
+    """Return a standardiser with a profile that was measured before, or on these images."""
+    from naturalize.base.console import result, warn
+    from naturalize.base.errors import InputError, SettingsError
+    from naturalize.models.standard import Standard
+    from naturalize.prediction.profile import Profile
+    from naturalize.prediction.standardise import ENOUGH, Standardiser
+
+    assert standard is None or isinstance(standard, Standard)
+    if standard is None and (profile or save_profile):
+        raise SettingsError("this model has no standard, so no laboratory profile serves it")
+    if profile is not None and standard is not None:
+        return Standardiser(standard, mode, Profile.load(profile, standard))
+    made = Standardiser(standard, mode).learn(paths, save_profile.stem if save_profile else "")
+    n = made.profile.images if made.profile is not None else 0
+    if 0 < n < ENOUGH:
+        warn(
+            f"{n} image(s) from elsewhere are too few to measure how they were taken, so answers "
+            f"depend on which these are; measure {ENOUGH} or more once with --save-profile, and "
+            "give that --profile"
+        )
+    if save_profile is not None and standard is not None:
+        if made.profile is None:
+            raise InputError(
+                "--save-profile: all these images look like the training images; there is nothing "
+                "to standardise, and no profile is needed"
+            )
+        made.profile.save(save_profile, standard)
+        result(f"profile of {n} images: {save_profile}")
+    return made
+
+
+def _print(classes: Sequence[str], rows: Sequence[Prediction]) -> None:
+    """Print the differential to standard output."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from naturalize.prediction.table import differential
+
+    table = Table("class", "count", "%", "95 % interval", "flagged", box=SIMPLE_HEAD)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in differential(classes, rows):
+        if row.n:
+            shares = ["", ""]
+            if row.share is not None and row.low is not None and row.high is not None:
+                shares = [f"{100 * row.share:.1f}", f"{100 * row.low:.1f} – {100 * row.high:.1f}"]
+            flagged = str(row.flagged) if row.flagged else ""
+            table.add_row(f"{row.code} {row.name}".rstrip(), str(row.n), *shares, flagged)
+    Console(highlight=False).print(table)
+
+
+def _remarks(rows: Sequence[Prediction], standardiser: Standardiser) -> None:
+    """Say what is to be known of the rows as a whole."""
+    from naturalize.base.console import say, warn
+
+    bad = [row for row in rows if row.error]
+    if bad:
+        warn(f"{len(bad)} of {len(rows)} files could not be read: {bad[0].path}: {bad[0].error}")
+    foreign = len({row.path for row in rows if "standardised" in row.flags})
+    if foreign:
+        profile = standardiser.profile
+        by = f" by the profile {profile.name!r}" if profile is not None and profile.name else ""
+        say(
+            f"{foreign} images do not look like the training images and were standardised{by}; "
+            "the figures on the model card do not hold for them"
+        )
+    unlike = sum(any(flag.startswith("unlike") for flag in row.flags) for row in rows)
+    if unlike:
+        say(f"{unlike} rows are unlike the training images in stain or sharpness: unsure")

@@ -110,3 +110,24 @@ def scheme(name: str | Scheme) -> Scheme:
     if name not in SCHEMES:
         raise unknown("scheme", name, list(SCHEMES))
     return SCHEMES[name]
+
+
+#: What the field's abbreviations of classes stand for.
+CLASS_NAMES = {
+    "BA": "basophil",
+    "BNE": "band neutrophil",
+    "EO": "eosinophil",
+    "ERB": "erythroblast",
+    "IG": "immature granulocyte",
+    "LY": "lymphocyte",
+    "MMY": "metamyelocyte",
+    "MO": "monocyte",
+    "MY": "myelocyte",
+    "NEU": "neutrophil",
+    "PLT": "platelet",
+    "PMY": "promyelocyte",
+    "SNE": "segmented neutrophil",
+}
+
+#: Classes that are counted beside the leukocytes, not among them.
+NO_LEUKOCYTES = frozenset({"ERB", "PLT", "erythroblast", "platelet"})

@@ -67,16 +67,14 @@ def paired(
     a = metrics.label_indices(labels, joined["a"], what="predicted (a)")
     b = metrics.label_indices(labels, joined["b"], what="predicted (b)")
     units = intervals.group_numbers(joined["group"], len(true))
-    by_image = int(units.max()) + 1 == len(units)
-    what = f"{units.max() + 1:,} {'images' if by_image else 'groups of images'}"
     return {
         "n": len(true),
         "n_only_a": joined["n_only_a"],
         "n_only_b": joined["n_only_b"],
         "mcnemar": mcnemar(a == true, b == true),
         "scores": _differences(true, a, b, units, len(labels), resamples, level, seed),
-        "method": f"exact McNemar test; paired percentile bootstrap over {what}, "
-        f"{resamples:,} resamples, {100 * level:g} %, seed {seed}",
+        "method": f"exact McNemar test; paired percentile bootstrap over "
+        f"{intervals.drawn_from(units)}, {resamples:,} resamples, {100 * level:g} %, seed {seed}",
     }
 
 
@@ -252,10 +250,7 @@ def _differences(
         )
 
     draw = rng(seed, "paired bootstrap")
-    if units.max() + 1 == len(units):
-        drawn = intervals.draw_images(counts, resamples, draw)
-    else:
-        drawn = intervals.draw_groups(cells, units, len(kinds), resamples, draw)
+    drawn = intervals.resampled(cells, units, len(kinds), resamples, draw)
     found: dict[str, list[np.ndarray]] = {name: [] for name in COMPARED}
     for flat in drawn:
         one, other = both(flat)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ from naturalize.base.shards import resumable_rows
 from naturalize.evaluation import intervals, metrics
 from naturalize.evaluation.calibration import calibration
 from naturalize.evaluation.merge import Merge
+from naturalize.models.predictor import Predictor, as_predictor
 
 #: Protocols of DESIGN §6: real held-out images, or the published pool-augment-split.
 PROTOCOLS = ("honest", "paper")
@@ -48,17 +49,6 @@ _SHARD = pa.schema(
         ("probabilities", pa.list_(pa.float32())),
     ]
 )
-
-
-class Predictor(Protocol):
-    """What is needed of a model: its classes, and probabilities for images."""
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """The classes, in the order of the probabilities."""
-
-    def probabilities(self, images: Iterable[np.ndarray], *, batch: int = 32) -> np.ndarray:
-        """Return float32 (N, C) for RGB uint8 (H, W, 3) images."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +79,7 @@ def predictions_schema(classes: Sequence[str]) -> pa.Schema:
 
 
 def evaluate(
-    predictor: Predictor,
+    predictor: Any,
     items: Sequence[Item],
     root: str | Path,
     out: str | Path,
@@ -97,6 +87,7 @@ def evaluate(
     protocol: str = "honest",
     merge: Merge | None = None,
     unknown_labels: str = "refuse",
+    leave_out_training: bool = False,
     strict: bool = False,
     resamples: int = intervals.RESAMPLES,
     seed: int = 0,
@@ -106,11 +97,14 @@ def evaluate(
 ) -> Path:
     """Predict ``items``, score the predictions, and write an `evaluation` artifact to ``out``.
 
+    Images that the model was trained on, as far as it lists them, are counted and named in a
+    warning: scores on them say nothing of new images.
+
     Parameters
     ----------
     predictor
-        The model. If it has an attribute ``prepared``, that says, with all that decides the result,
-        what it does to images first; it is written down.
+        The model: a `naturalize.models.predictor.Predictor`, or whatever has ``classes`` and
+        ``probabilities(images, batch=…)``.
     items
         The labelled images.
     root
@@ -123,6 +117,8 @@ def evaluate(
         Which of the model's classes make up one of the images'; by default they are the same.
     unknown_labels
         ``"refuse"`` or ``"drop"`` images of classes that the model does not know.
+    leave_out_training
+        Leave out the images that the model was trained on.
     strict
         Stop at an unreadable image, which is otherwise listed, counted and skipped.
     resamples, seed
@@ -134,11 +130,6 @@ def evaluate(
     left_out
         What is known of files that are not among ``items``: ``dropped_labels``, ``n_copies`` and
         ``passed_over`` of ``metrics.json``.
-
-    Returns
-    -------
-    Path
-        ``out``.
 
     Raises
     ------
@@ -153,43 +144,41 @@ def evaluate(
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, list(PROTOCOLS))
     root, out, merge = Path(root), Path(out), merge or Merge()
-    artifacts.check_place(out)
-    weights = model_hash(predictor)
-    classes = merge.names(predictor.classes)
-    known, dropped = known_items(items, classes, unknown_labels=unknown_labels)
+    artifacts.check_place(out, "evaluation", inputs)
+    model = as_predictor(predictor)
+    known, dropped = known_items(items, merge.names(model.classes), unknown_labels=unknown_labels)
+    trained_on = [item for item in known if item.image_id in model.training_images]
+    if trained_on and leave_out_training:
+        known = _without(known, trained_on)
+    elif trained_on:
+        warn(
+            f"the model was trained on {len(trained_on):,} of these {len(known):,} images: scores "
+            "on them say nothing of new images; leave them out with --leave-out-training"
+        )
     settings = {
         "protocol": protocol,
         "unknown_labels": unknown_labels,
         "resamples": resamples,
         "seed": seed,
-        "classes": list(predictor.classes),
-        "model": weights,
+        "classes": list(model.classes),
+        "model": model_hash(model),
         "items": _items_hash(items),
+        **({"merged": merge.described()} if merge.classes else {}),
+        **({"prepared": model.prepared} if model.prepared is not None else {}),
+        **({"leave_out_training": True} if leave_out_training else {}),
     }
-    if merge.classes:
-        settings["merged"] = merge.described()
-    prepared = getattr(predictor, "prepared", None)
-    if prepared is not None:
-        settings["prepared"] = prepared
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
-    rows = _predict(predictor, known, root, work, weights, strict, prepared)
-    table, skipped = _tables(rows, predictor.classes, merge)
-    if not table.num_rows:
-        first = skipped[0]
-        raise InputError(
-            f"{root}: none of {len(known)} images could be read; the first, {first['path']}: "
-            f"{first['reason']}"
-        )
-    result = score_table(table, protocol=protocol, resamples=resamples, seed=seed)
-    result["model"] = str(getattr(getattr(predictor, "config", None), "architecture", "custom"))
-    result["model_hash"] = weights
-    result["merged"] = merge.described()
-    result["prepared"] = prepared
-    before = dict(left_out or {})
-    dropped = {**before.get("dropped_labels", {}), **dropped}
-    result |= {"skipped": skipped, "n_skipped": len(skipped), "dropped_labels": dropped}
-    result["n_copies"] = before.get("n_copies", 0)
-    result["passed_over"] = before.get("passed_over", [])
+    table, skipped = _predicted(model, known, root, work, strict, merge)
+    facts = {
+        "model": model.config.architecture if model.config is not None else "custom",
+        "model_hash": settings["model"],
+        "merged": merge.described(),
+        "prepared": model.prepared,
+        "n_trained_on": 0 if leave_out_training else len(trained_on),
+        "n_left_out_training": len(trained_on) if leave_out_training else 0,
+        **_not_scored(skipped, dropped, left_out or {}),
+    }
+    result = score_table(table, protocol=protocol, resamples=resamples, seed=seed) | facts
     _say_left_out(result)
     with artifacts.writing(out, "evaluation", settings=settings, inputs=inputs) as folder:
         artifacts.write_table(folder / "predictions.parquet", table)
@@ -197,6 +186,30 @@ def evaluate(
         _draw(folder, result)
     shutil.rmtree(work, ignore_errors=True)
     return out
+
+
+def _without(items: Sequence[Item], trained_on: Sequence[Item]) -> list[Item]:
+    """Return the items that the model was not trained on."""
+    left = [item for item in items if item not in set(trained_on)]
+    if not left:
+        raise InputError(
+            f"the model was trained on all of these {len(items):,} images; nothing is left to "
+            "score without them"
+        )
+    return left
+
+
+def _not_scored(
+    skipped: list[dict[str, str]], dropped: Mapping[str, int], before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what ``metrics.json`` says of files that were not scored."""
+    return {
+        "skipped": skipped,
+        "n_skipped": len(skipped),
+        "dropped_labels": {**before.get("dropped_labels", {}), **dropped},
+        "n_copies": before.get("n_copies", 0),
+        "passed_over": before.get("passed_over", []),
+    }
 
 
 def known_items(
@@ -282,10 +295,10 @@ def read_metrics(path: str | Path) -> dict[str, Any]:
     return artifacts.read_json(Path(path) / "metrics.json")
 
 
-def model_hash(predictor: Any) -> str:
+def model_hash(predictor: Predictor) -> str:
     """Return 16 hex digits naming a predictor: its classes, and its ``weights_hash`` if any."""
-    weights = getattr(predictor, "weights_hash", "")
-    return hashlib.sha256(f"{list(predictor.classes)} {weights}".encode()).hexdigest()[:16]
+    text = f"{list(predictor.classes)} {predictor.weights_hash}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _items_hash(items: Sequence[Item]) -> str:
@@ -293,46 +306,46 @@ def _items_hash(items: Sequence[Item]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
-def _predict(
-    predictor: Predictor,
-    items: list[Item],
-    root: Path,
-    work: Path,
-    model: str,
-    strict: bool,
-    prepared: str | None,
-) -> pa.Table:
-    """Rows of `_SHARD`, one an item; unreadable images have a problem and no probabilities."""
-    look = partial(_look, root=root)
+def _predicted(
+    predictor: Predictor, items: list[Item], root: Path, work: Path, strict: bool, merge: Merge
+) -> tuple[pa.Table, list[dict[str, str]]]:
+    """Return the predictions table, and which images were skipped and why."""
+    read = partial(_read, root=root)
 
     def rows(piece: Sequence[Item]) -> Iterator[dict[str, Any]]:
         problems: dict[int, str] = {}
 
         def readable() -> Iterator[np.ndarray]:
-            for i, seen in enumerate(map_ahead(look, piece)):
-                if not isinstance(seen, ImageReadError):
-                    yield seen
+            for i, image in enumerate(map_ahead(read, piece)):
+                if not isinstance(image, ImageReadError):
+                    yield image
                 elif strict:
-                    raise seen
+                    raise image
                 else:
-                    problems[i] = seen.reason
+                    problems[i] = image.reason
 
         found = iter(np.asarray(predictor.probabilities(readable()), np.float32))
         for i, item in enumerate(piece):
             yield {
-                "image_id": item.image_id,
-                "path": item.path,
-                "label": item.label,
-                "group": item.group,
+                **asdict(item),
                 "problem": problems.get(i),
                 "probabilities": None if i in problems else next(found),
             }
 
-    key = f"{model} {_items_hash(items)}" + (f" {prepared}" if prepared is not None else "")
-    return resumable_rows(work, key, items, rows, _SHARD, piece=_PIECE, what="evaluate")
+    prepared = predictor.prepared
+    key = f"{model_hash(predictor)} {_items_hash(items)}"
+    key += f" {prepared}" if prepared is not None else ""
+    made = resumable_rows(work, key, items, rows, _SHARD, piece=_PIECE, what="evaluate")
+    table, skipped = _tables(made, predictor.classes, merge)
+    if not table.num_rows:
+        raise InputError(
+            f"{root}: none of {len(items)} images could be read; the first, {skipped[0]['path']}: "
+            f"{skipped[0]['reason']}"
+        )
+    return table, skipped
 
 
-def _look(item: Item, *, root: Path) -> np.ndarray | ImageReadError:
+def _read(item: Item, *, root: Path) -> np.ndarray | ImageReadError:
     """Return an image, or why it cannot be read."""
     try:
         return read_image(root / item.path)
@@ -384,6 +397,8 @@ def _say_left_out(result: dict[str, Any]) -> None:
     if dropped:
         named = ", ".join(f"{label} ({n})" for label, n in dropped.items())
         warn(f"images of classes that the model does not know were left out: {named}")
+    if n := result["n_left_out_training"]:
+        warn(f"{n:,} image(s) that the model was trained on were left out")
     if n_copies := result["n_copies"]:
         warn(f"{n_copies} file(s) show a picture that another one shows; each is scored once")
 

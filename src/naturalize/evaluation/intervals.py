@@ -79,15 +79,9 @@ def bootstrap(
     if not counts.sum():
         raise InputError("bootstrap: expected at least one labelled prediction, got none")
     units = group_numbers(groups, len(true))
-    by_image = units.max() + 1 == len(units)
     cells = true * len(labels) + predicted
-    draw = rng(seed, "bootstrap")
-    if by_image:
-        drawn = draw_images(counts.ravel(), resamples, draw)
-    else:
-        drawn = draw_groups(cells, units, len(labels) ** 2, resamples, draw)
+    drawn = resampled(cells, units, len(labels) ** 2, resamples, rng(seed, "bootstrap"))
     limits = _limits(drawn, len(labels), level)
-    what = f"{units.max() + 1:,} {'images' if by_image else 'groups of images'}"
     return {
         "intervals": {name: _pair(limits[name]) for name in metrics.SUMMARY},
         "per_class": {
@@ -96,7 +90,7 @@ def bootstrap(
             if counts[i].sum()
         },
         "accuracy_wilson": list(wilson(int(np.trace(counts)), int(counts.sum()), level=level)),
-        "method": f"percentile bootstrap over {what}, {resamples:,} resamples, "
+        "method": f"percentile bootstrap over {drawn_from(units)}, {resamples:,} resamples, "
         f"{100 * level:g} %, seed {seed}",
         "units": int(units.max() + 1),
     }
@@ -113,17 +107,7 @@ def group_numbers(groups: Sequence[str | None] | None, n: int) -> np.ndarray:
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
-def draw_images(
-    cell_counts: np.ndarray, resamples: int, draw: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Yield resampled cell counts, int64 (≤ chunk, K), for images counted in K cells."""
-    n = int(cell_counts.sum())
-    share = cell_counts / n
-    for start in range(0, resamples, _CHUNK):
-        yield draw.multinomial(n, share, size=min(_CHUNK, resamples - start))
-
-
-def draw_groups(
+def resampled(
     cells: np.ndarray, units: np.ndarray, n_cells: int, resamples: int, draw: np.random.Generator
 ) -> Iterator[np.ndarray]:
     """Yield resampled cell counts, int64 (≤ chunk, K), drawing whole groups with replacement.
@@ -140,12 +124,22 @@ def draw_groups(
     from scipy.sparse import coo_array
 
     n_groups = int(units.max()) + 1
+    sizes = [min(_CHUNK, resamples - start) for start in range(0, resamples, _CHUNK)]
+    if n_groups == len(units):  # each image alone: the counts themselves are multinomial
+        share = np.bincount(cells, minlength=n_cells) / len(cells)
+        for size in sizes:
+            yield draw.multinomial(len(cells), share, size=size)
+        return
     ones = np.ones(len(cells), np.int64)
     table = coo_array((ones, (units, cells)), shape=(n_groups, n_cells)).tocsr()
-    for start in range(0, resamples, _CHUNK):
-        size = min(_CHUNK, resamples - start)
-        times = draw.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=size)
-        yield times @ table
+    for size in sizes:
+        yield draw.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=size) @ table
+
+
+def drawn_from(units: np.ndarray) -> str:
+    """Say what is drawn: ``"120 images"``, or groups of them."""
+    n = int(units.max()) + 1
+    return f"{n:,} {'images' if n == len(units) else 'groups of images'}"
 
 
 def _limits(drawn: Iterator[np.ndarray], n_classes: int, level: float) -> dict[str, np.ndarray]:

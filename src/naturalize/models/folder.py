@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 
+#: Ids of the images of training and validation, one a line.
+TRAINING_IMAGES = "training_images.txt"
+
 #: Key of ``model.json`` that an averaging ensemble has, and its folder.
 MEMBERS = "members"
 
@@ -107,6 +110,12 @@ def check_file(path: Path, manifest: Manifest, name: str, remedy: str) -> None:
     if manifest.files.get(name) != file_hash(file):
         what = "weights" if name == WEIGHTS else "graph"
         raise ArtifactError(f"{file}: damaged {what} (not the bytes that were written); {remedy}")
+
+
+def training_images(path: Path) -> frozenset[str]:
+    """Return the ids of the images that a model, or a member of it, was trained on, if listed."""
+    lists = (file.read_text() for file in path.rglob(TRAINING_IMAGES))
+    return frozenset(name for text in lists for name in text.split())
 
 
 def describe(path: str | Path) -> dict[str, Any]:

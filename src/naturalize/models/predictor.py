@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from naturalize.base.errors import SettingsError, unknown
 from naturalize.models.config import NetworkConfig
+from naturalize.models.folder import training_images
 from naturalize.models.shipped import find
 
 #: ``auto``: onnxruntime on the processor for a model folder that has a graph, else PyTorch.
@@ -33,11 +34,15 @@ class Predictor(ABC):
         What is done to images first, with all that decides the result; null: nothing.
     members
         Of an averaging ensemble: weight and predictor of each member.
+    training_images
+        Ids (`naturalize.base.images.content_hash`) of the images it was trained on, as far as the
+        model lists them.
     """
 
     config: NetworkConfig | None = None
     prepared: str | None = None
     members: Sequence[tuple[float, Predictor]] = ()
+    training_images: Collection[str] = frozenset()
 
     @property
     @abstractmethod
@@ -101,10 +106,13 @@ class Predictor(ABC):
                 f"engine onnx runs on the processor only, not on {device}; try torch"
             )
         if engine == "onnx" or (engine == "auto" and device == "cpu" and has_graph(path)):
-            return OnnxPredictor.open(path)
-        from naturalize.models.torch_predictor import TorchPredictor
+            opened: NetworkPredictor = OnnxPredictor.open(path)
+        else:
+            from naturalize.models.torch_predictor import TorchPredictor
 
-        return TorchPredictor.open(path, device=device)
+            opened = TorchPredictor.open(path, device=device)
+        opened.training_images = training_images(path)
+        return opened
 
 
 class NetworkPredictor(Predictor):

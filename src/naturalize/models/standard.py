@@ -10,6 +10,32 @@ Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
+class Typical:
+    """The range of training images' measures (`naturalize.prediction.domain`).
+
+    Attributes
+    ----------
+    means
+        Class → the median of each measure.
+    inverse
+        Inverse covariance of the measures about them.
+    limit
+        Squared distance within which all but a few training images lie.
+    """
+
+    means: Mapping[str, tuple[float, ...]] = field(hash=False)
+    inverse: tuple[tuple[float, ...], ...]
+    limit: float
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> Typical:
+        """Read what ``dataclasses.asdict`` gave."""
+        means = {str(name): tuple(map(float, row)) for name, row in raw["means"].items()}
+        inverse = tuple(tuple(map(float, row)) for row in raw["inverse"])
+        return cls(means, inverse, float(raw["limit"]))
+
+
+@dataclass(frozen=True)
 class Standard:
     """The look of the images that a network was trained on.
 
@@ -29,6 +55,8 @@ class Standard:
         Median sharpness of white cells, as `naturalize.imaging.stain.focus` measures it.
     kinds
         Class → kind of its cells, ``"wbc"`` or ``"platelet"``.
+    typical
+        The range of the images' measures; null where too few were measured.
     """
 
     height: int
@@ -43,6 +71,7 @@ class Standard:
     alone: bool
     focus: float
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
+    typical: Typical | None = None
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Standard:
@@ -60,6 +89,7 @@ class Standard:
             alone=bool(raw["alone"]),
             focus=float(raw["focus"]),
             kinds={str(name): str(kind) for name, kind in raw["kinds"].items()},
+            typical=Typical.parse(raw["typical"]) if raw.get("typical") else None,
         )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,7 @@ from naturalize.base.errors import ImageReadError
 from naturalize.base.images import decode_image, read_bytes
 from naturalize.base.prefetch import map_ahead
 from naturalize.models.onnx_predictor import OnnxPredictor
-from naturalize.prediction.predictor import of_standardised, row_of_standardised
+from naturalize.prediction.predictor import of_standardised
 from naturalize.prediction.standardise import Standardised, Standardiser
 
 if TYPE_CHECKING:
@@ -26,16 +25,29 @@ if TYPE_CHECKING:
 #: Confidence below which a prediction is flagged.
 UNSURE = 0.5
 
-#: Flags of the file (``ImageFacts.flags``) that are flags of its prediction too.
+#: Flags of the file (``ImageFacts.flags``) that are flags of its predictions too.
 _OF_FILE = ("deep", "rescaled", "pages")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one file; without probabilities where ``error`` says why.
+    """What a model says of one image, or of one white cell of a field.
 
-    ``probabilities`` is float32 (C,) in the order of the model's classes; ``flags`` are remarks on
-    the image, such as ``"standardised"`` or ``"2 white cells"``.
+    Attributes
+    ----------
+    path
+        The file.
+    label
+        The class, or that there is no cell (`naturalize.prediction.standardise.NO_CELL` …).
+    confidence, probabilities
+        That of the class, and float32 (C,) in the order of the model's classes; null where there is
+        no cell, or an error.
+    error
+        Why the file cannot be read.
+    flags
+        Remarks, such as ``"standardised"`` or ``"2 white cells"``.
+    number, box
+        Of a field: which of its white cells this is, from 1, and its ``x0, y0, x1, y1``.
     """
 
     path: Path
@@ -44,6 +56,8 @@ class Prediction:
     probabilities: np.ndarray | None = None
     error: str | None = None
     flags: tuple[str, ...] = ()
+    number: int | None = None
+    box: tuple[int, int, int, int] | None = None
 
     @property
     def flag(self) -> str:
@@ -58,9 +72,12 @@ def predict_files(
     batch: int = 32,
     standardiser: Standardiser | None = None,
     unsure: float = UNSURE,
+    whole: bool = False,
     what: str | None = None,
 ) -> Iterator[Prediction]:
-    """Yield a prediction for each file, in order; memory does not grow with their number.
+    """Yield a prediction for each image, and for each white cell of a field, in order.
+
+    Memory does not grow with the number of files.
 
     Parameters
     ----------
@@ -75,84 +92,86 @@ def predict_files(
         those that do not look like the training images.
     unsure
         Confidence below which a prediction is flagged.
+    whole
+        Give a field one answer too, about the white cell in its middle.
     what
         Heading of a progress bar; none without it.
     """
     if standardiser is None:
         standardiser = Standardiser(predictor.config.standard).learn(paths)
-    if isinstance(predictor, OnnxPredictor):
-        rows = _in_threads(predictor, paths, batch, standardiser, unsure)
-    else:
-        rows = _in_batches(predictor, paths, batch, standardiser, unsure)
-    return track(rows, what, len(paths)) if what else rows
+    work = _Work(predictor, standardiser, unsure, whole, Lock())
+    found = work.in_threads(paths, batch)
+    if what:
+        found = track(found, what, len(paths))
+    return itertools.chain.from_iterable(found)
 
 
-def _in_threads(
-    predictor: OnnxPredictor,
-    paths: Sequence[Path],
-    window: int,
-    standardiser: Standardiser,
-    unsure: float,
-) -> Iterator[Prediction]:
-    """Take each image from its file to its row in one thread, several at a time."""
+@dataclass(frozen=True)
+class _Work:
+    """What turns files into predictions."""
 
-    def answer(path: Path) -> Prediction:
-        made = _read(path, standardiser)
-        if isinstance(made, str):
-            return Prediction(path, error=made)
-        row = row_of_standardised(predictor, made)
-        return _prediction(path, made, row, predictor.classes, unsure)
+    predictor: NetworkPredictor
+    standardiser: Standardiser
+    unsure: float
+    whole: bool
+    lock: Lock
 
-    return map_ahead(answer, paths, window=window)
+    def in_threads(self, paths: Sequence[Path], batch: int) -> Iterator[list[Prediction]]:
+        """Yield the predictions of each file; images are read and standardised in threads.
 
+        With onnxruntime the network runs there too. With PyTorch it takes batches, on threads or a
+        device of its own; the cells of a field are a batch, so that no field waits in memory.
+        """
+        if isinstance(self.predictor, OnnxPredictor):
+            yield from map_ahead(self._answered, paths, window=batch)
+            return
+        ready = zip(paths, map_ahead(self._begun, paths, window=2 * batch), strict=True)
+        while piece := list(itertools.islice(ready, batch)):
+            waiting = [one for _, one in piece if isinstance(one, Standardised)]
+            with self.lock:
+                rows = iter(of_standardised(self.predictor, waiting, batch=batch))
+            for path, one in piece:
+                if isinstance(one, Standardised):
+                    yield [self._prediction(path, one, next(rows))]
+                else:
+                    yield one
 
-def _in_batches(
-    predictor: NetworkPredictor,
-    paths: Sequence[Path],
-    batch: int,
-    standardiser: Standardiser,
-    unsure: float,
-) -> Iterator[Prediction]:
-    """Read ahead in threads; the network takes batches, on threads or a device of its own."""
-    read = map_ahead(lambda path: _read(path, standardiser), paths, window=2 * batch)
-    pairs = zip(paths, read, strict=True)
-    while piece := list(itertools.islice(pairs, batch)):
-        readable = [made for _, made in piece if isinstance(made, Standardised)]
-        probabilities = iter(of_standardised(predictor, readable, batch=batch))
-        for path, made in piece:
-            if isinstance(made, str):
-                yield Prediction(path, error=made)
-            else:
-                yield _prediction(path, made, next(probabilities), predictor.classes, unsure)
+    def _answered(self, path: Path) -> list[Prediction]:
+        found = self._begun(path)
+        return self._of(path, [found]) if isinstance(found, Standardised) else found
 
+    def _begun(self, path: Path) -> list[Prediction] | Standardised:
+        """Return an image that is ready for the network, or all predictions of a field."""
+        try:
+            image, facts = decode_image(read_bytes(path), name=path)
+        except ImageReadError as error:
+            return [Prediction(path, error=error.reason)]
+        made = [self.standardiser(image)] if self.whole else self.standardiser.each(image)
+        if remarks := tuple(flag for flag in facts.flags if flag in _OF_FILE):
+            made = [replace(one, flags=one.flags + remarks) for one in made]
+        if len(made) > 1 or made[0].verdict is not None:
+            return self._of(path, made)
+        return made[0]
 
-def _read(path: Path, standardiser: Standardiser) -> Standardised | str:
-    try:
-        image, facts = decode_image(read_bytes(path), name=path)
-    except ImageReadError as error:
-        return error.reason
-    made = standardiser(image)
-    remarks = [flag for flag in facts.flags if flag in _OF_FILE]
-    return replace(made, flags=(*made.flags, *remarks)) if remarks else made
-
-
-def _prediction(
-    path: Path, made: Standardised, row: np.ndarray, classes: Sequence[str], unsure: float
-) -> Prediction:
-    top = int(row.argmax())
-    flags = made.flags + (("unsure",) if row[top] < unsure else ())
-    return Prediction(path, classes[top], float(row[top]), row, flags=flags)
-
-
-def to_csv(classes: Sequence[str], predictions: Iterable[Prediction]) -> str:
-    """Return predictions as CSV: ``path, label, confidence, prob_<class>…, flag``."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "confidence", *(f"prob_{c}" for c in classes), "flag"])
-    for row in predictions:
-        if row.probabilities is None:
-            numbers = [""] * (1 + len(classes))
+    def _of(self, path: Path, made: Sequence[Standardised]) -> list[Prediction]:
+        asked = [one for one in made if one.verdict is None]
+        if isinstance(self.predictor, OnnxPredictor):
+            rows = iter(of_standardised(self.predictor, asked))
         else:
-            numbers = [f"{value:.6f}" for value in (row.confidence, *row.probabilities)]
-        writer.writerow([row.path.as_posix(), row.label or "", *numbers, row.flag])
-    return text.getvalue()
+            with self.lock:
+                rows = iter(of_standardised(self.predictor, asked))
+        return [
+            self._prediction(path, one, next(rows) if one.verdict is None else None) for one in made
+        ]
+
+    def _prediction(self, path: Path, made: Standardised, row: np.ndarray | None) -> Prediction:
+        if row is not None:
+            label = self.predictor.classes[int(row.argmax())]
+            made = self.standardiser.judged(made, label)
+        found = Prediction(path, made.verdict, flags=made.flags, number=made.number, box=made.box)
+        if made.verdict is not None or row is None:
+            return found
+        confidence = float(row.max())
+        unsure = ("unsure",) if made.doubt or confidence < self.unsure else ()
+        flags = made.flags + unsure
+        return replace(found, label=label, confidence=confidence, probabilities=row, flags=flags)

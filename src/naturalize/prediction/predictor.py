@@ -1,24 +1,24 @@
-"""A predictor that standardises what it is given; it stands in wherever a predictor does."""
+"""Predictors that stand in for a model: one that standardises, and one of a module of one's own."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from naturalize.base.console import track
+from naturalize.base.errors import SettingsError
 from naturalize.base.prefetch import map_ahead
 from naturalize.models.config import NetworkConfig
 from naturalize.models.onnx_predictor import OnnxPredictor
+from naturalize.models.predictor import NetworkPredictor, Predictor
 from naturalize.prediction.standardise import Standardised, Standardiser
 
-if TYPE_CHECKING:
-    from naturalize.models.predictor import NetworkPredictor
 
-
-class StandardisingPredictor:
+class StandardisingPredictor(Predictor):
     """A predictor whose images go through a standardiser first.
 
     Parameters
@@ -32,6 +32,8 @@ class StandardisingPredictor:
     def __init__(self, predictor: NetworkPredictor, standardiser: Standardiser) -> None:
         self.predictor, self.standardiser = predictor, standardiser
         self.config = predictor.config
+        self.training_images = predictor.training_images
+        self.prepared = f"standardise {standardiser.mode}: {standardiser.profile}"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -43,15 +45,12 @@ class StandardisingPredictor:
         """What names the weights of the model."""
         return self.predictor.weights_hash
 
-    @property
-    def prepared(self) -> str:
-        """What is done to images, with all that decides the result."""
-        made = self.standardiser
-        return f"standardise {made.mode}: {made.look}, sharpening {made.sharpening}"
-
-    def probabilities(self, images: Iterable[np.ndarray], *, batch: int = 32) -> np.ndarray:
+    def probabilities(
+        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
+    ) -> np.ndarray:
         """Return float32 (N, C) for RGB uint8 (H, W, 3) images; see :func:`of_standardised`."""
         predictor = self.predictor
+        images = track(images, what) if what else images
         if isinstance(predictor, OnnxPredictor):
             rows = list(map_ahead(self._row, images, window=2 * batch))
             return np.stack(rows) if rows else np.empty((0, len(self.classes)), np.float32)
@@ -65,10 +64,92 @@ class StandardisingPredictor:
         return row_of_standardised(self.predictor, self.standardiser(image))
 
 
+class TorchClassifier(Predictor):
+    """A torch module of one's own as a model: to evaluate, to explain, to predict with.
+
+    Parameters
+    ----------
+    module
+        Takes (N, 3, H, W) to logits (N, C); it is put into evaluation mode.
+    classes
+        The C class names, in the order of the logits.
+    transform
+        Takes a `PIL.Image.Image` (RGB) to the network's input, float (3, H, W): what the network
+        was validated with, such as torchvision's or timm's.
+    device
+        A torch device; the processor by default.
+
+    Examples
+    --------
+    >>> import torch
+    >>> net = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> def transform(image):
+    ...     return torch.tensor(np.asarray(image)).permute(2, 0, 1) / 255
+    >>> model = TorchClassifier(net, ["red", "green", "blue"], transform)
+    >>> model.probabilities([np.full((8, 8, 3), (255, 0, 0), np.uint8)]).round(2).tolist()
+    [[0.58, 0.21, 0.21]]
+    """
+
+    members = ()
+
+    def __init__(
+        self,
+        module: Any,
+        classes: Sequence[str],
+        transform: Callable[[Any], Any],
+        *,
+        device: str = "cpu",
+    ) -> None:
+        self.module = module.to(device).eval()
+        self.transform, self.device, self._classes = transform, device, tuple(classes)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the probabilities' columns."""
+        return self._classes
+
+    @property
+    def weights_hash(self) -> str:
+        """What names the weights."""
+        from naturalize.models.identity import weights_hash
+
+        return weights_hash(self.module)
+
+    def tensor(self, images: Iterable[np.ndarray]) -> Any:
+        """Return RGB uint8 (H, W, 3) images as the network's input, (N, 3, H, W)."""
+        import torch
+        from PIL import Image
+
+        made = [self.transform(Image.fromarray(image)) for image in images]
+        return torch.stack(made).to(self.device)
+
+    def probabilities(
+        self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
+    ) -> np.ndarray:
+        """Return float32 (N, C) for RGB uint8 (H, W, 3) images; rows sum to one."""
+        import torch
+
+        source = iter(track(images, what) if what else images)
+        rows = []
+        while piece := list(itertools.islice(source, batch)):
+            with torch.inference_mode():
+                logits = self.module(self.tensor(piece)).float()
+            if logits.shape[1:] != (len(self._classes),):
+                raise SettingsError(
+                    f"the network gives {tuple(logits.shape[1:])} numbers an image, but "
+                    f"{len(self._classes)} classes were named"
+                )
+            rows.append(torch.softmax(logits, dim=1).cpu().numpy())
+        return np.concatenate(rows) if rows else np.empty((0, len(self._classes)), np.float32)
+
+
 def of_standardised(
     predictor: NetworkPredictor, made: Sequence[Standardised], *, batch: int = 32
 ) -> np.ndarray:
     """Return the probabilities for standardised images, float32 (N, C); see :func:`in_kind`."""
+    if isinstance(predictor, OnnxPredictor):
+        rows = [row_of_standardised(predictor, one) for one in made]
+        return np.stack(rows) if rows else np.empty((0, len(predictor.classes)), np.float32)
     found = predictor.probabilities([one.image for one in made], batch=batch)
     for row, one in zip(found, made, strict=True):
         row[:] = in_kind(row, one, predictor.config)
@@ -101,7 +182,9 @@ def of_kind(
     return (kept / kept.sum()).astype(np.float32) if kept.sum() > 0 else shares
 
 
-def standardising(predictor: NetworkPredictor, paths: Sequence[Path], mode: str = "auto") -> Any:
+def standardising(
+    predictor: NetworkPredictor, paths: Sequence[Path], mode: str = "auto"
+) -> Predictor:
     """Return a predictor that standardises images like those at ``paths``; see `Standardiser`.
 
     A model that does not say what its training images looked like is returned as it is.

@@ -1,4 +1,4 @@
-"""A picture of predictions: what came in, what the network was shown, and what it said."""
+"""A picture of predictions by class: the cells, and what the network was shown of foreign ones."""
 
 from __future__ import annotations
 
@@ -6,67 +6,95 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from naturalize.base.errors import ImageReadError
 from naturalize.base.images import read_image
-from naturalize.base.sheets import labelled_rows
+from naturalize.base.sheets import contact_sheet
 from naturalize.models.preprocess import View, resize
 from naturalize.prediction.files import Prediction
 from naturalize.prediction.standardise import Standardiser
+from naturalize.prediction.table import differential
 
-#: Pairs on a sheet and in a column of it, the side of each picture, and letters of a name shown.
-_MOST, _ROWS, _TILE, _NAME = 36, 9, 110, 24
+#: Cells of a class on a sheet, tiles in a row, the side of a tile in pixels, and letters of a name
+#: that are shown.
+_OF_CLASS, _COLUMNS, _TILE, _LETTERS = 12, 6, 200, 22
+
+#: What is kept around a cell of a field, in shares of its width.
+_AROUND = 0.4
 
 
-def doubtful_first(rows: Sequence[Prediction], n: int = _MOST) -> list[Prediction]:
-    """Return the ``n`` predictions that a person should look at: the least confident, in order."""
-    there = [row for row in rows if row.confidence is not None]
-    return sorted(there, key=lambda row: (row.confidence or 0.0, row.path.as_posix()))[:n]
+def doubtful_first(rows: Sequence[Prediction], n: int) -> list[Prediction]:
+    """Return the ``n`` rows that a person should look at first: flagged, then least confident."""
+    return sorted(
+        rows, key=lambda row: (not row.flags, row.confidence or 0.0, row.path.as_posix())
+    )[:n]
 
 
 def prediction_sheet(
-    rows: Sequence[Prediction], standardiser: Standardiser, view: View
+    rows: Sequence[Prediction], classes: Sequence[str], standardiser: Standardiser, view: View
 ) -> np.ndarray:
-    """Lay out the most doubtful predictions, each image beside what the network was shown.
+    """Lay out predictions by class, the most doubtful of each; RGB uint8 (H, W, 3).
+
+    An image that was standardised stands beside what the network saw of it. Those that cannot be
+    read are left out.
 
     Parameters
     ----------
     rows
-        Predictions; those with an error are left out.
+        Predictions.
+    classes
+        The model's classes, in order.
     standardiser
         What brought the images to the model's standard.
     view
         What the network sees of an image.
-
-    Returns
-    -------
-    numpy.ndarray
-        RGB uint8 (H, W, 3).
     """
-    pairs: dict[str, list[np.ndarray]] = {}
-    for row in doubtful_first(rows):
+    blocks = []
+    for count in differential(classes, rows):
+        found = [row for row in rows if row.label == count.code and row.error is None]
+        if not found:
+            continue
+        tiles: list[np.ndarray] = []
+        captions: list[str] = []
+        for row in doubtful_first(found, _OF_CLASS):
+            for tile, caption in _tiles(row, standardiser, view):
+                tiles.append(tile)
+                captions.append(caption)
+        share = "" if count.share is None else f", {100 * count.share:.1f} %"
+        shown = "" if len(found) <= _OF_CLASS else f"; the {_OF_CLASS} most doubtful"
+        title = f"{count.code} {count.name}".rstrip() + f": {count.n}{share}{shown}"
+        blocks.append(
+            contact_sheet(tiles, captions=captions, columns=_COLUMNS, tile=_TILE, title=title)
+        )
+    if not blocks:
+        return contact_sheet([], title="no image could be read")
+    return np.concatenate(blocks)
+
+
+def _tiles(row: Prediction, standardiser: Standardiser, view: View) -> list[tuple[np.ndarray, str]]:
+    try:
         image = read_image(row.path)
-        shown = view.prepare(standardiser(image).image)
-        caption = f"{row.label} {row.confidence:.2f}  {row.path.name[-_NAME:]}"
-        while caption in pairs:  # two files may have the same words; a row needs its own
-            caption += " "
-        pairs[caption] = [_square(image, _TILE), resize(shown, _TILE)]
-    return _in_columns(pairs, "image, and what the network saw")
+    except ImageReadError:  # it was there when it was predicted
+        return []
+    name = row.path.name[-_LETTERS:]
+    sure = "" if row.confidence is None else f"{row.confidence:.2f}"
+    if row.box is not None:
+        return [(_around(image, row.box), f"{sure} {name} cell {row.number}")]
+    remarks = [flag for flag in row.flags if flag != "standardised"]
+    tiles = [(_middle(image), f"{sure} {name} {remarks[0] if remarks else ''}".strip())]
+    if "standardised" in row.flags and row.probabilities is not None:
+        tiles.append(
+            (resize(view.prepare(standardiser(image).image), _TILE), "as the network saw it")
+        )
+    return tiles
 
 
-def _in_columns(rows: dict[str, list[np.ndarray]], title: str) -> np.ndarray:
-    columns = -(-len(rows) // _ROWS) or 1
-    height = -(-len(rows) // columns)
-    parts = [dict(list(rows.items())[i * height : (i + 1) * height]) for i in range(columns)]
-    sheets = [
-        labelled_rows(part, tile=_TILE, title=title if i == 0 else " ")
-        for i, part in enumerate(parts)
-        if part or i == 0
-    ]
-    tallest = max(len(sheet) for sheet in sheets)
-    white = [((0, tallest - len(sheet)), (0, 0), (0, 0)) for sheet in sheets]
-    padded = (np.pad(s, w, constant_values=255) for s, w in zip(sheets, white, strict=True))
-    return np.hstack(list(padded))
+def _around(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    x0, y0, x1, y1 = box
+    half = round((0.5 + _AROUND) * max(x1 - x0, y1 - y0))
+    x, y = (x0 + x1) // 2, (y0 + y1) // 2
+    return image[max(0, y - half) : y + half, max(0, x - half) : x + half]
 
 
-def _square(image: np.ndarray, side: int) -> np.ndarray:
-    """Return the middle square of an image in ``side`` × ``side`` pixels."""
-    return View(side, crop=0.999).prepare(image)
+def _middle(image: np.ndarray) -> np.ndarray:
+    """Return the middle square of an image."""
+    return View(_TILE, crop=0.999).prepare(image)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from naturalize.base.console import track
@@ -16,10 +15,20 @@ from naturalize.base.images import read_image
 from naturalize.base.prefetch import map_ahead
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.segmenters import segmenter
+from naturalize.cells.tiling import ABOVE, Tiled
 from naturalize.imaging.slide import isolated, slide_colour
 from naturalize.models.standard import Colour, Standard
-from naturalize.prediction.colour import restained, sharpened, wanted_sharpening
-from naturalize.prediction.look import Look, sample
+from naturalize.prediction.domain import distance, measures, not_a_smear, nuclei_apart
+from naturalize.prediction.frame import (
+    centre,
+    framed,
+    moved,
+    restained,
+    scale_of,
+    sharpened,
+    wanted_sharpening,
+)
+from naturalize.prediction.profile import Profile, sample
 
 #: ``auto``: what does not look like training images is standardised.
 MODES = ("auto", "always", "never")
@@ -27,11 +36,22 @@ MODES = ("auto", "always", "never")
 #: How far an image's sides may be from the usual ones and still pass for usual.
 _SIZE_SLACK = 0.06
 
-#: Images that a set is measured by.
-_SAMPLE = 48
+#: Images that a profile is measured on at most, and how many of them are worked on at once.
+_SAMPLE, _AT_ONCE = 48, 4
 
-#: The most that images are enlarged or shrunk.
-_MOST_SCALE = 4.0
+#: Fewer images than this give a profile that changes with the choice of them (BCCD crops, measured:
+#: docs/howto/predict.md).
+ENOUGH = 20
+
+#: An image of so many times the area of a training image is a field of many cells, and scales
+#: that differ by less than this (natural logarithm) are the same.
+_FIELD, _SAME_SCALE = 1.5, 0.08
+
+#: White cells in an image of one cell beyond which it is none.
+_MOST_WHITES = 3
+
+#: Answers that are no class: an image without any cell, a field without a white one.
+NO_CELL, NO_WHITE_CELL = "no cell", "no white cell"
 
 #: A white cell that covers more of an image than this is none: the image is empty and dark.
 _MOST_SHARE = 0.97
@@ -41,25 +61,48 @@ _MOST_SHARE = 0.97
 class Standardised:
     """An image ready for the network, and what is to be said of it.
 
-    ``flags`` are short remarks for the table; empty where the image was taken as it is. ``kind`` is
-    what the cell in the middle was found to be; null where nobody looked, or nothing was found.
-    ``slide`` is the colour of the bare slide, where it was measured.
+    Attributes
+    ----------
+    image
+        RGB uint8 (H, W, 3), what the network gets.
+    flags
+        Short remarks for the table; empty where the image was taken as it is.
+    kind
+        What the cell in the middle was found to be; null where no segmenter was asked, or nothing
+        was found.
+    slide
+        Colour of the bare slide, where it was measured and the image was taken as it is.
+    measures, apart
+        The image's measures, and whether its nuclei lie apart, where it looks like a training image
+        at first sight.
+    doubt
+        Whether the answer is unsure whatever the network says.
+    verdict
+        The answer where no network need be asked: `NO_CELL` or `NO_WHITE_CELL`.
+    number, box
+        Of a field: which of its white cells this is, from 1, and its ``x0, y0, x1, y1``.
     """
 
     image: np.ndarray
     flags: tuple[str, ...] = ()
     kind: str | None = None
     slide: Colour | None = None
+    measures: np.ndarray | None = None
+    apart: bool = False
+    doubt: bool = False
+    verdict: str | None = None
+    number: int | None = None
+    box: tuple[int, int, int, int] | None = None
 
 
 class Standardiser:
-    """Brings images to a standard: for each, or for those that do not look like it.
+    """Brings images to a standard: all, or those that do not look like it.
 
     The white cell is found by the package's own segmenter and set in the middle; the image is
     scaled so that red cells (or, where too few are whole, white cells) have the training images'
     size; the colours of nuclei, of red cells and of the slide become theirs, and what is blurred is
-    sharpened. Scale, stain and blur are those of the whole set, measured on a sample of it: they
-    are properties of a microscope and a laboratory, not of a cell; a lymphocyte must stay small.
+    sharpened. Scale, stain and blur are those of a laboratory's profile: they are properties of a
+    microscope and a stain, not of a cell; a lymphocyte must stay small.
 
     Parameters
     ----------
@@ -67,37 +110,51 @@ class Standardiser:
         Of the network; without one, images are taken as they are.
     mode
         One of :data:`MODES`.
+    profile
+        How the images were taken; without one, :meth:`learn` measures it, or else each image is
+        brought to the standard by itself.
     """
 
-    def __init__(self, standard: Standard | None, mode: str = "auto") -> None:
+    def __init__(
+        self, standard: Standard | None, mode: str = "auto", profile: Profile | None = None
+    ) -> None:
         if mode not in MODES:
             raise unknown("standardise", mode, list(MODES))
-        if mode == "always" and standard is None:
+        if standard is None and (mode == "always" or profile is not None):
             raise SettingsError(
-                "standardise always: this model does not say what its training images looked like; "
-                "train it with a cell bank, or take images as they are with 'never'"
+                f"standardise {mode}: this model does not say what its training images looked "
+                "like; train it with a cell bank, or take images as they are with 'never'"
             )
         self.standard = standard if mode != "never" else None
         self.mode = mode
-        self.look: Look | None = None
-        self.sharpening: float | None = None
-        self._segmenter = segmenter()
+        self.profile = profile
+        self.segmenter = Tiled(segmenter())
 
-    def learn(self, paths: Sequence[Path]) -> Standardiser:
-        """Measure a sample of the images that are to be standardised; others are passed over."""
+    def learn(self, paths: Sequence[Path], name: str = "") -> Standardiser:
+        """Measure the profile on a sample of the images that are to be standardised, if any."""
         if self.standard is None:
             return self
-        seen = []
         chosen = [paths[place] for place in sample(paths, _SAMPLE)]
-        foreign = [image for image in map_ahead(self._foreign, chosen) if image is not None]
-        if foreign:
-            for image in track(foreign, "look at the images", len(foreign)):
-                seen.append((image, self._segmenter.segment(image)))
-        self.look = Look.of(seen) if seen else None
-        if self.look is not None:
-            wanted = [_blur(image, found, self.look, self.standard) for image, found in seen]
-            self.sharpening = float(np.median([one for one in wanted if one is not None] or [0.0]))
+        measured = track(map_ahead(self._measured, chosen, window=_AT_ONCE), "measure", len(chosen))
+        seen = [one for one in measured if one is not None]
+        if seen:
+            profile = Profile.of(seen, name)
+            wanted = [_blur(image, found, profile, self.standard) for image, found in seen]
+            sharpening = float(np.median([one for one in wanted if one is not None] or [0.0]))
+            self.profile = replace(profile, sharpening=sharpening)
         return self
+
+    def _measured(self, path: Path) -> tuple[np.ndarray, Segmentation] | None:
+        """Return a foreign image, of a large one the middle, and the cells in it."""
+        try:
+            image = read_image(path)
+        except ImageReadError:
+            return None
+        if self.usual(image):
+            return None
+        top, left = (max(0, (side - ABOVE) // 2) for side in image.shape[:2])
+        image = np.ascontiguousarray(image[top : top + ABOVE, left : left + ABOVE])
+        return image, self.segmenter.segment(image)
 
     def usual(self, image: np.ndarray) -> bool:
         """Whether RGB uint8 (H, W, 3) has the size and the slide of training images."""
@@ -112,152 +169,171 @@ class Standardiser:
         if any(abs(side - usual) > _SIZE_SLACK * usual for side, usual in sizes):
             return None
         slide = slide_colour(image)
-        bounds = zip(slide, standard.slide_low, standard.slide_high, strict=True)
-        return slide if all(low <= value <= high for value, low, high in bounds) else None
-
-    def _foreign(self, path: Path) -> np.ndarray | None:
-        """Read an image that can be read and does not look like a training image."""
-        try:
-            image = read_image(path)
-        except ImageReadError:
-            return None
-        return None if self.usual(image) else image
+        return slide if _in_range(slide, standard) else None
 
     def __call__(self, image: np.ndarray) -> Standardised:
-        """Return RGB uint8 (H, W, 3) as training images look."""
+        """Return RGB uint8 (H, W, 3) as training images look, one picture for the whole of it."""
         standard = self.standard
         if standard is None:
             return Standardised(image)
         if (usual := self._usual_slide(image, standard)) is not None:
-            return Standardised(image, slide=usual)
-        found = self._segmenter.segment(image)
-        look = self.look or Look.of([(image, found)])
-        cell, scale = self._cell(image, found, look, standard)
+            if standard.typical is None:
+                return Standardised(image, slide=usual)
+            apart = nuclei_apart(image, usual)
+            return Standardised(image, slide=usual, measures=measures(image, usual), apart=apart)
+        return self._foreign(image, self.segmenter.segment(image), standard)
+
+    def each(self, image: np.ndarray) -> list[Standardised]:
+        """Return one picture for each white cell of a field; of an image of one cell, that one.
+
+        An image is a field if it is half as large again as a training image, in pixels and in what
+        it shows. A field without white cells gives one entry, whose verdict is `NO_WHITE_CELL`.
+        """
+        standard = self.standard
+        if standard is None or self._usual_slide(image, standard) is not None:
+            return [self(image)]
+        found = self.segmenter.segment(image)
+        profile = self.profile or Profile.of([(image, found)])
+        scale = scale_of(profile, standard)
+        area = image.shape[0] * image.shape[1] * min(1.0, scale**2)
+        if area < _FIELD * standard.height * standard.width:
+            return [self._foreign(image, found, standard)]
+        whites = _whites(found)
+        if not whites:
+            return [Standardised(image[:1, :1], verdict=NO_WHITE_CELL)]
+        here = _in_range(found.background, standard) and abs(math.log(scale)) < _SAME_SCALE
+        return [
+            self._of_field(image, cell, number, found.background, None if here else profile)
+            for number, cell in enumerate(whites, start=1)
+        ]
+
+    def _of_field(
+        self,
+        image: np.ndarray,
+        cell: Cell,
+        number: int,
+        slide: Colour,
+        profile: Profile | None,
+    ) -> Standardised:
+        """Return one white cell of a field; without a profile, it was taken as the standard was."""
+        standard = self.standard
+        assert standard is not None
+        scale = scale_of(profile, standard) if profile is not None else 1.0
+        x, y = centre(cell)
+        half = 0.75 * max(standard.height, standard.width) / scale
+        x0, y0 = (max(0, int(middle - half)) for middle in (x, y))
+        part = np.ascontiguousarray(image[y0 : int(y + half) + 1, x0 : int(x + half) + 1])
+        flags = ("cell cut by the border",) if cell.touches(image.shape) else ()
+        cell_there = cell.moved(-x0, -y0)
+        if profile is None:
+            made, _ = moved(part, cell_there, 1.0, slide, standard)
+            there = measures(made, slide) if standard.typical is not None else None
+            return Standardised(made, flags, cell.kind, slide, there, number=number, box=cell.box)
+        made = self._finished(part, cell_there, slide, profile, standard)
+        why = not_a_smear(slide, measures(part, slide))
+        flags = ("standardised", *flags, *((why,) if why else ()))
+        return Standardised(
+            made, flags, cell.kind, doubt=why is not None, number=number, box=cell.box
+        )
+
+    def _foreign(self, image: np.ndarray, found: Segmentation, standard: Standard) -> Standardised:
+        """Return an image from elsewhere, about the one white cell that is meant."""
+        profile = self.profile or Profile.of([(image, found)])
+        slide = found.background
+        cell = _meant(found)
+        if cell is None and self.profile is not None:  # once more, in the standard's own colours
+            plain = restained(image, slide, profile, standard)
+            size = standard.red_cell / scale_of(profile, standard)
+            cell = _meant(segmenter(cell_size=size).segment(plain))
         flags = ["standardised"]
+        whites = len(found.of("wbc"))
         if cell is None:
             flags.append("no white cell found")
-        elif cell.touches(image.shape):
+        elif cell.touches(found.shape):
             flags.append("cell cut by the border")
-        whites = sum(cell.kind == "wbc" for cell in found.cells)
         if whites > 1:
             flags.append(f"{whites} white cells")
-        made, mask = _made(image, cell, scale, found.background, look, standard)
-        amount = self.sharpening
+        why = not_a_smear(slide, measures(image, slide))
+        if why is not None:
+            flags.append(why)
+        empty = cell is None and (why is not None or not found.of("platelet"))
+        return Standardised(
+            self._finished(image, cell, slide, profile, standard),
+            tuple(flags),
+            cell.kind if cell is not None else None,
+            doubt=why is not None or cell is None or whites > _MOST_WHITES,
+            verdict=NO_CELL if empty else None,
+        )
+
+    def _finished(
+        self,
+        image: np.ndarray,
+        cell: Cell | None,
+        slide: Colour,
+        profile: Profile,
+        standard: Standard,
+    ) -> np.ndarray:
+        """Return an image in the standard's frame, stain and sharpness, its cell isolated."""
+        made, mask = framed(image, cell, slide, profile, standard)
+        amount = profile.sharpening
         if amount is None:
             amount = wanted_sharpening(made, mask, standard)
         made = sharpened(made, amount)
-        if mask is not None and standard.alone:
-            made = isolated(made, mask, standard.slide)
-        return Standardised(made, tuple(flags), cell.kind if cell is not None else None)
+        return isolated(made, mask, standard.slide) if mask is not None and standard.alone else made
 
-    def _cell(
-        self, image: np.ndarray, found: Segmentation, look: Look, standard: Standard
-    ) -> tuple[Cell | None, float]:
-        """Return the white cell that is meant, looked for again at the set's scale, and a scale."""
-        scale = _scale(look, standard)
-        cell = _meant(found.cells, image.shape)
-        if cell is None and self.look is not None:
-            slide = found.background
-            plain = restained(image, slide, look, standard)
-            again = segmenter(cell_size=standard.red_cell / scale).segment(plain)
-            cell = _meant(again.cells, image.shape)
-        return cell, scale
+    def judged(self, made: Standardised, label: str) -> Standardised:
+        """Return an image with what speaks against its class; see `naturalize.prediction.domain`.
+
+        Only where the image is unlike the training images of that class, or its nuclei lie apart,
+        the segmenter is asked.
+        """
+        if made.measures is None or self.standard is None or self.standard.typical is None:
+            return made
+        far, reason = distance(self.standard.typical, label, made.measures)
+        if far <= 1 and not made.apart:
+            return made
+        found = self.segmenter.segment(made.image)
+        whites = len(found.of("wbc"))
+        if far > 1 and not whites and not found.of("platelet"):
+            return replace(made, verdict=NO_CELL, doubt=True)
+        flags = [*made.flags]
+        if far > 1:
+            flags.append(f"unlike the training images: {reason}")
+        if whites > 1:
+            flags.append(f"{whites} white cells")
+        return replace(made, flags=tuple(flags), doubt=far > 1)
 
 
-def _blur(image: np.ndarray, found: Segmentation, look: Look, standard: Standard) -> float | None:
+def _in_range(slide: Colour, standard: Standard) -> bool:
+    bounds = zip(slide, standard.slide_low, standard.slide_high, strict=True)
+    return all(low <= value <= high for value, low, high in bounds)
+
+
+def _blur(
+    image: np.ndarray, found: Segmentation, profile: Profile, standard: Standard
+) -> float | None:
     """Return how much one image of a set would have to be sharpened, if it shows a cell."""
-    cell = _meant(found.cells, image.shape)
+    cell = _meant(found)
     if cell is None:
         return None
-    made, mask = _made(image, cell, _scale(look, standard), found.background, look, standard)
+    made, mask = framed(image, cell, found.background, profile, standard)
     return wanted_sharpening(made, mask, standard)
 
 
-def _scale(look: Look, standard: Standard) -> float:
-    """Return pixels of the standard to one of the set's."""
-    if look.red_cell:
-        scale = standard.red_cell / look.red_cell
-    elif look.white_cell:
-        scale = standard.white_cell / look.white_cell
-    else:
-        scale = 1.0
-    return float(np.clip(scale, 1 / _MOST_SCALE, _MOST_SCALE))
+def _whites(found: Segmentation) -> list[Cell]:
+    """Return the white cells but those that are the dark whole of an empty image."""
+    most = _MOST_SHARE * found.shape[0] * found.shape[1]
+    return [cell for cell in found.of("wbc") if cell.area <= most]
 
 
-def _meant(cells: Sequence[Cell], shape: tuple[int, ...]) -> Cell | None:
+def _meant(found: Segmentation) -> Cell | None:
     """Return the white cell that a picture is taken of: large, and near its middle."""
-    most = _MOST_SHARE * shape[0] * shape[1]
-    whites = [cell for cell in cells if cell.kind == "wbc" and cell.area <= most]
-    reach = math.hypot(shape[0], shape[1]) / 2
+    height, width = found.shape
+    reach = math.hypot(height, width) / 2
 
     def worth(cell: Cell) -> float:
-        x, y = _centre(cell)
-        off = math.hypot(x - shape[1] / 2, y - shape[0] / 2) / reach
+        x, y = centre(cell)
+        off = math.hypot(x - width / 2, y - height / 2) / reach
         return cell.area * (1.5 - off)
 
-    return max(whites, key=worth, default=None)
-
-
-def _centre(cell: Cell) -> tuple[float, float]:
-    x0, y0, x1, y1 = cell.box
-    return (x0 + x1) / 2, (y0 + y1) / 2
-
-
-def _made(
-    image: np.ndarray,
-    cell: Cell | None,
-    scale: float,
-    slide: Colour,
-    look: Look,
-    standard: Standard,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return an image in the standard's frame and stain, and the mask of its cell there."""
-    made, mask = _moved(image, cell, scale, slide, standard)
-    return restained(made, slide, look, standard), mask
-
-
-def _moved(
-    image: np.ndarray, cell: Cell | None, scale: float, slide: Colour, standard: Standard
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Scale an image and set a cell, or its own middle, into the middle of a standard one."""
-    height, width = image.shape[:2]
-    x, y = _centre(cell) if cell is not None else (width / 2, height / 2)
-    mask: np.ndarray | None = None
-    if cell is not None:
-        mask = _hull(cell, (height, width))
-    if scale < 1:  # a warp would skip pixels: average them first
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        mask = cv2.resize(mask, size, interpolation=cv2.INTER_AREA) if mask is not None else None
-        x, y, scale = x * size[0] / width, y * size[1] / height, 1.0
-    half = 0.5 * scale
-    matrix = np.array(
-        [
-            [scale, 0, standard.width / 2 - scale * x + half - 0.5],
-            [0, scale, standard.height / 2 - scale * y + half - 0.5],
-        ]
-    )
-    size = (standard.width, standard.height)
-    made = cv2.warpAffine(
-        image,
-        matrix,
-        size,
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=tuple(round(value) for value in slide),
-    )
-    if mask is not None:
-        mask = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_LINEAR)
-    return made, mask
-
-
-def _hull(cell: Cell, shape: tuple[int, int]) -> np.ndarray:
-    """Return the convex hull of a cell, uint8 (H, W).
-
-    Masks on images from elsewhere have bays where a lobe or a pale edge was missed; a hull with a
-    corner of a neighbour in it does less harm than a cell without its edge.
-    """
-    points = np.argwhere(cell.mask)[:, ::-1] + cell.box[:2]
-    mask = np.zeros(shape, np.uint8)
-    cv2.fillConvexPoly(mask, cv2.convexHull(points.astype(np.int32)), 255)
-    return mask
+    return max(_whites(found), key=worth, default=None)

@@ -10,6 +10,7 @@ from naturalize.base.errors import ImageReadError
 from naturalize.base.images import read_image
 from naturalize.base.rng import rng
 from naturalize.base.sheets import labelled_rows
+from naturalize.dataset.schemes import CLASS_NAMES
 from naturalize.report import formatting as form
 from naturalize.report import sentences
 from naturalize.report.folder import StudyFolder
@@ -19,23 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 TITLE, ID = "Images", "inputs"
-
-#: The classes that the field abbreviates, by their prefix in PBC.
-CLASS_NAMES = {
-    "BA": "basophil",
-    "BNE": "band neutrophil",
-    "EO": "eosinophil",
-    "ERB": "erythroblast",
-    "IG": "immature granulocyte",
-    "LY": "lymphocyte",
-    "MMY": "metamyelocyte",
-    "MO": "monocyte",
-    "MY": "myelocyte",
-    "NEU": "neutrophil",
-    "PLT": "platelet",
-    "PMY": "promyelocyte",
-    "SNE": "segmented neutrophil",
-}
 
 _PARTS = ("train", "val", "test")
 _EXAMPLES = 8

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from naturalize.base.errors import ArtifactError
+from naturalize.dataset.schemes import CLASS_NAMES
 from naturalize.report import figures, sentences
 from naturalize.report import formatting as form
 from naturalize.report.folder import Run, StudyFolder
-from naturalize.report.inputs import CLASS_NAMES
 from naturalize.report.section import Pictures, Section
 
 #: The columns of the table of runs: key in ``metrics.json`` and heading.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,7 +129,8 @@ def train(
         if processes.rank() > 0:
             return out
         network = replace(network, config=replace(network.config, standard=_standard(run)))
-        path = _write(out, settings, network, data, work, protocol, inputs, lineage)
+        used = sorted({*split.ids("train"), *split.ids("val")})
+        path = _write(out, settings, network, data, work, protocol, inputs, lineage, used)
     _clear(work)
     return path
 
@@ -156,7 +157,7 @@ def _lineage(plan: Plan, split: Split, protocol: str) -> str:
 
 def _standard(run: Run) -> Standard | None:
     """Return what the training images look like, as far as a bank of them tells."""
-    from naturalize.prediction.look import measure_standard
+    from naturalize.prediction.profile import measure_standard
 
     if run.bank is None:
         return None
@@ -197,12 +198,13 @@ def _write(
     protocol: str,
     inputs: Mapping[str, str],
     lineage: str | None,
+    used: Sequence[str],
 ) -> Path:
     from collections import Counter
 
     from safetensors.torch import load_file
 
-    from naturalize.models.folder import save_model
+    from naturalize.models.folder import TRAINING_IMAGES, save_model
     from naturalize.training.checkpoint import Checkpoint, write_history
     from naturalize.training.features import learning_part
     from naturalize.training.temperature import validation_temperature
@@ -225,6 +227,11 @@ def _write(
         "best_epoch": best["epoch"],
         **({} if lineage is None else {"lineage": lineage}),
     }
+
+    def also(folder: Path) -> None:
+        write_history(folder, history, best["epoch"])
+        write_bytes(folder / TRAINING_IMAGES, ("\n".join(used) + "\n").encode())
+
     metrics = {"n": len(data.val), **best["scores"]}
     assert all(math.isfinite(value) for value in metrics.values())
     path = save_model(
@@ -236,7 +243,7 @@ def _write(
         protocol=protocol,
         settings={**settings.model_dump(mode="json"), "protocol": protocol},
         inputs=inputs,
-        also=lambda folder: write_history(folder, history, best["epoch"]),
+        also=also,
     )
     say(
         f"{settings.model}: best epoch {best['epoch']} of {len(history)}, validation "

@@ -1,29 +1,33 @@
-"""How a set of images was taken: the size of its cells and the strength of its stains."""
+"""How a laboratory takes its images: the size of its cells and the strength of its stains."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from naturalize.base.errors import InputError
+from naturalize.base.artifacts import read_json, write_json
+from naturalize.base.errors import ArtifactError, InputError
 from naturalize.base.rng import rng
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.imaging.shape import solidity
 from naturalize.imaging.slide import slide_colour
 from naturalize.imaging.stain import mean_density
 from naturalize.models.standard import Colour, Standard
+from naturalize.prediction.domain import measures, typical
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.dataset.catalog import Catalog
 
-#: Cells that a set is measured by, at most, and images whose slides are.
-_SAMPLE = 200
+#: Cells that a standard is measured by, at most, and images a class whose measures are taken.
+_SAMPLE, _A_CLASS = 200, 100
 
 #: A whole red cell is rounder than this; a part of one, or two in one, is not.
 _ROUND = 0.92
@@ -36,10 +40,13 @@ _ODD, _SLACK = 0.01, 6.0
 #: into the images, only small ones are whole.
 _ENOUGH = 2.0
 
+#: What a profile's file says it is.
+_KIND, _VERSION = "naturalize laboratory profile", 1
+
 
 @dataclass(frozen=True)
-class Look:
-    """How images were taken, as far as it could be measured.
+class Profile:
+    """How a set of images was taken, as far as it could be measured.
 
     Attributes
     ----------
@@ -47,15 +54,24 @@ class Look:
         Median diameter in pixels of whole red cells and of white cells; null if too few were seen.
     nucleus_stain, red_stain
         Median optical density (red, green, blue) of nuclei and of red cells; null if none was seen.
+    sharpening
+        How much images are sharpened to be like the standard's; null: each as it needs.
+    images
+        How many were measured.
+    name
+        Of the laboratory, or of what was measured.
     """
 
     red_cell: float | None
     white_cell: float | None
     nucleus_stain: Colour | None
     red_stain: Colour | None
+    sharpening: float | None = None
+    images: int = 0
+    name: str = ""
 
     @classmethod
-    def of(cls, seen: Iterable[tuple[np.ndarray, Segmentation]]) -> Look:
+    def of(cls, seen: Iterable[tuple[np.ndarray, Segmentation]], name: str = "") -> Profile:
         """Measure images (RGB uint8 (H, W, 3)) and the cells that were found in them."""
         reds: list[float] = []
         whites: list[float] = []
@@ -65,8 +81,8 @@ class Look:
         for image, found in seen:
             images += 1
             reds += [diameter(cell) for cell in found.cells if _whole_red(cell, image.shape)]
-            cells = [cell for cell in found.cells if cell.kind == "wbc"]
-            whites += [diameter(cell) for cell in cells if not cell.touches(image.shape)]
+            cells = found.of("wbc")
+            whites += [diameter(cell) for cell in cells if not cell.touches(found.shape)]
             slide = found.background
             nuclei += [stain for cell in cells if (stain := nuclear_stain(image, cell, slide))]
             red_stains += [_stain(image, cell, slide) for cell in found.of("rbc")]
@@ -75,7 +91,65 @@ class Look:
             white_cell=float(np.median(whites)) if whites else None,
             nucleus_stain=_median(nuclei) if nuclei else None,
             red_stain=_median(red_stains) if red_stains else None,
+            images=images,
+            name=name,
         )
+
+    def save(self, path: Path, standard: Standard) -> None:
+        """Write a JSON file; it serves models of this standard."""
+        about = {"kind": _KIND, "format_version": _VERSION, "standard": _digest(standard)}
+        write_json(path, {**about, **asdict(self)})
+
+    @classmethod
+    def load(cls, path: Path, standard: Standard) -> Profile:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        ArtifactError
+            If the file is no profile, or was measured for a model of another standard.
+        """
+        raw = read_json(path)
+        if not isinstance(raw, dict) or raw.get("kind") != _KIND:
+            raise ArtifactError(
+                f"{path}: is no laboratory profile; measure one with: naturalize predict IMAGES "
+                f"--save-profile {path}"
+            )
+        if raw.get("format_version") != _VERSION:
+            raise ArtifactError(
+                f"{path}: is of format {raw.get('format_version')}; this version reads {_VERSION}"
+            )
+        if raw.get("standard") != _digest(standard):
+            raise ArtifactError(
+                f"{path}: was measured for a model with another standard; measure it again with "
+                "--save-profile and this model"
+            )
+        try:
+            return cls(
+                red_cell=_number(raw["red_cell"]),
+                white_cell=_number(raw["white_cell"]),
+                nucleus_stain=_stain_or_none(raw["nucleus_stain"]),
+                red_stain=_stain_or_none(raw["red_stain"]),
+                sharpening=_number(raw["sharpening"]),
+                images=int(raw["images"]),
+                name=str(raw["name"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"{path}: damaged laboratory profile ({error})") from error
+
+
+def _digest(standard: Standard) -> str:
+    """Name what a profile depends on in a standard: not the range of measures."""
+    facts = {key: value for key, value in asdict(standard).items() if key != "typical"}
+    return sha256(repr(sorted(facts.items())).encode()).hexdigest()[:16]
+
+
+def _number(raw: Any) -> float | None:
+    return None if raw is None else float(raw)
+
+
+def _stain_or_none(raw: Any) -> Colour | None:
+    return None if raw is None else _colour(np.asarray(raw, float))
 
 
 def diameter(cell: Cell) -> float:
@@ -99,7 +173,7 @@ def _stain(image: np.ndarray, cell: Cell, slide: Colour) -> Colour:
 def measure_standard(catalog: Catalog, bank: CellBank, *, alone: bool, seed: int = 0) -> Standard:
     """Return the standard of the images that a bank's cells come from.
 
-    A sample of 200 images is measured, drawn by ``seed`` alone.
+    A sample of 200 images is measured, and of 100 a class for the range of measures.
 
     Parameters
     ----------
@@ -132,6 +206,7 @@ def measure_standard(catalog: Catalog, bank: CellBank, *, alone: bool, seed: int
     if not stains:
         raise InputError("no white cell of the bank has a nucleus to measure")
     slides = np.array([slide_colour(image) for image in images])
+    found, labels = _measured(bank, seed)
     low, high = np.quantile(slides, (_ODD, 1 - _ODD), axis=0)
     sizes = catalog.usable().select(["height", "width"]).to_pydict()
     return Standard(
@@ -147,7 +222,23 @@ def measure_standard(catalog: Catalog, bank: CellBank, *, alone: bool, seed: int
         alone=alone,
         focus=float(np.median(whites["focus"].to_numpy())),
         kinds=_kinds(bank),
+        typical=typical(found, labels),
     )
+
+
+def _measured(bank: CellBank, seed: int) -> tuple[np.ndarray, list[str]]:
+    """Return the measures (N, 12) of up to 100 images of each class, and their classes."""
+    of_class: dict[str, set[str]] = defaultdict(set)
+    table = bank.cells(target=True, accepted=None)
+    for label, name in zip(table["label"].to_pylist(), table["image_id"].to_pylist(), strict=True):
+        of_class[label].add(name)
+    found, labels = [], []
+    for label, names in sorted(of_class.items()):
+        for place in rng(seed, "typical", label).permutation(len(names))[:_A_CLASS]:
+            image = bank.image(sorted(names)[place])
+            found.append(measures(image, slide_colour(image)))
+            labels.append(label)
+    return np.array(found), labels
 
 
 def _kinds(bank: CellBank) -> dict[str, str]:
