@@ -116,6 +116,15 @@ def test_a_confounder_is_judged_by_its_way_from_chance_to_certainty(
     assert [finding.level for finding in found] == ([level] if level else [])
 
 
+def test_a_property_that_was_not_tested_has_a_row_without_a_bar(study: Path, edit_json) -> None:
+    entry = {
+        "property": "encoder", "balanced_accuracy": None, "chance": None, "interval": None,
+        "verdict": "too few images to test",
+    }  # fmt: skip
+    edit_json(study / "audit/audit.json", confounders=[entry])
+    assert "encoder – – – too few images to test" in text_of(study)
+
+
 def test_cells_are_counted_by_kind_and_rejections_by_reason(built_study: Path) -> None:
     outcomes = read_table(built_study / "cells/outcomes.parquet").to_pylist()
     bank = read_table(built_study / "bank/cells.parquet").to_pylist()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from naturalize.base.errors import SettingsError
-from naturalize.study.settings import dump_study, load_study, parse_study
-
-STUDIES = sorted((Path(__file__).resolve().parents[2] / "studies").glob("*.yaml"))
+from naturalize.base.errors import NaturalizeError, SettingsError
+from naturalize.study.check import check_study
+from naturalize.study.run import run_study
+from naturalize.study.settings import dump_study, load_study, parse_study, preset, presets
 
 
 def minimal(**changes: object) -> dict[str, object]:
@@ -23,9 +23,10 @@ def minimal(**changes: object) -> dict[str, object]:
     return {**study, **changes}
 
 
-@pytest.mark.parametrize("file", STUDIES, ids=lambda f: f.stem)
-def test_the_studies_that_ship_are_valid_and_survive_a_round_trip(file: Path) -> None:
-    study = load_study(file, ["data.root=somewhere"])
+@pytest.mark.parametrize("name", presets())
+def test_the_studies_that_ship_are_valid_and_survive_a_round_trip(name: str) -> None:
+    study = load_study(name, ["data.root=somewhere"])
+    check_study(study)
     assert parse_study(yaml.safe_load(dump_study(study))) == study
 
 
@@ -55,6 +56,58 @@ def test_a_mistake_is_named(changes: dict[str, object], message: str) -> None:
         parse_study(minimal(**changes), source="try.yaml")
     assert str(caught.value).startswith("try.yaml: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_study_that_ships_is_named_and_a_file_of_that_name_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {"demo", "pbc11"} <= set(presets())
+    assert yaml.safe_load(preset("pbc11"))["name"] == load_study("pbc11").name == "pbc11"
+    monkeypatch.chdir(tmp_path)
+    Path("pbc11").write_text(yaml.safe_dump(minimal()))
+    assert load_study("pbc11").name == "try"
+    with pytest.raises(SettingsError, match="did you mean 'pbc11'"):
+        preset("pbc12")
+
+
+@pytest.mark.parametrize("word", ["NO", "on", "10", "1.5"])
+def test_a_class_that_yaml_reads_as_something_else_is_to_be_quoted(
+    tmp_path: Path, word: str
+) -> None:
+    file = tmp_path / "try.yaml"
+    file.write_text(yaml.safe_dump(minimal()))
+    with pytest.raises(SettingsError, match="in quotes"):
+        load_study(file, [f"compose.classes=[{word}]"])
+    assert load_study(file, [f"compose.classes=['{word}']"]).compose.classes == [word]
+
+
+WRONG = {
+    "data.scheme=pbc12": "data.scheme: unknown scheme 'pbc12' .did you mean 'pbc11'",
+    "data.reader=folder": "data.reader: unknown reader 'folder' .did you mean 'folders'",
+    "segment.segmenter=unett": "segment: unknown segmenter 'unett' .did you mean 'unet'",
+    "segment.settings.wrong=1": "segment: segmenter unet: unknown key 'wrong'",
+    "compose.mode=scen": "compose: unknown mode 'scen' .did you mean 'scene'",
+    "compose.settings.trun=any": "compose: mode paper: unknown .* 'trun' .did you mean 'turn'",
+    "runs.one.model=resnet19": "runs.one.model: unknown model 'resnet19' .did you mean 'resnet18'",
+    "runs.one.weights=gone.pth": "runs.one.weights: gone.pth: no such file",
+    "explain.methods=[gradcam]": "explain.methods: unknown method 'gradcam' .did you mean 'grad",
+}
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_every_name_is_checked_before_the_first_stage(tmp_path: Path, override: str) -> None:
+    file = tmp_path / "try.yaml"
+    file.write_text(yaml.safe_dump(minimal()))
+    study = load_study(file, [override])
+    with pytest.raises(NaturalizeError, match=WRONG[override]):
+        run_study(study, tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
+def test_a_target_by_name_is_checked_before_the_first_stage() -> None:
+    study = parse_study(minimal(compose={"mode": "paper", "name": "many"}))
+    with pytest.raises(SettingsError, match=r"compose\.name: .*got 'many'"):
+        check_study(study)
 
 
 def test_a_missing_key_is_named() -> None:

@@ -62,6 +62,8 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
         choices = re.findall(r"'([^']*)'", first["ctx"]["expected"])
         message += closest(str(first["input"]), choices)
     found = "" if isinstance(first["input"], dict) else f", found {first['input']!r}"
+    if first["type"] == "string_type" and isinstance(first["input"], bool | int | float):
+        found += "; in YAML, put a word such as NO, on or 10 in quotes"
     return f"{place}: {message}{found}{more}" if place else f"{message}{more}"
 
 

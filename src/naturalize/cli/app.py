@@ -14,7 +14,7 @@ from naturalize.cli.options import Group
 
 #: Group heading → commands, in the order of the work. Each lives in its own file of this folder.
 COMMANDS = {
-    "All in one": ["run", "demo"],
+    "All in one": ["init", "run", "demo"],
     "Stage by stage": [
         "catalog", "split", "segment", "bank", "background", "compose", "realism", "train",
         "evaluate", "compare", "explain", "report",

@@ -1,4 +1,4 @@
-"""``naturalize demo``: the whole mission on procedural smears."""
+"""``naturalize demo``: a whole study on procedural smears."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def demo(
         int | None, typer.Option(min=1, help="Processes to use.  [default: all processors]")
     ] = None,
 ) -> None:
-    """Run the whole mission on procedural smears and write a report.
+    """Run a whole study on procedural smears and write its report.
 
     Makes a phantom of 11 classes, finds and cuts its cells, composes new images, trains a small
     network without and with them, evaluates, explains and reports: a few minutes on two cores.
-    It proves that the code works; it says nothing about blood.
+    It shows that the code works; it says nothing about blood.
 
     **Examples**
 
@@ -27,13 +27,9 @@ def demo(
     naturalize demo -o /tmp/demo --workers 2
     ```
     """
-    from importlib.resources import as_file, files
-
-    from naturalize.base.console import say
+    from naturalize.base.console import result
     from naturalize.study.run import run_study
     from naturalize.study.settings import load_study
 
     overrides = [f"engine.workers={workers}"] if workers else []
-    with as_file(files("naturalize.study.presets") / "demo.yaml") as preset:
-        study = load_study(preset, overrides)
-    say(f"report: {run_study(study, out)}")
+    result(f"report: {run_study(load_study('demo', overrides), out)}")

@@ -33,9 +33,9 @@ def report(
     ```
     """
     from naturalize.base.artifacts import check_file
-    from naturalize.base.console import say
+    from naturalize.base.console import result
     from naturalize.report import write_report
 
     if out is not None:
         check_file(out)
-    say(f"report: {write_report(study_folder, out)}")
+    result(f"report: {write_report(study_folder, out)}")

@@ -9,7 +9,12 @@ import typer
 
 
 def run(
-    study: Annotated[Path, typer.Argument(help="The study's YAML file.", show_default=False)],
+    study: Annotated[
+        Path,
+        typer.Argument(
+            help="The study's YAML file, or pbc11, model-pbc11 or demo.", show_default=False
+        ),
+    ],
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. data.root=images."),
@@ -34,12 +39,12 @@ def run(
     **Examples**
 
     ```
-    naturalize run studies/pbc11.yaml --set data.root=PBC_dataset_normal_DIB
+    naturalize run pbc11 --set data.root=PBC_dataset_normal_DIB
     naturalize run mine.yaml -o runs/try --until bank
-    naturalize run studies/pbc11.yaml --force report --set engine.workers=4
+    naturalize run mine.yaml --force evaluate-real-only --workers 4
     ```
     """
-    from naturalize.base.console import say
+    from naturalize.base.console import result as print_result
     from naturalize.study.run import run_study
     from naturalize.study.settings import load_study
 
@@ -47,4 +52,4 @@ def run(
     overrides += [f"engine.workers={workers}"] if workers else []
     overrides += [f"engine.backend={engine}"] if engine else []
     result = run_study(load_study(study, overrides), out, until=until, force=force or ())
-    say(f"report: {result}" if until is None else f"study folder: {result}")
+    print_result(f"{'report' if until is None else 'study folder'}: {result}")

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import naturalize
 from naturalize.base.artifacts import write_bytes, write_json
+from naturalize.study.check import check_study
 from naturalize.study.runner import run_stages
 from naturalize.study.settings import StudySettings, dump_study
 from naturalize.study.stages import Stages
 
-_LIBRARIES = ("numpy", "opencv-python-headless", "scikit-image", "scikit-learn", "pyarrow")
-_LIBRARIES_OF_TRAINING = ("torch", "timm", "safetensors")
+#: What decides numbers; the libraries of training last.
+_LIBRARIES = (
+    "naturalize", "numpy", "opencv-python-headless", "scikit-image", "scikit-learn", "pyarrow",
+    "torch", "timm", "safetensors",
+)  # fmt: skip
 
 
 def run_study(
@@ -32,7 +35,8 @@ def run_study(
     Parameters
     ----------
     study
-        The settings, from :func:`naturalize.study.settings.load_study`.
+        The settings, from :func:`naturalize.study.settings.load_study`. Every name in them is
+        checked before the first stage, and the classes as soon as the images are listed.
     folder
         The study folder; ``runs/<name>`` by default.
     until
@@ -46,6 +50,7 @@ def run_study(
         The report, or the study folder when ``until`` is given.
     """
     folder = Path(folder) if folder is not None else Path("runs") / study.name
+    check_study(study)
     stages = Stages(study, folder).all()
     costs = run_stages(folder, stages, until=until, force=force)
     write_bytes(folder / "study.yaml", dump_study(study).encode())
@@ -59,8 +64,8 @@ def run_study(
 
 def versions() -> dict[str, str]:
     """Return the versions of this package, Python and the libraries that decide numbers."""
-    found = {"naturalize": naturalize.__version__, "python": platform.python_version()}
-    for library in (*_LIBRARIES, *_LIBRARIES_OF_TRAINING):
+    found = {"python": platform.python_version()}
+    for library in _LIBRARIES:
         try:
             found[library] = version(library)
         except PackageNotFoundError:

@@ -36,7 +36,7 @@ class Stage:
     ``settings`` and the fingerprints of the outputs of ``needs`` decide its result; ``watch`` adds
     what lies outside the study folder, such as the listing of the images. ``make(output, work)``
     writes ``output`` (a folder or a file inside the study folder) and may keep finished pieces
-    in ``work`` for a later try.
+    in ``work`` for a later try. ``check`` is called when the output stands, before the next stage.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Stage:
     settings: dict[str, Any]
     make: Callable[[Path, Path], object]
     watch: Callable[[], str] = field(default=lambda: "")
+    check: Callable[[], None] = field(default=lambda: None)
 
 
 def run_stages(
@@ -70,8 +71,8 @@ def run_stages(
     Returns
     -------
     dict
-        Stage → ``{"seconds", "peak_mb", "fingerprint", "skipped"}``; a skipped stage tells what it
-        cost when it ran.
+        Stage → ``{"seconds", "peak_mb", "fingerprint", "skipped"}``; a skipped stage has the
+        cost of the run that made it.
     """
     names = [stage.name for stage in stages]
     for name in [*force, *([until] if until else [])]:
@@ -87,6 +88,7 @@ def run_stages(
             costs[stage.name] = _run_one(
                 folder, stage, inputs, forced=stage.name in force, count=f"{number}/{len(stages)}"
             )
+            stage.check()
             if stage.name == until:
                 break
     return costs

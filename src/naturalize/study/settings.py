@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, Field, model_validator
 
-from naturalize.base.errors import SettingsError, closest
+from naturalize.base.errors import SettingsError, closest, unknown
 from naturalize.base.settings import Settings, validated
 from naturalize.base.text import expanded_path
 from naturalize.training.settings import TrainSettings
@@ -41,7 +42,7 @@ class DataSettings(Settings):
 
 
 class SplitSettings(Settings):
-    """How images are parted into train, val and test."""
+    """How images are divided into train, val and test."""
 
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     conflicts: Literal["refuse", "drop"] = "refuse"
@@ -130,8 +131,21 @@ class StudySettings(Settings):
         return self
 
 
+def presets() -> list[str]:
+    """Return the names of the studies that come with the package."""
+    folder = files("naturalize.study.presets")
+    return sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def preset(name: str) -> str:
+    """Return the YAML text of a study that comes with the package."""
+    if name not in presets():
+        raise unknown("preset", name, presets())
+    return (files("naturalize.study.presets") / f"{name}.yaml").read_text(encoding="utf-8")
+
+
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySettings:
-    """Read a study file and apply ``key.sub=value`` overrides.
+    """Read a study file, or the preset of that name, and apply ``key.sub=value`` overrides.
 
     Raises
     ------
@@ -141,9 +155,14 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySettings
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        shipped = not path.exists() and str(path) in presets()
+        raw = yaml.safe_load(preset(str(path)) if shipped else path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise SettingsError(f"{path}: no such study file") from error
+        there = ", ".join(presets())
+        raise SettingsError(
+            f"{path}: no such study file; 'naturalize init FOLDER' writes one, and {there} come "
+            "with the package"
+        ) from error
     except IsADirectoryError as error:
         raise SettingsError(f"{path}: is a folder; name the study's YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from naturalize.base.artifacts import write_json, writing
 from naturalize.base.errors import InputError
+from naturalize.study.check import check_classes
 from naturalize.study.runner import Stage, fingerprint_of
 from naturalize.study.settings import StudySettings
 
@@ -136,7 +137,15 @@ class Stages:
             Catalog.build(self.data_root, **settings, **self._engine).save(output)
 
         needs = ("phantom",) if data.phantom else ()
-        return Stage("catalog", "catalog", needs, settings, make, lambda: listing(self.data_root))
+        return Stage(
+            "catalog",
+            "catalog",
+            needs,
+            settings,
+            make,
+            watch=lambda: listing(self.data_root),
+            check=lambda: check_classes(self.study, self.source),
+        )
 
     def _audit(self) -> Stage:
         def make(output: Path, _work: Path) -> None:

@@ -1,0 +1,126 @@
+"""What can be known to be wrong before the first stage, and as soon as the images are listed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from naturalize.base.console import warn
+from naturalize.base.errors import InputError, MissingExtraError, NaturalizeError, unknown
+from naturalize.study.settings import StudySettings
+
+if TYPE_CHECKING:
+    from naturalize.dataset.catalog import Catalog
+
+#: Values of ``weights`` that are no path.
+_WEIGHTS = ("auto", "imagenet", "download", "none")
+
+#: From how many times an epoch each training image is drawn, the user is told.
+_MANY_DRAWS = 5
+
+
+def check_study(study: StudySettings) -> None:
+    """Check every name and setting that needs no image.
+
+    Raises
+    ------
+    NaturalizeError
+        For an unknown segmenter, mode, network, scheme or method of explanation, a setting that one
+        of them does not have, absent weights, or a library that is not installed; the message
+        begins with the key.
+    """
+    from naturalize.cells.segmenters import segmenter
+    from naturalize.compose.draw.modes import mode
+    from naturalize.compose.recipe.targets import named
+    from naturalize.dataset.readers import READERS
+    from naturalize.dataset.schemes import scheme
+
+    with _key("data.scheme"):
+        scheme(study.data.scheme)
+    with _key("data.reader"):
+        if study.data.reader not in ("auto", *READERS):
+            raise unknown("reader", study.data.reader, ["auto", *READERS])
+    if study.compose is not None:
+        with _key("segment"):
+            segmenter(study.segment.segmenter, **study.segment.settings)
+        with _key("compose.name"):
+            named(study.compose.name or "1K")
+        with _key("compose"):
+            of_plan = ("max_reuse", "gate")
+            settings = {k: v for k, v in study.compose.settings.items() if k not in of_plan}
+            mode(study.compose.mode, **settings)
+    for run in study.runs:
+        _check_run(study, run)
+    if study.explain is not None and study.explain.methods:
+        from naturalize.explain.methods import EXPLAINERS
+
+        with _key("explain.methods"):
+            for method in study.explain.methods:
+                if method not in EXPLAINERS:
+                    raise unknown("method", method, list(EXPLAINERS))
+    if study.engine.backend == "ray":
+        _needs("ray", "Ray", "ray")
+
+
+def _check_run(study: StudySettings, run: str) -> None:
+    from naturalize.models.names import resolve
+
+    settings = study.runs[run]
+    with _key(f"runs.{run}.model"):
+        resolve(settings.model)
+    with _key(f"runs.{run}.weights"):
+        if settings.weights not in _WEIGHTS and not Path(settings.weights).exists():
+            choices = ", ".join(_WEIGHTS)
+            raise InputError(f"{settings.weights}: no such file or folder, nor one of {choices}")
+    for logger in settings.loggers:
+        _needs(logger, logger, logger)
+
+
+def _needs(module: str, name: str, extra: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtraError(name, extra)
+
+
+@contextmanager
+def _key(key: str) -> Iterator[None]:
+    """Begin the message of an error within with the key that it is about."""
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except NaturalizeError as error:
+        raise type(error)(f"{key}: {error}") from error
+
+
+def check_classes(study: StudySettings, catalog: Catalog) -> None:
+    """Check what a study says about classes against those of its images.
+
+    Raises
+    ------
+    InputError, SettingsError
+        For a class that is unknown or has no image, or one with fewer images than parts.
+    """
+    from naturalize.compose.draw.modes import mode
+    from naturalize.compose.recipe.targets import chosen_classes
+
+    counts = catalog.counts()
+    having = [label for label, n in counts.items() if n]
+    if study.compose is not None:
+        with _key("compose.classes"):
+            default = mode(study.compose.mode).default_classes(having)
+            for label in chosen_classes(study.compose.classes, catalog.labels, default):
+                if not counts[label]:
+                    raise InputError(f"class {label!r} has no image; leave it out")
+    if study.protocol == "paper":
+        return
+    n_train = sum(counts.values()) * study.split.fractions[0] / sum(study.split.fractions)
+    for run, settings in study.runs.items():
+        asked = settings.samples_per_epoch
+        if asked and not settings.composites and asked > _MANY_DRAWS * n_train:
+            warn(
+                f"runs.{run}.samples_per_epoch: {asked:,} images an epoch from about "
+                f"{n_train:,.0f} training images; each is drawn {asked / n_train:.0f} times"
+            )
