@@ -34,7 +34,7 @@ def check_study(study: StudySettings) -> None:
     """
     from naturalize.cells.segmenters import segmenter
     from naturalize.compose.draw.modes import mode
-    from naturalize.compose.recipe.targets import named
+    from naturalize.compose.draw.targets import named
     from naturalize.dataset.readers import READERS
     from naturalize.dataset.schemes import scheme
 
@@ -104,7 +104,7 @@ def check_classes(study: StudySettings, catalog: Catalog) -> None:
         For a class that is unknown or has no image, or one with fewer images than parts.
     """
     from naturalize.compose.draw.modes import mode
-    from naturalize.compose.recipe.targets import chosen_classes
+    from naturalize.compose.draw.targets import chosen_classes
 
     counts = catalog.counts()
     having = [label for label, n in counts.items() if n]
