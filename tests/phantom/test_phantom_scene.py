@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from naturalize.base.errors import SettingsError
 from naturalize.dataset.phantom import CLASSES, PhantomImage, render_phantom, shapes
-from naturalize.dataset.phantom.scene import LEAST_VISIBLE, _Layer, _visible
+from naturalize.dataset.phantom.scene import LEAST_VISIBLE, Layer, visible
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +120,10 @@ def test_red_cells_overlap_in_some_fields():
     assert 2 <= dark <= 12
 
 
-def layer(shape: tuple[slice, slice], at: shapes.Window) -> _Layer:
+def layer(shape: tuple[slice, slice], at: shapes.Window) -> Layer:
     inside = np.ones(at.shape, np.float32)
     inside[shape] = -1
-    return _Layer("rbc", at, inside, np.zeros((*at.shape, 3), np.float32))
+    return Layer("rbc", at, inside, np.zeros((*at.shape, 3), np.float32))
 
 
 @pytest.mark.parametrize(("seen_columns", "kept"), [(0, False), (3, False), (5, True), (40, True)])
@@ -132,7 +132,7 @@ def test_a_cell_hidden_by_more_than_nine_tenths_disappears(seen_columns, kept):
     assert at is not None
     low = layer((slice(0, 40), slice(0, 40)), at)
     top = layer((slice(0, 60), slice(seen_columns, 60)), at)
-    layers, instances = _visible([low, top], (60, 60))
+    layers, instances = visible([low, top], (60, 60))
     assert (seen_columns / 40 >= LEAST_VISIBLE) == kept
     assert layers == ([low, top] if kept else [top])
     assert instances.max() == len(layers)
@@ -144,7 +144,7 @@ def test_a_hidden_cell_hides_nothing_itself():
     assert at is not None
     rows = slice(0, 60)
     low, middle, top = (layer((rows, slice(a, b)), at) for a, b in ((0, 20), (15, 60), (17, 60)))
-    layers, instances = _visible([low, middle, top], (60, 60))
+    layers, instances = visible([low, middle, top], (60, 60))
     assert layers == [low, top]
     assert (instances == 1).sum() == 60 * 17
 

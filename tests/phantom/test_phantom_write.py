@@ -13,8 +13,7 @@ from PIL import Image
 from naturalize.base.artifacts import read_json, read_manifest, read_table
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.dataset.phantom import CLASSES, render_phantom, write_phantom
-from naturalize.dataset.phantom.parse import parse_counts, parse_size
-from naturalize.dataset.phantom.write import BOXES_SCHEMA, FOLDERS
+from naturalize.dataset.phantom.write import BOXES_SCHEMA, FOLDERS, parse_counts, parse_size
 
 SMALL = (90, 91)
 

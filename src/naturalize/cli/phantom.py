@@ -43,7 +43,7 @@ def phantom(
     """
     from naturalize.base.console import say
     from naturalize.dataset.phantom import write_phantom
-    from naturalize.dataset.phantom.parse import parse_counts, parse_size
+    from naturalize.dataset.phantom.write import parse_counts, parse_size
 
     counts = parse_counts(",".join(per_class or ["24"]))
     write_phantom(

@@ -32,7 +32,7 @@ _OPACITY = {"wbc": 1.0, "rbc": 0.45, "platelet": 0.0}
 
 
 @dataclass(frozen=True)
-class _Layer:
+class Layer:
     """A cell ready to be laid down: where, its distance and its optical density."""
 
     kind: str
@@ -76,7 +76,7 @@ def render_phantom(
     canvas = (size[1], size[0])
     stain, light = draw_stain(draw), draw_light(draw)
     layers = _draw_layers(draw, label, canvas, scale, stain)
-    layers, instances = _visible(layers, canvas)
+    layers, instances = visible(layers, canvas)
     density = _add_up(layers, canvas)
     image = expose(density, light, scale, draw)
     return PhantomImage(image, label, instances, _truth(layers, instances, label))
@@ -101,7 +101,7 @@ def _draw_layers(
     canvas: tuple[int, int],
     scale: float,
     stain: Stain,
-) -> list[_Layer]:
+) -> list[Layer]:
     """Draw all cells of the field, the lowest first: red cells, platelets, the white cell."""
     extent = (canvas[1] / scale, canvas[0] / scale)
     aside = np.clip(draw.standard_t(4, 2) * 5, -26, 26)
@@ -132,12 +132,12 @@ def _white_layer(
     canvas: tuple[int, int],
     scale: float,
     stain: Stain,
-) -> _Layer | None:
+) -> Layer | None:
     at = shapes.window(canvas, centre, radius * 1.12 + 22, scale)
     if at is None:
         return None
     painted = white_cells.paint_white_cell(draw, label, radius, at, stain)
-    return _Layer("wbc", at, painted.cell, painted.density, painted.nucleus, True)
+    return Layer("wbc", at, painted.cell, painted.density, painted.nucleus, True)
 
 
 def _platelet_layer(
@@ -147,13 +147,13 @@ def _platelet_layer(
     stain: Stain,
     draw: np.random.Generator,
     is_target: bool,
-) -> _Layer | None:
+) -> Layer | None:
     at = shapes.window(canvas, platelet.centre, platelet.radius * 1.3 + 16, scale)
     if at is None:
         return None
     inside = platelets.distance(platelet, at)
     density = platelets.paint_platelet(platelet, at, inside, stain, draw)
-    return _Layer("platelet", at, inside, density, None, is_target)
+    return Layer("platelet", at, inside, density, None, is_target)
 
 
 def _red_layers(
@@ -161,11 +161,11 @@ def _red_layers(
     extent: tuple[float, float],
     centre: tuple[float, float],
     radius: float,
-    target: _Layer,
+    target: Layer,
     canvas: tuple[int, int],
     scale: float,
     stain: Stain,
-) -> list[_Layer]:
+) -> list[Layer]:
     to_target = np.full(canvas, shapes.FAR, np.float32)
     target.at.of(to_target)[...] = target.inside
     gap = draw.uniform(-1.5, 2.5)
@@ -177,7 +177,7 @@ def _red_layers(
         inside = red_cells.distance(cell, at, at.of(to_target), gap)
         amount = red_cells.thickness(cell, at, inside)
         colour = stain["haemoglobin"] + np.float32(0.3 * cell.blueness) * stain["rna"]
-        layers.append(_Layer("rbc", at, inside, amount[..., None] * colour))
+        layers.append(Layer("rbc", at, inside, amount[..., None] * colour))
     return layers
 
 
@@ -197,10 +197,10 @@ def _bystanders(
     return found
 
 
-def _visible(layers: list[_Layer], canvas: tuple[int, int]) -> tuple[list[_Layer], np.ndarray]:
+def visible(layers: list[Layer], canvas: tuple[int, int]) -> tuple[list[Layer], np.ndarray]:
     """Leave out cells that are hidden by others; number what is left, from the lowest up."""
     taken = np.zeros(canvas, bool)
-    kept: list[tuple[_Layer, np.ndarray]] = []
+    kept: list[tuple[Layer, np.ndarray]] = []
     for layer in reversed(layers):
         whole = layer.inside < 0
         seen = whole & ~layer.at.of(taken)
@@ -215,7 +215,7 @@ def _visible(layers: list[_Layer], canvas: tuple[int, int]) -> tuple[list[_Layer
     return [layer for layer, _ in reversed(kept)], instances
 
 
-def _add_up(layers: list[_Layer], canvas: tuple[int, int]) -> np.ndarray:
+def _add_up(layers: list[Layer], canvas: tuple[int, int]) -> np.ndarray:
     """Return the optical density of the field; red cells add up, others cover what is below."""
     density = np.zeros((*canvas, 3), np.float32)
     for layer in layers:
@@ -226,7 +226,7 @@ def _add_up(layers: list[_Layer], canvas: tuple[int, int]) -> np.ndarray:
     return density
 
 
-def _truth(layers: list[_Layer], instances: np.ndarray, label: str) -> tuple[PhantomCell, ...]:
+def _truth(layers: list[Layer], instances: np.ndarray, label: str) -> tuple[PhantomCell, ...]:
     cells = []
     for number, layer in enumerate(layers, start=1):
         mine = layer.at.of(instances) == number

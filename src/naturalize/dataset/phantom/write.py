@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -133,6 +134,50 @@ def count_classes(per_class: int | Mapping[str, int]) -> dict[str, int]:
                 f"per_class: expected a whole number from 1 to {MOST:,} for {label}, got {n!r}"
             )
     return {label: int(given[label]) for label in CLASSES if label in given}
+
+
+def parse_counts(text: str) -> dict[str, int]:
+    """Return class → images from ``"24"``, ``"BNE=5,SNE=60"`` or ``"24,BNE=5"``.
+
+    A bare number counts for every class; ``NAME=N`` for that class, whatever the order.
+
+    Raises
+    ------
+    SettingsError
+        For text of another form, an unknown class or a number below 1.
+
+    Examples
+    --------
+    >>> parse_counts("BNE=5,SNE=60")
+    {'BNE': 5, 'SNE': 60}
+    """
+    every: dict[str, int] = {}
+    single: dict[str, int] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, equals, number = (piece.strip() for piece in part.rpartition("="))
+        if not re.fullmatch(r"-?\d+", number) or (equals and not name):
+            raise SettingsError(
+                f"per-class: expected a number or NAME=N, got {part!r}; for example 24,BNE=5"
+            )
+        if equals:
+            single[name] = int(number)
+        else:
+            every = dict.fromkeys(CLASSES, int(number))
+    return count_classes(every | single)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return (width, height) from ``"360x363"``.
+
+    Raises
+    ------
+    SettingsError
+        For text of another form.
+    """
+    found = re.fullmatch(r"\s*(\d+)\s*[x×,]\s*(\d+)\s*", text, flags=re.IGNORECASE)
+    if not found:
+        raise SettingsError(f"size: expected WIDTHxHEIGHT such as 360x363, got {text!r}")
+    return int(found[1]), int(found[2])
 
 
 def image_path(label: str, index: int) -> str:
