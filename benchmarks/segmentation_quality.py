@@ -38,7 +38,7 @@ from naturalize.base.engine import available_cpus
 from naturalize.base.errors import NaturalizeError
 from naturalize.base.images import read_image
 from naturalize.cells.segmentation import KINDS, Segmentation
-from naturalize.cells.segmenters import SEGMENTERS, Segmenter, segmenter
+from naturalize.cells.segmenters import Segmenter, segmenter
 
 METHODS = ("classical", "unet", "sam:boxes", "sam:everything")
 
@@ -122,12 +122,9 @@ def _in_own_process(
 
 
 def made(method: str) -> Segmenter:
-    """Return the segmenter of a method, without a store of earlier results."""
+    """Return the segmenter of a method."""
     name, _, mode = method.partition(":")
-    settings: dict[str, Any] = {"mode": mode} if mode else {}
-    if name in SEGMENTERS and "cache" in SEGMENTERS[name].model_fields:
-        settings["cache"] = False  # a result that is looked up is not measured
-    return segmenter(name, **settings)
+    return segmenter(name, **({"mode": mode} if mode else {}))
 
 
 def measure(method: str, data: Path, n: int, n_masks: int | None, seed: int) -> dict[str, Any]:
@@ -231,7 +228,7 @@ def stream(method: str, asked: argparse.Namespace, result: dict[str, Any]) -> di
 
 def _run_command(method: str, asked: argparse.Namespace, images: Iterable[str]) -> float:
     name, _, _ = method.partition(":")
-    given = made(method).model_dump(include={"mode", "cache"})
+    given = made(method).model_dump(include={"mode"})
     settings = [f"--set={key}={json.dumps(value)}" for key, value in given.items()]
     with tempfile.TemporaryDirectory(prefix="naturalize-bench-") as folder:
         root = Path(folder) / "images"

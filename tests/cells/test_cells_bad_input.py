@@ -18,7 +18,7 @@ from naturalize.base.errors import EngineError, InputError
 from naturalize.cells.segment import FAILED, segment_images
 from naturalize.cells.segmentation import KINDS, Segmentation
 from naturalize.cells.segmenters import SEGMENTERS, Segmenter, segmenter
-from naturalize.cells.segmenters.sam.weights import KNOWN
+from naturalize.cells.segmenters.sam.published import PUBLISHED
 from naturalize.dataset.phantom import render_phantom
 from naturalize.imaging.runlength import decode
 from naturalize.imaging.stain import optical_density
@@ -28,7 +28,7 @@ from naturalize.inputs.images import segment_source, summary
 OWN = [
     name
     for name, make in SEGMENTERS.items()
-    if not ("weights" in make.model_fields and make.model_fields["weights"].default in KNOWN)
+    if not ("weights" in make.model_fields and make.model_fields["weights"].default in PUBLISHED)
 ]
 
 SLIDE = (253, 229, 203)

@@ -184,7 +184,7 @@ def test_a_folder_of_transformers_is_a_segmenter(kind: str, request, tmp_path, m
     monkeypatch.setenv("NATURALIZE_CACHE", str(tmp_path))
     folder = request.getfixturevalue(f"{kind}_folder")
     image = render_phantom("LY", 2, 0).image[90:270, 90:270]
-    sam = segmenter("sam", weights=str(folder), threads=1, cache=False)
+    sam = segmenter("sam", weights=str(folder), threads=1)
     first, second = sam.segment(image), sam.segment(image)
     # a random network outlines nothing: the detector's cells remain, but for duplicates
     assert first.of("wbc")

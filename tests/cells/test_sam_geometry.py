@@ -1,6 +1,8 @@
-"""Where SAM's maps lie, how fields are tiled, what is a duplicate; the decoder's opened graph."""
+"""Where SAM's maps lie, what is a duplicate, and the decoder's opened graph."""
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 import pytest
@@ -8,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sam_fakes import logits_of, need_mobilesam, to_map
 
+from naturalize.base.errors import MissingExtraError
+from naturalize.cells.seams import common, without_repeats
 from naturalize.cells.segmentation import Cell
-from naturalize.cells.segmenters.sam import graph
-from naturalize.cells.segmenters.sam.merge import merged, shared
 from naturalize.cells.segmenters.sam.model import MAP, SIDE, Frame, fitted
-from naturalize.cells.segmenters.sam.onnx import prepared
-from naturalize.cells.segmenters.sam.tiles import LARGEST, OVERLAP, best_tile, room, tiles
+from naturalize.cells.segmenters.sam.onnx import MAPS, SCORES, opened_up, prepared
 from naturalize.cells.segmenters.sam.weights import WeightsError, find
 
 SHAPES = st.tuples(st.integers(20, 1400), st.integers(20, 1400))
@@ -88,26 +89,6 @@ def test_a_map_without_a_mask_has_no_window() -> None:
     assert frame.window(low) is None
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 6000), st.integers(1, 6000), st.data())
-def test_tiles_cover_the_field_and_hold_every_cell(
-    height: int, width: int, data: st.DataObject
-) -> None:
-    places = tiles((height, width))
-    covered = np.zeros((-(-height // 10), -(-width // 10)), bool)
-    for x0, y0, x1, y1 in places:
-        assert 0 <= x0 < x1 <= width
-        assert 0 <= y0 < y1 <= height
-        assert max(x1 - x0, y1 - y0) <= (LARGEST if len(places) == 1 else SIDE)
-        covered[y0 // 10 : -(-y1 // 10), x0 // 10 : -(-x1 // 10)] = True
-    assert covered.all()
-    size = data.draw(st.integers(1, min(OVERLAP, height, width)))
-    x = data.draw(st.integers(0, width - size))
-    y = data.draw(st.integers(0, height - size))
-    box = (x, y, x + size, y + size)
-    assert room(box, places[best_tile(box, places, (height, width))], (height, width)) >= 0
-
-
 def disc(kind: str, x: int, y: int, radius: int, score: float = 0.9) -> Cell:
     rows, columns = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     mask = np.hypot(rows, columns) <= radius
@@ -128,7 +109,7 @@ def disc(kind: str, x: int, y: int, radius: int, score: float = 0.9) -> Cell:
     ids=["twice", "the better", "neighbours", "inside", "part", "beside", "platelet on a red"],
 )
 def test_duplicates_are_merged(first, second, kept) -> None:
-    found = [cell.score for cell in merged([disc(*second), disc(*first)])]
+    found = [cell.score for cell in without_repeats([disc(*second), disc(*first)])]
     assert sorted(found) == sorted(kept)
 
 
@@ -138,37 +119,35 @@ def test_shared_pixels_are_those_of_the_masks() -> None:
     for layer, cell in zip(canvas, (a, b), strict=True):
         x0, y0, x1, y1 = cell.box
         layer[y0:y1, x0:x1] = cell.mask
-    assert shared(a, b) == shared(b, a) == (canvas[0] & canvas[1]).sum()
+    assert common(a, b) == common(b, a) == (canvas[0] & canvas[1]).sum()
 
 
-def tiny_decoder(maps: str = graph.MAPS) -> bytes:
+def tiny_decoder(maps: str = MAPS) -> bytes:
     """An ONNX model with a decoder's inputs: its 'maps' are the points doubled, its scores labels.
 
     It declares one prompt and gives another output, as published decoders do.
     """
-
-    def node(kind: str, inputs: list[str], output: str) -> bytes:
-        names = b"".join(graph._field(1, name.encode()) for name in inputs)
-        return graph._field(1, names + graph._field(2, output.encode()) + graph._field(4, kind))
-
-    parts = [
-        node(b"Add", ["point_coords", "point_coords"], maps),
-        node(b"Neg", ["point_labels"], graph.SCORES),
-        node(b"Abs", ["point_coords"], "masks"),
-        graph._field(2, b"tiny"),
-        graph._field(11, graph._value("point_coords", (1, "n", 2))),
-        graph._field(11, graph._value("point_labels", (1, "n"))),
-        graph._field(12, graph._value("masks", None)),
-    ]
-    opset = graph._field(8, graph._varint(2 << 3) + graph._varint(17))
-    return graph._varint(1 << 3) + b"\x08" + graph._field(7, b"".join(parts)) + opset
+    onnx = pytest.importorskip("onnx")
+    value, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node
+    graph = onnx.helper.make_graph(
+        [
+            node("Add", ["point_coords", "point_coords"], [maps]),
+            node("Neg", ["point_labels"], [SCORES]),
+            node("Abs", ["point_coords"], ["masks"]),
+        ],
+        "tiny",
+        [value("point_coords", 1, [1, "n", 2]), value("point_labels", 1, [1, "n"])],
+        [value("masks", 1, None)],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    return onnx.helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
 
 
 def test_an_opened_decoder_gives_what_was_hidden_for_many_prompts() -> None:
     from onnxruntime import InferenceSession
 
-    session = InferenceSession(graph.opened_up(tiny_decoder()), providers=["CPUExecutionProvider"])
-    assert [output.name for output in session.get_outputs()] == [graph.MAPS, graph.SCORES]
+    session = InferenceSession(opened_up(tiny_decoder()), providers=["CPUExecutionProvider"])
+    assert [output.name for output in session.get_outputs()] == [MAPS, SCORES]
     points = np.random.default_rng(0).normal(size=(5, 3, 2)).astype(np.float32)
     labels = np.ones((5, 3), np.float32)
     found = session.run(None, {"point_coords": points, "point_labels": labels})
@@ -176,12 +155,17 @@ def test_an_opened_decoder_gives_what_was_hidden_for_many_prompts() -> None:
     assert np.array_equal(found[1], -labels)
 
 
-@pytest.mark.parametrize(
-    "model", [b"hello", tiny_decoder()[:-40], tiny_decoder("other")], ids=["text", "cut", "other"]
-)
-def test_what_is_no_decoder_is_refused(model: bytes) -> None:
+@pytest.mark.parametrize("which", ["text", "cut", "other"])
+def test_what_is_no_decoder_is_refused(which: str) -> None:
+    model = {"text": b"hello", "cut": tiny_decoder()[:-40], "other": tiny_decoder("other")}[which]
     with pytest.raises(WeightsError, match="decoder"):
-        graph.opened_up(model)
+        opened_up(model)
+
+
+def test_without_the_library_onnx_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'naturalize\[onnx\]'"):
+        opened_up(b"")
 
 
 def test_the_opened_decoder_agrees_with_the_shipped_one() -> None:
@@ -193,7 +177,7 @@ def test_the_opened_decoder_agrees_with_the_shipped_one() -> None:
     data = (find("mobilesam") / "sam.onnx").read_bytes()
     shipped, opened = (
         InferenceSession(model, providers=["CPUExecutionProvider"])
-        for model in (data, graph.opened_up(data))
+        for model in (data, opened_up(data))
     )
     draw = np.random.default_rng(2)
     features = draw.normal(0, 0.3, (1, 256, 64, 64)).astype(np.float32)

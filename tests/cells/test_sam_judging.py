@@ -140,32 +140,6 @@ def test_one_look_answers_for_all_cells() -> None:
     assert (model.looks, model.prompts) == (1, len(cells.cells))
 
 
-def test_a_whole_field_is_seen_in_tiles_and_gives_cells_where_they_are() -> None:
-    shape = (240, 2600)
-    middles = [(200, 100), (1024, 120), (1500, 220), (2580, 60)]
-    truth = [circle(x, y, 45, shape) for x, y in middles]
-    image = smear(np.logical_or.reduce(truth))
-    rough = [Cell.from_mask("rbc", circle(x, y, 40, shape)) for x, y in middles]
-
-    def answer(piece: np.ndarray, at: tuple[float, float]):
-        from scipy import ndimage
-
-        labels, _ = ndimage.label(piece[..., 1] < 200)
-        here = labels == labels[int(at[1]), int(at[0])]
-        return np.stack([logits_of(here)]), [0.95]
-
-    model = FakeModel(answer)
-    out = prompted(image, found_with(*rough, shape=shape), model, by="points")
-    assert model.looks < 8
-    assert len(out.cells) == 4
-    for cell in out.cells:
-        x0, y0, x1, y1 = cell.box
-        full = np.zeros(shape, bool)
-        full[y0:y1, x0:x1] = cell.mask
-        best = max(2 * (full & t).sum() / (full.sum() + t.sum()) for t in truth)
-        assert best > 0.95
-
-
 def test_the_middle_of_a_crescent_lies_in_it() -> None:
     crescent = Cell.from_mask("rbc", circle(128, 128, 40) & ~circle(140, 128, 36))
     x, y = middle(crescent)

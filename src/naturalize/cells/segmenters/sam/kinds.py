@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from naturalize.cells.seams import Box, common
 from naturalize.cells.segmenters.classical.view import view
 from naturalize.cells.segmenters.classical.white import Seed, threshold
 from naturalize.imaging.shape import solidity
-
-if TYPE_CHECKING:
-    from naturalize.cells.segmenters.sam.tiles import Box
 
 #: A mask with a lower share of stained pixels is slide, or a cell with slide around it.
 _STAINED_SHARE = 0.7
@@ -50,7 +47,7 @@ class Mask:
 
 
 @dataclass(frozen=True, eq=False)
-class Field:
+class StainMaps:
     """The stain of an image, at its own size.
 
     Attributes
@@ -69,8 +66,8 @@ class Field:
     background: tuple[float, float, float]
 
     @classmethod
-    def of(cls, image: np.ndarray) -> Field:
-        """Return the field of RGB uint8 (H, W, 3)."""
+    def of(cls, image: np.ndarray) -> StainMaps:
+        """Return the maps of RGB uint8 (H, W, 3)."""
         seen = view(image)
 
         def full(values: np.ndarray) -> np.ndarray:
@@ -95,16 +92,18 @@ class _Measured:
     convex: float
 
 
-def sort_out(masks: Sequence[Mask], field: Field) -> Iterator[tuple[str, Mask, np.ndarray | None]]:
+def sort_out(
+    masks: Sequence[Mask], stain: StainMaps
+) -> Iterator[tuple[str, Mask, np.ndarray | None]]:
     """Yield kind, mask and nucleus (bool like the mask, or ``None``) of masks that are cells."""
-    largest = 0.4 * field.stained.size
-    measured = [_measured(m, field) for m in masks]
+    largest = 0.4 * stain.stained.size
+    measured = [_measured(m, stain) for m in masks]
     measured = [
         m
         for m in measured
         if m.area < largest and m.stained > _STAINED_SHARE and m.convex > _CONVEX
     ]
-    disc = _disc(measured, field)
+    disc = _disc(measured, stain)
     whites = [m for m in measured if _is_white(m, disc)]
     for white in _outermost(whites):
         yield "wbc", white.mask, white.nucleus.mask
@@ -116,30 +115,30 @@ def sort_out(masks: Sequence[Mask], field: Field) -> Iterator[tuple[str, Mask, n
         yield "platelet", platelet.mask, None
 
 
-def _measured(mask: Mask, field: Field) -> _Measured:
+def _measured(mask: Mask, stain: StainMaps) -> _Measured:
     x0, y0, x1, y1 = mask.box
     here = np.s_[y0:y1, x0:x1]
-    azure = field.azure[here]
-    nuclear = field.nuclear[here] & mask.mask
+    azure = stain.azure[here]
+    nuclear = stain.nuclear[here] & mask.mask
     values = azure[nuclear]
     unevenness = float(values.std() / values.mean()) if len(values) else 0.0
     return _Measured(
         mask=mask,
         area=int(np.count_nonzero(mask.mask)),
-        stained=float(field.stained[here][mask.mask].mean()),
+        stained=float(stain.stained[here][mask.mask].mean()),
         azure=float((azure[mask.mask] > _AZURE).mean()),
         nucleus=Seed(nuclear, len(values), int(np.count_nonzero(values > _DENSE)), unevenness),
         convex=solidity(mask.mask),
     )
 
 
-def _disc(measured: Sequence[_Measured], field: Field) -> float:
+def _disc(measured: Sequence[_Measured], stain: StainMaps) -> float:
     """Return the usual area of a red cell: the median of whole round masks without nuclear stain.
 
     Weighted by area, because pieces of cells are many and small. Without any, a share of the image
     that fits the magnification of the usual single-cell images.
     """
-    height, width = field.stained.shape
+    height, width = stain.stained.shape
     usual = np.pi * (min(height, width) / 9.6) ** 2
     areas = np.sort(
         [
@@ -192,21 +191,10 @@ def _is_clump(mask: _Measured, others: Sequence[_Measured], disc: float) -> bool
         return True
     apart: list[_Measured] = []
     for one in sorted(inside, key=lambda o: -o.area):
-        if all(_shared(one, other) < 0.4 * one.area for other in apart):
+        if all(common(one.mask, other.mask) < 0.4 * one.area for other in apart):
             apart.append(one)
     return len(apart) > 1 and sum(one.area for one in apart) > 0.75 * mask.area
 
 
 def _lies_in(small: _Measured, large: _Measured) -> bool:
-    return _shared(small, large) > _INSIDE * small.area
-
-
-def _shared(one: _Measured, other: _Measured) -> int:
-    """Return how many pixels two masks share."""
-    a, b = one.mask.box, other.mask.box
-    x0, y0, x1, y1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
-    if x0 >= x1 or y0 >= y1:
-        return 0
-    first = one.mask.mask[y0 - a[1] : y1 - a[1], x0 - a[0] : x1 - a[0]]
-    second = other.mask.mask[y0 - b[1] : y1 - b[1], x0 - b[0] : x1 - b[0]]
-    return int(np.count_nonzero(first & second))
+    return common(small.mask, large.mask) > _INSIDE * small.area

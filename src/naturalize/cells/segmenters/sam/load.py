@@ -12,11 +12,12 @@ from pathlib import Path
 from naturalize.base.engine import available_cpus
 from naturalize.base.errors import SettingsError, closest
 from naturalize.cells.segmenters.sam.model import Model
-from naturalize.cells.segmenters.sam.weights import KNOWN, WeightsError, find
+from naturalize.cells.segmenters.sam.published import PUBLISHED
+from naturalize.cells.segmenters.sam.weights import WeightsError, find
 
 
 @dataclass(frozen=True)
-class Source:
+class LocatedWeights:
     """Weights on this machine.
 
     Attributes
@@ -35,35 +36,37 @@ class Source:
     identity: str
 
 
-def locate(weights: str) -> Source:
-    """Return where ``weights``, a known name or a path, are.
+def locate(weights: str) -> LocatedWeights:
+    """Return where ``weights``, a published name or a path, are.
 
     Raises
     ------
     MissingWeightsError
-        If the known weights are not on this machine; names the command that gets them.
+        If the published weights are not on this machine; names the command that gets them.
     SettingsError
-        If it is neither a known name nor a path.
+        If it is neither a published name nor a path.
     WeightsError
         If the path holds no such weights.
     """
-    if weights in KNOWN:
-        known, folder = KNOWN[weights], find(weights)
-        path = folder if len(known.files) > 1 else folder / known.files[0].name
-        sums = "".join(file.sha256 for file in known.files)
-        return Source(known.family, path, hashlib.sha256(sums.encode()).hexdigest()[:16])
+    if weights in PUBLISHED:
+        published, folder = PUBLISHED[weights], find(weights)
+        path = folder if len(published.files) > 1 else folder / published.files[0].name
+        sums = "".join(file.sha256 for file in published.files)
+        return LocatedWeights(
+            published.family, path, hashlib.sha256(sums.encode()).hexdigest()[:16]
+        )
     path = Path(weights).expanduser()
     if not path.exists():
         raise SettingsError(
             f"weights {weights!r}: neither a file or folder nor a known name"
-            f"{closest(weights, list(KNOWN))}; known: {', '.join(KNOWN)}"
+            f"{closest(weights, list(PUBLISHED))}; known: {', '.join(PUBLISHED)}"
         )
     if path.is_file():
-        return Source(_family_of(path), path, _digest((path,)))
+        return LocatedWeights(_family_of(path), path, _digest((path,)))
     for family, names in _FOLDERS.items():
         files = tuple(path / name for name in names)
         if all(file.is_file() for file in files):
-            return Source(family, path, _digest(files))
+            return LocatedWeights(family, path, _digest(files))
     wanted = " nor ".join(" and ".join(names) for names in _FOLDERS.values())
     raise WeightsError(f"{path}: holds neither {wanted}")
 
@@ -108,7 +111,7 @@ def loaded(weights: str, threads: int | None = None) -> Model:
 
 
 @lru_cache(maxsize=1)
-def _loaded(source: Source, threads: int) -> Model:
+def _loaded(source: LocatedWeights, threads: int) -> Model:
     if source.family == "onnx":
         from naturalize.cells.segmenters.sam.onnx import OnnxPair
 

