@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bank_makers import drawn_bank
+from PIL import Image
 
 from naturalize.base.artifacts import is_artifact, read_manifest
 from naturalize.base.images import read_image
@@ -36,6 +38,33 @@ def test_bank_and_its_two_ways_to_travel(made: Path, tmp_path: Path, capsys) -> 
         assert CellBank.load(tmp_path / name).holds == name
     assert run(*start, tmp_path / "both", "--crops", "--self-contained") == 2
     assert "not both" in capsys.readouterr().err
+
+
+def test_the_catalog_of_other_images_is_refused(made: Path, tmp_path: Path, capsys) -> None:
+    other = tmp_path / "other"
+    for i in range(6):
+        for label in ("A", "B"):
+            (other / label).mkdir(parents=True, exist_ok=True)
+            image = np.full((60, 60, 3), 200 + i, np.uint8)
+            image[:, : 20 + (label == "B")] = 90
+            Image.fromarray(image).save(other / label / f"{i}.png")
+    start = ("bank", made / "cells", "-o", tmp_path / "bank", "--catalog")
+    Catalog.build(other).save(tmp_path / "none")
+    assert run(*start, tmp_path / "none") == 2
+    (other / "A" / "6.png").write_bytes((made / "images" / "LY" / "ly0.png").read_bytes())
+    Catalog.build(other).save(tmp_path / "one")
+    assert run(*start, tmp_path / "one") == 2
+    assert "1 of its 4 images are among the 13 of this catalog" in capsys.readouterr().err
+    assert not (tmp_path / "bank").exists()
+    for name in ("LY/ly1", "SNE/sne0", "SNE/sne1"):
+        source = made / "images" / f"{name}.png"
+        (other / "A" / source.name).write_bytes(source.read_bytes())
+    Catalog.build(other).save(tmp_path / "more")
+    assert run(*start, tmp_path / "more") == 0
+    out = capsys.readouterr()
+    assert "12 of 16 images of the catalog have not been segmented (A, B)" in out.err
+    assert "few target cells" in out.err
+    assert "A: 4 of 4 target cells accepted" in out.out
 
 
 def test_show_counts_and_draws(made: Path, tmp_path: Path, capsys) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from naturalize.base.artifacts import read_manifest, read_table
+from naturalize.base.console import warn
 from naturalize.base.errors import InputError, unknown
 from naturalize.base.statistics import robust_spread
 from naturalize.cells.outline import odd_outlines
@@ -66,6 +67,7 @@ def choose(cells: Path, catalog: Catalog, split: Split | None, part: str | None)
     inputs = {"cells": manifest.fingerprint, "catalog": catalog.fingerprint}
     if split is not None:
         inputs["split"] = split.fingerprint
+    _check_catalog(cells, catalog, labels)
     outcomes, found = (
         _where_it_is(_of_images(read_table(cells / name, schema), labels), catalog)
         for name, schema in (("outcomes.parquet", OUTCOMES), ("cells.parquet", CELLS))
@@ -84,6 +86,25 @@ def choose(cells: Path, catalog: Catalog, split: Split | None, part: str | None)
         "part": part,
         "inputs": inputs,
     }
+
+
+def _check_catalog(cells: Path, catalog: Catalog, labels: Mapping[str, str]) -> None:
+    """Raise if the catalog is of other images; warn of those that were not segmented."""
+    segmented = set(read_table(cells / "outcomes.parquet", OUTCOMES)["image_id"].to_pylist())
+    listed = set(catalog.table["image_id"].to_pylist())
+    both = len(segmented & listed)
+    if 0 < 2 * both < min(len(segmented), len(listed)):
+        raise InputError(
+            f"{cells}: {both:,} of its {len(segmented):,} images are among the {len(listed):,} of "
+            "this catalog; name the catalog of the images that were segmented"
+        )
+    missing = [image_id for image_id in labels if image_id not in segmented]
+    if both and missing:
+        classes = ", ".join(sorted({labels[image_id] for image_id in missing}))
+        warn(
+            f"{len(missing):,} of {len(labels):,} images of the catalog have not been segmented "
+            f"({classes}); they give no cells"
+        )
 
 
 def backgrounds(outcomes: pa.Table) -> pa.Table:

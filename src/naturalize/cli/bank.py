@@ -9,6 +9,10 @@ import typer
 
 from naturalize.cli.options import Overwrite
 
+#: Accepted target cells of a class below which composites repeat them visibly: 1,000 composites
+#: show each of 10 about a hundred times.
+_FEW = 10
+
 
 def bank(
     cells: Annotated[Path, typer.Argument(help="What `naturalize segment` wrote.")],
@@ -39,7 +43,7 @@ def bank(
     naturalize bank runs/cells --catalog runs/catalog -o runs/bank --self-contained
     ```
     """
-    from naturalize.base.console import result
+    from naturalize.base.console import result, warn
     from naturalize.base.errors import SettingsError
     from naturalize.cells.bank import CellBank
     from naturalize.dataset.catalog import Catalog
@@ -51,10 +55,14 @@ def bank(
         cells, Catalog.load(catalog), Split.load(split) if split else None, part=part
     )
     found.save(out, self_contained="crops" if crops else self_contained)
+    few = []
     for label in found.labels:
         kept, all_of = (
             found.cells(label=label, target=True, accepted=which).num_rows for which in (True, None)
         )
         result(f"{label}: {kept:,} of {all_of:,} target cells accepted")
+        few += [f"{label} ({kept:,})"] if kept < _FEW else []
+    if few:
+        warn(f"few target cells, each of which composites will show often: {', '.join(few)}")
     result(f"red cells: {found.cells(kind='rbc').num_rows:,} accepted")
     result(f"bank: {out}")
