@@ -16,6 +16,7 @@ from naturalize.base.images import content_hash, read_image
 from naturalize.cells.bank import CellBank
 from naturalize.cells.bank.files import MARGIN
 from naturalize.cells.sheet import cell_picture, grouped
+from naturalize.cells.tables import overview
 from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.render import render
 
@@ -51,11 +52,11 @@ def test_a_bank_in_a_notebook(bank: CellBank) -> None:
         bank[n]
     assert len(repr(bank)) < 250
     assert "8 rbc" in repr(bank)
-    assert pa.table(bank).equals(bank.table)
-    overview = bank.overview().to_pydict()
-    assert sum(overview["accepted"]) == bank.cells().num_rows
-    assert sum(overview["accepted"]) + sum(overview["rejected"]) == n
-    assert bank._repr_html_().count("<tr>") == 1 + len(overview["kind"])
+    assert bank.to_arrow().equals(bank.table)
+    shown = overview(bank.table).to_pydict()
+    assert sum(shown["accepted"]) == bank.cells().num_rows
+    assert sum(shown["accepted"]) + sum(shown["rejected"]) == n
+    assert bank._repr_html_().count("<tr>") == 1 + len(shown["kind"])
 
 
 @pytest.mark.parametrize("holds", ["images", "crops"])

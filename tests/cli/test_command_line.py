@@ -46,6 +46,22 @@ print("LOADED", sorted(heavy & set(sys.modules)))
     assert all(name in done.stdout for name in ALL)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cells", "import", "https://lab.example/annotations.json", "-o", "out"),
+        ("segment", "http://lab.example/a.jpg", "-o", "out"),
+        ("segment", "images", "-o", "https://lab.example/out"),
+    ],
+)
+def test_a_web_address_is_no_path(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = naturalize(*words, cwd=tmp_path)
+    web = next(word for word in words if word.startswith("http"))
+    assert done.returncode == 2
+    assert done.stderr == f"error: {web}: a web address; download it, and name the file or folder\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_version_is_told() -> None:
     import naturalize as package
 

@@ -316,6 +316,17 @@ def manifest_hash(path: Path, *, without: str) -> str:
     return hashlib.sha256(json_bytes(raw)).hexdigest()[:16]
 
 
+def link_file(source: str | Path, target: str | Path) -> None:
+    """Give a finished file a second name, or copy it where the disk has no links."""
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, target)
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` beside ``path`` and move it there whole."""
     with os_errors_named(path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from naturalize.base import engine
-from naturalize.base.artifacts import check_place, same_images, write_tables, writing
+from naturalize.base.artifacts import check_place, link_file, same_images, write_tables, writing
 from naturalize.base.errors import EngineError, ImageReadError, NaturalizeError
 from naturalize.base.images import read_image, write_image
 from naturalize.base.shards import Pieces, resumable_pieces
@@ -253,11 +252,7 @@ def _gather(source: Path, target: Path, tasks: Sequence[_Task], pieces: Pieces) 
         if red is None:
             continue
         name = f"{task.picture}{suffix}"
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source / name, target / name)
-        except OSError:
-            shutil.copyfile(source / name, target / name)
+        link_file(source / name, target / name)
 
 
 def _write_sheet(file: Path, thumbnails: Path, tasks: Sequence[_Task], pieces: Pieces) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from naturalize.base.rng import rng
 from naturalize.base.sheets import contact_sheet, labelled_rows
@@ -24,6 +25,17 @@ _VEIL, AROUND = 0.55, 10
 
 #: Gives the pixels of a cell by its id, with a margin (``CellBank.cutout``).
 CutoutOf = Callable[..., Cutout]
+
+
+def bank_sheets(
+    table: pa.Table, labels: Sequence[str], cutout: CutoutOf
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield file name and picture of the sheets of a bank: its accepted and its rejected cells."""
+    for name, done, around in (("sheet.jpg", "accepted", 0), ("rejected.jpg", "rejected", AROUND)):
+        cells = table.filter(pc.equal(table["accepted"], done == "accepted"))
+        if cells.num_rows or done == "accepted":
+            title = f"{cells.num_rows:,} cells of {table.num_rows:,} {done}"
+            yield name, cells_sheet(grouped(cells, labels), cutout, title, around=around)
 
 
 def grouped(table: pa.Table, labels: Sequence[str]) -> dict[str, pa.Table]:

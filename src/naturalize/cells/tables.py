@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -250,7 +251,7 @@ def _by_expression(table: pa.Table, where: pc.Expression) -> pa.Table:
         raise SettingsError(f"where: {where} cannot be asked of these cells ({text})") from error
 
 
-def sharp(table: pa.Table) -> np.ndarray:
+def are_sharp(table: pa.Table) -> np.ndarray:
     """Return which cells are at least half as sharp as their kind's median, bool (N,)."""
     kinds, focus = np.array(table["kind"].to_pylist()), table["focus"].to_numpy()
     out = np.zeros(len(kinds), bool)
@@ -258,3 +259,34 @@ def sharp(table: pa.Table) -> np.ndarray:
         of_kind = kinds == kind
         out[of_kind] = focus[of_kind] >= 0.5 * np.median(focus[of_kind])
     return out
+
+
+def counted(bank: pa.Table, labels: Sequence[str]) -> dict[str, Any]:
+    """Return accepted cells by kind, accepted targets by label, and rejections by reason."""
+    columns = (bank[name].to_pylist() for name in ("kind", "label", "accepted", "reason"))
+    kinds, targets, reasons = Counter[str](), Counter[str](), Counter[str]()
+    for kind, label, accepted, reason in zip(*columns, strict=True):
+        if accepted:
+            kinds[kind] += 1
+            targets[label or ""] += label is not None
+        else:
+            reasons[f"{kind}: {reason}"] += 1
+    return {
+        "accepted": dict(sorted(kinds.items())),
+        "targets": {label: targets[label] for label in labels},
+        "rejected": dict(sorted(reasons.items())),
+    }
+
+
+def overview(bank: pa.Table) -> pa.Table:
+    """Return accepted and rejected cells by kind and class, a row each."""
+    keys = bank.select(["kind", "label", "accepted"]).to_pylist()
+    n = Counter((row["kind"], row["label"] or "", row["accepted"]) for row in keys)
+    groups = sorted({key[:2] for key in n})
+    columns = {
+        "kind": [kind for kind, _ in groups],
+        "class": [label for _, label in groups],
+        "accepted": [n[(*group, True)] for group in groups],
+        "rejected": [n[(*group, False)] for group in groups],
+    }
+    return pa.table(columns)

@@ -1,4 +1,4 @@
-"""What all commands have in common: ``--overwrite``, and ``~`` as the home folder."""
+"""What all commands have in common: ``--overwrite``, ``~`` as the home folder, no web addresses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from naturalize.base.errors import InputError
 from naturalize.base.text import expanded
 
 
@@ -15,6 +16,9 @@ class Group(TyperGroup):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Parse the whole command line."""
+        web = next((arg for arg in args if arg.startswith(("http://", "https://"))), None)
+        if web and not {"weights", "fetch"} <= set(args):
+            raise InputError(f"{web}: a web address; download it, and name the file or folder")
         return super().parse_args(ctx, [expanded(arg) for arg in args])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from naturalize.base.artifacts import fingerprint, is_artifact, read_json, read_manifest
+from naturalize.base.artifacts import (
+    fingerprint,
+    is_artifact,
+    link_file,
+    read_json,
+    read_manifest,
+)
 from naturalize.base.console import warn
 from naturalize.base.errors import ArtifactError, InputError, NaturalizeError, SettingsError
 
@@ -60,7 +65,7 @@ class Source:
             self._keep_bank(self.lender, folder / "bank")
         if self.catalog is None or self.cells is None:
             return
-        shutil.copytree(self.cells, folder / "cells", copy_function=_linked)
+        shutil.copytree(self.cells, folder / "cells", copy_function=link_file)
         self.bank.save(folder / "bank", self_contained=self.catalog.unpacked)
         if self.split is not None:
             self.split.save(folder / "split")
@@ -70,7 +75,7 @@ class Source:
         if self.bank.holds:
             return
         if read_json(lender / "bank.json").get("root") == str(self.bank.root):
-            shutil.copytree(lender, folder, copy_function=_linked)
+            shutil.copytree(lender, folder, copy_function=link_file)
         else:  # its images have moved
             self.bank.save(folder)
 
@@ -188,14 +193,6 @@ def _cut(catalog: Catalog, fractions: Sequence[float]) -> Split:
         first = split.dropped[0]
         warn(f"{len(split.dropped)} images left out, the first: {first['path']}: {first['reason']}")
     return split
-
-
-def _linked(source: str, target: str) -> None:
-    """Give a finished file a second name, or copy it where the disk has no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _of_bank(source: Path, path: Path, split: str | Path | None, root: str | Path | None) -> Source:

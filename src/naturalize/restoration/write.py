@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -14,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from naturalize.base import engine
-from naturalize.base.artifacts import same_images, write_table, writing
+from naturalize.base.artifacts import link_file, same_images, write_table, writing
 from naturalize.base.errors import ImageReadError, unknown
 from naturalize.base.images import read_image, write_image
 from naturalize.base.shards import resumable_rows
@@ -117,7 +116,7 @@ def write_backgrounds(
         write_table(folder / "backgrounds.parquet", rows)
         for name in rows["file"].to_pylist():
             if name is not None:
-                _link(work / name, folder / name)
+                link_file(work / name, folder / name)
         if sheet:
             write_image(folder / "sheet.jpg", _sheet(root, folder, rows), quality=90)
     shutil.rmtree(work, ignore_errors=True)
@@ -162,14 +161,6 @@ def _one(task: _Task, *, root: Path, segmenter: Tiled, work: Path, remove: str) 
         "codec": None if codec is None else f"jpeg-{codec.quality}-{codec.subsampling}",
         **restored.measures.as_dict(),
     }
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _sheet(root: Path, folder: Path, rows: pa.Table) -> np.ndarray:

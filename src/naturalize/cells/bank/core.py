@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +33,16 @@ from naturalize.cells.bank.files import (
     images_of,
     moved_into_crop,
 )
-from naturalize.cells.tables import BACKGROUNDS, BANK, Where, mask_runs, matching, sharp
+from naturalize.cells.tables import (
+    BACKGROUNDS,
+    BANK,
+    Where,
+    are_sharp,
+    counted,
+    mask_runs,
+    matching,
+    overview,
+)
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
 from naturalize.imaging.runlength import decode
@@ -48,10 +56,9 @@ class CellBank(TableView):
 
     Attributes
     ----------
-    table
-        One row a cell: columns as in ``docs/formats.md``.
-    backgrounds
-        One row an image: its bare slide's colour and how much of it is seen.
+    table, backgrounds
+        One row a cell; one row an image, with the colour and the share of its bare slide. Columns
+        as in ``docs/formats.md``.
     root
         Folder of the source images.
     labels
@@ -134,19 +141,7 @@ class CellBank(TableView):
 
     def counts(self) -> dict[str, Any]:
         """Return accepted cells by kind, accepted targets by label, and rejections by reason."""
-        columns = (self.table[name].to_pylist() for name in ("kind", "label", "accepted", "reason"))
-        kinds, labels, reasons = Counter[str](), Counter[str](), Counter[str]()
-        for kind, label, accepted, reason in zip(*columns, strict=True):
-            if accepted:
-                kinds[kind] += 1
-                labels[label or ""] += label is not None
-            else:
-                reasons[f"{kind}: {reason}"] += 1
-        return {
-            "accepted": dict(sorted(kinds.items())),
-            "targets": {label: labels[label] for label in self.labels},
-            "rejected": dict(sorted(reasons.items())),
-        }
+        return counted(self.table, self.labels)
 
     def save(
         self,
@@ -171,12 +166,9 @@ class CellBank(TableView):
         holds = "images" if self_contained is True else self_contained or None
         if holds not in (None, "images", "crops"):
             raise unknown("content of a self-contained bank", str(holds), ["images", "crops"])
-        if self.holds == "crops":
-            if holds == "images":
-                raise InputError(
-                    f"{self.root}: this bank holds crops; it has no source images to copy"
-                )
-            holds = "crops"
+        if self.holds == "crops" and holds == "images":
+            raise InputError(f"{self.root}: this bank holds crops, no source images to copy")
+        holds = "crops" if self.holds == "crops" else holds
         self.inputs = dict(inputs) if inputs is not None else self.inputs
         with writing(path, "bank", settings=self.settings, inputs=self.inputs) as folder:
             if holds == "images":
@@ -186,7 +178,7 @@ class CellBank(TableView):
 
     def write_tables(self, folder: Path, holds: str | None) -> None:
         """Write all of the bank but its pictures into the folder of an unfinished artifact."""
-        from naturalize.cells.sheet import AROUND, cells_sheet, grouped
+        from naturalize.cells.sheet import bank_sheets
 
         write_table(folder / "cells.parquet", self.table)
         write_table(folder / "backgrounds.parquet", self.backgrounds)
@@ -198,17 +190,11 @@ class CellBank(TableView):
             "counts": self.counts(),
         }
         write_json(folder / "bank.json", about)
-        for name, accepted, around in (("sheet", True, 0), ("rejected", False, AROUND)):
-            cells = self.cells(accepted=accepted)
-            if accepted or cells.num_rows:
-                done = "accepted" if accepted else "rejected"
-                title = f"{cells.num_rows:,} cells of {self.table.num_rows:,} {done}"
-                groups = grouped(cells, self.labels)
-                picture = cells_sheet(groups, self.cutout, title, around=around)
-                write_image(folder / f"{name}.jpg", picture, quality=90)
+        for name, picture in bank_sheets(self.table, self.labels, self.cutout):
+            write_image(folder / name, picture, quality=90)
 
     def _cropped(self, folder: Path) -> CellBank:
-        """Write a picture of each accepted cell; return the bank of these, without backgrounds."""
+        """Write a picture of each accepted cell; return the bank of these."""
         rows = []
         for row in track(self.cells().to_pylist(), "crop cells"):
             path = crop_path(row["cell_id"])
@@ -264,9 +250,7 @@ class CellBank(TableView):
 
     def __getitem__(self, key: int | str) -> dict[str, Any]:
         """Return the row of a cell by its number or its id."""
-        if isinstance(key, str):
-            return self.row(key)
-        number = range(len(self))[key]
+        number = self._index_of(key) if isinstance(key, str) else range(len(self))[key]
         return self.table.slice(number, 1).to_pylist()[0]
 
     def summary(self) -> str:
@@ -274,30 +258,11 @@ class CellBank(TableView):
         counts = self.counts()["accepted"]
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in counts.items()) or "none"
         n, classes = sum(counts.values()), ", ".join(self.labels) or "none"
-        return (
-            f"{n:,} of {len(self):,} cells accepted ({kinds}); classes: {classes}; "
-            f"images: {self.root}"
-        )
+        cells = f"{n:,} of {len(self):,} cells accepted ({kinds})"
+        return f"{cells}; classes: {classes}; images: {self.root}"
 
     def _repr_html_(self) -> str:
-        return html_table(self.overview(), f"CellBank: {self.summary()}", rows=50)
-
-    def overview(self) -> pa.Table:
-        """Return accepted and rejected cells by kind and class, a row each."""
-        keys = self.table.select(["kind", "label", "accepted"]).to_pylist()
-        n = Counter((row["kind"], row["label"] or "", row["accepted"]) for row in keys)
-        groups = sorted({key[:2] for key in n})
-        columns = {
-            "kind": [kind for kind, _ in groups],
-            "class": [label for _, label in groups],
-            "accepted": [n[(*group, True)] for group in groups],
-            "rejected": [n[(*group, False)] for group in groups],
-        }
-        return pa.table(columns)
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """Give the table of cells to any library that reads Arrow (``pyarrow.table(bank)``)."""
-        return self.table.__arrow_c_stream__(requested_schema)
+        return html_table(overview(self.table), f"CellBank: {self.summary()}", rows=50)
 
     def cells(
         self,
@@ -329,8 +294,8 @@ class CellBank(TableView):
             Why it may not; with it, ``accepted`` is taken for ``None``.
         where
             Ranges of measures, column → (least, largest), ends included, ``None`` for no bound:
-            ``{"area": (800, None), "nc_ratio": (0.3, 0.6)}``; or an Arrow expression over the
-            columns: ``pc.field("area") > 800``. A cell without the measure fits no range.
+            ``{"area": (800, None)}``; or an Arrow expression: ``pc.field("area") > 800``. A cell
+            without the measure fits no range.
 
         Raises
         ------
@@ -347,12 +312,12 @@ class CellBank(TableView):
         }
         table = self.table
         if sharp is not None:
-            table = table.filter(pa.array(self._sharp == sharp))
+            table = table.filter(pa.array(are_sharp(table) == sharp))
         return matching(table, equal, where)
 
     def row(self, cell_id: str) -> dict[str, Any]:
         """Return a cell's row as a dictionary; ``InputError`` if the bank has no such cell."""
-        return self.table.slice(self._index_of(cell_id), 1).to_pylist()[0]
+        return self[cell_id]
 
     def mask(self, cell_id: str) -> np.ndarray:
         """Return a cell's mask over its box, bool (h, w); no image is read."""
@@ -373,11 +338,12 @@ class CellBank(TableView):
         """
         i = self._index_of(cell_id)
         x0, y0, x1, y1 = (int(value) for value in self._boxes[i])
-        image = self.pictures.read(self._cell_paths[i], self._image_ids[i])
+        path, image_id = self._places[i]
+        image = self.pictures.read(path, image_id)
         height, width = image.shape[:2]
         if y1 > height or x1 > width:
             raise ArtifactError(
-                f"{self.root / self._cell_paths[i]}: {width} × {height} pixels, too small for "
+                f"{self.root / path}: {width} × {height} pixels, too small for "
                 f"cell {cell_id}; the image has changed since it was segmented: segment again"
             )
         left, top = max(0, x0 - margin), max(0, y0 - margin)
@@ -402,7 +368,7 @@ class CellBank(TableView):
         return self.pictures.read(self._paths[image_id], image_id, check=check)
 
     def __getstate__(self) -> dict[str, Any]:
-        lazy = ("_index", "_boxes", "_image_ids", "_cell_paths", "_masks", "_paths", "_sharp")
+        lazy = ("_index", "_boxes", "_places", "_masks", "_paths")
         return {key: value for key, value in self.__dict__.items() if key not in lazy}
 
     def _index_of(self, cell_id: str) -> int:
@@ -419,12 +385,9 @@ class CellBank(TableView):
         return np.stack([self.table[name].to_numpy() for name in ("x0", "y0", "x1", "y1")], axis=1)
 
     @cached_property
-    def _image_ids(self) -> list[str]:
-        return self.table["image_id"].to_pylist()
-
-    @cached_property
-    def _cell_paths(self) -> list[str]:
-        return self.table["path"].to_pylist()
+    def _places(self) -> list[tuple[str, str]]:
+        columns = (self.table[name].to_pylist() for name in ("path", "image_id"))
+        return list(zip(*columns, strict=True))
 
     @cached_property
     def _masks(self) -> tuple[np.ndarray, np.ndarray]:
@@ -435,11 +398,7 @@ class CellBank(TableView):
         if self.holds == "crops":
             # of several crops of an image the last one written here stays: a target's, if any
             targets = self.table["target"].to_pylist()
-            rows = zip(targets, self._image_ids, self._cell_paths, strict=True)
-            return {image_id: path for _, image_id, path in sorted(rows, key=lambda row: row[0])}
+            rows = sorted(zip(targets, self._places, strict=True), key=lambda row: row[0])
+            return {image_id: path for _, (path, image_id) in rows}
         ids = self.backgrounds["image_id"].to_pylist()
         return dict(zip(ids, self.backgrounds["path"].to_pylist(), strict=True))
-
-    @cached_property
-    def _sharp(self) -> np.ndarray:
-        return sharp(self.table)

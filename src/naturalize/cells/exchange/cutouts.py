@@ -55,11 +55,14 @@ def write_crop_bank(
     cuts: Iterable[Cut],
     table_of: Callable[[list[dict[str, Any]]], pa.Table],
     *,
-    labels: Sequence[str],
     inputs: Mapping[str, str],
+    labels: Sequence[str] | None = None,
     part: str | None = None,
 ) -> None:
-    """Write a self-contained bank of crops, each as it comes; ``table_of`` rows is its table."""
+    """Write a self-contained bank of crops, each as it comes; ``table_of`` rows is its table.
+
+    ``labels``: its classes, by default those of the cells.
+    """
     from naturalize.cells.bank import CellBank
 
     with writing(out, "bank", settings={"part": part}, inputs=inputs) as folder:
@@ -68,8 +71,10 @@ def write_crop_bank(
             path = crop_path(cut.row["cell_id"])
             write_image(folder / IMAGES / path, cut.crop)
             rows.append({**cut.row, "path": path})
-        about = {"labels": tuple(labels), "part": part, "inputs": inputs}
-        CellBank.of_crops(table_of(rows), folder / IMAGES, **about).write_tables(folder, "crops")
+        table = table_of(rows)
+        named = labels or sorted(set(table["label"].to_pylist()) - {None})
+        about = {"labels": tuple(named), "part": part, "inputs": inputs}
+        CellBank.of_crops(table, folder / IMAGES, **about).write_tables(folder, "crops")
 
 
 def write_rgba(bank: CellBank, cells: pa.Table, folder: Path) -> dict[str, Any]:
@@ -124,7 +129,6 @@ def import_rgba(source: Path, out: Path, settings: ImportSettings, run: Mapping[
         out,
         cuts(),
         table_of,
-        labels=sorted({file.label for file in files if file.label is not None}),
         inputs={"cutouts": hashlib.sha256(about.encode()).hexdigest()[:16]},
     )
 

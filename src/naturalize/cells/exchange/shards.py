@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +119,7 @@ def import_shards(
         out,
         cuts(),
         table_of,
-        labels=about.get("labels") or _labels(shards),
+        labels=about.get("labels"),
         part=about.get("part"),
         inputs={"shards": digest[:16]},
     )
@@ -209,20 +209,3 @@ def _rgba(where: str, data: bytes) -> np.ndarray:
             return np.asarray(opened)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise InputError(f"{where}.png: not a readable image ({error})") from error
-
-
-def _labels(shards: Sequence[Path]) -> list[str]:
-    """Return the classes that the cells themselves name."""
-    found = set()
-    for shard in shards:
-        for _, suffix, data in _members(shard):
-            if suffix == "json" and (label := _label(data)) is not None:
-                found.add(label)
-    return sorted(found)
-
-
-def _label(data: bytes) -> str | None:
-    try:
-        return json.loads(data).get("label")
-    except (ValueError, AttributeError):
-        return None  # said when the cell itself is read

@@ -6,14 +6,12 @@ set. It exists to show how large that leak is; :func:`leak` counts it.
 
 from __future__ import annotations
 
-import os
-import shutil
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from naturalize.base import engine
-from naturalize.base.artifacts import write_bytes, writing
+from naturalize.base.artifacts import link_file, write_bytes, writing
 from naturalize.base.errors import InputError, os_errors_named
 from naturalize.compose.deliver.files import image_bytes
 from naturalize.compose.deliver.rendering import recipe_name
@@ -79,13 +77,10 @@ def write_pool(
 
 
 def _link(source: Path, goal: Path) -> None:
-    goal.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source.resolve(), goal)
+        link_file(source.resolve(), goal)
     except FileNotFoundError as error:
         raise InputError(f"{source}: is not there any more; run the catalog again") from error
-    except OSError:  # another disk, or one without links
-        shutil.copyfile(source, goal)
 
 
 def _paint(store: CropStore, images: Path, recipe: Recipe) -> None:
