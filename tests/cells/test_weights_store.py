@@ -18,7 +18,7 @@ import pytest
 from naturalize.base.download import DownloadError
 from naturalize.base.errors import NaturalizeError, SettingsError
 from naturalize.cells.segmenters.sam import weights
-from naturalize.cells.segmenters.sam.published import WeightFile, Weights
+from naturalize.cells.segmenters.sam.published import PUBLISHED, WeightFile, Weights
 from naturalize.cells.segmenters.sam.weights import MissingWeightsError, WeightsError
 from naturalize.cli.app import run_app
 
@@ -330,7 +330,7 @@ def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_every_known_set_is_pinned() -> None:
-    for name, each in weights.PUBLISHED.items():
+    for name, each in PUBLISHED.items():
         assert each.name == name
         assert weights.url_of(each, "https://npm.example.org").startswith("https://")
         for file in (*each.files, *([each.archive] if each.archive else [])):
