@@ -301,6 +301,12 @@ def test_what_cannot_be_used_is_counted_and_the_rest_comes_in(
     assert read_table(out / "cells.parquet").num_rows == cells
 
 
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    file = write(tmp_path, plain(tmp_path))
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert read_table(import_cells(file, tmp_path / "cells") / "cells.parquet").num_rows == 4
+
+
 def test_what_nobody_uses_may_be_anything(tmp_path: Path, capsys) -> None:
     said = plain(tmp_path)
     said["categories"].insert(0, {"id": 0, "name": "blobs", "supercategory": "none"})
@@ -362,6 +368,8 @@ def test_brush_masks_come_in_when_asked_for(tmp_path: Path, capsys) -> None:
         ("/home/anna/slideC/001.png", ["slideA/001.png"], None),
         ("https://lab.example/slideA/001.png", ["slideA/001.png"], "slideA/001.png"),
         ("slideA/../001.png", ["001.png"], None),
+        ("Zelle-\u00e4.png", ["Zelle-a\u0308.png"], "Zelle-a\u0308.png"),
+        ("B\u00e4r/1.png", ["Ba\u0308r/1.png", "Bar/1.png"], "Ba\u0308r/1.png"),
     ],
 )
 def test_an_image_is_that_whose_folders_are_given(

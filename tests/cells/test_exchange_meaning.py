@@ -101,6 +101,9 @@ CERTAIN = {
     "grey in colour": lambda f: Image.fromarray(np.dstack([discs(255)] * 3)).save(
         f.with_suffix(".png")
     ),
+    "transparency": lambda f: Image.fromarray(
+        np.dstack([np.zeros((*SHAPE, 3), np.uint8), discs(255)])
+    ).save(f.with_suffix(".png")),
     "grey and opaque": lambda f: (
         Image.fromarray(discs(255)).convert("LA").save(f.with_suffix(".png"))
     ),

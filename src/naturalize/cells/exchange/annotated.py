@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -182,12 +183,16 @@ class ImageFinder:
     """
 
     def __init__(self, root: Path, *, stems: bool = False, without: tuple[str, ...] = ()) -> None:
-        self.root, self._absolute = root, root.resolve().parts
-        self._named = defaultdict[str, list[PurePosixPath]](list)
-        for path in map(PurePosixPath, walk_images(root).images):
-            if not path.stem.endswith(without or ("/",)):
-                for key in {path.name, path.stem} if stems else {path.name}:
-                    self._named[key].append(path)
+        self.root = root
+        self._above = tuple(map(_composed, root.resolve().parts))
+        #: Name of a file → folders and path below the root of each image that has it.
+        self._named = defaultdict[str, list[tuple[tuple[str, ...], str]]](list)
+        for path in walk_images(root).images:
+            *folders, name = _composed(path).split("/")
+            stem = PurePosixPath(name).stem
+            if not stem.endswith(without or ("/",)):
+                for key in {name, stem} if stems else {name}:
+                    self._named[key].append((tuple(folders), path))
         if not self._named:
             raise InputError(f"{root}: no image in it; say where they are with --images")
 
@@ -203,36 +208,37 @@ class ImageFinder:
         UnusableError
             If there is none, or there are several.
         """
-        path = PurePosixPath(name.replace("\\", "/"))
-        parts = path.parts
-        if ".." in parts or not parts:
-            raise UnusableError(f"{where}: {name!r}", f"its image's name leads out of {self.root}")
-        fitting = {candidate: self._tail(candidate, parts) for candidate in self._named[path.name]}
-        absolute = path.is_absolute() or parts[0].endswith(":")
-        least = max(2, *fitting.values(), 2) if absolute else len(parts)
-        found = [candidate for candidate, n in fitting.items() if n >= least]
-        exact = [candidate for candidate in found if candidate.parts[:-1] == parts[:-1]]
-        found = exact or found
+        pure = PurePosixPath(_composed(name.replace("\\", "/")))
+        given = pure.parts[:-1]
+        if ".." in pure.parts or not pure.parts:
+            raise UnusableError(f"{where}: {name!r}", f"image's name that leads out of {self.root}")
+        here = self._named[pure.name]
+        alike = {path: _common_tail((*self._above, *folders), given) for folders, path in here}
+        absolute = pure.is_absolute() or pure.parts[0].endswith(":")
+        least = max(1, *alike.values(), 1) if absolute else len(given)
+        found = [path for folders, path in here if folders == given]
+        found = found or [path for path, n in alike.items() if n >= least]
         if not found:
             raise UnusableError(
                 f"{where}: {name!r}", f"no such image in {self.root}; name its folder with --images"
             )
         if len(found) > 1:
             raise UnusableError(
-                f"{where}: {name!r} ({', '.join(map(str, found[:3]))})",
+                f"{where}: {name!r} ({', '.join(found[:3])})",
                 "several images have this name; give them and their annotations the same folders",
             )
-        return found[0].as_posix()
+        return found[0]
 
-    def _tail(self, candidate: PurePosixPath, parts: Sequence[str]) -> int:
-        """Return how many names at the end of an image's whole path are those of ``parts``."""
-        whole = (*self._absolute, *candidate.parts[:-1])
-        n = 1
-        for ours, its in zip(reversed(whole), reversed(parts[:-1]), strict=False):
-            if ours != its:
-                break
-            n += 1
-        return n
+
+def _common_tail(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many names at the end of two lists of folders are the same."""
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def _composed(name: str) -> str:
+    """Return a name with its accents as single letters; macOS writes them as two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _measure(

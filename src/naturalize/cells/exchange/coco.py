@@ -253,7 +253,7 @@ def _file(source: Path) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(read_bytes(file))
+        content = json.loads(read_bytes(file).decode("utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: not JSON ({error})") from error
     for name in ("images", "categories", "annotations"):

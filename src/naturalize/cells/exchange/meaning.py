@@ -285,7 +285,10 @@ def _numbered_colours(values: np.ndarray, lossy: bool) -> tuple[np.ndarray, int]
     Black is the slide, or the most frequent colour of the edge where nothing is black.
     """
     if values.shape[2] == 4:
-        values = np.where(values[..., 3:] > 0, values[..., :3], 0)
+        alpha, values = values[..., 3], values[..., :3]
+        if alpha.min() < 255 and (values == values[:1, :1]).all():
+            return alpha, 0  # of one colour: its transparency is the mask
+        values = np.where(alpha[..., None] > 0, values, 0)
     if (values == values[..., :1]).all():
         return values[..., 0], 0
     if lossy:
