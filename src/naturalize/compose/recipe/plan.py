@@ -22,8 +22,8 @@ from naturalize.base.artifacts import (
     write_table,
     writing,
 )
+from naturalize.base.display import html_table
 from naturalize.base.errors import ArtifactError, SettingsError
-from naturalize.base.notebook import html_table
 from naturalize.compose.recipe.columns import Columns
 from naturalize.compose.recipe.recipe import Recipe
 from naturalize.compose.recipe.table import SCHEMA, from_table, to_table
@@ -109,9 +109,8 @@ class Plan:
 
     def _repr_html_(self) -> str:
         names = ["class", "composites", "cells", "cells used", "most of one cell", "that cell"]
-        rows = zip(*self.summary().to_pydict().values(), strict=True)
-        said = f"{len(self):,} composites, mode {self.mode}, seed {self.seed}"
-        return html_table(names, rows, said)
+        title = f"{len(self):,} composites, mode {self.mode}, seed {self.seed}"
+        return html_table(self.summary().rename_columns(names), title, rows=50)
 
     @cached_property
     def ids(self) -> list[str]:
