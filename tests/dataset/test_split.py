@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from naturalize.base.errors import ArtifactError, InputError, SettingsError
-from naturalize.dataset.assign import PARTS, assign_groups, quotas
+from naturalize.dataset.assign import assign_groups, quotas
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.measure import SCHEMA
+from naturalize.dataset.readers.levels import PARTS
 from naturalize.dataset.split import Split
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import Columns, Overwrite, Reader, columns_of
 
 
 def catalog(
@@ -18,7 +18,8 @@ def catalog(
     scheme: Annotated[
         str, typer.Option(help="Classes: pbc11, pbc8, or folders (as they are found).")
     ] = "folders",
-    reader: Annotated[str, typer.Option(help="auto, folders, prefix, csv or medmnist.")] = "auto",
+    reader: Reader = "auto",
+    columns: Columns = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")
     ] = False,
@@ -35,6 +36,8 @@ def catalog(
     ```
     naturalize catalog PBC_dataset_normal_DIB --scheme pbc11 -o runs/catalog
     naturalize catalog cells.csv -o runs/catalog
+    naturalize catalog cells.csv --column path=file --column label=diagnosis -o runs/catalog
+    naturalize catalog slides --reader 'patient/*/class' -o runs/catalog
     naturalize catalog bloodmnist.npz --scheme pbc8 -o runs/catalog
     ```
     """
@@ -43,7 +46,13 @@ def catalog(
     from naturalize.dataset.catalog import Catalog
 
     found = Catalog.build(
-        root, scheme=scheme, reader=reader, strict=strict, backend=engine, workers=workers
+        root,
+        scheme=scheme,
+        reader=reader,
+        columns=columns_of(columns),
+        strict=strict,
+        backend=engine,
+        workers=workers,
     )
     audited = audit(found)
     found.save(out, also=lambda folder: write_audit(found, audited, folder))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import Columns, Overwrite, Reader, columns_of
 
 if TYPE_CHECKING:
     from naturalize.compose.deliver import Writer
@@ -91,6 +91,8 @@ def compose(
     size: _Size = None,
     shard_mb: _ShardMb = None,
     scheme: _Scheme = "folders",
+    reader: Reader = "auto",
+    columns: Columns = None,
     split: _Split = None,
     fractions: _Fractions = None,
     segmenter: _Segmenter = "unet",
@@ -133,6 +135,7 @@ def compose(
     check_place(out)
     how = {"mode": mode, "seed": seed, "max_reuse": max_reuse, "gate": gate, **of_mode}
     opened: dict[str, Any] = {"scheme": scheme, "split": split, "root": root}
+    opened |= {"reader": reader, "columns": columns_of(columns)}
     opened |= {"segmenter": segmenter, "fractions": fractions_of(fractions)}
     run = {"backend": engine, "workers": workers}
     carry_out(source, out, classes, writer, {**target, **how}, opened, run)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import Columns, Overwrite, Reader, columns_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,7 +29,7 @@ Folder = Annotated[
     Path, typer.Option("--out", "-o", help="Folder for the evaluation.", show_default=False)
 ]
 Scheme = Annotated[str, typer.Option(help="Classes: pbc11, pbc8 or folders.")]
-Part = Annotated[str, typer.Option(help="Part of a study's split.")]
+Part = Annotated[str, typer.Option(help="Part of a split, or all.")]
 Root = Annotated[
     Path | None, typer.Option(help="Where a catalog's images are now.", show_default=False)
 ]
@@ -73,6 +73,8 @@ def evaluate(
     data: Data,
     out: Folder,
     scheme: Scheme = "folders",
+    reader: Reader = "auto",
+    columns: Columns = None,
     part: Part = "test",
     root: Root = None,
     merge: ClassMap = None,
@@ -125,7 +127,14 @@ def evaluate(
     chosen.names(predictor.classes)  # what does not fit is said before a tree is read
     check_place(out)
     found = labelled_data(
-        data, scheme=scheme, part=part, root=root, backend=engine, workers=workers
+        data,
+        scheme=scheme,
+        reader=reader,
+        columns=columns_of(columns),
+        part=part,
+        root=root,
+        backend=engine,
+        workers=workers,
     )
     for remark in chosen.unused(found.labels):
         console.warn(remark)

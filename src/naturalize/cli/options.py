@@ -29,6 +29,41 @@ def _allow(ctx: typer.Context, wanted: bool) -> None:
         ctx.with_resource(replacing())
 
 
+#: How labelled images are read, in every command that reads them.
+Reader = Annotated[
+    str,
+    typer.Option(
+        help="How labelled images are read: auto, folders, prefix, csv, medmnist, or what the "
+        "levels of folders are, e.g. part/class or patient/*/class."
+    ),
+]
+
+#: What a table of images calls its columns.
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="NAME=COLUMN",
+        help="What a table calls the column path, label, group or part; can be given again.",
+    ),
+]
+
+
+def columns_of(texts: list[str] | None) -> dict[str, str]:
+    """Return ``path=file`` texts as a dictionary."""
+    from naturalize.base.errors import SettingsError, unknown
+
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, sign, column = (piece.strip() for piece in text.partition("="))
+        if not sign or not column:
+            raise SettingsError(f"--column {text}: expected NAME=COLUMN, such as path=file")
+        if name not in ("path", "label", "group", "part"):
+            raise unknown("column", name, ["path", "label", "group", "part"])
+        found[name] = column
+    return found
+
+
 #: Last parameter of every command that writes; nothing is passed on: it sets ``replacing``.
 Overwrite = Annotated[
     bool,

@@ -19,8 +19,9 @@ def split(
         str, typer.Option(help="One picture with two labels: refuse, or drop both.")
     ] = "refuse",
     use: Annotated[
-        str, typer.Option(help="random, or given: the parts that the source names.")
-    ] = "random",
+        str,
+        typer.Option(help="random, given (the parts that the source names), or auto."),
+    ] = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Divide the images: classes in proportion, groups and duplicates whole, the same every time.

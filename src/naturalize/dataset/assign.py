@@ -9,8 +9,6 @@ from functools import partial
 from naturalize.base.errors import InputError
 from naturalize.base.rng import rng
 
-PARTS = ("train", "val", "test")
-
 
 def quotas(n: int, shares: Mapping[str, float]) -> dict[str, int]:
     """Divide ``n`` by shares (largest remainders); each part with a share gets at least one.

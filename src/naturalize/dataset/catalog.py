@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -74,6 +74,7 @@ class Catalog(TableView):
         *,
         scheme: str = "folders",
         reader: str = "auto",
+        columns: Mapping[str, str] | None = None,
         strict: bool = False,
         backend: str = "serial",
         workers: int | None = None,
@@ -83,11 +84,12 @@ class Catalog(TableView):
         Parameters
         ----------
         root
-            A folder of images, a ``.csv`` or a MedMNIST ``.npz`` file.
+            A folder of images, a table (``.csv``) or a MedMNIST ``.npz`` file.
         scheme
             ``"pbc11"``, ``"pbc8"`` or ``"folders"`` (a class for each folder or label found).
-        reader
-            ``"auto"``, ``"folders"``, ``"prefix"``, ``"csv"`` or ``"medmnist"``.
+        reader, columns
+            As for :func:`naturalize.dataset.readers.read`: what the levels of folders are, and what
+            a table calls its columns, where their names do not say it.
         strict
             Stop at the first image that cannot be read; without it, such images are kept as rows
             with a ``problem`` and never used.
@@ -103,7 +105,8 @@ class Catalog(TableView):
         unpacked = None
         if root.suffix.lower() == ".npz" and root.is_file():
             unpacked = tempfile.TemporaryDirectory(prefix="naturalize-")
-        listing = read(root, scheme, reader, images=Path(unpacked.name) if unpacked else None)
+        images = Path(unpacked.name) if unpacked else None
+        listing = read(root, scheme, reader, images=images, columns=columns)
         rows = _measured(listing, strict=strict, backend=backend, workers=workers)
         if all(row.get("problem") is not None for row in rows):
             raise InputError(
@@ -171,6 +174,10 @@ class Catalog(TableView):
         """Return class → number of usable images, for every class of the scheme."""
         found = Counter(self.usable()["label"].to_pylist())
         return {label: found[label] for label in self.labels}
+
+    def parts(self) -> dict[str, int]:
+        """Return part → number of usable images, of the parts that the source itself names."""
+        return dict(Counter(part for part in self.usable()["source_part"].to_pylist() if part))
 
     def path_of(self, image_id: str) -> Path:
         """Return the (first) file with this id."""

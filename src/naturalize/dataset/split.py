@@ -20,11 +20,19 @@ from naturalize.base.artifacts import (
     write_table,
     writing,
 )
+from naturalize.base.console import say, warn
 from naturalize.base.display import TableView
 from naturalize.base.errors import ArtifactError, InputError, SettingsError, unknown
 from naturalize.base.statistics import connected
-from naturalize.dataset.assign import PARTS, assign_groups
+from naturalize.dataset.assign import assign_groups
 from naturalize.dataset.catalog import Catalog
+from naturalize.dataset.readers.levels import PARTS
+
+#: What ``auto`` makes of given parts of which one is lacking.
+COMPLETED = "given, completed"
+
+#: How images are divided.
+USES = ("auto", "random", "given")
 
 #: Columns of ``split.parquet``.
 SCHEMA = pa.schema(
@@ -72,7 +80,7 @@ class Split(TableView):
         fractions: Sequence[float] = (0.7, 0.1, 0.2),
         seed: int = 0,
         conflicts: str = "refuse",
-        use: str = "random",
+        use: str = "auto",
     ) -> Split:
         """Divide the usable images of a catalog.
 
@@ -90,8 +98,10 @@ class Split(TableView):
         conflicts
             ``"refuse"`` raises if one picture has two labels; ``"drop"`` leaves out all its files.
         use
-            ``"random"``, or ``"given"``: the parts that the source itself names. There, a group
-            that lies in several parts keeps only its images of the first of test, val, train.
+            ``"random"``, ``"given"``: the parts that the source itself names, or ``"auto"``: given
+            where it names one for every image, a part that it lacks taken out of train at random.
+            Of a group that lies in several given parts, only the images in the first of test, val,
+            train are kept.
 
         Raises
         ------
@@ -103,15 +113,19 @@ class Split(TableView):
         shares = _checked(fractions)
         if conflicts not in ("refuse", "drop"):
             raise unknown("choice for conflicts", conflicts, ["refuse", "drop"])
-        if use not in ("random", "given"):
-            raise unknown("choice for use", use, ["random", "given"])
+        if use not in USES:
+            raise unknown("choice for use", use, list(USES))
         rows, dropped = _without_conflicts(catalog, conflicts)
         _check_classes(catalog, rows)
         group_of = _groups(catalog, rows)
-        if use == "given":
+        if use == "auto":
+            use = _use_of(catalog, rows, shares)
+        if use != "random":
             rows, left_out = _given_parts(catalog, rows, group_of)
             dropped += left_out
             part_of = {row["image_id"]: row["source_part"] for row in rows}
+            if use == COMPLETED:
+                part_of |= _lacking_parts(rows, part_of, group_of, shares, seed)
         else:
             part_of = _random_parts(rows, group_of, shares, seed)
         found = [
@@ -304,6 +318,40 @@ def _random_parts(
         contents[group_of[row["image_id"]]][row["label"]] += 1
     part_of_group = assign_groups(contents, dict(zip(PARTS, shares, strict=True)), seed=seed)
     return {row["image_id"]: part_of_group[group_of[row["image_id"]]] for row in rows}
+
+
+def _use_of(
+    catalog: Catalog, rows: list[dict[str, Any]], shares: tuple[float, float, float]
+) -> str:
+    """Return what ``auto`` means for these images, and say it where the source names parts."""
+    parts = Counter(row["source_part"] for row in rows if row["source_part"] in PARTS)
+    named = ", ".join(f"{part} {parts[part]:,}" for part in PARTS if parts[part])
+    if parts.total() < len(rows) or not parts["train"] or len(parts) < 2:
+        if parts:
+            warn(
+                f"{catalog.root}: its own parts ({named}) are no split of its {len(rows):,} "
+                "images; they are divided at random"
+            )
+        return "random"
+    lacking = [part for part, share in zip(PARTS, shares, strict=True) if share and not parts[part]]
+    more = f"; {' and '.join(lacking)} taken out of train" if lacking else ""
+    say(f"{catalog.root}: split into its own parts ({named}){more}")
+    return COMPLETED if lacking else "given"
+
+
+def _lacking_parts(
+    rows: list[dict[str, Any]],
+    part_of: dict[str, str],
+    group_of: dict[str, str],
+    shares: tuple[float, float, float],
+    seed: int,
+) -> dict[str, str]:
+    """Return the parts of the images in train, divided to make the parts that no image is in."""
+    there = set(part_of.values()) - {"train"}
+    left = [0.0 if part in there else share for part, share in zip(PARTS, shares, strict=True)]
+    train, val, test = (share / sum(left) for share in left)
+    in_train = [row for row in rows if part_of[row["image_id"]] == "train"]
+    return _random_parts(in_train, group_of, (train, val, test), seed)
 
 
 def _given_parts(

@@ -99,6 +99,8 @@ def open_source(
     *,
     work: str | Path,
     scheme: str = "folders",
+    reader: str = "auto",
+    columns: Mapping[str, str] | None = None,
     split: str | Path | None = None,
     fractions: Sequence[float] | None = None,
     root: str | Path | None = None,
@@ -119,8 +121,8 @@ def open_source(
     work
         Folder for what is made on the way; removed at the end and after a user's mistake, kept by a
         kill, so that the same call goes on from there.
-    scheme
-        Naming scheme of a labelled source.
+    scheme, reader, columns
+        How a labelled source is read.
     split
         A split artifact: only images of its train part lend cells, and lineage is checked against
         it. A study has its own. Without one, every image of the source may lend cells.
@@ -146,6 +148,8 @@ def open_source(
     SettingsError
         If a source that has a split, or was cut already, shall be split.
     """
+    from naturalize.dataset.split import Split
+
     source, work = Path(source), Path(work)
     if not source.exists():
         raise InputError(
@@ -157,10 +161,13 @@ def open_source(
         if bank is not None:
             yield _of_bank(source, bank, split, root)
         else:
-            catalog = _catalog(source, scheme, root, backend, workers)
-            found = _cut(catalog, fractions) if fractions else _split(source, split)
-            segmented = {"name": segmenter, **(segmenter_settings or {})}
+            reading = {"scheme": scheme, "reader": reader, "columns": columns}
             engine = {"backend": backend, "workers": workers}
+            catalog = _catalog(source, root, **reading, **engine)
+            found = _cut(catalog, fractions) if fractions else _split(source, split)
+            if found is None and len(catalog.parts()) > 1:
+                found = Split.build(catalog, conflicts="drop")
+            segmented = {"name": segmenter, **(segmenter_settings or {})}
             places = (work, Path(kept) / "cells" if kept is not None else None)
             yield _of_catalog(catalog, found, places, segmented, engine)
     except NaturalizeError:
@@ -188,7 +195,7 @@ def _check_fractions(
 def _cut(catalog: Catalog, fractions: Sequence[float]) -> Split:
     from naturalize.dataset.split import Split
 
-    split = Split.build(catalog, fractions=fractions, conflicts="drop")
+    split = Split.build(catalog, fractions=fractions, conflicts="drop", use="random")
     if split.dropped:
         first = split.dropped[0]
         warn(f"{len(split.dropped)} images left out, the first: {first['path']}: {first['reason']}")
@@ -216,9 +223,7 @@ def _split(source: Path, named: str | Path | None) -> Split | None:
     return Split.load(source / "split") if is_artifact(source / "split", "split") else None
 
 
-def _catalog(
-    source: Path, scheme: str, root: str | Path | None, backend: str, workers: int | None
-) -> Catalog:
+def _catalog(source: Path, root: str | Path | None, **reading: Any) -> Catalog:
     from naturalize.dataset.catalog import Catalog
 
     for path in (source / "catalog", source):
@@ -229,7 +234,7 @@ def _catalog(
             f"{source}: a {kind} has no cells to compose; name a study folder, a bank, a catalog "
             "or a folder of labelled images"
         )
-    return Catalog.build(source, scheme=scheme, backend=backend, workers=workers)
+    return Catalog.build(source, **reading)
 
 
 def _of_catalog(

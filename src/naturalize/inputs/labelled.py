@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from naturalize.base.artifacts import is_artifact
-from naturalize.base.errors import InputError
+from naturalize.base.console import say
+from naturalize.base.errors import InputError, unknown
 from naturalize.dataset.catalog import Catalog
+from naturalize.dataset.readers.levels import PARTS
 from naturalize.dataset.split import Split
 from naturalize.evaluation.evaluate import Item
 
@@ -42,6 +45,8 @@ def labelled_data(
     source: str | Path,
     *,
     scheme: str = "folders",
+    reader: str = "auto",
+    columns: Mapping[str, str] | None = None,
     part: str = "test",
     root: str | Path | None = None,
     backend: str = "serial",
@@ -53,12 +58,13 @@ def labelled_data(
     ----------
     source
         A study folder or a folder with a catalog and a split in it (its ``part`` is taken), a
-        catalog artifact (all of it), or any labelled source that
-        :meth:`naturalize.dataset.catalog.Catalog.build` reads (all of it, under ``scheme``).
-    scheme
-        Naming scheme, for a labelled source; a catalog has its own.
+        catalog artifact, or any labelled source that
+        :meth:`naturalize.dataset.catalog.Catalog.build` reads (all of it, unless it names parts).
+    scheme, reader, columns
+        How a labelled source is read; a catalog has its own.
     part
-        Part of a study's split: ``train``, ``val`` or ``test``.
+        Part of a split, or of the parts that the source itself names: ``train``, ``val``, ``test``
+        or ``all``.
     root
         Where the images are now, if they have moved since the catalog was written.
     backend, workers
@@ -79,11 +85,23 @@ def labelled_data(
     elif is_artifact(source, "catalog"):
         catalog = Catalog.load(source, root=root)
     else:
-        catalog = Catalog.build(source, scheme=scheme, backend=backend, workers=workers)
-    items = part_items(catalog, split, part) if split else _all(catalog)
+        catalog = Catalog.build(
+            source,
+            scheme=scheme,
+            reader=reader,
+            columns=columns,
+            backend=backend,
+            workers=workers,
+        )
+    if part not in (*PARTS, "all"):
+        raise unknown("part", part, [*PARTS, "all"])
+    if split is not None and part != "all":
+        items = part_items(catalog, split, part)
+    else:
+        items = _own_part(catalog, part)
     if not items:
-        what = f"the {part} part of {source}" if split else str(source)
-        raise InputError(f"{what}: no labelled image to evaluate on; check --scheme")
+        what = f"the {part} part of {source}" if split or catalog.parts() else str(source)
+        raise InputError(f"{what}: no labelled image to evaluate on; check --scheme and --part")
     if not catalog.root.is_dir():
         raise InputError(
             f"{catalog.root}: the images of {source} are not there any more; say where with --root"
@@ -101,6 +119,19 @@ def part_items(catalog: Catalog, split: Split, part: str) -> list[Item]:
     )
     rows = _rows(catalog.usable())
     return [Item(i, path, label, groups[i]) for i, path, label, _ in rows if i in wanted]
+
+
+def _own_part(catalog: Catalog, part: str) -> list[Item]:
+    """Return all images, or those of the part, where the source names the parts of its images."""
+    items = _all(catalog)
+    parts = catalog.parts()
+    if part == "all" or len(parts) < 2:
+        return items
+    columns = (catalog.table[name].to_pylist() for name in ("path", "source_part"))
+    part_of = dict(zip(*columns, strict=True))
+    named = ", ".join(f"{name} {n:,}" for name, n in sorted(parts.items()))
+    say(f"{catalog.root}: names parts ({named}); {part} is taken, --part all takes all")
+    return [item for item in items if part_of[item.path] == part]
 
 
 def _all(catalog: Catalog) -> list[Item]:

@@ -32,6 +32,7 @@ class DataSettings(Settings):
     phantom: PhantomSettings | None = None
     scheme: str = "folders"
     reader: str = "auto"
+    columns: dict[str, str] = {}
     strict: bool = False
 
     @model_validator(mode="after")
@@ -46,7 +47,7 @@ class SplitSettings(Settings):
 
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     conflicts: Literal["refuse", "drop"] = "refuse"
-    use: Literal["random", "given"] = "random"
+    use: Literal["auto", "random", "given"] = "auto"
 
 
 class SegmentSettings(Settings):

@@ -129,7 +129,7 @@ class Stages:
 
     def _catalog(self) -> Stage:
         data = self.study.data
-        settings = data.model_dump(include={"scheme", "reader", "strict"})
+        settings = data.model_dump(include={"scheme", "reader", "columns", "strict"})
 
         def make(output: Path, _work: Path) -> None:
             from naturalize.dataset.catalog import Catalog
@@ -224,7 +224,7 @@ class Stages:
         return Stage("pool", "pool", ("catalog", "bank", "plan"), {}, make)
 
     def _pooled(self) -> Stage:
-        settings: dict[str, Any] = {"scheme": self.study.data.scheme, "reader": "folders"}
+        settings: dict[str, Any] = {"scheme": self.study.data.scheme, "reader": "class"}
 
         def make(output: Path, _work: Path) -> None:
             from naturalize.dataset.catalog import Catalog

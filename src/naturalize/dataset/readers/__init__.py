@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from naturalize.base.errors import InputError, SettingsError, unknown
+from naturalize.base.table import SUFFIXES
 from naturalize.base.walk import images_folder, walk_images
-from naturalize.dataset.readers.folders import read_folders
+from naturalize.dataset.readers.levels import Levels, levels_named
 from naturalize.dataset.readers.listing import Item, Listing
 from naturalize.dataset.readers.medmnist import read_medmnist
-from naturalize.dataset.readers.prefix import prefix_of, read_prefix
 from naturalize.dataset.readers.table import read_csv
+from naturalize.dataset.readers.trees import prefix_of, read_folders, read_prefix
 from naturalize.dataset.schemes import Scheme
 from naturalize.dataset.schemes import scheme as scheme_named
 
 __all__ = ["READERS", "Item", "Listing", "read"]
 
-#: Name → reader. Folder readers take (folder, scheme), file readers (file, scheme); ``medmnist``
-#: also takes the folder to which it writes its images.
-READERS = {
-    "folders": read_folders,
-    "prefix": read_prefix,
-    "csv": read_csv,
-    "medmnist": read_medmnist,
-}
+#: The readers by name. Trees may also be given what their levels of folders are: ``part/class``.
+READERS = ("folders", "prefix", "csv", "medmnist")
 
-_OF_SUFFIX = {".csv": "csv", ".npz": "medmnist"}
+_OF_SUFFIX = {**dict.fromkeys(SUFFIXES, "csv"), ".npz": "medmnist"}
 
 
 def read(
@@ -34,21 +30,26 @@ def read(
     reader: str = "auto",
     *,
     images: Path | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Listing:
     """List the images of a source.
 
     Parameters
     ----------
     root
-        A folder, a ``.csv`` or an ``.npz`` file. A folder that naturalize wrote (a phantom or an
-        image folder) is read from its ``images/``.
+        A folder, a table (``.csv``, ``.tsv``) or an ``.npz`` file. A folder that naturalize wrote
+        (a phantom or composites) is read from its ``images/``.
     scheme
         Which classes there are; see :mod:`naturalize.dataset.schemes`.
     reader
         ``"folders"``, ``"prefix"``, ``"csv"``, ``"medmnist"``, or ``"auto"``: by suffix for files,
         by prefix for trees where most images have a prefix that the scheme knows, else by folder.
+        Or what the levels of folders are, where their names do not say it: ``"class"``,
+        ``"part/class"``, ``"patient/*/class"``.
     images
         Where the images of an ``.npz`` archive are written.
+    columns
+        ``path``, ``label``, ``group``, ``part`` → what a table calls that column.
 
     Raises
     ------
@@ -58,37 +59,47 @@ def read(
         If the reader is unknown or does not fit the source.
     """
     root, scheme = Path(root), scheme_named(scheme)
-    if reader != "auto" and reader not in READERS:
-        raise unknown("reader", reader, ["auto", *READERS])
+    levels = levels_named(reader)
+    if reader not in ("auto", *READERS) and levels is None:
+        raise unknown("reader", reader, ["auto", *READERS, "part/class", "patient/class"])
     if not root.exists():
         raise InputError(f"{root}: no such folder or file; name the folder that holds the images")
-    found = _read_folder(root, scheme, reader) if root.is_dir() else None
-    if found is None:
-        found = _read_file(root, scheme, reader, images)
+    if root.is_dir():
+        found = _read_folder(root, scheme, reader, levels)
+    else:
+        found = _read_file(root, scheme, reader, images, columns)
     if not found.items:
         raise InputError(_nothing(root, scheme, found))
     return found
 
 
-def _read_folder(root: Path, scheme: Scheme, reader: str) -> Listing:
+def _read_folder(root: Path, scheme: Scheme, reader: str, levels: Levels | None) -> Listing:
     if reader in _OF_SUFFIX.values():
         raise SettingsError(f"{root}: reader {reader!r} wants a file, this is a folder")
     walk = walk_images(images_folder(root))
     if reader == "auto":
         known = sum(prefix_of(path) in scheme.prefixes for path in walk.images)
         reader = "prefix" if known * 2 > len(walk.images) else "folders"
-    read_tree = read_prefix if reader == "prefix" else read_folders
-    return read_tree(images_folder(root), scheme, walk=walk)
+    if reader == "prefix":
+        return read_prefix(images_folder(root), scheme, walk=walk)
+    return read_folders(images_folder(root), scheme, walk=walk, levels=levels)
 
 
-def _read_file(root: Path, scheme: Scheme, reader: str, images: Path | None) -> Listing:
+def _read_file(
+    root: Path,
+    scheme: Scheme,
+    reader: str,
+    images: Path | None,
+    columns: Mapping[str, str] | None,
+) -> Listing:
     fitting = _OF_SUFFIX.get(root.suffix.lower())
     if fitting is None:
-        raise InputError(f"{root}: expected a folder, a .csv or an .npz file")
+        advice = "; save the workbook as CSV" if root.suffix.lower().startswith(".xls") else ""
+        raise InputError(f"{root}: expected a folder, a .csv or an .npz file{advice}")
     if reader not in ("auto", fitting):
         raise SettingsError(f"{root}: reader {reader!r} does not fit; use {fitting!r} or 'auto'")
     if fitting == "csv":
-        return read_csv(root, scheme)
+        return read_csv(root, scheme, columns)
     if images is None:
         raise SettingsError(f"{root}: name a folder for the images of the archive")
     return read_medmnist(root, scheme, images)

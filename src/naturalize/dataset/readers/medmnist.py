@@ -12,10 +12,9 @@ import numpy as np
 from naturalize.base.console import track
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import write_image
+from naturalize.dataset.readers.levels import PARTS
 from naturalize.dataset.readers.listing import Item, Listing, listing
 from naturalize.dataset.schemes import Scheme
-
-_PARTS = ("train", "val", "test")
 
 
 def read_medmnist(file: Path, scheme: Scheme, images: Path) -> Listing:
@@ -38,7 +37,7 @@ def read_medmnist(file: Path, scheme: Scheme, images: Path) -> Listing:
         )
     try:
         with zipfile.ZipFile(file) as archive:
-            parts = [part for part in _PARTS if f"{part}_images.npy" in archive.namelist()]
+            parts = [part for part in PARTS if f"{part}_images.npy" in archive.namelist()]
             if not parts:
                 raise InputError(f"{file}: holds no train_images, val_images or test_images")
             items = [
