@@ -179,10 +179,20 @@ def test_csv_errors_name_line_and_column(tmp_path, text, said):
         read(tmp_path / "t.csv")
 
 
-def test_csv_in_another_encoding_is_refused(tmp_path):
-    (tmp_path / "t.csv").write_bytes("path,label\nzelle-ä.jpg,a\n".encode("latin-1"))
-    with pytest.raises(InputError, match="not UTF-8"):
+def test_a_table_says_its_columns_in_other_words(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        "file;Class;Patient;Split\nx/1.jpg;a;p1;Training\nx/2.jpg;b;;VAL\n"
+    )
+    found = read(tmp_path / "t.csv")
+    assert [(i.path, i.label, i.group, i.source_part) for i in found.items] == [
+        ("x/1.jpg", "a", "p1", "train"),
+        ("x/2.jpg", "b", None, "val"),
+    ]
+    (tmp_path / "t.csv").write_text("where,diagnosis\n1.jpg,a\n")
+    with pytest.raises(InputError, match="--column path=NAME"):
         read(tmp_path / "t.csv")
+    found = read(tmp_path / "t.csv", columns={"path": "where", "label": "diagnosis"})
+    assert labels_of(found) == {"1.jpg": "a"}
 
 
 def medmnist(path, **changes):

@@ -254,7 +254,7 @@ def test_fractions_that_do_not_add_up(conflicting, fractions):
 def test_misspelt_choices_are_named(conflicting):
     with pytest.raises(SettingsError, match="did you mean 'drop'"):
         Split.build(conflicting, conflicts="dropp")
-    with pytest.raises(SettingsError, match="choose from: random, given"):
+    with pytest.raises(SettingsError, match="choose from: auto, random, given"):
         Split.build(conflicting, use="official")
     with pytest.raises(SettingsError, match="did you mean 'train'"):
         Split.build(conflicting, conflicts="drop").ids("trian")

@@ -18,8 +18,8 @@ from naturalize.base.errors import InputError, unknown
 from naturalize.base.statistics import robust_spread
 from naturalize.cells.outline import odd_outlines
 from naturalize.cells.tables import BACKGROUNDS, BANK, CELLS, OUTCOMES
-from naturalize.dataset.readers.levels import PARTS
 from naturalize.dataset.catalog import Catalog
+from naturalize.dataset.readers.levels import PARTS
 from naturalize.dataset.split import Split
 from naturalize.imaging.shape import off_target
 

@@ -16,6 +16,7 @@ from naturalize.base.errors import InputError, SettingsError, unknown
 from naturalize.base.images import write_image
 from naturalize.base.rng import rng
 from naturalize.base.sheets import contact_sheet
+from naturalize.base.table import read_rows
 from naturalize.realism.history import HISTORIES, History, paint
 from naturalize.realism.sample import LEAST, Sample, choose
 
@@ -162,23 +163,21 @@ def score_guesses(answers: str | Path, guesses: str | Path) -> PersonScore:
     """
     from scipy.stats import binomtest
 
-    truth = {row["number"]: row["kind"] for row in _read_csv(answers, ("number", "kind"))}
+    truth = {row["number"]: row["kind"] for row in read_rows(answers, ("number", "kind"))}
     right, counts, skipped, seen = dict.fromkeys(_KINDS, 0), dict.fromkeys(_KINDS, 0), 0, set()
-    for line, row in enumerate(_read_csv(guesses, ("number", "guess")), start=2):
-        number, guess = row["number"].strip(), row["guess"].strip().lower()
+    for row in read_rows(guesses, ("number", "guess")):
+        number, guess = row["number"], row["guess"].lower()
         if number not in truth:
-            raise InputError(f"{guesses}, line {line}: no image {number!r} on the sheet")
+            raise InputError(f"{row.where}: no image {number!r} on the sheet")
         if number in seen:
-            raise InputError(f"{guesses}, line {line}: image {number} is guessed twice")
+            raise InputError(f"{row.where}: image {number} is guessed twice")
         seen.add(number)
         if not guess:
             skipped += 1
             continue
         meant = next((kind for kind in _KINDS if kind.startswith(guess)), None)
         if meant is None:
-            raise InputError(
-                f"{guesses}, line {line}: expected real or composite, got {row['guess']!r}"
-            )
+            raise InputError(f"{row.where}: expected real or composite, got {row['guess']!r}")
         counts[truth[number]] += 1
         right[truth[number]] += meant == truth[number]
     n, hits = sum(counts.values()), sum(right.values())
@@ -194,18 +193,3 @@ def score_guesses(answers: str | Path, guesses: str | Path) -> PersonScore:
         (right["composite"], counts["composite"]),
         skipped + len(truth) - len(seen),
     )
-
-
-def _read_csv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: no text in UTF-8; save it as CSV") from error
-    dialect = ";" if text.partition("\n")[0].count(";") else ","
-    rows = list(csv.DictReader(io.StringIO(text), delimiter=dialect))
-    for column in columns:
-        if not rows or any(row.get(column) is None for row in rows):
-            raise InputError(f"{path}: expected a table with the columns {', '.join(columns)}")
-    return rows

@@ -32,7 +32,7 @@ class DataSettings(Settings):
     phantom: PhantomSettings | None = None
     scheme: str = "folders"
     reader: str = "auto"
-    columns: dict[str, str] = {}
+    columns: dict[str, str] | None = None
     strict: bool = False
 
     @model_validator(mode="after")
