@@ -17,7 +17,8 @@ from naturalize.base.artifacts import (
     read_manifest,
 )
 from naturalize.base.console import warn
-from naturalize.base.errors import ArtifactError, InputError, NaturalizeError, SettingsError
+from naturalize.base.errors import InputError, NaturalizeError, SettingsError
+from naturalize.inputs.kind import Named, named
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -25,12 +26,11 @@ if TYPE_CHECKING:
     from naturalize.dataset.catalog import Catalog
     from naturalize.dataset.split import Split
 
-#: Artifacts that hold a tree of labelled images under ``images/``.
-_TREES = ("images", "phantom")
+_NEEDS = "a study folder, a bank, a catalog or a folder of labelled images"
 
 
 @dataclass(frozen=True)
-class Source:
+class ComposeSource:
     """Cells to compose from, and what is known of their images.
 
     Attributes
@@ -109,7 +109,7 @@ def open_source(
     kept: str | Path | None = None,
     backend: str = "serial",
     workers: int | None = None,
-) -> Iterator[Source]:
+) -> Iterator[ComposeSource]:
     """Open what composites shall be made from, as a context manager.
 
     Parameters
@@ -134,7 +134,7 @@ def open_source(
     segmenter, segmenter_settings
         For a source that is segmented on the way.
     kept
-        Where an earlier run kept what it made (:meth:`Source.keep`): the same images are not
+        Where an earlier run kept what it made (:meth:`ComposeSource.keep`): the same images are not
         segmented again by the same segmenter.
     backend, workers
         As for :func:`naturalize.base.engine.map`; they do not change the result.
@@ -148,25 +148,19 @@ def open_source(
     SettingsError
         If a source that has a split, or was cut already, shall be split.
     """
-    from naturalize.dataset.split import Split
-
-    source, work = Path(source), Path(work)
-    if not source.exists():
-        raise InputError(
-            f"{source}: no such folder; name a study folder, a bank or a folder of labelled images"
-        )
+    there, work = named(source, _NEEDS), Path(work)
     try:
-        bank = next((p for p in (source / "bank", source) if is_artifact(p, "bank")), None)
-        _check_fractions(source, bank, split, fractions)
+        bank = there.find("bank")
+        _check_fractions(there, bank, split, fractions)
         if bank is not None:
-            yield _of_bank(source, bank, split, root)
+            yield _of_bank(there, bank, split, root)
         else:
             reading = {"scheme": scheme, "reader": reader, "columns": columns}
             engine = {"backend": backend, "workers": workers}
-            catalog = _catalog(source, root, **reading, **engine)
-            found = _cut(catalog, fractions) if fractions else _split(source, split)
+            catalog = _catalog(there, root, **reading, **engine)
+            found = _cut(catalog, fractions) if fractions else _split(there, split)
             if found is None and len(catalog.parts()) > 1:
-                found = Split.build(catalog, conflicts="drop")
+                found = _cut(catalog, None)
             segmented = {"name": segmenter, **(segmenter_settings or {})}
             places = (work, Path(kept) / "cells" if kept is not None else None)
             yield _of_catalog(catalog, found, places, segmented, engine)
@@ -177,7 +171,7 @@ def open_source(
 
 
 def _check_fractions(
-    source: Path,
+    source: Named,
     bank: Path | None,
     split: str | Path | None,
     fractions: Sequence[float] | None,
@@ -188,21 +182,25 @@ def _check_fractions(
         raise SettingsError("fractions and split: name one of them")
     if bank is not None:
         raise SettingsError(f"fractions: {bank} holds cells already; split before they are chosen")
-    if is_artifact(source / "split", "split"):
-        raise SettingsError(f"fractions: {source} has a split of its own; leave them out")
+    if source.find("split"):
+        raise SettingsError(f"fractions: {source.path} has a split of its own; leave them out")
 
 
-def _cut(catalog: Catalog, fractions: Sequence[float]) -> Split:
+def _cut(catalog: Catalog, fractions: Sequence[float] | None) -> Split:
+    """Return a split by fractions or, without them, into the parts that the source names."""
     from naturalize.dataset.split import Split
 
-    split = Split.build(catalog, fractions=fractions, conflicts="drop", use="random")
+    how: dict[str, Any] = {"fractions": fractions, "use": "random"} if fractions else {}
+    split = Split.build(catalog, conflicts="drop", **how)
     if split.dropped:
         first = split.dropped[0]
         warn(f"{len(split.dropped)} images left out, the first: {first['path']}: {first['reason']}")
     return split
 
 
-def _of_bank(source: Path, path: Path, split: str | Path | None, root: str | Path | None) -> Source:
+def _of_bank(
+    source: Named, path: Path, split: str | Path | None, root: str | Path | None
+) -> ComposeSource:
     from naturalize.cells.bank import CellBank
     from naturalize.dataset.catalog import Catalog
 
@@ -210,31 +208,26 @@ def _of_bank(source: Path, path: Path, split: str | Path | None, root: str | Pat
     lender, real = path.resolve(), None
     if found is not None:
         real = found.counts()["train"]
-    elif bank.part is None and is_artifact(source / "catalog", "catalog"):
-        real = Catalog.load(source / "catalog").counts()
-    return Source(bank, found, real, lender=lender)
+    elif bank.part is None and (catalog := source.find("catalog")):
+        real = Catalog.load(catalog).counts()
+    return ComposeSource(bank, found, real, lender=lender)
 
 
-def _split(source: Path, named: str | Path | None) -> Split | None:
+def _split(source: Named, other: str | Path | None) -> Split | None:
     from naturalize.dataset.split import Split
 
-    if named is not None:
-        return Split.load(named)
-    return Split.load(source / "split") if is_artifact(source / "split", "split") else None
+    found = other if other is not None else source.find("split")
+    return Split.load(found) if found is not None else None
 
 
-def _catalog(source: Path, root: str | Path | None, **reading: Any) -> Catalog:
+def _catalog(source: Named, root: str | Path | None, **reading: Any) -> Catalog:
     from naturalize.dataset.catalog import Catalog
 
-    for path in (source / "catalog", source):
-        if is_artifact(path, "catalog"):
-            return Catalog.load(path, root=root)
-    if is_artifact(source) and (kind := read_manifest(source).kind) not in _TREES:
-        raise ArtifactError(
-            f"{source}: a {kind} has no cells to compose; name a study folder, a bank, a catalog "
-            "or a folder of labelled images"
-        )
-    return Catalog.build(source, **reading)
+    if found := source.find("catalog"):
+        return Catalog.load(found, root=root)
+    if not source.labelled:
+        raise source.refused(_NEEDS)
+    return Catalog.build(source.path, **reading)
 
 
 def _of_catalog(
@@ -243,7 +236,7 @@ def _of_catalog(
     places: tuple[Path, Path | None],
     segmented: Mapping[str, Any],
     engine: Mapping[str, Any],
-) -> Source:
+) -> ComposeSource:
     from naturalize.cells.bank import CellBank
 
     usable = catalog.usable().select(["image_id", "path"]).to_pylist()
@@ -263,7 +256,7 @@ def _of_catalog(
             )
     cells = _cells(catalog, items, places, segmented, engine)
     real = split.counts()["train"] if split else catalog.counts()
-    return Source(CellBank.build(cells, catalog, split), split, real, catalog, cells)
+    return ComposeSource(CellBank.build(cells, catalog, split), split, real, catalog, cells)
 
 
 def _cells(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from naturalize.base.artifacts import is_artifact, read_table
+from naturalize.base.artifacts import read_table
 from naturalize.base.console import track
 from naturalize.base.errors import InputError
 from naturalize.base.images import IMAGE_SUFFIXES, content_hash, read_bytes
@@ -17,6 +17,7 @@ from naturalize.cells.segmentation import OK
 from naturalize.cells.segmenters import Segmenter
 from naturalize.cells.tables import OUTCOMES
 from naturalize.dataset.catalog import Catalog
+from naturalize.inputs.kind import named
 
 Items = list[tuple[str, str]]
 
@@ -43,18 +44,15 @@ def segment_source(
 
 def open_source(source: Path) -> tuple[Path, Items, dict[str, str]]:
     """Return the root, ``(image_id, path)`` of each image, and the inputs' fingerprints."""
-    if is_artifact(source, "catalog"):
-        catalog = Catalog.load(source)
-        table = catalog.table
-        ids, paths = table["image_id"].to_pylist(), table["path"].to_pylist()
-        items = list(zip(ids, paths, strict=True))
-        return catalog.root, items, {"catalog": catalog.fingerprint}
-    if source.is_file():
-        if source.suffix.lower() not in IMAGE_SUFFIXES:
-            raise InputError(f"{source}: not an image (known: {', '.join(sorted(IMAGE_SUFFIXES))})")
+    there = named(source, "images, a folder of them or a catalog")
+    if (found := there.find("catalog")) is not None:
+        catalog = Catalog.load(found)
+        columns = (catalog.table[name].to_pylist() for name in ("image_id", "path"))
+        return catalog.root, list(zip(*columns, strict=True)), {"catalog": catalog.fingerprint}
+    if there.kind == "image":
         return source.parent, [(content_hash(read_bytes(source)), source.name)], {}
     if not source.is_dir():
-        raise InputError(f"{source}: no such file or folder; name images or a catalog")
+        raise InputError(f"{source}: not an image (known: {', '.join(sorted(IMAGE_SUFFIXES))})")
     root = images_folder(source)
     walked = walk_images(root)
     if not walked.images:

@@ -10,13 +10,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from naturalize.base.artifacts import is_artifact
 from naturalize.base.console import say
 from naturalize.base.errors import InputError, unknown
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.readers.levels import PARTS
 from naturalize.dataset.split import Split
 from naturalize.evaluation.evaluate import Item
+from naturalize.inputs.kind import named
+
+_NEEDS = "labelled images, a catalog or a study folder"
 
 
 @dataclass(frozen=True)
@@ -75,24 +77,22 @@ def labelled_data(
     InputError
         If there is nothing at ``source``, or no labelled image.
     """
-    source = Path(source)
-    split: Split | None = None
-    if is_artifact(source / "catalog", "catalog") and is_artifact(source / "split", "split"):
-        catalog, split = (
-            Catalog.load(source / "catalog", root=root),
-            Split.load(source / "split"),
-        )
-    elif is_artifact(source, "catalog"):
-        catalog = Catalog.load(source, root=root)
-    else:
+    there = named(source, _NEEDS)
+    found, split_path = there.find("catalog"), there.find("split")
+    split = Split.load(split_path) if found and split_path else None
+    if found is not None:
+        catalog = Catalog.load(found, root=root)
+    elif there.labelled:
         catalog = Catalog.build(
-            source,
+            there.path,
             scheme=scheme,
             reader=reader,
             columns=columns,
             backend=backend,
             workers=workers,
         )
+    else:
+        raise there.refused(_NEEDS)
     if part not in (*PARTS, "all"):
         raise unknown("part", part, [*PARTS, "all"])
     if split is not None and part != "all":

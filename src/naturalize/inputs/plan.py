@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from naturalize.base.artifacts import is_artifact, read_manifest
-from naturalize.base.errors import ArtifactError, InputError
+from naturalize.base.artifacts import is_artifact
+from naturalize.base.errors import InputError
+from naturalize.inputs.kind import named
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.compose.recipe.plan import Plan
+
+
+_NEEDS = "a plan, composites or a study folder"
 
 
 def open_plan(
@@ -37,15 +41,10 @@ def open_plan(
     from naturalize.cells.bank import CellBank
     from naturalize.compose.recipe.plan import Plan
 
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such folder; name a plan, composites or a study folder")
-    found = next((p for p in (path / "plan", path) if is_artifact(p, "plan")), None)
+    source = named(path, _NEEDS)
+    found = source.find("plan")
     if found is None:
-        what = f"a {read_manifest(path).kind}" if is_artifact(path) else "no artifact"
-        raise ArtifactError(
-            f"{path}: is {what}, not a plan; write one with: naturalize compose SOURCE -o {path}"
-        )
+        raise source.refused(f"{_NEEDS}; write one with: naturalize compose SOURCE -o {path}")
     if bank is None:
         places = [found / "bank", found.parent / "bank", found.parent.parent / "bank"]
         bank = next((p for p in places if is_artifact(p, "bank")), None)

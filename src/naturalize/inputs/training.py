@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from naturalize.base.artifacts import is_artifact, read_manifest
+from naturalize.base.artifacts import read_manifest
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
+from naturalize.inputs.kind import named
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.compose.recipe.plan import Plan
+
+
+_NEEDS = "a study folder or a catalog"
 
 
 @dataclass(frozen=True)
@@ -57,25 +61,20 @@ def open_data(
     ArtifactError
         If something is no such artifact, or the split is of another catalog.
     """
-    named = {"catalog": catalog, "split": split, "plan": plan, "bank": bank}
+    given = {"catalog": catalog, "split": split, "plan": plan, "bank": bank}
     if source is not None:
-        if is_artifact(source, "catalog"):
-            named["catalog"] = named["catalog"] or source
-        elif not source.is_dir():
-            raise ArtifactError(f"{source}: no such folder; name a study folder or a catalog")
-        else:
-            inside = {name: source / name for name in named if (source / name).is_dir()}
-            if is_artifact(source, "plan"):  # composed from labelled images, all left beside it
-                inside["plan"] = source
-            named = {name: path or inside.get(name) for name, path in named.items()}
+        there = named(source, _NEEDS)
+        if not source.is_dir():
+            raise there.refused(_NEEDS)
+        given = {name: path or there.find(name) for name, path in given.items()}
     needed = ["catalog", "split", *(["plan"] if composites else [])]
     needed += ["bank"] if composites or masks else []
-    absent = [name for name in needed if named[name] is None]
+    absent = [name for name in needed if given[name] is None]
     if absent:
         where = f"{source}: holds no" if source is not None else "no"
         options = " ".join(f"--{name} FOLDER" for name in absent)
         raise SettingsError(f"{where} {' and '.join(absent)}; name it with {options}")
-    paths = {name: path for name, path in named.items() if path is not None and name in needed}
+    paths = {name: path for name, path in given.items() if path is not None and name in needed}
     inputs = {name: read_manifest(path, name).fingerprint for name, path in paths.items()}
     opened = Catalog.load(paths["catalog"], root=root)
     parts = Split.load(paths["split"])
