@@ -67,7 +67,10 @@ def test_what_people_and_spreadsheets_leave_in_tables(tmp_path, text):
 def test_errors_name_the_line_and_what_to_do(tmp_path, text, said):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(InputError, match=said):
+        found(tmp_path / "t.csv", renamed={})
+    with pytest.raises(InputError) as caught:
         found(tmp_path / "t.csv")
+    assert "--column" not in str(caught.value)
 
 
 def test_line_numbers_count_lines_of_the_file(tmp_path):

@@ -287,7 +287,7 @@ def test_the_command_names_what_is_missing(toys, tmp_path):
         train(source=toys[2] / "catalog", out=tmp_path / "m")
     with pytest.raises(SettingsError, match="holds no plan and bank"):
         train(source=toys[2], out=tmp_path / "m", composites=True)
-    with pytest.raises(ArtifactError, match="no such folder"):
+    with pytest.raises(InputError, match="no such folder"):
         train(source=toys[2] / "nothing", out=tmp_path / "m")
 
 

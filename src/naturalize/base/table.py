@@ -57,7 +57,7 @@ def read_rows(
         Names of columns. A column is found under its name, in any case, or under one of its
         :data:`SYNONYMS`.
     renamed
-        Name → what the column is called in this table.
+        Name → what the column is called in this table; ``None`` if no option says that.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def read_rows(
                 continue
             if header is None:
                 names = values
-                header = _header(file, line, values, required, optional, renamed or {})
+                header = _header(file, line, values, required, optional, renamed)
                 continue
             where = f"{file}: line {line}"
             _check_length(values, names, [header[name] for name in required], where, delimiter)
@@ -90,7 +90,7 @@ def read_rows(
     except csv.Error as error:
         raise InputError(f"{file}: line {start}: not a CSV table ({error})") from error
     if header is None:
-        _header(file, 1, [], required, optional, renamed or {})
+        _header(file, 1, [], required, optional, renamed)
     return rows
 
 
@@ -150,26 +150,26 @@ def _header(
     names: list[str],
     required: Sequence[str],
     optional: Sequence[str],
-    renamed: Mapping[str, str],
+    renamed: Mapping[str, str] | None,
 ) -> dict[str, int]:
     """Return column → its place in a row."""
     lower = [name.lower() for name in names]
     found: dict[str, int] = {}
     for column in [*required, *optional]:
-        names_here = _candidates(column, renamed)
+        names_here = _candidates(column, renamed or {})
         places = [i for i, name in enumerate(lower) if name == names_here[0]]
         places = places or [i for i, name in enumerate(lower) if name in names_here]
         if len(places) > 1:
             both = " and ".join(repr(names[i]) for i in places)
             if column in optional and lower[places[0]] != column:
                 continue
+            option = "" if renamed is None else f": --column {column}={names[places[0]]}"
             raise InputError(
-                f"{file}: line {line}: {both} may both be the column {column!r}; "
-                f"say which: --column {column}={names[places[0]]}"
+                f"{file}: line {line}: {both} may both be the column {column!r}; say which{option}"
             )
         if places:
             found[column] = places[0]
-        elif column in required or column in renamed:
+        elif column in required or column in (renamed or ()):
             raise _lacking(file, line, column, [name for name in names if name], renamed)
     if taken := [f"{names[i]!r} as {name}" for name, i in found.items() if lower[i] != name]:
         say(f"{file.name}: takes {', '.join(taken)}")
@@ -177,11 +177,12 @@ def _header(
 
 
 def _lacking(
-    file: Path, line: int, column: str, names: list[str], renamed: Mapping[str, str]
+    file: Path, line: int, column: str, names: list[str], renamed: Mapping[str, str] | None
 ) -> InputError:
-    wanted = renamed.get(column, column)
+    wanted = (renamed or {}).get(column, column)
     has = f"; it has {', '.join(repr(name) for name in names)}" if names else "; it is empty"
-    advice = f": name the one that is it with --column {column}=NAME" if names else ""
+    option = f"with --column {column}=NAME" if renamed is not None else "in the table"
+    advice = f": name the one that is it {option}" if names else ""
     return InputError(
         f"{file}: line {line}: lacks the column {wanted!r}{closest(wanted, names)}{has}{advice}"
     )

@@ -30,7 +30,7 @@ def read_csv(file: Path, scheme: Scheme, columns: Mapping[str, str] | None = Non
     """
     root, items, dropped = file.parent, [], Counter[str]()
     seen: dict[str, int] = {}
-    for row in read_rows(file, ("path", "label"), ("group", "part"), renamed=columns):
+    for row in read_rows(file, ("path", "label"), ("group", "part"), renamed=columns or {}):
         path = _path(root, row["path"], row.where)
         if path in seen:
             raise InputError(f"{row.where}: path {path!r} stands in line {seen[path]} already")
