@@ -64,10 +64,7 @@ def named(path: str | Path, needs: str) -> Named:
     """
     path = Path(path)
     if not path.exists():
-        text = shown(path)
-        if text.startswith(("http:/", "https:/")):
-            raise InputError(f"{text.replace(':/', '://', 1)}: download it, and name {needs}")
-        raise InputError(f"{text}: no such folder or file; name {needs}")
+        raise InputError(f"{shown(path)}: no such folder or file; name {needs}")
     if path.is_dir():
         return Named(path, _kind_of_folder(path))
     suffix = path.suffix.lower()

@@ -18,6 +18,7 @@ from naturalize.base.artifacts import is_artifact, write_bytes
 from naturalize.base.console import track, warn
 from naturalize.base.errors import InputError, UnusableError
 from naturalize.base.images import write_image
+from naturalize.base.table import read_rows
 from naturalize.base.walk import walk_images
 from naturalize.cells.bank.files import IMAGES, export_images
 from naturalize.cells.exchange.annotated import (
@@ -265,21 +266,15 @@ def _table(source: Path, kinds: Kinds) -> dict[str, dict[int, _Row]]:
     rows: dict[str, dict[int, _Row]] = {}
     if not file.is_file():
         return rows
-    with file.open(newline="", encoding="utf-8-sig") as opened:
-        reader = csv.DictReader(opened)
-        missing = {"file", "number", "kind"} - set(reader.fieldnames or ())
-        if missing:
-            raise InputError(f"{file}: lacks the column(s) {', '.join(sorted(missing))}")
-        for line, row in enumerate(reader, start=2):
-            where = f"{file}: line {line}"
-            try:
-                number, score = int(row["number"]), float(row.get("score") or 1.0)
-            except ValueError as error:
-                raise InputError(f"{where}: number or score is no number ({error})") from error
-            of_file = rows.setdefault(PurePosixPath(row["file"]).as_posix(), {})
-            if number in of_file:
-                raise InputError(f"{where}: {row['file']} has the number {number} twice")
-            kind, is_class = resolve(row["kind"], kinds, where=where)
-            label = row.get("label") or (row["kind"] if is_class else None)
-            of_file[number] = _Row(kind, label, row.get("cell_id") or None, score)
+    for row in read_rows(file, ("file", "number", "kind"), ("label", "cell_id", "score")):
+        try:
+            number, score = int(row["number"]), float(row["score"] or 1.0)
+        except ValueError as error:
+            raise InputError(f"{row.where}: number or score is no number ({error})") from error
+        of_file = rows.setdefault(PurePosixPath(row["file"]).as_posix(), {})
+        if number in of_file:
+            raise InputError(f"{row.where}: {row['file']} has the number {number} twice")
+        kind, is_class = resolve(row["kind"], kinds, where=row.where)
+        label = row["label"] or (row["kind"] if is_class else None)
+        of_file[number] = _Row(kind, label, row["cell_id"] or None, score)
     return rows
