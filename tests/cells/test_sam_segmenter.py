@@ -57,7 +57,7 @@ def test_missing_weights_are_named_with_the_command(empty_cache: Path, tmp_path:
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        ([], SettingsError, "neither a file or folder nor a known name"),
+        ([], SettingsError, "neither a file or folder nor a published name"),
         (["folder/other.onnx"], WeightsError, "holds neither encoder.onnx and sam.onnx nor"),
         (["folder"], WeightsError, "expected an official checkpoint"),
         (["folder/encoder.onnx", "folder/sam.onnx"], WeightsError, "no usable ONNX model"),

@@ -26,7 +26,7 @@ from naturalize.imaging.shape import off_target
 #: Labels of images that show a platelet, lower case; all others show a nucleated cell.
 PLATELET_LABELS = frozenset({"plt", "platelet", "platelets", "thrombocyte", "thrombocytes"})
 
-#: Why a cell may not be composed, in the order they are looked for.
+#: Why a cell may not be composed, in the order of the checks.
 BORDER = "touches the image border"
 CROWDED = "several nucleated cells in the image"
 NOT_TARGET = "not the cell its image is labelled for"
@@ -169,7 +169,7 @@ def judge(cells: pa.Table, catalog: Catalog, labels: Mapping[str, str]) -> pa.Ta
 
 
 def judge_named(cells: pa.Table, labels: Sequence[str | None]) -> pa.Table:
-    """Return the ``BANK`` table of ``CELLS`` rows whose classes are known one by one.
+    """Return the ``BANK`` table of ``CELLS`` rows of which each has its own class.
 
     Parameters
     ----------

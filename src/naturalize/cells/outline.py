@@ -1,4 +1,4 @@
-"""Outlines that hold more than one cell, by what their masks and their stain say together."""
+"""Outlines that hold more than one cell, by their masks and their stain."""
 
 from __future__ import annotations
 

@@ -46,9 +46,9 @@ def _outline(
 ) -> None:
     """Draw the rim of a mask, smoothed by a pixel so that it is no staircase."""
     pad = 2
-    soft = cv2.GaussianBlur(np.pad(mask, pad).astype(np.float32), (0, 0), 0.9)
+    smooth = cv2.GaussianBlur(np.pad(mask, pad).astype(np.float32), (0, 0), 0.9)
     found, _ = cv2.findContours(
-        (soft > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        (smooth > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
     )
     offset = np.array([cell.box[0] - pad, cell.box[1] - pad])
     for contour in found:

@@ -110,7 +110,7 @@ def segment_images(
     def compute(part: Iterable[_Task]) -> Iterator[pa.Table]:
         return engine.map(one, part, backend=backend, workers=workers, chunk=2, name=_path_of)
 
-    # settings and inputs say what is made, the root says from where
+    # the settings and inputs decide what is made, the root from which files
     key = json.dumps([settings, dict(inputs or {}), str(Path(root).resolve())], sort_keys=True)
     pieces = resumable_pieces(work, key, tasks, compute, IMAGES, piece=_PIECE, what="segment")
     if (failure := _failure_of_all(pieces)) is not None:
@@ -150,7 +150,7 @@ def picture_names(paths: Sequence[str]) -> list[str]:
     """Return a name without suffix for the picture of each image, all different.
 
     The stem where no other image has it; else the folder and the stem; else, where only suffixes
-    differ, the folder and the whole file name. Case is not trusted to tell names apart.
+    differ, the folder and the whole file name. Names that differ in case only count as equal.
 
     Examples
     --------

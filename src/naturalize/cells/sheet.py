@@ -14,7 +14,7 @@ from naturalize.base.rng import rng
 from naturalize.base.sheets import contact_sheet, labelled_rows
 from naturalize.cells.bank.files import Cutout
 
-#: Names of the kinds in the rows of cells that no label speaks of, and in rows of rejected ones.
+#: Names of the kinds in the rows of cells without a label, and in rows of rejected ones.
 _OTHERS = {"wbc": "white cells", "rbc": "red cells", "platelet": "platelets"}
 _ONE = {"wbc": "white", "rbc": "red", "platelet": "platelet"}
 
@@ -41,8 +41,8 @@ def bank_sheets(
 def grouped(table: pa.Table, labels: Sequence[str]) -> dict[str, pa.Table]:
     """Return rows of a bank by what a person would call them, none of the groups empty.
 
-    Accepted cells by class and kind, in the order of ``labels``, then those that no label speaks
-    of; rejected ones by kind and
+    Accepted cells by class and kind, in the order of ``labels``, then those without a
+    label; rejected ones by kind and
     reason, target cells first, then the most frequent first.
     """
     names = ("kind", "label", "target", "accepted", "reason")

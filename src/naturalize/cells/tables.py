@@ -188,7 +188,7 @@ def matching(
     table
         Any columns.
     equal
-        Column → the value that it must have; ``None`` asks nothing.
+        Column → the value that it must have; ``None`` allows any.
     where
         Ranges of numeric columns, or an Arrow expression. A row without a value fits no range.
 
@@ -248,7 +248,9 @@ def _by_expression(table: pa.Table, where: pc.Expression) -> pa.Table:
         return table.filter(where)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError) as error:
         text = str(error).splitlines()[0]
-        raise SettingsError(f"where: {where} cannot be asked of these cells ({text})") from error
+        raise SettingsError(
+            f"where: {where} cannot be evaluated on these cells ({text})"
+        ) from error
 
 
 def are_sharp(table: pa.Table) -> np.ndarray:

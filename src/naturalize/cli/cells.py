@@ -1,4 +1,4 @@
-"""``naturalize cells``: look at the cells of a bank, send them out, take others' in."""
+"""``naturalize cells``: show the cells of a bank, export them, import others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def _cells() -> None:
-    """Look at the cells of a bank, send them out, take in those of other segmenters.
+    """Show the cells of a bank, export them, import those of other tools.
 
     **Examples**
 
@@ -81,8 +81,8 @@ def show(
         row = opened.row(cell)
         for name, value in row.items():
             if name not in ("mask", "nucleus"):
-                said = f"{value:.4g}" if isinstance(value, float) else value
-                result(f"{name:15} {'–' if value is None else said}")
+                shown = f"{value:.4g}" if isinstance(value, float) else value
+                result(f"{name:15} {'–' if value is None else shown}")
         if out:
             write_image(out, cell_picture(opened.cutout, cell))
             result(f"picture: {out}")
@@ -196,8 +196,8 @@ def import_(
 
     coco: polygons or RLE. labels: masks named after their images (Cellpose's _masks or _cp_masks).
     masks: label images of kinds, as segment --masks writes. rgba: transparent cut-outs, the folder
-    is the class. shards: what export wrote. Cells whose classes are known become a bank; others
-    become cells, to be banked with a catalog.
+    is the class. shards: what export wrote. Cells whose classes the source names become a bank;
+    others become cells, to be banked with a catalog.
 
     What the numbers of label images mean is recognised where it is certain; otherwise the command
     asks for --meaning. What cannot be used is left out, counted by reason.

@@ -39,7 +39,7 @@ def segment(
 
     OUT/cells.parquet has a row a cell, OUT/outcomes.parquet a row an image, those that cannot be
     read or show no cell included. Label images hold 0 for background, 1 for white cells, 2 for red
-    cells, 3 for platelets. Images of any size may be given: whole fields are looked at in tiles.
+    cells, 3 for platelets. Images of any size may be given: whole fields are segmented in tiles.
 
     A run that was stopped goes on where it was, when the same command is given again.
 

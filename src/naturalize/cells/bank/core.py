@@ -1,4 +1,4 @@
-"""The cell bank: choosing cells, asking for them, reading their pixels, and its artifact."""
+"""The cell bank: choosing cells, selecting them, reading their pixels, and its artifact."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ class CellBank(TableView):
         return self.table.slice(number, 1).to_pylist()[0]
 
     def summary(self) -> str:
-        """Say how many cells there are, of which kinds and classes, and where the images are."""
+        """Return how many cells there are, of which kinds and classes, and where the images are."""
         counts = self.counts()["accepted"]
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in counts.items()) or "none"
         n, classes = sum(counts.values()), ", ".join(self.labels) or "none"
@@ -287,7 +287,7 @@ class CellBank(TableView):
         sharp
             At least half as sharp as the kind's median.
         target
-            The cell that its image's label speaks of.
+            The cell that its image's label names.
         accepted
             May be composed.
         reason

@@ -52,7 +52,7 @@ class Pictures:
     check
         Compare the content of every file that is read with what it was.
     hashes
-        Path → content id. What is not in it is compared with the id that it is asked for under.
+        Path → content id. What is not in it is compared with the image id.
     """
 
     def __init__(self, root: Path, *, check: bool, hashes: Mapping[str, str]) -> None:

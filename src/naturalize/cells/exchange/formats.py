@@ -1,4 +1,4 @@
-"""The formats by which cells go out and come in, and what an import may be told."""
+"""The formats by which cells go out and come in, and the settings of an import."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ CUTOUTS: dict[str, Callable[[Path, Path, ImportSettings, Mapping[str, Any]], Non
 
 
 class ImportSettings(Settings):
-    """What an import is told about its source.
+    """What a user states about the source of an import.
 
     Attributes
     ----------

@@ -20,7 +20,7 @@ Kinds = str | Mapping[str, str] | None
 #: Kinds are distinguished by size and stain.
 AUTO = "auto"
 
-#: Names of a kind that say nothing of a class; singular, lower case, letters only.
+#: Names of a kind that are no class; singular, lower case, letters only.
 _NAMES = {
     "wbc": ("wbc", "whitebloodcell", "whitecell", "leukocyte", "leucocyte", "nucleated"),
     "rbc": ("rbc", "redbloodcell", "redcell", "erythrocyte"),
@@ -36,7 +36,7 @@ _WHITE = frozenset(
     }
 )  # fmt: skip
 
-#: Names that say neither a kind nor a class.
+#: Names of neither a kind nor a class.
 _ANYTHING = frozenset({"", "cell", "bloodcell", "object", "instance", "unknown", "other"})
 
 #: Mean density of nuclear stain from which a cell has any: red cells have 0.1 at most, platelets

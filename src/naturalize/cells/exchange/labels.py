@@ -125,13 +125,13 @@ def list_labels(source: Path, settings: ImportSettings, run: Mapping[str, Any]) 
         number is.
     settings
         ``meaning``: what the numbers are, by default what they show; ``kinds``: the kind of cells
-        that no table speaks of.
+        that are in no table.
     run
         Backend and workers.
     """
     asked = "kinds" if settings.format == "masks" else settings.meaning
     if asked == "kinds" and settings.kinds is not None:
-        raise InputError(f"{source}: the numbers of such masks say the kind; leave out --kind")
+        raise InputError(f"{source}: the numbers of such masks are the kinds; leave out --kind")
     folder, root = _folders(source, settings.images)
     if settings.format == "masks" and root == folder:
         raise InputError(f"{source}: say where the images of these masks are with --images")

@@ -1,7 +1,7 @@
 """What the numbers of a mask mean: a cell each, a kind each, cell and slide, or cell and nucleus.
 
-Nothing is assumed: where a folder of masks can only mean one thing, that is taken and said;
-otherwise the import is refused, and the message names the option that decides.
+Nothing is assumed: where a folder of masks can only mean one thing, that is taken, with a
+remark; otherwise the import is refused, and the message names the option that decides.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def decide(found: Sequence[Facts], asked: MeaningName | None, *, invert: bool) -
     found
         What each usable file shows.
     asked
-        What the user said; ``None`` leaves it to the masks.
+        What the user chose; ``None`` leaves it to the masks.
     invert
         The slide has the highest number.
 

@@ -38,7 +38,7 @@ SHARD_BYTES = 64 * 2**20
 ABOUT = "export.json"
 
 #: Columns of a cell's JSON: the mask is the picture's alpha.
-_SAID = [name for name in BANK.names if name != "mask"]
+_COLUMNS = [name for name in BANK.names if name != "mask"]
 
 _BOX = ("x0", "y0", "x1", "y1")
 
@@ -68,8 +68,8 @@ def write_shards(
         cut = bank.cutout(row["cell_id"], margin=MARGIN)
         alpha = cut.mask[..., None].astype(np.uint8) * np.uint8(255)
         crop = moved_into_crop(row, "")
-        said = {name: row[name] for name in _SAID} | {"crop": [crop[name] for name in _BOX]}
-        shard.add(f"{row['cell_id']}.json", json.dumps(said, allow_nan=False).encode())
+        about = {name: row[name] for name in _COLUMNS} | {"crop": [crop[name] for name in _BOX]}
+        shard.add(f"{row['cell_id']}.json", json.dumps(about, allow_nan=False).encode())
         picture = np.concatenate([cut.rgb, alpha], axis=2)
         shard.add(f"{row['cell_id']}.png", encode_image(picture, "png"))
     write_bytes(folder / f"cells-{n:05d}.tar", shard.whole())
@@ -180,12 +180,12 @@ def _read(shard: Path) -> Iterator[Cut]:
 
 def _cut(where: str, stem: str, parts: dict[str, bytes]) -> Cut:
     try:
-        said = json.loads(parts["json"])
-        missing = sorted({*_SAID, "crop"} - set(said))
-        box = [int(value) for value in said.get("crop", ())]
+        values = json.loads(parts["json"])
+        missing = sorted({*_COLUMNS, "crop"} - set(values))
+        box = [int(value) for value in values.get("crop", ())]
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{where}.json: not the JSON of a cell ({error})") from error
-    if missing or said["cell_id"] != stem or len(box) != 4:
+    if missing or values["cell_id"] != stem or len(box) != 4:
         what = f"lacks {', '.join(missing)}" if missing else "its cell_id or crop is wrong"
         raise InputError(f"{where}.json: {what}; such shards are written by cells export")
     rgba = _rgba(where, parts["png"])
@@ -193,11 +193,11 @@ def _cut(where: str, stem: str, parts: dict[str, bytes]) -> Cut:
     if not (0 <= x0 < x1 <= rgba.shape[1] and 0 <= y0 < y1 <= rgba.shape[0]):
         raise InputError(f"{where}.json: crop {box} leads out of the picture")
     mask = rgba[y0:y1, x0:x1, 3] >= 128
-    if np.count_nonzero(mask) != said["area"] or said["area"] < 1:
+    if np.count_nonzero(mask) != values["area"] or values["area"] < 1:
         raise InputError(
-            f"{where}.png: {np.count_nonzero(mask)} opaque pixels, its JSON says {said['area']}"
+            f"{where}.png: {np.count_nonzero(mask)} opaque pixels, its JSON says {values['area']}"
         )
-    row = {name: said[name] for name in _SAID} | dict(zip(_BOX, box, strict=True))
+    row = {name: values[name] for name in _COLUMNS} | dict(zip(_BOX, box, strict=True))
     return Cut({**row, "mask": encode(mask)}, np.ascontiguousarray(rgba[..., :3]))
 
 

@@ -1,4 +1,4 @@
-"""The SAM family as a segmenter: a foundation model asked about every cell, or about everything."""
+"""The SAM family as a segmenter: a foundation model, prompted with every cell or with a grid."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _VERSION = 1
 class Sam(Segmenter):
     """Cells outlined by Segment Anything (Kirillov et al., ICCV 2023) or a relative of it.
 
-    In the modes ``boxes`` and ``points`` another segmenter finds the cells and says what they are;
-    the model sees the image once and is prompted with each cell's box or middle, and of the masks
-    that it offers for a cell the one that speaks most for itself is kept (``judge``). In the mode
+    In the modes ``boxes`` and ``points`` another segmenter finds the cells and their kinds. The
+    model encodes the image once and is prompted with each cell's box or middle; of the masks that
+    it offers for a cell the one of the highest quality is kept (``judge``). In the mode
     ``everything``, the paper's, a grid of points prompts it, and masks are sorted by size and
     stain; it takes a hundred times as long and finds less.
 

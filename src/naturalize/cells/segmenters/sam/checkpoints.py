@@ -63,7 +63,7 @@ class Network:
     stretch: bool
 
     def encode(self, image: np.ndarray) -> EncodedImage:
-        """Look at RGB uint8 (H, W, 3)."""
+        """Encode RGB uint8 (H, W, 3)."""
         import torch
 
         shape = image.shape[:2]

@@ -20,7 +20,7 @@ _SHIFT = 1.0
 #: Boxes with this intersection over union are of one mask.
 _SAME_BOX = 0.7
 
-#: Points asked at a time.
+#: Prompts at a time.
 _AT_ONCE = 32
 
 

@@ -72,7 +72,7 @@ def judge(
         mask = cleaned(raw, found)
         if np.count_nonzero(mask) < _LEAST:
             continue
-        # what the model also marked elsewhere speaks against the mask
+        # what the model also marked elsewhere counts against the mask
         elsewhere = max(0.0, (low > 0).sum() / (frame.per_x * frame.per_y) - raw.sum())
         others = (
             solidity(mask) * float((parts[mask] > _STAINED).mean()) * float(np.clip(score, 0, 1))

@@ -1,4 +1,4 @@
-"""From a name or a path to a model that can be asked: looked up, and held in memory once."""
+"""From a name or a path to a model that can be prompted; the last one stays in memory."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def locate(weights: str) -> LocatedWeights:
     path = Path(weights).expanduser()
     if not path.exists():
         raise SettingsError(
-            f"weights {weights!r}: neither a file or folder nor a known name"
-            f"{closest(weights, list(PUBLISHED))}; known: {', '.join(PUBLISHED)}"
+            f"weights {weights!r}: neither a file or folder nor a published name"
+            f"{closest(weights, list(PUBLISHED))}; published: {', '.join(PUBLISHED)}"
         )
     if path.is_file():
         return LocatedWeights(_family_of(path), path, _digest((path,)))
@@ -124,5 +124,5 @@ def _loaded(source: LocatedWeights, threads: int) -> Model:
 def _usual_threads() -> int:
     if multiprocessing.parent_process() is not None:
         return 1  # a worker among others
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) else available_cpus()
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() and int(given) else available_cpus()

@@ -1,4 +1,4 @@
-"""What every model of the SAM family is: it sees an image once and answers many prompts."""
+"""What every model of the SAM family does: it encodes an image once and answers many prompts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-#: Longest side that the models look at, in pixels.
+#: Longest side of the models' input, in pixels.
 SIDE = 1024
 
 #: Side of the maps that they answer with.
@@ -85,7 +85,7 @@ def fitted(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 class Encoded(Protocol):
-    """An image that a model has seen."""
+    """An image that a model has encoded."""
 
     @property
     def frame(self) -> Frame:
@@ -116,4 +116,4 @@ class Model(Protocol):
     """A model of the SAM family."""
 
     def encode(self, image: np.ndarray) -> Encoded:
-        """Look at RGB uint8 (H, W, 3); the slow part, once an image."""
+        """Encode RGB uint8 (H, W, 3); the slow part, once an image."""

