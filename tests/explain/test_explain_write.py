@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from naturalize.base.artifacts import read_manifest
 from naturalize.base.errors import InputError, NaturalizeError, SettingsError
@@ -87,17 +88,15 @@ def test_a_network_that_looks_at_one_corner_is_seen_to() -> None:
             red = 10 * x[:, 0, :16, :16].mean(dim=(1, 2))
             return torch.stack([red, -red], dim=1)
 
-    class Model:
-        module, classes, members = Corner(), ("red", "not"), ()
-
-        def tensor(self, pictures: list[np.ndarray]) -> torch.Tensor:
-            return torch.tensor(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    def transform(picture: Image.Image) -> torch.Tensor:
+        return torch.tensor(np.asarray(picture)).permute(2, 0, 1).float() / 255
 
     image = np.zeros((32, 32, 3), np.uint8)
     image[:16, :16, 0] = 255
     image[16:, 16:, 2] = 255
     for method in ("score-cam", "grad-cam"):
-        heat = explain(Model(), [image], method, ["red"])[0]
+        given = {"classes": ("red", "not"), "transform": transform}
+        heat = explain(Corner(), [image], method, ["red"], **given)[0]
         mask = np.zeros((32, 32), bool)
         mask[:16, :16] = True
         assert heat_inside(heat, mask) > 0.8
@@ -113,6 +112,18 @@ def test_doors_say_what_is_wrong(predictor: Predictor) -> None:
         explain(predictor, image, "grad-cam", ["EO", "EO"])
     with pytest.raises(SettingsError, match="use score-cam or grad-cam"):
         explain(predictor, image, "attention-rollout")
+    with pytest.raises(SettingsError, match="its classes and the transform"):
+        explain(predictor.module, image, "grad-cam")
+    with pytest.raises(SettingsError, match="a dict has no network to look into"):
+        explain({}, image, "grad-cam")
+
+
+def test_a_model_that_onnxruntime_runs_is_explained_too() -> None:
+    image = [np.random.default_rng(0).integers(0, 256, (60, 60, 3)).astype(np.uint8)]
+    opened = Predictor.load("pbc11", engine="onnx")
+    (heat,) = explain(opened, image, "grad-cam", ["LY"])
+    (same,) = explain(Predictor.load("pbc11", engine="torch"), image, "grad-cam", ["LY"])
+    np.testing.assert_array_equal(heat, same)
 
 
 # -- overlays -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One door to all methods: images in, heat maps in 0–1 out."""
+"""Where a model looked: images in, heat maps in 0–1 out, whichever the method."""
 
 from __future__ import annotations
 
@@ -10,19 +10,33 @@ import numpy as np
 
 from naturalize.base.console import progress_bar
 from naturalize.base.errors import SettingsError, unknown
+from naturalize.models.config import NetworkConfig
 
 if TYPE_CHECKING:
     import torch
+
+#: The methods, by name; see `naturalize.explain.maps`.
+METHODS = ("score-cam", "grad-cam", "attention-rollout")
 
 #: Images a pass through the network.
 _BATCH = 8
 
 
 class Explainable(Protocol):
-    """What is needed of a model: its network, its classes, and images as the network's input."""
+    """What is needed of a model; `TorchPredictor` and `TorchClassifier` have it.
+
+    ``module`` is the network: normalised images (N, 3, S, S) to logits (N, C).
+    """
 
     module: Any
-    members: Sequence[tuple[float, Any]]
+
+    @property
+    def config(self) -> NetworkConfig | None:
+        """With what it sees of an image; null if that is all of it."""
+
+    @property
+    def members(self) -> Sequence[tuple[float, Any]]:
+        """Of an averaging ensemble: weight and model of each member."""
 
     @property
     def classes(self) -> Sequence[str]:
@@ -31,29 +45,61 @@ class Explainable(Protocol):
     def tensor(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         """Return RGB uint8 (H, W, 3) images as normalised float (N, 3, S, S)."""
 
+    def probabilities(self, images: Sequence[np.ndarray], *, batch: int = 32) -> np.ndarray:
+        """Return float32 (N, C); rows sum to one."""
 
-class Method(Protocol):
-    """Gives raw heat maps (N, h, w) for normalised images (N, 3, S, S)."""
 
-    def __call__(
-        self,
-        module: Any,
-        images: torch.Tensor,
-        targets: torch.Tensor,
-        *,
-        layer: str | None,
-        channels: int | None,
-        done: Callable[[], None],
-    ) -> torch.Tensor:
-        """Explain ``targets`` (N,) and call ``done`` after each image."""
+def explainable(
+    model: Any,
+    classes: Sequence[str] | None = None,
+    transform: Callable[[Any], Any] | None = None,
+) -> Explainable:
+    """Return a model as the methods need it.
+
+    Parameters
+    ----------
+    model
+        A predictor of a model folder, whichever engine runs it, a torch module, or whatever is
+        `Explainable`.
+    classes, transform
+        Of a torch module: see `naturalize.prediction.predictor.TorchClassifier`.
+
+    Raises
+    ------
+    SettingsError
+        If a torch module comes without classes or transform, or the model has no network.
+    """
+    from torch import nn
+
+    from naturalize.models.onnx_predictor import OnnxPredictor
+    from naturalize.models.torch_predictor import TorchPredictor
+    from naturalize.prediction.predictor import TorchClassifier
+
+    if isinstance(model, nn.Module):
+        if classes is None or transform is None:
+            raise SettingsError(
+                "a torch module is explained with its classes and the transform of its images: "
+                "explain(module, images, method, classes=[…], transform=…)"
+            )
+        return TorchClassifier(model, classes, transform)
+    if isinstance(model, OnnxPredictor) and model.path is not None:
+        return TorchPredictor.open(model.path)
+    if not isinstance(model, TorchPredictor | TorchClassifier) and not hasattr(model, "tensor"):
+        raise SettingsError(
+            f"a {type(model).__name__} has no network to look into; give a torch module with its "
+            "classes and transform, or open a model folder with engine='torch'"
+        )
+    return model
 
 
 def explain(
-    predictor: Explainable,
+    model: Any,
     images: Sequence[np.ndarray],
     method: str,
     targets: Sequence[str] | None = None,
     *,
+    classes: Sequence[str] | None = None,
+    transform: Callable[[Any], Any] | None = None,
     layer: str | None = None,
     channels: int | None = None,
     what: str | None = None,
@@ -62,12 +108,12 @@ def explain(
 
     Parameters
     ----------
-    predictor
-        The model.
+    model, classes, transform
+        See :func:`explainable`.
     images
         RGB uint8 (H, W, 3), of any sizes.
     method
-        A key of `EXPLAINERS`.
+        One of `METHODS`.
     targets
         Name of the class to explain for each image; the predicted one by default.
     layer
@@ -90,34 +136,55 @@ def explain(
     SettingsError
         For an unknown method, layer or class, or a method that does not fit the network.
     """
-    if method not in EXPLAINERS:
-        raise unknown("method", method, list(EXPLAINERS))
+    if method not in METHODS:
+        raise unknown("method", method, list(METHODS))
     if targets is not None and len(targets) != len(images):
         raise SettingsError(
             f"targets: expected one for each of {len(images)} images, got {len(targets)}"
         )
-    if predictor.members:
-        return _of_members(
-            predictor, images, method, targets, layer=layer, channels=channels, what=what
-        )
+    opened = explainable(model, classes, transform)
+    if opened.members:
+        more = {"layer": layer, "channels": channels}
+        return _of_members(opened, images, method, targets, what, more)
     found = []
     with progress_bar() as bar:
         task = bar.add_task(what or "", total=len(images), note="", visible=bool(what))
         for start in range(0, len(images), _BATCH):
             piece = slice(start, start + _BATCH)
-            x = predictor.tensor(images[piece])
-            names = targets[piece] if targets is not None else None
-            raw = EXPLAINERS[method](
-                predictor.module,
-                x,
-                _target_numbers(predictor, x, names),
-                layer=layer,
-                channels=channels,
-                done=lambda: bar.advance(task),
+            x = opened.tensor(images[piece])
+            wanted = _target_numbers(opened, x, targets[piece] if targets is not None else None)
+            raw = _raw_maps(
+                method, opened.module, x, wanted, layer, channels, lambda: bar.advance(task)
             )
-            found.append(_in_place(_finished(raw, x.shape[-2:]), images[piece], predictor))
-    size = found[0].shape[1:] if found else (0, 0)
-    return np.concatenate(found) if found else np.zeros((0, *size), np.float32)
+            found.append(_in_place(_finished(raw, x.shape[-2:]), images[piece], opened))
+    return np.concatenate(found) if found else np.zeros((0, 0, 0), np.float32)
+
+
+def _raw_maps(
+    method: str,
+    module: Any,
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    layer: str | None,
+    channels: int | None,
+    done: Callable[[], None],
+) -> torch.Tensor:
+    """Return raw maps (N, h, w) for ``targets`` (N,), and call ``done`` after each image."""
+    from naturalize.explain.hooks import map_layer
+    from naturalize.explain.maps import attention_rollout, grad_cam, score_cam
+
+    if method == "attention-rollout":
+        if layer is not None:
+            raise SettingsError("attention-rollout uses all layers; leave the layer out")
+        maps = attention_rollout(module, images)
+    else:
+        part = map_layer(module, images[:1], layer)
+        if method == "score-cam":
+            return score_cam(module, images, targets, part, channels=channels, done=done)
+        maps = grad_cam(module, images, targets, part)
+    for _ in images:
+        done()
+    return maps
 
 
 def default_methods(module: Any) -> tuple[str, ...]:
@@ -156,33 +223,31 @@ def _target_numbers(
 
 
 def _of_members(
-    predictor: Any,
+    predictor: Explainable,
     images: Sequence[np.ndarray],
     method: str,
     targets: Sequence[str] | None,
-    *,
-    layer: str | None,
-    channels: int | None,
     what: str | None,
+    more: dict[str, Any],
 ) -> np.ndarray:
-    """Return the mean of the maps of an averaging ensemble's members, by their shares."""
+    """Return the mean of the maps of an averaging ensemble's members, by their weights."""
     if targets is None:
         best = predictor.probabilities(images).argmax(axis=1)
         targets = [predictor.classes[i] for i in best]
     fitting = [
-        (share, member)
-        for share, member in predictor.members
+        (weight, member)
+        for weight, member in predictor.members
         if method in default_methods(member.module)
     ]
     if not fitting:
         raise SettingsError(f"{method} fits none of the ensemble's members")
     side = max(member.config.input_size for _, member in fitting)
     mean = np.zeros((len(images), side, side), np.float32)
-    for number, (share, member) in enumerate(fitting, start=1):
+    for number, (weight, member) in enumerate(fitting, start=1):
         called = what and f"{what}, member {number} of {len(fitting)}"
-        maps = explain(member, images, method, targets, layer=layer, channels=channels, what=called)
+        maps = explain(member, images, method, targets, what=called, **more)
         for i, each in enumerate(maps):
-            mean[i] += share * cv2.resize(each, (side, side), interpolation=cv2.INTER_LINEAR)
+            mean[i] += weight * cv2.resize(each, (side, side), interpolation=cv2.INTER_LINEAR)
     return _stretched(mean)
 
 
@@ -205,11 +270,11 @@ def _stretched(maps: np.ndarray) -> np.ndarray:
     return np.where(flat, 0, (maps - low) / np.where(flat, 1, span)).astype(np.float32)
 
 
-def _in_place(maps: np.ndarray, images: Sequence[np.ndarray], predictor: Any) -> np.ndarray:
+def _in_place(maps: np.ndarray, images: Sequence[np.ndarray], predictor: Explainable) -> np.ndarray:
     """Put maps (N, S, S) of what a network was shown where that lies in the images, S × S too."""
-    view = getattr(getattr(predictor, "config", None), "view", None)
-    if view is None or view.crop >= 1:
+    if predictor.config is None or predictor.config.crop >= 1:
         return maps
+    view = predictor.config.view
     whole = np.zeros_like(maps)
     for image, seen, out in zip(images, maps, whole, strict=True):
         height, width = image.shape[:2]
@@ -219,64 +284,3 @@ def _in_place(maps: np.ndarray, images: Sequence[np.ndarray], predictor: Any) ->
             seen, (right - left, bottom - top), interpolation=cv2.INTER_AREA
         )
     return whole
-
-
-def _score_cam(
-    module: Any,
-    images: torch.Tensor,
-    targets: torch.Tensor,
-    *,
-    layer: str | None,
-    channels: int | None,
-    done: Callable[[], None],
-) -> torch.Tensor:
-    from naturalize.explain.hooks import map_layer
-    from naturalize.explain.maps import score_cam
-
-    part = map_layer(module, images[:1], layer)
-    return score_cam(module, images, targets, part, channels=channels, done=done)
-
-
-def _grad_cam(
-    module: Any,
-    images: torch.Tensor,
-    targets: torch.Tensor,
-    *,
-    layer: str | None,
-    channels: int | None,
-    done: Callable[[], None],
-) -> torch.Tensor:
-    from naturalize.explain.hooks import map_layer
-    from naturalize.explain.maps import grad_cam
-
-    maps = grad_cam(module, images, targets, map_layer(module, images[:1], layer))
-    for _ in images:
-        done()
-    return maps
-
-
-def _attention_rollout(
-    module: Any,
-    images: torch.Tensor,
-    targets: torch.Tensor,
-    *,
-    layer: str | None,
-    channels: int | None,
-    done: Callable[[], None],
-) -> torch.Tensor:
-    from naturalize.explain.maps import attention_rollout
-
-    if layer is not None:
-        raise SettingsError("attention-rollout uses all layers; leave the layer out")
-    maps = attention_rollout(module, images)
-    for _ in images:
-        done()
-    return maps
-
-
-#: Name → method.
-EXPLAINERS: dict[str, Method] = {
-    "score-cam": _score_cam,
-    "grad-cam": _grad_cam,
-    "attention-rollout": _attention_rollout,
-}

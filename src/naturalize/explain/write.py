@@ -18,7 +18,7 @@ from naturalize.base.errors import ImageReadError, InputError, SettingsError, un
 from naturalize.base.images import read_image, write_image
 from naturalize.base.shards import resumable_rows
 from naturalize.base.sheets import labelled_rows
-from naturalize.explain.methods import EXPLAINERS, default_methods, explain
+from naturalize.explain.methods import METHODS, default_methods, explain
 from naturalize.explain.overlay import heat_inside, overlay
 from naturalize.explain.picks import Pick, pick_for_explanation
 from naturalize.models.identity import weights_hash
@@ -69,7 +69,7 @@ def explain_images(
     out
         Where the artifact shall be.
     methods
-        Keys of `EXPLAINERS`; those that fit the network by default.
+        Some of `METHODS`; those that fit the network by default.
     layer, channels
         As for `naturalize.explain.methods.explain`.
     masks
@@ -101,8 +101,8 @@ def explain_images(
     items = list({item.image_id: item for item in reversed(items)}.values())[::-1]
     methods = tuple(dict.fromkeys(methods or default_methods(predictor.module)))
     for method in methods:
-        if method not in EXPLAINERS:
-            raise unknown("method", method, list(EXPLAINERS))
+        if method not in METHODS:
+            raise unknown("method", method, list(METHODS))
     decided = {
         "methods": list(methods),
         "layer": layer,

@@ -15,7 +15,7 @@ from naturalize.base.images import read_image
 from naturalize.base.prefetch import map_ahead
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.segmenters import segmenter
-from naturalize.cells.tiling import ABOVE, Tiled
+from naturalize.cells.tiling import Tiled
 from naturalize.imaging.slide import isolated, slide_colour
 from naturalize.models.standard import Colour, Standard
 from naturalize.prediction.domain import distance, measures, not_a_smear, nuclei_apart
@@ -35,6 +35,9 @@ MODES = ("auto", "always", "never")
 
 #: How far an image's sides may be from the usual ones and still pass for usual.
 _SIZE_SLACK = 0.06
+
+#: Longer images are segmented tile by tile, and a profile is measured on so much of their middle.
+_TILED = 900
 
 #: Images that a profile is measured on at most, and how many of them are worked on at once.
 _SAMPLE, _AT_ONCE = 48, 4
@@ -128,7 +131,7 @@ class Standardiser:
         self.standard = standard if mode != "never" else None
         self.mode = mode
         self.profile = profile
-        self.segmenter = Tiled(segmenter())
+        self.segmenter = Tiled(segmenter(), above=_TILED)
 
     def learn(self, paths: Sequence[Path], name: str = "") -> Standardiser:
         """Measure the profile on a sample of the images that are to be standardised, if any."""
@@ -152,8 +155,8 @@ class Standardiser:
             return None
         if self.usual(image):
             return None
-        top, left = (max(0, (side - ABOVE) // 2) for side in image.shape[:2])
-        image = np.ascontiguousarray(image[top : top + ABOVE, left : left + ABOVE])
+        top, left = (max(0, (side - _TILED) // 2) for side in image.shape[:2])
+        image = np.ascontiguousarray(image[top : top + _TILED, left : left + _TILED])
         return image, self.segmenter.segment(image)
 
     def usual(self, image: np.ndarray) -> bool:
@@ -244,7 +247,7 @@ class Standardiser:
         if cell is None and self.profile is not None:  # once more, in the standard's own colours
             plain = restained(image, slide, profile, standard)
             size = standard.red_cell / scale_of(profile, standard)
-            cell = _meant(segmenter(cell_size=size).segment(plain))
+            cell = _meant(Tiled(segmenter(cell_size=size), above=_TILED).segment(plain))
         flags = ["standardised"]
         whites = len(found.of("wbc"))
         if cell is None:
