@@ -10,8 +10,14 @@ from torch import nn
 from torchcam.methods import GradCAM, ScoreCAM
 
 from naturalize.base.errors import SettingsError
-from naturalize.explain.hooks import evaluating, map_layer, recording
-from naturalize.explain.maps import grad_cam, grouped_maps, score_cam
+from naturalize.explain.maps import (
+    evaluating,
+    grad_cam,
+    grouped_maps,
+    map_layer,
+    recording,
+    score_cam,
+)
 
 logging.getLogger("torchcam").setLevel(logging.ERROR)
 

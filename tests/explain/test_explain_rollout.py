@@ -7,8 +7,7 @@ import timm
 import torch
 
 from naturalize.base.errors import SettingsError
-from naturalize.explain.hooks import map_layer
-from naturalize.explain.maps import attention_layers, attention_rollout
+from naturalize.explain.maps import attention_layers, attention_rollout, map_layer
 from naturalize.explain.methods import default_methods
 
 

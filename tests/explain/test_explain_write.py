@@ -15,11 +15,12 @@ from PIL import Image
 from naturalize.base.artifacts import read_manifest
 from naturalize.base.errors import InputError, NaturalizeError, SettingsError
 from naturalize.base.images import read_image, write_image
+from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.explain import write as writer
 from naturalize.explain.methods import explain
-from naturalize.explain.overlay import heat_inside, overlay
+from naturalize.explain.overlay import heat_by_kind, heat_inside, overlay
 from naturalize.explain.picks import Pick, pick_for_explanation, picks_of_files, worst_mistakes
-from naturalize.explain.write import explain_images
+from naturalize.explain.write import explain_images, heat_remark
 from naturalize.models.predictor import Predictor
 from naturalize.models.torch_predictor import TorchPredictor
 from naturalize.models.zoo import build
@@ -177,6 +178,24 @@ def test_share_inside_a_cell_by_hand() -> None:
     assert heat_inside(np.zeros((4, 4)), mask) is None
 
 
+def test_heat_is_shared_out_among_the_kinds_of_cells_by_hand() -> None:
+    heat = np.zeros((10, 10))
+    heat[:, :5] = 1  # 50 pixels: 8 on the white cell, 6 on the red one
+    full = np.ones((4, 4), bool)
+    cells = (Cell("wbc", (3, 0, 7, 4), full), Cell("rbc", (0, 6, 2, 9), np.ones((3, 2), bool)))
+    found = heat_by_kind(heat, Segmentation((10, 10), cells, (255.0, 230.0, 200.0)))
+    assert found == {"slide": 0.72, "wbc": 0.16, "rbc": 0.12, "platelet": 0.0}
+    assert heat_by_kind(np.zeros((10, 10)), Segmentation((10, 10), cells, (0.0, 0.0, 0.0))) is None
+
+
+def test_heat_outside_the_cell_is_remarked_on() -> None:
+    on = {"slide": 0.2, "wbc": 0.3, "rbc": 0.5, "platelet": 0.0}
+    said = heat_remark({"heat_inside": 0.3, "heat_on": on})
+    assert said == "70 % of the heat outside the cell, 50 % on red cells"
+    assert heat_remark({"heat_inside": 0.6, "heat_on": on}) is None
+    assert heat_remark({"heat_on": on}) is None
+
+
 # -- picks --------------------------------------------------------------------------------------
 
 
@@ -258,7 +277,9 @@ def test_artifact_holds_what_the_format_says(
     assert heat.dtype == np.float32
     assert entries[1]["cell_share"] == 0.5
     assert entries[1]["heat_inside"] == pytest.approx(heat_inside(heat, mask))
-    assert "heat_inside" not in entries[2]
+    for entry in entries:  # a map may be without any heat
+        on = entry["heat_on"]
+        assert on is None or sum(on.values()) == pytest.approx(1, abs=1e-3)
     for entry in entries:
         painted = read_image(out / "overlays" / entry["overlay"])
         assert painted.shape == read_image(images / entry["path"]).shape

@@ -163,7 +163,7 @@ def test_rates_by_layer_are_low_for_the_backbones_and_full_for_what_is_new(train
 
 @pytest.mark.parametrize("method", ["score-cam", "grad-cam"])
 def test_a_cbam_ensemble_is_explained_on_its_joined_map(trained, method):
-    from naturalize.explain.hooks import map_layer
+    from naturalize.explain.maps import map_layer
     from naturalize.explain.methods import explain
 
     network = build(

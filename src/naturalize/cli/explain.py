@@ -40,24 +40,30 @@ def explain(
     """Show where a model looked.
 
     Writes an overlay for each image and method, the heat maps as numbers (maps.npz), a sheet and
-    explanations.json. A killed run goes on where it stopped.
+    explanations.json, which says how much of the heat lies on the cell, on red cells and on slide.
+    A killed run goes on where it stopped.
 
     **Examples**
 
     ```
-    naturalize explain runs/pbc11/models/plain cell.jpg -o why
+    naturalize explain pbc11 cell.jpg -o why
     naturalize explain MODEL images --method score-cam --method grad-cam -o why
     naturalize explain MODEL images -m score-cam --channels 0 -o why-exactly
     ```
     """
-    from naturalize.base.console import say
+    from naturalize.base.artifacts import read_json
+    from naturalize.base.console import result, say
     from naturalize.explain.picks import picks_of_files
-    from naturalize.explain.write import explain_images
+    from naturalize.explain.write import explain_images, heat_remark
     from naturalize.models.predictor import Predictor
 
-    predictor = Predictor.load(model, engine="torch")
+    predictor = Predictor.load(model)
     root, picks = picks_of_files(images, limit=limit)
     explain_images(
         predictor, picks, root, out, methods=method, layer=layer, channels=channels or None
     )
-    say(f"explanation: {out} (look at {out / 'sheet.jpg'})")
+    entries = read_json(out / "explanations.json")
+    outside = sum(heat_remark(entry) is not None for entry in entries)
+    if outside:
+        say(f"{outside} of {len(entries)} maps have most of their heat outside the cell")
+    result(f"explanation: {out} (look at {out / 'sheet.jpg'})")

@@ -170,8 +170,7 @@ def _raw_maps(
     done: Callable[[], None],
 ) -> torch.Tensor:
     """Return raw maps (N, h, w) for ``targets`` (N,), and call ``done`` after each image."""
-    from naturalize.explain.hooks import map_layer
-    from naturalize.explain.maps import attention_rollout, grad_cam, score_cam
+    from naturalize.explain.maps import attention_rollout, grad_cam, map_layer, score_cam
 
     if method == "attention-rollout":
         if layer is not None:
@@ -210,7 +209,7 @@ def _target_numbers(
 ) -> torch.Tensor:
     import torch
 
-    from naturalize.explain.hooks import evaluating
+    from naturalize.explain.maps import evaluating
 
     if names is None:
         with torch.no_grad(), evaluating(predictor.module):

@@ -1,4 +1,4 @@
-"""Heat over the cell: the cell stays visible, what the network did not look at stays bare."""
+"""Heat over the cell, and where it lies: the cell stays visible, lines say how hot it is."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ import cv2
 import numpy as np
 
 from naturalize.base.errors import InputError
+from naturalize.cells.segmentation import LEVELS, Segmentation
 
 #: From yellow-green to teal, in order of lightness: hues that a stained smear does not have.
 _COLOURS = "viridis"
 _COLD, _HOT = 0.95, 0.50
 
-#: Heat below which nothing is painted.
-_CLEAR = 0.25
+#: Heat below which nothing is tinted, and heat that lines enclose: half, and the hottest.
+_CLEAR, _LINES = 0.4, (0.5, 0.8)
 
-#: How far lightness and hue go towards the paint at the hottest place. Lightness carries the cell's
-#: texture, so it hardly moves.
-_LIGHTNESS, _HUE = 0.2, 0.65
+#: How far lightness and hue go towards the tint at the hottest place: so little that chromatin and
+#: granules keep their own colours (by eye, on PBC images).
+_LIGHTNESS, _HUE = 0.03, 0.2
 
 
 def overlay(image: np.ndarray, heat: np.ndarray, *, contour: bool = True) -> np.ndarray:
     """Paint a heat map over an image.
 
-    The image is tinted, not covered: in CIELAB space its hue moves towards the heat's colour, from
-    nothing below 0.25 to 65 % at 1, and its lightness by 20 % at most, so that chromatin and
-    granules stay sharp. A fine line encloses what is hotter than half.
+    Lines enclose what is hotter than half, and what is hotter than 0.8. The image is hardly tinted:
+    in CIELAB space its hue moves towards the heat's colour, from nothing below 0.4 to 20 % at 1, so
+    that chromatin and granules stay as they are.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ def overlay(image: np.ndarray, heat: np.ndarray, *, contour: bool = True) -> np.
     heat
         float (h, w) in 0–1; it covers the whole image and is enlarged to it.
     contour
-        Draw the line at half of the greatest heat.
+        Draw the lines.
 
     Returns
     -------
@@ -55,8 +56,8 @@ def overlay(image: np.ndarray, heat: np.ndarray, *, contour: bool = True) -> np.
     tinted = 255 * cv2.cvtColor(lab + share * (paint - lab), cv2.COLOR_LAB2RGB)
     bare = place[:, :, None] == 0  # exactly the image, free of the rounding of colour spaces
     mixed = np.where(bare, image, np.clip(np.rint(tinted), 0, 255).astype(np.uint8))
-    if contour and heat.max() > 0.5:
-        _draw_line(mixed, heat)
+    if contour:
+        _draw_lines(mixed, heat)
     return mixed
 
 
@@ -97,6 +98,25 @@ def heat_inside(heat: np.ndarray, mask: np.ndarray) -> float | None:
     return float(heat[mask].sum() / total) if total else None
 
 
+def heat_by_kind(heat: np.ndarray, found: Segmentation) -> dict[str, float] | None:
+    """Return the share of the heat on each kind of cell, and on the slide; null without heat.
+
+    Parameters
+    ----------
+    heat
+        float (h, w) in 0–1; it covers the whole image.
+    found
+        The cells of the image. Where two overlap, the heat is the white cell's, or the platelet's.
+    """
+    large = fitted(heat, found.shape).astype(np.float64)
+    total = large.sum()
+    if not total:
+        return None
+    there = np.bincount(found.label_image().ravel(), large.ravel(), minlength=4) / total
+    names = {"slide": 0, **LEVELS}
+    return {name: round(float(there[level]), 4) for name, level in names.items()}
+
+
 @lru_cache(maxsize=1)
 def _table() -> np.ndarray:
     """Colours of heat, coldest first: CIELAB float32 (256, 3)."""
@@ -106,9 +126,10 @@ def _table() -> np.ndarray:
     return cv2.cvtColor(colours.astype(np.float32), cv2.COLOR_RGB2LAB)[0]
 
 
-def _draw_line(image: np.ndarray, heat: np.ndarray) -> None:
-    inside = (heat >= 0.5).astype(np.uint8)
-    lines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+def _draw_lines(image: np.ndarray, heat: np.ndarray) -> None:
     thickness = max(1, round(min(image.shape[:2]) / 250))
-    cv2.drawContours(image, lines, -1, (255, 255, 255), thickness + 2, cv2.LINE_AA)
-    cv2.drawContours(image, lines, -1, (31, 36, 48), thickness, cv2.LINE_AA)
+    for level, colour in zip(_LINES, ((31, 36, 48), (230, 90, 20)), strict=True):
+        inside = (heat >= level).astype(np.uint8)
+        lines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(image, lines, -1, (255, 255, 255), thickness + 2, cv2.LINE_AA)
+        cv2.drawContours(image, lines, -1, colour, thickness, cv2.LINE_AA)

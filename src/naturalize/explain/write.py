@@ -18,14 +18,29 @@ from naturalize.base.errors import ImageReadError, InputError, SettingsError, un
 from naturalize.base.images import read_image, write_image
 from naturalize.base.shards import resumable_rows
 from naturalize.base.sheets import labelled_rows
-from naturalize.explain.methods import METHODS, default_methods, explain
-from naturalize.explain.overlay import heat_inside, overlay
+from naturalize.cells.segmentation import Segmentation
+from naturalize.cells.segmenters import segmenter
+from naturalize.cells.tiling import Tiled
+from naturalize.explain.methods import (
+    METHODS,
+    Explainable,
+    default_methods,
+    explain,
+    explainable,
+)
+from naturalize.explain.overlay import heat_by_kind, heat_inside, overlay
 from naturalize.explain.picks import Pick, pick_for_explanation
 from naturalize.models.identity import weights_hash
+from naturalize.prediction.standardise import main_cell
 
 #: Masks that Score-CAM uses an image at most. On EfficientNet-Lite0 (1,280 maps) 32 groups give
 #: maps that correlate with the full ones at 0.99 on average, for a fortieth of the passes.
 CHANNELS = 32
+
+#: Share of the heat on the cell below which an explanation is remarked on.
+_ON_CELL = 0.5
+
+_KINDS = {"slide": "slide", "rbc": "red cells", "platelet": "platelets"}
 
 #: Images shown on the sheet, and from how many on they stand in two columns.
 _ON_SHEET, _IN_A_COLUMN = 24, 6
@@ -42,7 +57,7 @@ _SHARD = pa.schema(
 
 
 def explain_images(
-    predictor: Any,
+    model: Any,
     items: Sequence[Pick],
     root: str | Path,
     out: str | Path,
@@ -59,8 +74,8 @@ def explain_images(
 
     Parameters
     ----------
-    predictor
-        A `naturalize.models.torch_predictor.TorchPredictor`.
+    model
+        As for `naturalize.explain.methods.explainable`.
     items
         The images; unreadable ones are named in a warning and left out, as is a second one with the
         same ``image_id``.
@@ -73,20 +88,14 @@ def explain_images(
     layer, channels
         As for `naturalize.explain.methods.explain`.
     masks
-        ``image_id`` → bool (H, W), the cell that the label speaks of. Where given, each entry says
-        how much of the heat lies inside (``heat_inside``) and what share of the image the cell is
-        (``cell_share``).
+        ``image_id`` → bool (H, W), the cell that the label speaks of; others are found by the
+        package's segmenter. Each entry says how much of the heat lies on it.
     work
         Folder for finished pieces, removed at the end; ``.<name>.work`` beside ``out`` by default.
     inputs
         Name → fingerprint of the artifacts behind this.
     settings
         More that decided which images these are, for the manifest.
-
-    Returns
-    -------
-    Path
-        ``out``.
 
     Raises
     ------
@@ -98,6 +107,7 @@ def explain_images(
     root, out = Path(root), Path(out)
     if not items:
         raise InputError("nothing to explain: no image was given")
+    predictor = explainable(model)
     items = list({item.image_id: item for item in reversed(items)}.values())[::-1]
     methods = tuple(dict.fromkeys(methods or default_methods(predictor.module)))
     for method in methods:
@@ -163,7 +173,7 @@ def explain_evaluation(
     rows = pick_for_explanation(predictions, per_class, mistakes, seed)
     names = list(Pick.__dataclass_fields__)
     return explain_images(
-        Predictor.load(model, engine="torch"),
+        Predictor.load(model),
         [Pick(**row) for row in rows.select(names).to_pylist()],
         root,
         out,
@@ -176,7 +186,7 @@ def explain_evaluation(
 
 
 def _explained(
-    predictor: Any,
+    predictor: Explainable,
     jobs: Sequence[tuple[Pick, str]],
     root: Path,
     work: Path,
@@ -235,6 +245,7 @@ def _write(
     entries: list[dict[str, Any]] = []
     maps: dict[str, np.ndarray] = {}
     sheet: dict[str, list[np.ndarray]] = {}
+    where = _Heat(masks)
     for (item, method), row in zip(jobs, rows, strict=True):
         if row["problem"] is not None:
             continue
@@ -247,11 +258,8 @@ def _write(
         if not (folder / original).exists():
             write_image(folder / original, image, quality=92)
         maps[name] = heat
-        entries.append(_entry(item, method, row, f"{name}.jpg", original))
-        if item.image_id in masks:
-            mask = np.asarray(masks[item.image_id], bool)
-            entries[-1]["heat_inside"] = heat_inside(heat, mask)
-            entries[-1]["cell_share"] = float(mask.mean())
+        entry = _entry(item, method, row, f"{name}.jpg", original)
+        entries.append(entry | where.of(item.image_id, image, heat))
         if len(sheet) < _ON_SHEET or item.path in sheet:
             sheet.setdefault(item.path, [image]).append(painted)
     artifacts.write_json(folder / "explanations.json", entries)
@@ -259,6 +267,30 @@ def _write(
     np.savez_compressed(buffer, allow_pickle=False, **maps)
     artifacts.write_bytes(folder / "maps.npz", buffer.getvalue())
     write_image(folder / "sheet.jpg", _sheet(entries, sheet), quality=90)
+
+
+class _Heat:
+    """Says on what the heat of an image lies; the last image's cells are kept for more methods."""
+
+    def __init__(self, masks: Mapping[str, np.ndarray]) -> None:
+        self.masks, self.segmenter = masks, Tiled(segmenter())
+        self.last: tuple[str, Segmentation] | None = None
+
+    def of(self, image_id: str, image: np.ndarray, heat: np.ndarray) -> dict[str, Any]:
+        """Return ``heat_on`` and, where a cell is known, ``heat_inside`` and ``cell_share``."""
+        if self.last is None or self.last[0] != image_id:
+            self.last = (image_id, self.segmenter.segment(image))
+        found = self.last[1]
+        said: dict[str, Any] = {"heat_on": heat_by_kind(heat, found)}
+        mask = self.masks.get(image_id)
+        if mask is None and (cell := main_cell(found)) is not None:
+            x0, y0, x1, y1 = cell.box
+            mask = np.zeros(found.shape, bool)
+            mask[y0:y1, x0:x1] = cell.mask
+        if mask is not None:
+            mask = np.asarray(mask, bool)
+            said |= {"heat_inside": heat_inside(heat, mask), "cell_share": float(mask.mean())}
+        return said
 
 
 def _entry(
@@ -280,7 +312,7 @@ def _entry(
 def _sheet(entries: list[dict[str, Any]], rows: dict[str, list[np.ndarray]]) -> np.ndarray:
     """One row an image: the image, then its overlays in the order of the methods; two columns."""
     methods = list(dict.fromkeys(entry["method"] for entry in entries))
-    title = f"image · {' · '.join(methods)}   (line: half of the heat)"
+    title = f"image · {' · '.join(methods)}   (lines: half of the heat, and its top fifth)"
     said = {entry["path"]: _caption(entry) for entry in entries}
     # two images may have the same words; a row needs its own
     named: dict[str, list[np.ndarray]] = {}
@@ -301,7 +333,22 @@ def _sheet(entries: list[dict[str, Any]], rows: dict[str, list[np.ndarray]]) -> 
 def _caption(entry: dict[str, Any]) -> str:
     known = entry["label"] is not None and entry["label"] != entry["predicted"]
     called = f"{entry['label']}, called {entry['predicted']}" if known else entry["predicted"]
-    return called if entry["confidence"] is None else f"{called} {entry['confidence']:.2f}"
+    if entry["confidence"] is not None:
+        called += f" {entry['confidence']:.2f}"
+    remark = heat_remark(entry)
+    return f"{called}: {remark}" if remark else called
+
+
+def heat_remark(entry: Mapping[str, Any]) -> str | None:
+    """Return a remark where most of the heat of an entry lies outside the cell, else null."""
+    inside = entry.get("heat_inside")
+    if inside is None or inside >= _ON_CELL or entry["heat_on"] is None:
+        return None
+    on = {_KINDS[kind]: share for kind, share in (entry["heat_on"] or {}).items() if kind != "wbc"}
+    most = max(on, key=on.__getitem__, default="")
+    return (
+        f"{100 * (1 - inside):.0f} % of the heat outside the cell, {100 * on[most]:.0f} % on {most}"
+    )
 
 
 def _hash(parts: Sequence[str]) -> str:

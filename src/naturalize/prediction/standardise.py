@@ -243,11 +243,11 @@ class Standardiser:
         """Return an image from elsewhere, about the one white cell that is meant."""
         profile = self.profile or Profile.of([(image, found)])
         slide = found.background
-        cell = _meant(found)
+        cell = main_cell(found)
         if cell is None and self.profile is not None:  # once more, in the standard's own colours
             plain = restained(image, slide, profile, standard)
             size = standard.red_cell / scale_of(profile, standard)
-            cell = _meant(Tiled(segmenter(cell_size=size), above=_TILED).segment(plain))
+            cell = main_cell(Tiled(segmenter(cell_size=size), above=_TILED).segment(plain))
         flags = ["standardised"]
         whites = len(found.of("wbc"))
         if cell is None:
@@ -316,7 +316,7 @@ def _blur(
     image: np.ndarray, found: Segmentation, profile: Profile, standard: Standard
 ) -> float | None:
     """Return how much one image of a set would have to be sharpened, if it shows a cell."""
-    cell = _meant(found)
+    cell = main_cell(found)
     if cell is None:
         return None
     made, mask = framed(image, cell, found.background, profile, standard)
@@ -329,7 +329,7 @@ def _whites(found: Segmentation) -> list[Cell]:
     return [cell for cell in found.of("wbc") if cell.area <= most]
 
 
-def _meant(found: Segmentation) -> Cell | None:
+def main_cell(found: Segmentation) -> Cell | None:
     """Return the white cell that a picture is taken of: large, and near its middle."""
     height, width = found.shape
     reach = math.hypot(height, width) / 2
