@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from naturalize.dataset.phantom import write_phantom
     from naturalize.dataset.split import Split
     from naturalize.evaluation.evaluate import evaluate
+    from naturalize.evaluation.metrics import scores
     from naturalize.explain.methods import explain
     from naturalize.models.predictor import Predictor
+    from naturalize.prediction.files import predict
+    from naturalize.prediction.predictor import TorchClassifier
     from naturalize.report import write_report
     from naturalize.study.run import run_study
     from naturalize.study.settings import load_study
@@ -39,13 +42,16 @@ _HOMES = {
     "NaturalizeError": "base.errors",
     "Predictor": "models.predictor",
     "Split": "dataset.split",
+    "TorchClassifier": "prediction.predictor",
     "audit": "dataset.audit",
     "evaluate": "evaluation.evaluate",
     "explain": "explain.methods",
     "load_study": "study.settings",
     "plan": "compose.draw.planner",
+    "predict": "prediction.files",
     "render": "compose.paint.render",
     "run_study": "study.run",
+    "scores": "evaluation.metrics",
     "segment_images": "cells.segment",
     "segmenter": "cells.segmenters",
     "train": "training.fit",
@@ -59,13 +65,16 @@ __all__ = [
     "NaturalizeError",
     "Predictor",
     "Split",
+    "TorchClassifier",
     "audit",
     "evaluate",
     "explain",
     "load_study",
     "plan",
+    "predict",
     "render",
     "run_study",
+    "scores",
     "segment_images",
     "segmenter",
     "train",

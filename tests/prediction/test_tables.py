@@ -180,3 +180,15 @@ def test_an_empty_slide_is_named_on_standard_output(tmp_path, capsys):
     assert "no cell" in capsys.readouterr().out
     (row,) = csv.DictReader((tmp_path / "p.csv").open())
     assert row["label"] == "no cell"
+
+
+@pytest.mark.real
+def test_predict_from_python_does_what_the_command_does(real_data, tmp_path):
+    import naturalize as nz
+
+    paths = sorted((real_data / "pbc" / "monocyte").glob("*.jpg"))[:3]
+    with pytest.raises(SystemExit, match="0"):
+        run_app(["predict", *map(str, paths), "-o", str(tmp_path / "p.csv")])
+    found = nz.predict(paths)
+    assert [row.label for row in found] == [row["label"] for row in _read(tmp_path / "p.csv")]
+    assert nz.predict(paths[0])[0].path == paths[0]

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,12 +14,12 @@ from naturalize.base.console import track
 from naturalize.base.errors import ImageReadError
 from naturalize.base.images import decode_image, read_bytes
 from naturalize.base.prefetch import map_ahead
+from naturalize.base.walk import find_images
 from naturalize.models.onnx_predictor import OnnxPredictor
+from naturalize.models.predictor import NetworkPredictor, Predictor
 from naturalize.prediction.predictor import of_standardised
+from naturalize.prediction.profile import Profile
 from naturalize.prediction.standardise import Standardised, Standardiser
-
-if TYPE_CHECKING:
-    from naturalize.models.predictor import NetworkPredictor
 
 #: Confidence below which a prediction is flagged.
 UNSURE = 0.5
@@ -63,6 +62,35 @@ class Prediction:
     def flag(self) -> str:
         """The remarks as one text, or the error."""
         return f"error: {self.error}" if self.error else "; ".join(self.flags)
+
+
+def predict(
+    images: str | Path | Sequence[str | Path],
+    model: str | Path = "pbc11",
+    *,
+    profile: str | Path | None = None,
+    whole: bool = False,
+) -> list[Prediction]:
+    """Return a prediction for each image, and for each white cell of a field.
+
+    Parameters
+    ----------
+    images
+        Image files and folders of them.
+    model
+        A model folder, or the name of a shipped model.
+    profile
+        File of a laboratory profile, which images from elsewhere are brought to the standard by;
+        by default it is measured on these images.
+    whole
+        Give a field one answer too.
+    """
+    paths = find_images([images] if isinstance(images, str | Path) else images)
+    predictor = Predictor.load(model)
+    standard, standardiser = predictor.config.standard, None
+    if profile is not None and standard is not None:
+        standardiser = Standardiser(standard, profile=Profile.load(Path(profile), standard))
+    return list(predict_files(predictor, paths, standardiser=standardiser, whole=whole))
 
 
 def predict_files(

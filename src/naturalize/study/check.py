@@ -55,12 +55,12 @@ def check_study(study: StudySettings) -> None:
     for run in study.runs:
         _check_run(study, run)
     if study.explain is not None and study.explain.methods:
-        from naturalize.explain.methods import EXPLAINERS
+        from naturalize.explain.methods import METHODS
 
         with _key("explain.methods"):
             for method in study.explain.methods:
-                if method not in EXPLAINERS:
-                    raise unknown("method", method, list(EXPLAINERS))
+                if method not in METHODS:
+                    raise unknown("method", method, list(METHODS))
     if study.engine.backend == "ray":
         _needs("ray", "Ray", "ray")
 
