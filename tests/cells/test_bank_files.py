@@ -15,7 +15,7 @@ from naturalize.base.errors import ArtifactError, InputError, SettingsError
 from naturalize.base.images import content_hash, read_image
 from naturalize.cells.bank import CellBank
 from naturalize.cells.bank.files import MARGIN
-from naturalize.cells.sheet import cell_picture, grouped
+from naturalize.cells.pictures import cell_picture, grouped
 from naturalize.cells.tables import overview
 from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.render import render

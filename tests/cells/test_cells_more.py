@@ -17,7 +17,7 @@ from naturalize.base.artifacts import read_table
 from naturalize.base.errors import SettingsError
 from naturalize.base.images import read_image, write_image
 from naturalize.cells.bank import CellBank
-from naturalize.cells.overlay import overlay
+from naturalize.cells.pictures import overlay
 from naturalize.cells.segment import picture_names, segment_images
 from naturalize.cells.segmenters import segmenter
 from naturalize.cells.segmenters.classical.contour import fill, star

@@ -38,8 +38,22 @@ HIDDEN = "overlaps its neighbours"
 BLURRED = "out of focus"
 PALE = "mostly background"
 
+# Limits without a measurement on record: what they accept and reject is seen on a bank's sheets.
+
+#: Least score that a segmenter gives to a cell; doubtful ones have less.
+_LEAST_SCORE = 0.5
+
 #: Whole cells of a class from which its own range of sizes is taken.
 _ENOUGH = 12
+
+#: Robust deviations of the log area beyond which a cell is an outlier, and their least size.
+_DEVIATIONS, _LEAST_SPREAD = 3, 0.15
+
+#: Two red cells that overlap by half: area in medians of the kind, and largest solidity.
+_OVERLAPPING = (1.2, 0.97)
+
+#: Density and sharpness, in medians of the kind, below which a cell is pale or blurred.
+_PALE, _BLURRED = 0.35, 0.15
 
 #: Least share of its convex hull that an acceptable cell fills.
 _SOLID = {"wbc": 0.93, "rbc": 0.95, "platelet": 0.88}
@@ -281,22 +295,22 @@ def _reasons(
             (border, BORDER),
             (crowded, CROWDED),
             (np.full(len(target), kind == "wbc" and not of_target), NOT_TARGET),
-            (facts["score"] < 0.5, UNCERTAIN),
+            (facts["score"] < _LEAST_SCORE, UNCERTAIN),
             (facts["area"] < low, SMALL),
             (facts["area"] > high, LARGE),
             (facts["waist"].astype(bool) | joined, JOINED),
-            # two discs that overlap by half: larger than one, and not quite convex
+            # larger than one, and not quite convex
             (
                 (kind == "rbc")
-                & (facts["area"] > 1.2 * np.median(facts["area"][whole]))
-                & (facts["solidity"] < 0.97),
+                & (facts["area"] > _OVERLAPPING[0] * np.median(facts["area"][whole]))
+                & (facts["solidity"] < _OVERLAPPING[1]),
                 JOINED,
             ),
             (appended, APPENDED),
             (facts["solidity"] < _SOLID[kind], RAGGED),
             (facts["contact"] > _CONTACT[kind], HIDDEN),
-            (facts["od_g"] < 0.35 * density, PALE),
-            (facts["focus"] < 0.15 * sharp, BLURRED),
+            (facts["od_g"] < _PALE * density, PALE),
+            (facts["focus"] < _BLURRED * sharp, BLURRED),
         ]
         for failed, reason in reversed(checks):
             reasons[group & failed] = reason
@@ -321,8 +335,8 @@ def _sizes_of(
 
 
 def _robust_range(area: np.ndarray) -> tuple[float, float]:
-    """Return areas beyond which a cell is an outlier: three robust deviations of the log area."""
+    """Return areas beyond which a cell is an outlier, by robust deviations of the log area."""
     logs = np.log(area)
     middle = float(np.median(logs))
-    spread = max(robust_spread(logs), 0.15)
-    return float(np.exp(middle - 3 * spread)), float(np.exp(middle + 3 * spread))
+    spread = _DEVIATIONS * max(robust_spread(logs), _LEAST_SPREAD)
+    return float(np.exp(middle - spread)), float(np.exp(middle + spread))

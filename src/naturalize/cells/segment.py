@@ -18,7 +18,7 @@ from naturalize.base.artifacts import check_place, link_file, same_images, write
 from naturalize.base.errors import EngineError, ImageReadError, NaturalizeError
 from naturalize.base.images import read_image, write_image
 from naturalize.base.shards import Pieces, resumable_pieces
-from naturalize.cells.overlay import SHEET, draw_outlines, sheet, thumbnail
+from naturalize.cells.pictures import SHEET, draw_outlines, overlay_sheet, thumbnail
 from naturalize.cells.segmenters.protocol import Segmenter
 from naturalize.cells.tables import CELLS, IMAGES, OUTCOMES, failed_row, image_row
 from naturalize.cells.tiling import Tiled
@@ -267,7 +267,7 @@ def _write_sheet(file: Path, thumbnails: Path, tasks: Sequence[_Task], pieces: P
             captions.append(f"{_ending(task.picture)}  {counts}")
     if pictures:
         title = f"{len(pictures)} of {len(tasks):,} images"
-        write_image(file, sheet(pictures, captions, title=title), quality=90)
+        write_image(file, overlay_sheet(pictures, captions, title=title), quality=90)
 
 
 def _ending(name: str) -> str:

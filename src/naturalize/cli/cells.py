@@ -72,7 +72,7 @@ def show(
     from naturalize.base.console import result
     from naturalize.base.images import write_image
     from naturalize.cells.bank import CellBank
-    from naturalize.cells.sheet import AROUND, cell_picture, cells_sheet, grouped
+    from naturalize.cells.pictures import AROUND, cell_picture, cells_sheet, grouped
 
     if out:
         check_file(out)

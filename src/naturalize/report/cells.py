@@ -201,7 +201,7 @@ def _cells_of(file: Path, image_ids: Sequence[str]) -> dict[str, list[dict[str, 
 
 
 def _outline(image: np.ndarray, rows: Sequence[dict[str, Any]]) -> np.ndarray:
-    from naturalize.cells.overlay import overlay
+    from naturalize.cells.pictures import overlay
     from naturalize.cells.segmentation import Cell, Segmentation
     from naturalize.imaging.runlength import decode
 

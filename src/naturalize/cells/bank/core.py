@@ -178,7 +178,7 @@ class CellBank(TableView):
 
     def write_tables(self, folder: Path, holds: str | None) -> None:
         """Write all of the bank but its pictures into the folder of an unfinished artifact."""
-        from naturalize.cells.sheet import bank_sheets
+        from naturalize.cells.pictures import bank_sheets
 
         write_table(folder / "cells.parquet", self.table)
         write_table(folder / "backgrounds.parquet", self.backgrounds)

@@ -1,4 +1,4 @@
-"""The bank at a glance: its cells in rows on white, those that may be composed and those not."""
+"""Pictures of cells: outlines over images, and sheets of the cells of a bank on white."""
 
 from __future__ import annotations
 
@@ -10,21 +10,89 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from naturalize.base.plots import KIND_COLOURS, KIND_KEY
 from naturalize.base.rng import rng
-from naturalize.base.sheets import contact_sheet, labelled_rows
+from naturalize.base.sheets import contact_sheet, fit, labelled_rows
 from naturalize.cells.bank.files import Cutout
+from naturalize.cells.segmentation import KINDS, Cell, Segmentation
+
+#: Sub-pixel positions of OpenCV's lines: 4 binary digits.
+_SHIFT = 4
+
+#: Pictures on a sheet of overlays, and their side in pixels.
+SHEET, _TILE = 24, 256
 
 #: Names of the kinds in the rows of cells without a label, and in rows of rejected ones.
 _OTHERS = {"wbc": "white cells", "rbc": "red cells", "platelet": "platelets"}
 _ONE = {"wbc": "white", "rbc": "red", "platelet": "platelet"}
 
-_KIND_ORDER = {"wbc": 0, "rbc": 1, "platelet": 2}
-
-#: What is around a rejected cell is shown this much nearer to white, and this far.
+#: What is around a rejected cell is shown this much nearer to white, and this far (by eye).
 _VEIL, AROUND = 0.55, 10
 
 #: Gives the pixels of a cell by its id, with a margin (``CellBank.cutout``).
 CutoutOf = Callable[..., Cutout]
+
+
+def overlay(image: np.ndarray, segmentation: Segmentation) -> np.ndarray:
+    """Return RGB uint8 (H, W, 3) with the outlines of cells and nuclei in the colours of kinds.
+
+    Lines lie on the cells' rims and grow with the image, so that they are still seen when a whole
+    field is shown on a screen.
+    """
+    drawn = image.copy()
+    draw_outlines(drawn, segmentation)
+    return drawn
+
+
+def draw_outlines(image: np.ndarray, segmentation: Segmentation) -> None:
+    """Draw the outlines of :func:`overlay` into the image itself, writable RGB uint8 (H, W, 3)."""
+    side = max(image.shape[:2])
+    fine = max(1, round(side / 1400))
+    bold = fine + (side >= 240)
+    for kind in ("rbc", "platelet", "wbc"):
+        width = fine if kind == "rbc" else bold
+        for cell in segmentation.of(kind):
+            if cell.nucleus is not None:
+                _outline(image, cell, cell.nucleus, KIND_COLOURS["nucleus"], bold)
+            _outline(image, cell, cell.mask, KIND_COLOURS[kind], width)
+
+
+def _outline(
+    image: np.ndarray, cell: Cell, mask: np.ndarray, colour: tuple[int, int, int], width: int
+) -> None:
+    """Draw the rim of a mask, smoothed by a pixel so that it is no staircase."""
+    pad = 2
+    smooth = cv2.GaussianBlur(np.pad(mask, pad).astype(np.float32), (0, 0), 0.9)
+    found, _ = cv2.findContours(
+        (smooth > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    offset = np.array([cell.box[0] - pad, cell.box[1] - pad])
+    for contour in found:
+        points = _smooth(contour[:, 0].astype(np.float32)) + offset
+        fixed = np.rint(points * (1 << _SHIFT)).astype(np.int32)
+        cv2.polylines(image, [fixed[:, None]], True, colour, width, cv2.LINE_AA, _SHIFT)
+
+
+def _smooth(points: np.ndarray) -> np.ndarray:
+    """Return a closed outline (n, 2), each point the mean of five neighbours."""
+    if len(points) < 8:
+        return points
+    wrapped = np.concatenate([points[-2:], points, points[:2]])
+    return np.stack([wrapped[k : k + len(points)] for k in range(5)]).mean(axis=0)
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """Return RGB uint8 (H, W, 3) as small as a sheet shows it."""
+    return np.asarray(fit(image, _TILE))
+
+
+def overlay_sheet(
+    pictures: Sequence[np.ndarray], captions: Sequence[str], *, title: str
+) -> np.ndarray:
+    """Return thumbnails of overlays side by side, with captions and a key of the colours."""
+    if len(pictures) >= 3:  # else there is no room for more than the title
+        title += f": {KIND_KEY}"
+    return contact_sheet(pictures, captions=captions, tile=_TILE, title=title)
 
 
 def bank_sheets(
@@ -50,7 +118,7 @@ def grouped(table: pa.Table, labels: Sequence[str]) -> dict[str, pa.Table]:
     accepted = Counter(_name(key) for key in keys if key[3])
     place = {name: i for i, name in enumerate([*labels, *_OTHERS.values()])}
     order = sorted(accepted, key=lambda name: (place.get(name, len(place)), name))
-    rejected = Counter((_KIND_ORDER[key[0]], _name(key), key[2]) for key in keys if not key[3])
+    rejected = Counter((KINDS.index(key[0]), _name(key), key[2]) for key in keys if not key[3])
     order += [
         name
         for (_, name, _), _ in sorted(
