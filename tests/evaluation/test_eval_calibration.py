@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
 from naturalize.base.errors import InputError, SettingsError
-from naturalize.evaluation.calibration import calibration
+from naturalize.evaluation.intervals import calibration
 
 
 @given(st.integers(1, 200), st.integers(0, 10**6), st.sampled_from([1, 5, 15]))

@@ -132,7 +132,7 @@ def test_unreadable_images_are_listed_counted_and_skipped(
     assert result["skipped"][0]["reason"] == "empty file (0 bytes)"
     assert result["n"] == 147 == read_predictions(out).num_rows
     assert "010.png" not in read_predictions(out)["path"].to_pylist()
-    assert "3 unreadable image(s) skipped" in capsys.readouterr().err
+    assert "3 file(s) skipped: cannot be read" in capsys.readouterr().err
     with pytest.raises(ImageReadError, match=r"003\.png: empty file"):
         evaluate(ByColour(), items, root, tmp_path / "strict", strict=True)
     assert not (tmp_path / "strict").exists()

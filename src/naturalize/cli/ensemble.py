@@ -104,9 +104,9 @@ def _fitted(models: list[Path], data: LabelledData, part: str, device: str) -> d
     from rich.console import Console
     from rich.table import Table
 
-    from naturalize.evaluation.together import weigh
+    from naturalize.evaluation.averaging import fit_averaging
 
-    found = weigh(models, data.items, data.root, device=device)
+    found = fit_averaging(models, data.items, data.root, device=device)
     table = Table("model", "weight", "macro-F1", "accuracy", "loss", box=SIMPLE_HEAD)
     weights = [f"{weight:.3f}" for weight in found.weights]
     for name, weight, row in zip(

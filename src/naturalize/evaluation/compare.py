@@ -36,15 +36,9 @@ def paired(
 ) -> dict[str, Any]:
     """Compare two prediction tables of the same images.
 
-    Parameters
-    ----------
-    pred_a, pred_b
-        Tables as in ``predictions.parquet``; at least ``image_id``, ``path``, ``label``,
-        ``predicted``, the ``prob_<class>`` columns, and ``group`` where known.
-    resamples, level, seed
-        Of the paired bootstrap: each resample draws the same images (or whole groups) for both.
-    common_only
-        Compare over the images in both, rather than refuse tables of different images.
+    The tables are as in ``predictions.parquet``. Each resample of the bootstrap draws the same
+    images (or whole groups) for both. With ``common_only`` the images in both are compared, and
+    tables of different images are not refused.
 
     Returns
     -------
@@ -84,16 +78,9 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> dict[str, Any]:
     Under the hypothesis that both are right equally often, of the images that just one gets right,
     each is as likely to be a's as b's: a two-sided binomial test with share 1/2.
 
-    Parameters
-    ----------
-    right_a, right_b
-        bool (N,): whether each was right.
-
-    Returns
-    -------
-    dict
-        ``both_right``, ``only_a_right``, ``only_b_right``, ``both_wrong`` (counts), ``p_value``
-        (1 when they never differ).
+    ``right_a``, ``right_b``: bool (N,), whether each was right. Returns ``both_right``,
+    ``only_a_right``, ``only_b_right``, ``both_wrong`` (counts), and ``p_value`` (1 when they never
+    differ).
 
     Examples
     --------
@@ -125,22 +112,10 @@ def write_comparisons(
 ) -> list[dict[str, Any]]:
     """Compare every two of the named evaluation folders and write a JSON file.
 
-    Parameters
-    ----------
-    evaluations
-        Name → evaluation folder. One alone gives an empty list.
-    out
-        The JSON file.
-    seed
-        Of the bootstrap.
-
-    Returns
-    -------
-    list of dict
-        What was written, one a pair: what `paired` returns, and ``a``, ``b`` (names),
-        ``macro_f1_difference`` (a − b) with its ``interval``, and ``p_value``: McNemar's after
-        Holm's correction over all pairs (Holm, Scand. J. Stat. 1979), so that one of many
-        comparisons is not found good by luck.
+    Returns what was written, one entry a pair: what `paired` returns, and ``a``, ``b`` (names),
+    ``macro_f1_difference`` (a − b) with its ``interval``, and ``p_value``: McNemar's after Holm's
+    correction over all pairs (Holm, Scand. J. Stat. 1979), so that one of many comparisons is not
+    found good by luck. One evaluation alone gives an empty list.
     """
     tables = {name: read_predictions(path) for name, path in evaluations.items()}
     found = [
@@ -242,12 +217,9 @@ def _differences(
     to_b = _membership(kind_true * n_classes + kind_b, n_classes**2)
     counts = np.bincount(cells, minlength=len(kinds))
 
-    def both(flat: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def both(flat: np.ndarray) -> list[dict[str, np.ndarray]]:
         shape = (*flat.shape[:-1], n_classes, n_classes)
-        return (
-            metrics.summary((flat @ to_a).reshape(shape)),
-            metrics.summary((flat @ to_b).reshape(shape)),
-        )
+        return [metrics.summary((flat @ to).reshape(shape)) for to in (to_a, to_b)]
 
     draw = rng(seed, "paired bootstrap")
     drawn = intervals.resampled(cells, units, len(kinds), resamples, draw)

@@ -22,12 +22,12 @@ import pyarrow.compute as pc
 
 from naturalize.base import artifacts
 from naturalize.base.console import warn
-from naturalize.base.errors import ImageReadError, InputError, SettingsError, unknown
+from naturalize.base.errors import ImageReadError, InputError, unknown
 from naturalize.base.images import read_image
 from naturalize.base.prefetch import map_ahead
 from naturalize.base.shards import resumable_rows
 from naturalize.evaluation import intervals, metrics
-from naturalize.evaluation.calibration import calibration
+from naturalize.evaluation.intervals import calibration
 from naturalize.evaluation.merge import Merge
 from naturalize.models.predictor import Predictor, as_predictor
 
@@ -105,12 +105,8 @@ def evaluate(
     predictor
         The model: a `naturalize.models.predictor.Predictor`, or whatever has ``classes`` and
         ``probabilities(images, batch=…)``.
-    items
-        The labelled images.
-    root
-        Folder that the items' paths start from.
-    out
-        Where the artifact shall be.
+    items, root
+        The labelled images, and the folder that their paths start from.
     protocol
         ``"honest"`` (real images that the model has never seen) or ``"paper"``; written down.
     merge
@@ -125,11 +121,9 @@ def evaluate(
         Of the bootstrap.
     work
         Folder for finished pieces, removed at the end; ``.<name>.work`` beside ``out`` by default.
-    inputs
-        Name → fingerprint of the artifacts behind this (model, catalog, split).
-    left_out
-        What is known of files that are not among ``items``: ``dropped_labels``, ``n_copies`` and
-        ``passed_over`` of ``metrics.json``.
+    inputs, left_out
+        Name → fingerprint of the artifacts behind this, and what is known of files that are not
+        among ``items``: ``dropped_labels``, ``n_copies``, ``passed_over`` of ``metrics.json``.
 
     Raises
     ------
@@ -217,16 +211,11 @@ def known_items(
 ) -> tuple[list[Item], dict[str, int]]:
     """Return the items of classes that the model knows, and how many there are of each other.
 
-    Raises
-    ------
-    InputError
-        If there are no items, one has no label, or there are unknown classes and they are not to
-        be dropped, or nothing is left.
+    ``InputError`` if there are no items, one has no label, or there are unknown classes and they
+    are not to be dropped, or nothing is left.
     """
     if unknown_labels not in UNKNOWN:
-        raise SettingsError(
-            f"unknown_labels: expected one of {', '.join(UNKNOWN)}, got {unknown_labels!r}"
-        )
+        raise unknown("unknown_labels", unknown_labels, list(UNKNOWN))
     if not items:
         raise InputError("nothing to evaluate: no labelled image was given")
     for item in items:
@@ -357,13 +346,8 @@ def _tables(
     rows: pa.Table, model_classes: Sequence[str], merge: Merge
 ) -> tuple[pa.Table, list[dict[str, str]]]:
     """Split the shards' rows into the predictions table and the list of skipped images."""
-    unreadable = rows.filter(pc.is_valid(rows["problem"]))
-    skipped = [
-        {"path": path, "reason": reason}
-        for path, reason in zip(
-            unreadable["path"].to_pylist(), unreadable["problem"].to_pylist(), strict=True
-        )
-    ]
+    unreadable = rows.filter(pc.is_valid(rows["problem"])).select(["path", "problem"])
+    skipped = [{"path": r["path"], "reason": r["problem"]} for r in unreadable.to_pylist()]
     rows = rows.filter(pc.is_null(rows["problem"]))
     flat = rows["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     values = flat.reshape(-1, len(model_classes))
@@ -383,24 +367,19 @@ def _tables(
 
 
 def _say_left_out(result: dict[str, Any]) -> None:
-    skipped, dropped, passed = (result[k] for k in ("skipped", "dropped_labels", "passed_over"))
-    if passed:
-        warn(
-            f"{len(passed)} file(s) passed over, the first: {passed[0]['path']}: "
-            f"{passed[0]['reason']}; all are listed in metrics.json"
-        )
-    if skipped:
-        warn(
-            f"{len(skipped)} unreadable image(s) skipped, the first: {skipped[0]['path']}: "
-            f"{skipped[0]['reason']}; all are listed in metrics.json"
-        )
-    if dropped:
+    for key, what in (("passed_over", "passed over"), ("skipped", "skipped: cannot be read")):
+        if found := result[key]:
+            warn(
+                f"{len(found)} file(s) {what}, the first: {found[0]['path']}: "
+                f"{found[0]['reason']}; all are listed in metrics.json"
+            )
+    if dropped := result["dropped_labels"]:
         named = ", ".join(f"{label} ({n})" for label, n in dropped.items())
         warn(f"images of classes that the model does not know were left out: {named}")
     if n := result["n_left_out_training"]:
         warn(f"{n:,} image(s) that the model was trained on were left out")
-    if n_copies := result["n_copies"]:
-        warn(f"{n_copies} file(s) show a picture that another one shows; each is scored once")
+    if n := result["n_copies"]:
+        warn(f"{n} file(s) show a picture that another one shows; each is scored once")
 
 
 def _draw(folder: Path, result: dict[str, Any]) -> None:

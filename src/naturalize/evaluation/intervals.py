@@ -1,8 +1,9 @@
-"""How sure a score is: bootstrap intervals over images or groups, and Wilson's beside them.
+"""How sure a score is, and a model: bootstrap and Wilson intervals, calibration error.
 
 Scores depend on the confusion counts alone, so a resample of N images is one draw of counts from a
 multinomial distribution over the C² cells of the confusion matrix: the same distribution as drawing
 images with replacement, without touching an image. Groups (patients, duplicates) are drawn whole.
+Is a confidence of 0.9 right nine times in ten? The calibration error says how far it is from that.
 """
 
 from __future__ import annotations
@@ -37,17 +38,9 @@ def bootstrap(
 ) -> dict[str, Any]:
     """Percentile bootstrap intervals of every score (Efron & Tibshirani 1993, ch. 13).
 
-    Parameters
-    ----------
-    labels
-        The classes in order; length C.
-    y_true, y_pred
-        Class names; length N.
-    groups
-        What belongs together (patient, slide, duplicate): length N; images of one group are drawn
-        together. None, or null for an image: that image is a group of its own.
-    resamples, level, seed
-        Number of resamples, coverage aimed at (0–1), seed of the draws.
+    ``labels`` are the C classes in order, ``y_true`` and ``y_pred`` N class names. ``groups`` (N)
+    says what belongs together (patient, slide, duplicate) and is drawn together; an image whose
+    group is null is a group of its own. ``level`` is the coverage aimed at, 0–1.
 
     Returns
     -------
@@ -112,14 +105,8 @@ def resampled(
 ) -> Iterator[np.ndarray]:
     """Yield resampled cell counts, int64 (≤ chunk, K), drawing whole groups with replacement.
 
-    Parameters
-    ----------
-    cells
-        int64 (N,): the cell (0 … K − 1) that each image falls into.
-    units
-        int64 (N,): the group (0 … G − 1) of each image.
-    n_cells
-        K.
+    ``cells`` and ``units``, int64 (N,), are the cell (0 … K − 1) that each image falls into, and
+    its group (0 … G − 1); ``n_cells`` is K.
     """
     from scipy.sparse import coo_array
 
@@ -163,19 +150,8 @@ def _limits(drawn: Iterator[np.ndarray], n_classes: int, level: float) -> dict[s
 def wilson(right: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share (Wilson, JASA 1927).
 
-    It is right also where the bootstrap fails: with no or only mistakes.
-
-    Parameters
-    ----------
-    right, n
-        ``right`` successes out of ``n`` ≥ 1.
-    level
-        Coverage aimed at, 0–1.
-
-    Raises
-    ------
-    InputError
-        If not 0 ≤ right ≤ n, n ≥ 1.
+    It is right also where the bootstrap fails: with no or only mistakes. ``InputError`` if not
+    0 ≤ right ≤ n, n ≥ 1.
 
     Examples
     --------
@@ -192,3 +168,60 @@ def wilson(right: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
 
 def _pair(limits: np.ndarray) -> list[float]:
     return [float(limits[0]), float(limits[1])]
+
+
+#: Bins of equal width, as is usual since Guo et al. 2017.
+BINS = 15
+
+
+def calibration(confidence: np.ndarray, right: np.ndarray, *, bins: int = BINS) -> dict[str, Any]:
+    r"""Return the expected calibration error and its bins (Guo et al., ICML 2017, eq. 3).
+
+    :math:`ECE = \sum_b \frac{n_b}{N} |acc_b - conf_b|`, bins being half-open from the left,
+    :math:`(b/B, (b+1)/B]`, and 0 falling into the first.
+
+    ``confidence`` is float (N,), the probability given to the predicted class, ``right`` bool (N,).
+    Returns a JSON-able dict: ``ece``, ``mean_confidence``, ``accuracy``, ``overconfidence`` (mean
+    confidence minus accuracy), ``bins``: a list of {low, high, n, confidence, accuracy}, the last
+    two null where ``n`` is 0. ``InputError`` if lengths differ, there is nothing to score, or a
+    confidence is not within 0–1; ``SettingsError`` for fewer than one bin.
+
+    Examples
+    --------
+    >>> result = calibration(np.array([0.9, 0.9, 0.9, 0.9]), np.array([1, 1, 1, 0]), bins=10)
+    >>> round(result["ece"], 3)
+    0.15
+    """
+    confidence = np.asarray(confidence, np.float64)
+    right = np.asarray(right, np.float64)
+    if bins < 1:
+        raise SettingsError(f"bins: expected 1 or more, got {bins}")
+    if confidence.shape != right.shape or confidence.ndim != 1 or not confidence.size:
+        raise InputError(
+            "calibration: expected two vectors of one length, at least 1, got shapes "
+            f"{confidence.shape} and {right.shape}"
+        )
+    if not (confidence.min() >= 0 and confidence.max() <= 1 + 1e-6):
+        raise InputError("calibration: expected confidences between 0 and 1")
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    n = np.bincount(place, minlength=bins)
+    filled = np.maximum(n, 1)
+    mean = np.bincount(place, confidence, minlength=bins) / filled
+    share = np.bincount(place, right, minlength=bins) / filled
+    return {
+        "ece": float((n * np.abs(share - mean)).sum() / n.sum()),
+        "mean_confidence": float(confidence.mean()),
+        "accuracy": float(right.mean()),
+        "overconfidence": float(confidence.mean() - right.mean()),
+        "bins": [
+            {
+                "low": float(edges[b]),
+                "high": float(edges[b + 1]),
+                "n": int(n[b]),
+                "confidence": float(mean[b]) if n[b] else None,
+                "accuracy": float(share[b]) if n[b] else None,
+            }
+            for b in range(bins)
+        ],
+    }

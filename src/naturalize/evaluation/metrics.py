@@ -1,7 +1,8 @@
 """Scores of a classifier, as pure functions of one confusion matrix.
 
-Every score here depends on the counts alone, so it takes a confusion matrix, or a stack of them
-(the bootstrap's resamples), in the last two axes. Conventions, the same everywhere:
+Every score here depends on the counts alone, so it takes confusion matrices: counts of any number
+type, (…, C, C), where the leading axes may hold the bootstrap's resamples. Scores of a class are
+float64 (…, C), others float64 (…). Conventions, the same everywhere:
 
 - rows are true classes, columns are predicted ones;
 - 0/0 is 0: the precision of a class that is never predicted, the recall and F1 of one that never
@@ -29,26 +30,10 @@ CONVENTION = "0/0 is 0; macro scores are means over the classes with support > 0
 def label_indices(
     labels: Sequence[str], values: Sequence[str], *, what: str = "y_true"
 ) -> np.ndarray:
-    """Return the position of each of ``values`` among ``labels``.
+    """Return the position of each of ``values`` (N) among ``labels`` (C): int64 (N,).
 
-    Parameters
-    ----------
-    labels
-        The classes, in order; length C, no name twice.
-    values
-        Class names; length N.
-    what
-        Name of the argument, for the error.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64 (N,), each 0 … C − 1.
-
-    Raises
-    ------
-    InputError
-        For a label that occurs twice, or a value that is no label.
+    ``InputError`` for a label that occurs twice, or a value that is no label; ``what`` names the
+    argument in it.
 
     Examples
     --------
@@ -69,24 +54,9 @@ def label_indices(
 
 
 def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> np.ndarray:
-    """Count how often class i was taken for class j.
+    """Count how often class i was taken for class j: int64 (C, C), rows true, columns predicted.
 
-    Parameters
-    ----------
-    y_true, y_pred
-        Integers (N,), each 0 … ``n_classes`` − 1.
-    n_classes
-        Number of classes C.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64 (C, C); rows are true classes, columns predicted ones.
-
-    Raises
-    ------
-    InputError
-        If the lengths differ or a value is out of range.
+    Takes integers (N,), each 0 … C − 1; ``InputError`` if lengths differ or one is out of range.
 
     Examples
     --------
@@ -113,16 +83,6 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> 
 def accuracy(confusion: np.ndarray) -> np.ndarray:
     r"""Share of right answers, :math:`\sum_i n_{ii} / \sum_{ij} n_{ij}`.
 
-    Parameters
-    ----------
-    confusion
-        Counts, any number type, (…, C, C).
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (…): one number a matrix; 0 for an empty one.
-
     Examples
     --------
     >>> float(accuracy(np.array([[1, 1], [0, 2]])))
@@ -135,16 +95,6 @@ def accuracy(confusion: np.ndarray) -> np.ndarray:
 def precision(confusion: np.ndarray) -> np.ndarray:
     r"""Share of the answers *j* that are right, :math:`n_{jj} / \sum_i n_{ij}`, for each class.
 
-    Parameters
-    ----------
-    confusion
-        Counts, any number type, (…, C, C).
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (…, C); 0 for a class that is never predicted.
-
     Examples
     --------
     >>> precision(np.array([[1, 1], [0, 3]]))
@@ -155,16 +105,6 @@ def precision(confusion: np.ndarray) -> np.ndarray:
 
 def recall(confusion: np.ndarray) -> np.ndarray:
     r"""Share of class *i* that is found, :math:`n_{ii} / \sum_j n_{ij}`, for each class.
-
-    Parameters
-    ----------
-    confusion
-        Counts, any number type, (…, C, C).
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (…, C); 0 for a class that does not occur.
 
     Examples
     --------
@@ -177,16 +117,6 @@ def recall(confusion: np.ndarray) -> np.ndarray:
 def f1(confusion: np.ndarray) -> np.ndarray:
     r"""Harmonic mean of precision and recall, :math:`2 n_{ii} / (\sum_j n_{ij} + \sum_j n_{ji})`.
 
-    Parameters
-    ----------
-    confusion
-        Counts, any number type, (…, C, C).
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (…, C); 0 for a class that neither occurs nor is predicted.
-
     Examples
     --------
     >>> f1(np.array([[1, 1], [0, 3]])).round(3)
@@ -196,19 +126,7 @@ def f1(confusion: np.ndarray) -> np.ndarray:
 
 
 def macro(per_class: np.ndarray, confusion: np.ndarray) -> np.ndarray:
-    """Mean of a per-class score over the classes that occur.
-
-    Parameters
-    ----------
-    per_class
-        float64 (…, C).
-    confusion
-        The counts it came from, (…, C, C).
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (…); 0 where no class occurs.
+    """Mean of a per-class score over the classes that occur; 0 where none does.
 
     Examples
     --------
@@ -246,15 +164,11 @@ def summary(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def scores(labels: Sequence[str], y_true: Sequence[str], y_pred: Sequence[str]) -> dict[str, Any]:
-    """Score predicted class names against true ones.
+    """Score predicted class names against true ones, both of length N.
 
-    Parameters
-    ----------
-    labels
-        The classes in order; length C. Those that do not occur in ``y_true`` get support 0 and are
-        left out of the macro scores.
-    y_true, y_pred
-        Class names; length N.
+    Of the C ``labels``, in order, those that do not occur in ``y_true`` get support 0 and are left
+    out of the macro scores. ``InputError`` if a name is no label, the lengths differ, or there is
+    nothing to score.
 
     Returns
     -------
@@ -262,11 +176,6 @@ def scores(labels: Sequence[str], y_true: Sequence[str], y_pred: Sequence[str]) 
         JSON-able: ``n``, the scores of `SUMMARY`, ``per_class`` {label: {precision, recall, f1,
         support}}, ``confusion`` (C lists of C counts, rows true), ``labels``, ``absent`` (labels
         with support 0).
-
-    Raises
-    ------
-    InputError
-        If a name is no label, the lengths differ, or there is nothing to score.
 
     Examples
     --------

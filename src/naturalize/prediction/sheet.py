@@ -15,8 +15,11 @@ from naturalize.prediction.standardise import Standardiser
 from naturalize.prediction.table import differential
 
 #: Cells of a class on a sheet, tiles in a row, the side of a tile in pixels, and letters of a name
-#: that are shown.
-_OF_CLASS, _COLUMNS, _TILE, _LETTERS = 12, 6, 200, 22
+#: and of a caption that are shown.
+_OF_CLASS, _COLUMNS, _TILE, _LETTERS, _CAPTION = 12, 6, 200, 22, 34
+
+#: How much of an image is shown, in shares of its shorter side.
+_SHOWN = 0.8
 
 #: What is kept around a cell of a field, in shares of its width.
 _AROUND = 0.4
@@ -58,7 +61,7 @@ def prediction_sheet(
         for row in doubtful_first(found, _OF_CLASS):
             for tile, caption in _tiles(row, standardiser, view):
                 tiles.append(tile)
-                captions.append(caption)
+                captions.append(caption[:_CAPTION])
         share = "" if count.share is None else f", {100 * count.share:.1f} %"
         shown = "" if len(found) <= _OF_CLASS else f"; the {_OF_CLASS} most doubtful"
         title = f"{count.code} {count.name}".rstrip() + f": {count.n}{share}{shown}"
@@ -96,5 +99,5 @@ def _around(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def _middle(image: np.ndarray) -> np.ndarray:
-    """Return the middle square of an image."""
-    return View(_TILE, crop=0.999).prepare(image)
+    """Return the middle of an image, as much as networks are shown of it or more."""
+    return View(_TILE, crop=_SHOWN).prepare(image)

@@ -24,7 +24,7 @@ _PIECE = 32
 
 
 @dataclass(frozen=True)
-class Together:
+class AveragingFit:
     """What was found: one weight a model, the scores of each, and those of their mean.
 
     Scores are ``n``, ``loss`` (mean negative log-likelihood), ``accuracy`` and ``macro_f1``.
@@ -35,39 +35,26 @@ class Together:
     mean: dict[str, float]
 
 
-def weigh(
+def fit_averaging(
     models: Sequence[Path], items: Sequence[Item], root: Path, *, device: str = "cpu"
-) -> Together:
+) -> AveragingFit:
     """Find the weights that make the images' labels most probable; see `fit_weights`.
 
-    Parameters
-    ----------
-    models
-        Model folders of the same classes.
-    items, root
-        Labelled images, best those that neither trained the models nor are to test them, and the
-        folder that their paths start from. Unreadable ones are named in a warning and left out.
-    device
-        A torch device.
-
-    Raises
-    ------
-    SettingsError
-        If the models' classes differ.
-    InputError
-        If no image is of the models' classes, or none can be read.
+    The images, whose paths start from ``root``, are best those that neither trained the models nor
+    are to test them. Unreadable ones are named in a warning and left out. ``SettingsError`` if the
+    models' classes differ, ``InputError`` if no image is of their classes, or none can be read.
     """
     configs = [read_config(path) for path in models]
     check_classes(models, configs)
     classes = configs[0].classes
     known, _ = known_items(items, classes)
     predictors = [Predictor.load(path, device=device) for path in models]
-    targets, said = _predicted(predictors, known, root, classes)
-    weights = fit_weights(said, targets)
-    return Together(
+    targets, found = _predicted(predictors, known, root, classes)
+    weights = fit_weights(found, targets)
+    return AveragingFit(
         weights,
-        [_judged(probabilities, targets, classes) for probabilities in said],
-        _judged(np.tensordot(weights, said, 1), targets, classes),
+        [_judged(probabilities, targets, classes) for probabilities in found],
+        _judged(np.tensordot(weights, found, 1), targets, classes),
     )
 
 
@@ -94,11 +81,11 @@ def _predicted(
                 continue
             targets.append(classes.index(item.label))
             images.append(image)
-        said = [
+        each = [
             predictor.probabilities(images)[:, order]
             for predictor, order in zip(predictors, columns, strict=True)
         ]
-        rows.append(np.stack(said).astype(np.float64))
+        rows.append(np.stack(each).astype(np.float64))
     if not targets:
         raise InputError(f"{root}: none of {len(items)} images can be read")
     return np.array(targets), np.concatenate(rows, axis=1)
