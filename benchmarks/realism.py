@@ -1,8 +1,8 @@
-"""How well composites can be told from real images, beside simpler composites and the null.
+"""How well composites are distinguished from real images, beside simpler composites and the null.
 
-Every row is told from the same real images: others (must be about 0.5), others after one more JPEG
-(must be told), a hard paste, ``cv2.seamlessClone``, and every mode that can be planned from the
-same bank.
+Every row is compared with the same real images: others (must be about 0.5), others after one more
+JPEG (must be detected), a hard paste, ``cv2.seamlessClone``, and every mode that can be planned
+from the same bank.
 
     python -m benchmarks.realism --images ../shared/data/pbc --take 120 --per-class 40
 """
@@ -23,7 +23,7 @@ from naturalize.compose.draw.modes import MODES
 from naturalize.compose.draw.planner import plan
 from naturalize.inputs.compose import open_source
 from naturalize.realism import realism
-from naturalize.realism.baselines import BASELINES
+from naturalize.realism.settings import BASELINES
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace, work: Path) -> None:
     """Probe each mode against the same images; the baselines once."""
     classes = options.classes.split(",")
     take(options.images, work / "images", classes, options.take)
-    print("| told from real images | " + " | ".join(options.probes.split(",")), end="")
+    print("| distinguished from real images | " + " | ".join(options.probes.split(",")), end="")
     print(" | KID | nearest |\n|---|" + "--:|" * (options.probes.count(",") + 3))
     with open_source(work / "images", work=work / "source", scheme=options.scheme) as source:
         for number, mode in enumerate(options.modes.split(",")):
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace, work: Path) -> None:
                 aucs = [str(result.auc.get(p, "–")) for p in options.probes.split(",")]
                 far = f"{result.kid.value:.3g} | {result.nearest.ratio.value:.2f}"
                 print(f"| {name.removeprefix('this plan ')} | {' | '.join(aucs)} | {far} |")
-            for one in found.results[f"this plan ({mode})"].telling[:5]:
+            for one in found.results[f"this plan ({mode})"].distinguishing[:5]:
                 print(f"<!-- {mode}: {one} ({one.auc:.2f}) -->")
 
 

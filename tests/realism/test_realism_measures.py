@@ -12,9 +12,10 @@ from realism_makers import SIDE, decoded, draw_smear
 from naturalize.base.errors import MissingExtraError
 from naturalize.base.rng import rng
 from naturalize.cells.segmentation import Segmentation
-from naturalize.realism.areas import Areas
-from naturalize.realism.patches import SHARES, cut_patches, patch_scores
+from naturalize.realism.classifiers import cut_patches, patch_scores
+from naturalize.realism.settings import SHARES
 from naturalize.realism.statistics import FAMILIES, family_columns, names, statistics
+from naturalize.realism.texture import Areas
 
 
 def areas_of(image: np.ndarray, *keys: str | int) -> Areas:
@@ -121,7 +122,7 @@ def test_the_small_network_sees_blur_and_leaves_torch_as_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr("naturalize.realism.patches._STEPS", 40)
+    monkeypatch.setattr("naturalize.realism.classifiers.LEAST_STEPS", 40)
     real = [decoded("p", i) for i in range(30)]
     fake = [cv2.GaussianBlur(decoded("p", i), (0, 0), 0.7) for i in range(30, 60)]
     patches = np.stack(

@@ -11,10 +11,15 @@ from sklearn.metrics.pairwise import polynomial_kernel
 
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.rng import rng
-from naturalize.realism.auc import auc_with_interval, within_auc
-from naturalize.realism.classifiers import boosted_scores, deviations, linear_scores
-from naturalize.realism.distances import kernel_distance, nearest
-from naturalize.realism.folds import grouped_folds, largest_share, units_of
+from naturalize.realism.classifiers import (
+    boosted_scores,
+    deviations,
+    grouped_folds,
+    largest_share,
+    linear_scores,
+    units_of,
+)
+from naturalize.realism.measures import auc_with_interval, kernel_distance, nearest, within_auc
 
 scores_and_kinds = st.lists(
     st.tuples(st.integers(-5, 5), st.booleans()), min_size=2, max_size=40

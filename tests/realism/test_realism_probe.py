@@ -22,10 +22,11 @@ from naturalize.compose.recipe.plan import Plan
 from naturalize.compose.recipe.recipe import Finish
 from naturalize.inputs.plan import open_plan
 from naturalize.realism import probe, realism, write_sheet
-from naturalize.realism.baselines import BASELINES, Kitchen, baselines_of, make
+from naturalize.realism.baselines import Ingredients, make
 from naturalize.realism.history import History, paint
 from naturalize.realism.report import SCORES
 from naturalize.realism.sample import choose
+from naturalize.realism.settings import BASELINES, baselines_of
 from naturalize.realism.statistics import FAMILIES
 
 LABELS = ("BNE", "SNE")
@@ -60,7 +61,7 @@ def ask(real: list, fake: list, **more: object):
     return probe(real, fake, **{**given, **more})
 
 
-def test_real_against_real_is_not_told_and_one_more_jpeg_is(smears: list[np.ndarray]) -> None:
+def test_real_against_real_is_not_detected_and_one_more_jpeg_is(smears: list[np.ndarray]) -> None:
     real, other = smears[:N], smears[N : 2 * N]
     null = ask(real, other).auc["statistics"]
     assert null.low < 0.5 < null.high
@@ -69,9 +70,9 @@ def test_real_against_real_is_not_told_and_one_more_jpeg_is(smears: list[np.ndar
     assert found.auc["statistics"].low > 0.8
     assert found.families["coding"].value > 0.9 > found.families["arrangement"].value
     assert set(found.families) == {*FAMILIES, "all but coding"}
-    assert found.telling[0].family in ("coding", "grain")
-    assert found.telling[0].strength >= found.telling[-1].strength
-    assert str(found.telling[0]).endswith(("higher in composites", "lower in composites"))
+    assert found.distinguishing[0].family in ("coding", "grain")
+    assert found.distinguishing[0].strength >= found.distinguishing[-1].strength
+    assert str(found.distinguishing[0]).endswith(("higher in composites", "lower in composites"))
     assert set(found.auc["statistics"].per_class) == set(LABELS)
 
 
@@ -150,7 +151,7 @@ def test_the_probe_of_a_plan_writes_what_it_found(
     assert report["history"]["alike"]
     assert report["notes"] == []
     assert report["sets"][names[0]]["counts"]["SNE"] == {"real": 12, "composite": 12}
-    assert "composites" in report["telling"][0]["words"]
+    assert "composites" in report["distinguishing"][0]["words"]
     table = read_table(tmp_path / "out" / "scores.parquet", SCORES).to_pylist()
     assert len(table) == 4 * 48
     assert {row["image"] for row in table if row["composite"] and row["set"] == names[0]} <= set(
@@ -161,7 +162,7 @@ def test_the_probe_of_a_plan_writes_what_it_found(
         "plan": made.fingerprint,
         "bank": bank.fingerprint,
     }
-    for name in ("sheet.jpg", "auc.svg", "telling.svg"):
+    for name in ("sheet.jpg", "auc.svg", "distinguishing.svg"):
         assert (tmp_path / "out" / name).stat().st_size > 1000
 
 
@@ -270,7 +271,7 @@ def test_pasted_baselines_hold_a_cell_of_the_class_in_a_scene_of_no_real_one(
     bank: CellBank, made: Plan, name: str
 ) -> None:
     sample = choose(made, bank, per_class=12)
-    rival = make(name, Kitchen(sample, bank, History()))
+    rival = make(name, Ingredients(sample, bank, History()))
     assert not isinstance(rival, str)
     assert len(rival.images) == len(rival.labels) == 24
     real = {next(iter(one)) for one in sample.real_origins(sample.real)}
@@ -283,7 +284,7 @@ def test_pasted_baselines_hold_a_cell_of_the_class_in_a_scene_of_no_real_one(
 def test_a_baseline_without_images_says_so(bank: CellBank, made: Plan) -> None:
     sample = choose(made, bank, per_class=12, spare=False)
     for name in ("null", "re-encoded"):
-        assert "fewer than 10" in make(name, Kitchen(sample, bank, History()))
+        assert "fewer than 10" in make(name, Ingredients(sample, bank, History()))
     usual = ["null", "re-encoded", "paper", "hard-paste", "seamless-clone"]
     assert baselines_of(None) == usual
     assert baselines_of(192) == [*usual, "shrunk"] == list(BASELINES)
@@ -301,7 +302,7 @@ def test_at_a_size_real_images_are_shrunk_and_composites_composed_so_small(
     assert "64 × 64" in small.report([recipe], {})["real"]
     with pytest.raises(SettingsError, match="history at lossless"):
         History.of("jpeg", [recipe], 64)
-    rival = make("shrunk", Kitchen(choose(made, bank, per_class=12), bank, small))
+    rival = make("shrunk", Ingredients(choose(made, bank, per_class=12), bank, small))
     assert not isinstance(rival, str)
     whole = render(made.recipe(made.ids.index(rival.names[0])), bank)
     shrunk = cv2.resize(whole, (64, 64), interpolation=cv2.INTER_AREA)
@@ -317,17 +318,28 @@ def test_a_plan_of_another_bank_is_refused(made: Plan, tmp_path: Path) -> None:
         choose(made_by_hand, other)
 
 
-def test_too_few_composites_or_an_unknown_class_is_told(bank: CellBank, made: Plan) -> None:
+def test_too_few_composites_or_an_unknown_class_is_refused(
+    bank: CellBank, made: Plan, tmp_path: Path
+) -> None:
     few = plan(bank, mode="paper", add=4, classes=["SNE"], width=SIDE, height=SIDE, red_cells=1)
     with pytest.raises(InputError, match="class SNE: the plan has 4 composites"):
         choose(few, bank)
     with pytest.raises(SettingsError, match=r"unknown class 'SME'.*did you mean 'SNE'"):
         choose(made, bank, classes=["SME"])
-    with pytest.raises(SettingsError, match="per_class: expected 10 or more"):
-        choose(made, bank, per_class=3)
+    with pytest.raises(SettingsError, match="per_class: .*greater than or equal to 10, found 3"):
+        realism(made, bank, tmp_path / "out", per_class=3)
 
 
-def test_images_that_are_gone_are_told(tmp_path: Path) -> None:
+def test_too_few_images_for_the_folds_are_refused_before_anything_is_painted(
+    bank: CellBank, made: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match="fewer than the 20 folds"):
+        realism(made, bank, tmp_path / "out", per_class=12, folds=20, probes=["statistics"])
+    assert "paint" not in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_that_are_gone_are_named(tmp_path: Path) -> None:
     small = make_smears(tmp_path / "images", 12, LABELS)
     drawn = plan(small, mode="paper", add=12, classes=LABELS, width=SIDE, height=SIDE, red_cells=0)
     shutil.rmtree(tmp_path / "images" / "SNE")
@@ -354,13 +366,13 @@ def run(*arguments: object) -> object:
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
-def test_the_command_probes_a_study_and_asks_a_person(study: Path, tmp_path: Path) -> None:
+def test_the_command_probes_a_study_and_writes_a_sheet(study: Path, tmp_path: Path) -> None:
     out, sheet = tmp_path / "out", tmp_path / "sheet"
     quick = ("--probes", "statistics", "--per-class", 10, "--folds", 2, "--engine", "serial")
     quick += ("--classes", "SNE")
     done = run(study, "-o", out, *quick)
     assert done.exit_code == 0, done.output
-    assert "this plan" in done.output
+    assert "this plan" in done.stdout  # results are no remarks
     assert (out / "realism.json").is_file()
     done = run(study / "plan", "-o", sheet, "--sheet", "--classes", "SNE", "--engine", "serial")
     assert isinstance(done.exception, InputError)  # 14 composites are no 50
@@ -377,6 +389,14 @@ def test_the_command_probes_a_study_and_asks_a_person(study: Path, tmp_path: Pat
     (sheet / "guesses.csv").write_text(f"number,guess\n{filled}\n")
     done = run("--score", sheet / "answers.csv", sheet / "guesses.csv")
     assert done.exit_code == 0
+    assert done.stdout.startswith("20 of 20 right: 1.00")
+
+
+def test_help_and_check_agree_on_the_least_number(study: Path, tmp_path: Path) -> None:
+    done = run(study, "-o", tmp_path / "out", "--per-class", 5)
+    assert done.exit_code == 2
+    assert "x>=10" in run("--help").output
+    assert "x>=10" in done.output
 
 
 @pytest.mark.parametrize(
@@ -385,7 +405,10 @@ def test_the_command_probes_a_study_and_asks_a_person(study: Path, tmp_path: Pat
         ((), "name a plan"),
         (("nowhere", "-o", "out"), "no such folder"),
         (("{study}/bank", "-o", "out"), "is a bank, not a plan"),
-        (("{study}", "-o", "out", "--history", "png"), "unknown history"),
+        (
+            ("{study}", "-o", "out", "--history", "png"),
+            "history: input should be 'lossless' or 'jpeg', found 'png'",
+        ),
         (("{study}", "-o", "out", "--probes", "cnn"), "unknown probe"),
         (("{lonely}", "-o", "out"), "no bank beside this plan"),
     ],

@@ -15,13 +15,11 @@ from naturalize.base.rng import rng
 from naturalize.compose.paint.render import finished
 from naturalize.compose.recipe.recipe import Background, Finish, Placement, Recipe
 from naturalize.realism.history import History, paint
-from naturalize.realism.sample import LEAST, Sample
+from naturalize.realism.sample import Sample
+from naturalize.realism.settings import DONORS, LEAST
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
-
-#: Donors among which the one that hides the old cell best is taken.
-_DONORS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +34,7 @@ class Rival:
 
 
 @dataclass(frozen=True, eq=False)
-class Kitchen:
+class Ingredients:
     """What baselines are made from."""
 
     sample: Sample
@@ -57,97 +55,81 @@ class Kitchen:
         )
 
     def painted(self, name: str, recipes: Sequence[Recipe]) -> Rival:
-        """Return recipes painted by the house's renderer, as a rival."""
+        """Return recipes painted by the renderer, as a rival."""
         run = {"backend": self.backend, "workers": self.workers}
         what = f"paint {name}"
         images = paint(recipes, self.bank, self.history, what=what, **run)  # type: ignore[arg-type]
         return self.rival(name, recipes, images)
 
 
-def null(kitchen: Kitchen) -> Rival:
-    """Take other real images: no probe should tell them (AUC 0.5)."""
-    images = [kitchen.history.image(kitchen.bank.image(one)) for one, _ in kitchen.sample.spare]
-    return _of_spare("real against real", kitchen, images)
+def null(given: Ingredients) -> Rival:
+    """Take other real images: no probe should distinguish them (AUC 0.5)."""
+    images = [given.history.image(given.bank.image(one)) for one, _ in given.sample.spare]
+    return _of_spare("real against real", given, images)
 
 
-def re_encoded(kitchen: Kitchen) -> Rival:
-    """Take other real images after one more JPEG 95: a probe that is not blind tells them."""
+def re_encoded(given: Ingredients) -> Rival:
+    """Take other real images after one more JPEG 95: a working probe detects them."""
     images = [
-        kitchen.history.image(finished(kitchen.bank.image(one), Finish("jpeg", 95)))
-        for one, _ in kitchen.sample.spare
+        given.history.image(finished(given.bank.image(one), Finish("jpeg", 95)))
+        for one, _ in given.sample.spare
     ]
-    return _of_spare("real, JPEG 95 once more", kitchen, images)
+    return _of_spare("real, JPEG 95 once more", given, images)
 
 
-def _of_spare(name: str, kitchen: Kitchen, images: list[np.ndarray]) -> Rival:
-    spare = kitchen.sample.spare
+def _of_spare(name: str, given: Ingredients, images: list[np.ndarray]) -> Rival:
+    spare = given.sample.spare
     return Rival(
         name,
         images,
         [label for _, label in spare],
-        kitchen.sample.real_origins(spare),
+        given.sample.real_origins(spare),
         [image_id for image_id, _ in spare],
     )
 
 
-def paper(kitchen: Kitchen) -> Rival:
+def paper(given: Ingredients) -> Rival:
     """Compose in ``paper`` mode, from the same bank."""
     from naturalize.compose.draw.planner import plan
 
-    counts = _counts(kitchen.sample)
+    counts = _counts(given.sample)
     drawn = plan(
-        kitchen.bank,
+        given.bank,
         mode="paper",
         add=max(counts.values()),
         classes=list(counts),
-        seed=kitchen.seed,
+        seed=given.seed,
     )
     recipes = [
         drawn.recipe(row)
         for label, n in counts.items()
         for row in drawn.rows_of(label)[:n].tolist()
     ]
-    return kitchen.painted("paper mode", recipes)
+    return given.painted("paper mode", recipes)
 
 
-def hard_paste(kitchen: Kitchen) -> Rival:
+def hard_paste(given: Ingredients) -> Rival:
     """Set a white cell, cut out by its mask, over the one of another image: hard edges."""
-    return kitchen.painted("hard paste", _pasted(kitchen))
+    return given.painted("hard paste", _pasted(given))
 
 
-def seamless_clone(kitchen: Kitchen) -> Rival:
+def seamless_clone(given: Ingredients) -> Rival:
     """Blend the same cells in the same places by ``cv2.seamlessClone``."""
-    recipes = _pasted(kitchen)
+    recipes = _pasted(given)
     images = [
-        kitchen.history.image(_clone(recipe, kitchen.bank))
+        given.history.image(_clone(recipe, given.bank))
         for recipe in track(recipes, "seamlessClone")
     ]
-    return kitchen.rival("seamlessClone", recipes, images)
+    return given.rival("seamlessClone", recipes, images)
 
 
-def shrunk(kitchen: Kitchen) -> Rival:
+def shrunk(given: Ingredients) -> Rival:
     """Compose whole and shrink, as real images are, what the plan composes at its size."""
-    recipes, whole = kitchen.sample.recipes, replace(kitchen.history, size=None)
-    run = {"backend": kitchen.backend, "workers": kitchen.workers}
-    images = paint(recipes, kitchen.bank, whole, what="paint whole", **run)  # type: ignore[arg-type]
+    recipes, whole = given.sample.recipes, replace(given.history, size=None)
+    run = {"backend": given.backend, "workers": given.workers}
+    images = paint(recipes, given.bank, whole, what="paint whole", **run)  # type: ignore[arg-type]
     name = "composed whole, then shrunk"
-    return kitchen.rival(name, recipes, [kitchen.history.image(image) for image in images])
-
-
-#: Name on the command line → what makes it.
-BASELINES: dict[str, Callable[[Kitchen], Rival]] = {
-    "null": null,
-    "re-encoded": re_encoded,
-    "paper": paper,
-    "hard-paste": hard_paste,
-    "seamless-clone": seamless_clone,
-    "shrunk": shrunk,
-}
-
-
-def baselines_of(size: int | None) -> list[str]:
-    """Return the baselines that make sense where all is compared at ``size``."""
-    return [name for name in BASELINES if name != "shrunk" or size is not None]
+    return given.rival(name, recipes, [given.history.image(image) for image in images])
 
 
 def _counts(sample: Sample) -> dict[str, int]:
@@ -155,12 +137,12 @@ def _counts(sample: Sample) -> dict[str, int]:
     return {label: labels.count(label) for label in dict.fromkeys(labels)}
 
 
-def _pasted(kitchen: Kitchen) -> list[Recipe]:
+def _pasted(given: Ingredients) -> list[Recipe]:
     """Return recipes that set a target cell over another image's own, where it hides most of it.
 
     Scenes are no real images of the sample; each donor is of the scene's class.
     """
-    bank, used = kitchen.bank, {image_id for image_id, _ in kitchen.sample.real}
+    bank, used = given.bank, {image_id for image_id, _ in given.sample.real}
     rows = bank.cells(target=True).select(
         ["cell_id", "image_id", "kind", "label", "x0", "y0", "x1", "y1", "touches_border"]
     )
@@ -169,14 +151,14 @@ def _pasted(kitchen: Kitchen) -> list[Recipe]:
         if not row["touches_border"] and row["image_id"] not in used:
             of_class.setdefault(row["label"], []).append(row)
     recipes = []
-    for label, n in _counts(kitchen.sample).items():
+    for label, n in _counts(given.sample).items():
         cells = of_class.get(label, [])
-        draw = rng(kitchen.seed, "realism", "paste", label)
+        draw = rng(given.seed, "realism", "paste", label)
         for at in draw.permutation(len(cells))[:n].tolist():
             scene = cells[at]
             others = [
                 cells[i]
-                for i in draw.integers(len(cells), size=_DONORS).tolist()
+                for i in draw.integers(len(cells), size=DONORS).tolist()
                 if cells[i]["image_id"] != scene["image_id"]
             ]
             if others:
@@ -238,11 +220,21 @@ def enough(rival: Rival, labels: set[str]) -> str | None:
     return None
 
 
-def make(name: str, kitchen: Kitchen) -> Rival | str:
+_MAKERS: dict[str, Callable[[Ingredients], Rival]] = {
+    "null": null,
+    "re-encoded": re_encoded,
+    "paper": paper,
+    "hard-paste": hard_paste,
+    "seamless-clone": seamless_clone,
+    "shrunk": shrunk,
+}
+
+
+def make(name: str, given: Ingredients) -> Rival | str:
     """Return a baseline by name, or why it cannot be made from this bank."""
-    labels = {recipe.label for recipe in kitchen.sample.recipes}
+    labels = {recipe.label for recipe in given.sample.recipes}
     try:
-        rival = BASELINES[name](kitchen)
+        rival = _MAKERS[name](given)
     except NaturalizeError as error:
         return str(error)
     return enough(rival, labels) or rival

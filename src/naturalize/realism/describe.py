@@ -1,30 +1,48 @@
-"""From images to what the probes look at: statistics, frozen features, patches."""
+"""From images to what the probes look at: statistics, features of a frozen network, patches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from naturalize.base import engine
-from naturalize.base.errors import InputError, NaturalizeError, SettingsError, unknown
+from naturalize.base.console import track
+from naturalize.base.errors import InputError, NaturalizeError, SettingsError
 from naturalize.base.images import pixel_hash
-from naturalize.realism.areas import Areas
-from naturalize.realism.frozen import Features, frozen_features
-from naturalize.realism.patches import cut_patches
+from naturalize.realism.classifiers import cut_patches
+from naturalize.realism.settings import LEAST_SIDE, PROBES, check_probes
 from naturalize.realism.statistics import statistics
+from naturalize.realism.texture import Areas
 
-#: The probes, and what each one is.
-PROBES = {
-    "statistics": "named statistics of grain, coding, edges, arrangement and colour; boosted trees",
-    "features": "EfficientNet-Lite0 (ImageNet), frozen, mean and spread of every stage; linear",
-    "patches": "a small network trained on 64-px patches, most of them over cell edges",
-}
+if TYPE_CHECKING:
+    import torch
 
-_LEAST_SIDE = 48
+#: The network, and what its features are called in reports.
+NETWORK = "tf_efficientnet_lite0"
+SPACE = "EfficientNet-Lite0 (ImageNet), 1280 features averaged over the image at full size"
+
+_AT_A_TIME = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Frozen features of N images.
+
+    Attributes
+    ----------
+    stages
+        Float32 (N, F): mean and spread over the image of every channel of every stage, from the
+        first convolution (grain) to the last block (objects).
+    pooled
+        Float32 (N, 1280): the last feature map, averaged; distances are measured in these.
+    """
+
+    stages: np.ndarray
+    pooled: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +72,6 @@ class Described:
     def __len__(self) -> int:
         """Return N."""
         return len(self.hashes)
-
-
-def check_probes(probes: Sequence[str]) -> tuple[str, ...]:
-    """Return the probes in their usual order; ``SettingsError`` for an unknown one, or none."""
-    for name in probes:
-        if name not in PROBES:
-            raise unknown("probe", name, list(PROBES))
-    if not probes:
-        raise SettingsError(f"probes: name at least one of {', '.join(PROBES)}")
-    return tuple(name for name in PROBES if name in probes)
 
 
 def describe(
@@ -145,10 +153,10 @@ def _check(images: Sequence[np.ndarray], shape: tuple[int, int]) -> None:
             raise InputError(
                 f"image {number}: expected RGB uint8 (H, W, 3), got {image.dtype} {image.shape}"
             )
-    if min(shape) < _LEAST_SIDE:
+    if min(shape) < LEAST_SIDE:
         raise InputError(
             f"realism: images of {shape[1]} × {shape[0]} pixels are too small to measure "
-            f"(at least {_LEAST_SIDE} each way)"
+            f"(at least {LEAST_SIDE} each way)"
         )
 
 
@@ -169,3 +177,64 @@ def _look(
         raise InputError(f"image {own}: cannot be segmented: {error}") from error
     picked: Any = cut_patches(areas, own, seed=seed) if patches else None
     return statistics(areas), picked, own
+
+
+def frozen_features(
+    images: Sequence[np.ndarray], shape: tuple[int, int], *, what: str | None = "frozen features"
+) -> Features:
+    """Return the features of images, cut to ``shape`` (height, width) from their top left corner.
+
+    Nothing is resized: shrinking would hide the grain that is looked for.
+
+    Parameters
+    ----------
+    images
+        RGB uint8 (H, W, 3), each at least of ``shape``.
+    shape
+        Height and width that all have.
+    what
+        Heading of the progress bar.
+
+    Raises
+    ------
+    SettingsError
+        If PyTorch or the ImageNet weights are not on this machine; the message says how to get
+        them.
+    """
+    try:
+        import torch
+
+        from naturalize.models.preprocess import normalise
+        from naturalize.models.zoo import build, channels_last
+
+        network = build(NETWORK, 2, weights="imagenet")
+    except ImportError as error:
+        raise SettingsError(
+            f"frozen features need {error.name or 'PyTorch'}; run: pip install 'naturalize[train]'"
+        ) from error
+    module: Any = channels_last(network.module.eval())
+    height, width = shape
+    starts = range(0, len(images), _AT_A_TIME)
+    turns = track(starts, what, step=_AT_A_TIME, total=len(images)) if what else starts
+    stages, pooled = [], []
+    with torch.inference_mode():
+        for start in turns:
+            cut = [image[:height, :width] for image in images[start : start + _AT_A_TIME]]
+            pixels = torch.from_numpy(np.stack(cut))
+            x = normalise(pixels, network.config.mean, network.config.std)
+            maps = []
+            x = module.bn1(module.conv_stem(x))
+            maps.append(x)
+            for block in module.blocks:
+                x = block(x)
+                maps.append(x)
+            stages.append(torch.cat([_summary(one) for one in maps], dim=1).numpy())
+            x = module.bn2(module.conv_head(x))
+            pooled.append(x.mean(dim=(2, 3)).numpy())
+    return Features(np.concatenate(stages), np.concatenate(pooled))
+
+
+def _summary(maps: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return torch.cat([maps.mean(dim=(2, 3)), maps.std(dim=(2, 3))], dim=1)

@@ -1,6 +1,6 @@
 """What was done to pixels before they are compared: the same to real images and to composites.
 
-One more decode and re-encode alone is told at an AUC of about 0.9. A composite is painted with
+One more decode and re-encode alone is detected at an AUC of about 0.9. A composite is painted with
 pixels decoded from JPEG files, so it is compared, as painted, with images as decoded; or both are
 sent through the same encoder once more.
 """
@@ -17,20 +17,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from naturalize.base.console import track
-from naturalize.base.errors import SettingsError, unknown
+from naturalize.base.errors import SettingsError
 from naturalize.compose.deliver.dataset import resized
 from naturalize.compose.paint.crops import CropStore
 from naturalize.compose.paint.render import finished, render_unfinished
 from naturalize.compose.paint.sizes import asked_size
 from naturalize.compose.recipe.recipe import Finish, Recipe
+from naturalize.realism.settings import QUALITY, check_history
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.compose.paint.scenes import CellSource
-
-HISTORIES = ("lossless", "jpeg")
-
-_QUALITY = 95
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class History:
         if name != "jpeg":
             return cls(name, size=size)
         own = Counter(r.finish.quality for r in recipes if r.finish.codec == "jpeg")
-        return cls(name, own.most_common(1)[0][0] if own else _QUALITY, size)
+        return cls(name, own.most_common(1)[0][0] if own else QUALITY, size)
 
     def image(self, image: np.ndarray) -> np.ndarray:
         """Return a decoded image, RGB uint8 (H, W, 3), after this history."""
@@ -94,18 +91,6 @@ class History:
             "files": encoders,
             "alike": _alike(encoders),
         }
-
-
-def check_history(name: str, size: int | None) -> None:
-    """Raise ``SettingsError`` if there is no such history, or none at that size."""
-    if name not in HISTORIES:
-        raise unknown("history", name, list(HISTORIES))
-    asked_size(size)
-    if name == "jpeg" and size is not None:
-        raise SettingsError(
-            "size: composites that are composed small have no codec after them; leave history "
-            "at lossless"
-        )
 
 
 def paint(

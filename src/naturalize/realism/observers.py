@@ -1,4 +1,4 @@
-"""The same question to a person: a shuffled, numbered sheet, answers apart, and a score."""
+"""The same question to human observers: a shuffled, numbered sheet, its answers, and a score."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from naturalize.base.artifacts import write_bytes, writing
-from naturalize.base.errors import InputError, SettingsError, unknown
+from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import write_image
 from naturalize.base.rng import rng
 from naturalize.base.sheets import contact_sheet
 from naturalize.base.table import read_rows
-from naturalize.realism.history import HISTORIES, History, paint
-from naturalize.realism.sample import LEAST, Sample, choose
+from naturalize.realism.history import History, paint
+from naturalize.realism.sample import Sample, choose
+from naturalize.realism.settings import LEAST, check_history
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -28,8 +29,8 @@ _KINDS = ("real", "composite")
 
 
 @dataclass(frozen=True)
-class PersonScore:
-    """How often a person was right; ``low`` and ``high``: Wilson's 95 % interval."""
+class ObserverScore:
+    """How often an observer was right; ``low`` and ``high``: Wilson's 95 % interval."""
 
     n: int
     right: int
@@ -48,7 +49,7 @@ class PersonScore:
     def verdict(self) -> str:
         """Whether that is better than tossing a coin."""
         if self.low > 0.5:
-            return "better than chance: composites can be told"
+            return "better than chance: composites can be distinguished"
         if self.high < 0.5:
             return "worse than chance: composites look more real than real images"
         return "no better than chance"
@@ -81,8 +82,7 @@ def write_sheet(
     """
     if each < 5:
         raise SettingsError(f"a sheet needs 5 images of each kind or more, got {each}")
-    if history not in HISTORIES:
-        raise unknown("history", history, list(HISTORIES))
+    check_history(history, None)
     labels = list(classes) if classes is not None else [c for c, n in plan.targets.items() if n]
     per_class = max(LEAST, -(-each // max(len(labels), 1)))
     run = {"backend": backend, "workers": workers}
@@ -121,10 +121,10 @@ def _drawn(
     recipes = [sample.recipes[i] for i in made]
     images = [history.image(bank.image(sample.real[i][0])) for i in real]
     images += paint(recipes, bank, history, **run)
-    told = [("real", sample.real[i][1], sample.real[i][0]) for i in real]
-    told += [("composite", recipe.label, recipe.recipe_id) for recipe in recipes]
-    order = rng(seed, "realism", "sheet").permutation(len(told)).tolist()
-    rows = [(number, *told[i]) for number, i in enumerate(order, start=1)]
+    shown = [("real", sample.real[i][1], sample.real[i][0]) for i in real]
+    shown += [("composite", recipe.label, recipe.recipe_id) for recipe in recipes]
+    order = rng(seed, "realism", "sheet").permutation(len(shown)).tolist()
+    rows = [(number, *shown[i]) for number, i in enumerate(order, start=1)]
     return rows, [images[i] for i in order]
 
 
@@ -151,7 +151,7 @@ def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]]
     write_bytes(path, text.getvalue().encode())
 
 
-def score_guesses(answers: str | Path, guesses: str | Path) -> PersonScore:
+def score_guesses(answers: str | Path, guesses: str | Path) -> ObserverScore:
     """Compare a filled-in ``guesses.csv`` with ``answers.csv``.
 
     A guess is ``real`` or ``composite``, or their first letters; an empty one counts for nothing.
@@ -184,7 +184,7 @@ def score_guesses(answers: str | Path, guesses: str | Path) -> PersonScore:
     if not n:
         raise InputError(f"{guesses}: holds no guess; write real or composite beside each number")
     sure = binomtest(hits, n).proportion_ci(method="wilson")
-    return PersonScore(
+    return ObserverScore(
         n,
         hits,
         float(sure.low),

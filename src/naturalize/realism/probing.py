@@ -1,4 +1,4 @@
-"""The probe: classifiers that try to tell composites from real images of the same class."""
+"""The probe: classifiers that try to distinguish composites from real images of their class."""
 
 from __future__ import annotations
 
@@ -10,13 +10,25 @@ import numpy as np
 
 from naturalize.base.console import track
 from naturalize.base.errors import InputError, SettingsError
-from naturalize.realism.auc import RESAMPLES, Auc, auc_with_interval, within_auc
-from naturalize.realism.classifiers import boosted_scores, deviations, linear_scores
-from naturalize.realism.describe import PROBES, Described, common_shape, describe
-from naturalize.realism.distances import Estimate, Nearest, kernel_distance, nearest
-from naturalize.realism.folds import grouped_folds, units_of
-from naturalize.realism.frozen import SPACE
-from naturalize.realism.patches import patch_scores
+from naturalize.realism.classifiers import (
+    boosted_scores,
+    deviations,
+    grouped_folds,
+    linear_scores,
+    patch_scores,
+    units_of,
+)
+from naturalize.realism.describe import SPACE, Described, common_shape, describe
+from naturalize.realism.measures import (
+    Auc,
+    Estimate,
+    Nearest,
+    auc_with_interval,
+    kernel_distance,
+    nearest,
+    within_auc,
+)
+from naturalize.realism.settings import PROBES, RESAMPLES
 from naturalize.realism.statistics import BUT_CODING, FAMILIES, family_columns, names
 
 #: What distances are measured in where there are no frozen features.
@@ -24,8 +36,8 @@ STATISTICS_SPACE = "the named statistics, as deviations from the class"
 
 
 @dataclass(frozen=True)
-class Telling:
-    """One statistic alone: how well it tells composites from real images of the class."""
+class Distinguishing:
+    """One statistic alone: how well it distinguishes composites from real images of the class."""
 
     family: str
     name: str
@@ -60,8 +72,8 @@ class ProbeResult:
     families
         Family of statistics → AUC of boosted trees that see no other; and ``all but coding``, for
         traces of JPEG blocks hide all others, and go when images are shrunk for training.
-    telling
-        All statistics, the most telling first.
+    distinguishing
+        All statistics, those that distinguish best first.
     kid
         Kernel distance within class (Bińkowski et al. 2018).
     nearest
@@ -79,7 +91,7 @@ class ProbeResult:
     fold: np.ndarray
     units: np.ndarray
     families: dict[str, Auc]
-    telling: tuple[Telling, ...]
+    distinguishing: tuple[Distinguishing, ...]
     kid: Estimate
     nearest: Nearest
     space: str
@@ -105,9 +117,9 @@ def probe(
     backend: str = "serial",
     workers: int | None = None,
 ) -> ProbeResult:
-    """Try to tell composites from real images of the same class.
+    """Try to distinguish composites from real images of the same class.
 
-    Both must have the same history of encoding; one extra JPEG is told at once.
+    Both must have the same history of encoding; one extra JPEG is detected at once.
 
     Parameters
     ----------
@@ -192,47 +204,54 @@ def judge(
     )
     units = units_of(origins)
     fold = grouped_folds(labels, composite, units, folds=folds, seed=seed)
-    values = np.concatenate([real.statistics, fake.statistics])
-    scores = {"statistics": boosted_scores(values, composite, labels, fold, seed=seed)}
-    if real.features is not None and fake.features is not None:
-        stages = np.concatenate([real.features.stages, fake.features.stages])
-        scores["features"] = linear_scores(stages, composite, labels, fold)
     absent = {**real.absent, **fake.absent}
-    if real.patches is not None and fake.patches is not None and "patches" not in absent:
-        patches = np.concatenate([real.patches, fake.patches])
-        scores["patches"] = patch_scores(patches, composite, fold, seed=seed)
-    known = (labels, fold, units)
+    values = np.concatenate([real.statistics, fake.statistics])
+    scores = _scores(real, fake, (labels, composite, fold), absent, seed)
     sure: Any = {"resamples": resamples, "seed": seed}
+
+    def auc(scores: np.ndarray) -> Auc:
+        return auc_with_interval(scores, composite, labels, fold, units, **sure)
+
+    def of_family(family: str) -> Auc:
+        own = values[:, family_columns(family)]
+        return auc(boosted_scores(own, composite, labels, fold, seed=seed))
+
     space, features = _space(real, fake, labels, composite)
+    tried = [*FAMILIES, BUT_CODING] if families else []
     return ProbeResult(
-        auc={
-            name: auc_with_interval(value, composite, *known, **sure)
-            for name, value in scores.items()
-        },
+        auc={name: auc(value) for name, value in scores.items()},
         scores=scores,
         composite=composite,
         labels=labels,
         fold=fold,
         units=units,
-        families={
-            family: auc_with_interval(
-                boosted_scores(
-                    values[:, family_columns(family)], composite, labels, fold, seed=seed
-                ),
-                composite,
-                *known,
-                **sure,
-            )
-            for family in track(
-                [*FAMILIES, BUT_CODING] if families else [], "families of statistics"
-            )
-        },
-        telling=telling(values, composite, labels),
+        families={name: of_family(name) for name in track(tried, "families of statistics")},
+        distinguishing=distinguishing(values, composite, labels),
         kid=kernel_distance(features, composite, labels, units, **sure),
         nearest=nearest(features, composite, labels, to_parent=to_parent, **sure),
         space=space,
         absent=absent,
     )
+
+
+def _scores(
+    real: Described,
+    fake: Described,
+    known: tuple[Sequence[str], np.ndarray, np.ndarray],
+    absent: dict[str, str],
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Return the scores of each probe that can be run, float64 (N,)."""
+    labels, composite, fold = known
+    values = np.concatenate([real.statistics, fake.statistics])
+    scores = {"statistics": boosted_scores(values, composite, labels, fold, seed=seed)}
+    if real.features is not None and fake.features is not None:
+        stages = np.concatenate([real.features.stages, fake.features.stages])
+        scores["features"] = linear_scores(stages, composite, labels, fold)
+    if real.patches is not None and fake.patches is not None and "patches" not in absent:
+        patches = np.concatenate([real.patches, fake.patches])
+        scores["patches"] = patch_scores(patches, composite, fold, seed=seed)
+    return scores
 
 
 def _origins(groups: Origins | None, hashes: Sequence[str]) -> list[set[str]]:
@@ -259,7 +278,7 @@ def _space(
     return STATISTICS_SPACE, np.nan_to_num(deviations(values, labels, ~composite))
 
 
-def varied(found: Sequence[Telling], *, most: int, each: int) -> list[Telling]:
+def varied(found: Sequence[Distinguishing], *, most: int, each: int) -> list[Distinguishing]:
     """Return the first ``most`` of a ranking, at most ``each`` of a family."""
     seen: dict[str, int] = {}
     picked = []
@@ -270,17 +289,17 @@ def varied(found: Sequence[Telling], *, most: int, each: int) -> list[Telling]:
     return picked[:most]
 
 
-def telling(
+def distinguishing(
     values: np.ndarray, composite: np.ndarray, labels: Sequence[str]
-) -> tuple[Telling, ...]:
-    """Return every statistic with its own AUC within class, the most telling first.
+) -> tuple[Distinguishing, ...]:
+    """Return every statistic with its own AUC within class, those that distinguish best first.
 
-    An absent value counts as the class's middle: it tells nothing.
+    An absent value counts as the class's middle.
     """
     centred = np.nan_to_num(deviations(values, labels, np.ones(len(values), bool)))
     strata = np.unique(np.array(labels), return_inverse=True)[1]
     found = [
-        Telling(family, name, within_auc(column, composite, strata))
+        Distinguishing(family, name, within_auc(column, composite, strata))
         for (family, name), column in zip(names(), centred.T, strict=True)
     ]
     return tuple(sorted(found, key=lambda one: (-one.strength, one.name)))

@@ -1,8 +1,7 @@
-"""``naturalize realism``: probe a plan and its rivals, and write what was found."""
+"""``naturalize realism``: probe a plan and its baselines, and write what was found."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,26 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from naturalize.base.artifacts import write_json, write_table, writing
+from naturalize.base.artifacts import check_place, write_json, write_table, writing
 from naturalize.base.console import warn
-from naturalize.base.errors import unknown
 from naturalize.base.images import write_image
 from naturalize.base.rng import rng
-from naturalize.realism.auc import RESAMPLES
-from naturalize.realism.baselines import BASELINES, Kitchen, Rival, make
-from naturalize.realism.describe import (
-    PROBES,
-    Described,
-    check_probes,
-    common_shape,
-    describe,
-)
-from naturalize.realism.frozen import frozen_features
-from naturalize.realism.history import History, check_history, paint
-from naturalize.realism.pictures import auc_picture, scores_sheet, telling_picture
+from naturalize.base.settings import validated
+from naturalize.realism.baselines import Ingredients, Rival, make
+from naturalize.realism.classifiers import grouped_folds, units_of
+from naturalize.realism.describe import Described, common_shape, describe, frozen_features
+from naturalize.realism.history import History, paint
 from naturalize.realism.probing import ProbeResult, judge
-from naturalize.realism.report import found, scores_table
-from naturalize.realism.sample import choose, main_parents
+from naturalize.realism.report import (
+    auc_picture,
+    distinguishing_picture,
+    found,
+    scores_sheet,
+    scores_table,
+)
+from naturalize.realism.sample import Sample, choose, main_parents
+from naturalize.realism.settings import COPIES, RealismSettings
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -37,12 +35,9 @@ if TYPE_CHECKING:
 
 #: What is noted where the files of both sides were not written alike.
 _UNLIKE = (
-    "real images and parents of composites are files of different encoders, so a probe may tell "
+    "real images and parents of composites are files of different encoders, so a probe may detect "
     "the encoder and not the composite"
 )
-
-#: Composites whose parents are looked up, to see if they are copies.
-_COPIES = 60
 
 
 @dataclass(frozen=True)
@@ -58,20 +53,11 @@ def realism(
     bank: CellBank,
     out: str | Path,
     *,
-    per_class: int = 50,
-    classes: Sequence[str] | None = None,
-    history: str = "lossless",
-    size: int | None = None,
-    probes: Sequence[str] = tuple(PROBES),
-    baselines: Sequence[str] = (),
-    accepted: bool = False,
-    folds: int = 5,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
     backend: str = "serial",
     workers: int | None = None,
+    **settings: Any,
 ) -> Realism:
-    """Probe how well composites of a plan can be told from real images, and write the artifact.
+    """Probe how well composites of a plan can be distinguished from real images; write it.
 
     Parameters
     ----------
@@ -79,25 +65,10 @@ def realism(
         The composites, and the bank they were planned from.
     out
         The ``realism`` artifact.
-    per_class
-        Composites, and real images, of each class.
-    classes
-        Some of the plan's classes; all by default.
-    history
-        ``"lossless"`` or ``"jpeg"``, see :class:`~naturalize.realism.history.History`.
-    size
-        Side in pixels at which all are compared: real images shrunk, composites composed so small.
-    probes
-        Names in :data:`~naturalize.realism.describe.PROBES`.
-    baselines
-        Names in :data:`~naturalize.realism.baselines.BASELINES`, probed against the same
-        real images.
-    accepted
-        Whether only real images count whose own cell the bank accepts.
-    folds, resamples, seed
-        Of the cross-validation and the intervals.
     backend, workers
         As for :func:`naturalize.base.engine.map`; they do not change the result.
+    settings
+        Those of :class:`~naturalize.realism.settings.RealismSettings`.
 
     Raises
     ------
@@ -105,51 +76,36 @@ def realism(
         As :func:`~naturalize.realism.sample.choose` and
         :func:`~naturalize.realism.probing.judge`.
     """
-    probes = check_probes(probes)
-    for name in baselines:
-        if name not in BASELINES:
-            raise unknown("baseline", name, list(BASELINES))
-    check_history(history, size)
+    asked = validated(RealismSettings, settings, what="realism")
+    check_place(Path(out))
     sample = choose(
         plan,
         bank,
-        per_class=per_class,
-        classes=classes,
-        spare=bool(baselines),
-        accepted=accepted,
-        seed=seed,
+        per_class=asked.per_class,
+        classes=asked.classes,
+        spare=bool(asked.baselines),
+        accepted=asked.accepted,
+        seed=asked.seed,
         backend=backend,
         workers=workers,
     )
-    past = History.of(history, sample.recipes, size)
-    told = past.report(sample.recipes, sample.encoders)
-    notes = [*sample.notes] if told["alike"] else [*sample.notes, _UNLIKE]
+    _check_folds(sample, asked)
+    past = History.of(asked.history, sample.recipes, asked.size)
+    history = past.report(sample.recipes, sample.encoders)
+    notes = [*sample.notes] if history["alike"] else [*sample.notes, _UNLIKE]
     for note in notes:
         warn(note)
-    table = _Table(
-        Kitchen(sample, bank, past, seed, backend, workers),
-        probes,
-        {"folds": folds, "seed": seed, "resamples": resamples},
-    )
+    table = _Table(Ingredients(sample, bank, past, asked.seed, backend, workers), asked)
     own = f"this plan ({plan.mode})"
     table.add_plan(own)
-    for name in baselines:
+    for name in asked.baselines:
         table.add_baseline(name)
-    settings = {
-        "per_class": per_class,
-        "classes": list(classes) if classes is not None else None,
-        "history": asdict(past),
-        "probes": list(probes),
-        "baselines": list(baselines),
-        "accepted": accepted,
-        "folds": folds,
-        "resamples": resamples,
-        "seed": seed,
-    }
+    kept = {**asked.model_dump(mode="json"), "history": asdict(past)}
+    del kept["size"]  # in the history
     report = {
         "mode": plan.mode,
-        "settings": settings,
-        "history": told,
+        "settings": kept,
+        "history": history,
         "size": {"width": table.shape[1], "height": table.shape[0]},
         "kept_together": table.reach,
         "notes": notes,
@@ -157,19 +113,28 @@ def realism(
         **found(table.results),
     }
     inputs = {"plan": plan.fingerprint, "bank": bank.fingerprint}
-    with writing(out, "realism", settings=settings, inputs=inputs) as folder:
+    with writing(out, "realism", settings=kept, inputs=inputs) as folder:
         write_json(folder / "realism.json", report)
         table.write(folder, own)
     return Realism(report, table.results)
 
 
+def _check_folds(sample: Sample, asked: RealismSettings) -> None:
+    """Raise ``InputError`` before anything is painted if there are too few images for the folds."""
+    labels = [label for _, label in sample.real] + [one.label for one in sample.recipes]
+    origins = [*sample.real_origins(sample.real), *sample.recipe_origins(sample.recipes)[0]]
+    composite = np.arange(len(labels)) >= len(sample.real)
+    grouped_folds(labels, composite, units_of(origins), folds=asked.folds, seed=asked.seed)
+
+
 class _Table:
     """The sets that are probed against the same real images, which are looked at once."""
 
-    def __init__(self, kitchen: Kitchen, probes: Sequence[str], settings: dict[str, Any]) -> None:
-        self.kitchen, self.settings = kitchen, settings
-        sample, bank, past = kitchen.sample, kitchen.bank, kitchen.history
-        run = {"backend": kitchen.backend, "workers": kitchen.workers}
+    def __init__(self, given: Ingredients, asked: RealismSettings) -> None:
+        self.given = given
+        self.settings = asked.model_dump(include={"folds", "seed", "resamples"})
+        sample, bank, past = given.sample, given.bank, given.history
+        run = {"backend": given.backend, "workers": given.workers}
         self.real = [past.image(bank.image(one)) for one, _ in sample.real]
         self.fake = paint(sample.recipes, bank, past, **run)  # type: ignore[arg-type]
         spare = [bank.image(one).shape[:2] for one, _ in sample.spare]
@@ -178,7 +143,7 @@ class _Table:
             min([least[0], *(h for h, _ in spare)]),
             min([least[1], *(w for _, w in spare)]),
         )
-        self.eyes: dict[str, Any] = {"probes": probes, "seed": kitchen.seed, **run}
+        self.eyes: dict[str, Any] = {"probes": asked.probes, "seed": asked.seed, **run}
         self.seen = describe(self.real, self.shape, what="real images", **self.eyes)
         for name, reason in self.seen.absent.items():
             warn(f"probe {name} is left out: {reason}")
@@ -188,16 +153,16 @@ class _Table:
         self.reach = ""
 
     def add_plan(self, name: str) -> None:
-        sample = self.kitchen.sample
+        sample = self.given.sample
         made = describe(self.fake, self.shape, what="composites", **self.eyes)
         origins, self.reach = sample.recipe_origins(sample.recipes)
         labels = [recipe.label for recipe in sample.recipes]
-        to_parent = _to_parents(self.kitchen, self.shape, made)
+        to_parent = _to_parents(self.given, self.shape, made)
         self.results[name] = self._judge(made, labels, origins, to_parent=to_parent)
         self.names[name] = [recipe.recipe_id for recipe in sample.recipes]
 
     def add_baseline(self, name: str) -> None:
-        rival = make(name, self.kitchen)
+        rival = make(name, self.given)
         rival = _cut(rival, self.shape) if isinstance(rival, Rival) else rival
         if isinstance(rival, str):
             self.absent[name] = rival
@@ -210,7 +175,7 @@ class _Table:
     def _judge(
         self, made: Described, labels: list[str], origins: list[set[str]], **more: Any
     ) -> ProbeResult:
-        sample = self.kitchen.sample
+        sample = self.given.sample
         return judge(
             self.seen,
             made,
@@ -228,25 +193,25 @@ class _Table:
         result = self.results[own]
         write_image(folder / "sheet.jpg", scores_sheet(result, self.real, self.fake), quality=92)
         auc_picture({name: one.auc for name, one in self.results.items()}, folder / "auc.svg")
-        telling_picture(result.telling, folder / "telling.svg")
+        distinguishing_picture(result.distinguishing, folder / "distinguishing.svg")
 
     def _scores(self) -> pa.Table:
-        real = [image_id for image_id, _ in self.kitchen.sample.real]
+        real = [image_id for image_id, _ in self.given.sample.real]
         tables = [
             scores_table(name, one, real + self.names[name]) for name, one in self.results.items()
         ]
         return pa.concat_tables(tables)
 
 
-def _to_parents(kitchen: Kitchen, shape: tuple[int, int], made: Described) -> np.ndarray | None:
+def _to_parents(given: Ingredients, shape: tuple[int, int], made: Described) -> np.ndarray | None:
     """Return the distance of some composites to the nearest image of their scene or target."""
     if made.features is None:
         return None
-    sample, bank = kitchen.sample, kitchen.bank
-    order = rng(kitchen.seed, "realism", "copies").permutation(len(sample.recipes))[:_COPIES]
+    sample, bank = given.sample, given.bank
+    order = rng(given.seed, "realism", "copies").permutation(len(sample.recipes))[:COPIES]
     parents = {i: main_parents(sample.recipes[i], sample.targets) for i in order.tolist()}
     ids = sorted(set().union(*parents.values()))
-    images = {one: kitchen.history.image(bank.image(one)) for one in ids}
+    images = {one: given.history.image(bank.image(one)) for one in ids}
     ids = [one for one in ids if _covers(images[one], shape)]
     if not ids:
         return None

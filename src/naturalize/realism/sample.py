@@ -1,4 +1,4 @@
-"""What is compared: composites of a plan, and real images of the same classes that lent nothing."""
+"""What is compared: composites of a plan, and real images that no composite was made from."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from naturalize.base import engine
-from naturalize.base.errors import ArtifactError, ImageReadError, InputError, SettingsError, unknown
+from naturalize.base.errors import ArtifactError, ImageReadError, InputError, unknown
 from naturalize.base.images import decode_image, read_bytes
 from naturalize.base.rng import rng
+from naturalize.base.statistics import connected
 from naturalize.compose.recipe.recipe import Recipe
 from naturalize.dataset.near import near_duplicates, thumbnail
-from naturalize.realism.folds import largest_share, units_of
+from naturalize.realism.classifiers import largest_share, units_of
+from naturalize.realism.settings import LEAST
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.compose.recipe.plan import Plan
-
-#: Images of a class and a side below which nothing is said.
-LEAST = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +59,7 @@ class Sample:
 
         All parents, unless red cells from everywhere tie the composites into one heap that no fold
         could hold; then the parents of its scene and of its target cell. Sharing a red cell makes
-        composites easier to tell, not harder.
+        composites easier to distinguish, not harder.
         """
         every = [{self._set(parent) for parent in recipe.parents()} for recipe in recipes]
         if largest_share(units_of(every)) <= 0.1:
@@ -73,7 +72,7 @@ class Sample:
 
 
 def main_parents(recipe: Recipe, targets: frozenset[str]) -> set[str]:
-    """Return the images that lent a recipe its background and its target cells."""
+    """Return the images that a recipe takes its background and its target cells from."""
     found = {p.image_id for p in recipe.placements if p.cell_id in targets}
     return found | ({recipe.background.image_id} if recipe.background.image_id else set())
 
@@ -92,8 +91,8 @@ def choose(
 ) -> Sample:
     """Draw composites of a plan and as many real images of the same classes.
 
-    Composites of different target cells come first. Real images that lent a chosen composite any
-    pixel, and near duplicates of those, come last and are told of.
+    Composites of different target cells come first. Real images that a chosen composite
+    was made from, and near duplicates of those, come last and are noted.
 
     Parameters
     ----------
@@ -122,8 +121,6 @@ def choose(
     """
     check_fit(plan, bank)
     labels = _classes(plan, classes)
-    if per_class < LEAST:
-        raise SettingsError(f"per_class: expected {LEAST} or more, got {per_class}")
     targets = frozenset(bank.cells(target=True, accepted=None)["cell_id"].to_pylist())
     recipes = [
         recipe for label in labels for recipe in _recipes(plan, label, per_class, targets, seed)
@@ -265,15 +262,9 @@ def _small(path: str) -> tuple[np.ndarray, str]:
 
 def _sets(ids: Sequence[str], smalls: np.ndarray) -> dict[str, str]:
     """Return image id → the first id of its set of near duplicates."""
-    pairs: list[set[str]] = [{one} for one in ids]
-    for i, j in near_duplicates(smalls):
-        pairs.append({ids[i], ids[j]})
-    units = units_of(pairs)
-    first: dict[int, str] = {}
-    return {
-        one: first.setdefault(int(unit), one)
-        for one, unit in zip(ids, units[: len(ids)], strict=True)
-    }
+    alone = [(one, one) for one in ids]
+    pairs = [(ids[i], ids[j]) for i, j in near_duplicates(smalls)]
+    return {one: members[0] for members in connected([*alone, *pairs]) for one in members}
 
 
 def _count(encoders: dict[str, str], ids: Sequence[str]) -> dict[str, int]:
