@@ -326,7 +326,7 @@ def test_too_few_composites_or_an_unknown_class_is_refused(
         choose(few, bank)
     with pytest.raises(SettingsError, match=r"unknown class 'SME'.*did you mean 'SNE'"):
         choose(made, bank, classes=["SME"])
-    with pytest.raises(SettingsError, match="per_class: .*greater than or equal to 10, found 3"):
+    with pytest.raises(SettingsError, match=r"per_class: .*greater than or equal to 10, found 3"):
         realism(made, bank, tmp_path / "out", per_class=3)
 
 
