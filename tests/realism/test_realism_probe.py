@@ -396,7 +396,7 @@ def test_help_and_check_agree_on_the_least_number(study: Path, tmp_path: Path) -
     done = run(study, "-o", tmp_path / "out", "--per-class", 5)
     assert done.exit_code == 2
     assert "x>=10" in run("--help").output
-    assert "x>=10" in done.output
+    assert "greater than or equal to 10" in done.output
 
 
 @pytest.mark.parametrize(
