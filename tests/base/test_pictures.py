@@ -35,6 +35,12 @@ def test_rows_keep_their_order() -> None:
     assert (sheet[half:, :, 2] > sheet[half:, :, 0].astype(int) + 100).any()
 
 
+@pytest.mark.parametrize("text", ["×", "≤", "ł", "Ω", "ж"])
+def test_captions_show_letters_and_no_empty_boxes(text: str) -> None:
+    shown, missing = (contact_sheet([RED], tile=40, captions=[c]) for c in (text, "\ue000"))
+    assert (shown != missing).any()
+
+
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_a_plot_is_the_same_bytes_every_time(tmp_path: Path, suffix: str) -> None:
     for name in ("a", "b"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from naturalize.base.artifacts import read_manifest, read_table
@@ -13,7 +14,7 @@ from naturalize.cells.segmenters import segmenter
 from naturalize.cli.app import run_app
 from naturalize.dataset.phantom import render_phantom
 from naturalize.inputs.images import open_source
-from naturalize.restoration.write import SCENES, summary, write_backgrounds
+from naturalize.restoration.write import SCENES, difference, summary, write_backgrounds
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_the_command_takes_everything_out(images: Path, tmp_path: Path, capsys) 
     assert end.value.code == 0
     row = read_table(out / "backgrounds.parquet", SCENES).to_pylist()[0]
     assert row["n_removed"] > 1
-    assert "usable" in capsys.readouterr().err
+    assert "usable" in capsys.readouterr().out
 
 
 def test_mistakes_are_named(images: Path, tmp_path: Path) -> None:
@@ -79,3 +80,15 @@ def test_mistakes_are_named(images: Path, tmp_path: Path) -> None:
         _backgrounds(images, find, tmp_path / "x", without="wbcs")
     with pytest.raises(InputError, match="no such file"):
         _backgrounds(tmp_path / "nowhere", find, tmp_path / "x")
+
+
+@pytest.mark.parametrize(("change", "factor"), [(0, 4.0), (10, 4.0), (100, 1.2), (255, 0.4)])
+def test_the_difference_clips_nothing_and_says_its_factor(change: int, factor: float) -> None:
+    before = np.zeros((4, 6, 3), np.uint8)
+    after = before.copy()
+    after[1, 2] = change
+    found, said = difference(before, after)
+    assert said == factor
+    assert found[1, 2, 0] == round(128 + factor * change)
+    assert found[0, 0].tolist() == [128, 128, 128]
+    assert (difference(after, before)[0][1, 2] == round(128 - factor * change)).all()

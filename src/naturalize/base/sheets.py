@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -14,7 +16,12 @@ _PAPER, _INK, _QUIET = (255, 255, 255), (31, 36, 48), (107, 114, 128)
 
 @lru_cache(maxsize=8)
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+    """Return matplotlib's own font: Pillow's lacks ×, ≤ and most letters beyond Latin-1."""
+    found = find_spec("matplotlib")  # looked up, not imported: that takes a third of a second
+    if found is None or found.origin is None:
+        return ImageFont.load_default(size)
+    fonts = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
+    return ImageFont.truetype(str(fonts / "DejaVuSans.ttf"), size - 1)
 
 
 def fit(image: np.ndarray, tile: int) -> Image.Image:

@@ -20,7 +20,10 @@ def background(
         str, typer.Option("--segmenter", "-s", help="What finds the cells.")
     ] = "unet",
     sheet: Annotated[
-        bool, typer.Option("--sheet", help="Write a sheet of images before and after.")
+        bool,
+        typer.Option(
+            "--sheet", help="Write a sheet of images before and after, and their difference."
+        ),
     ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Workers; all processors by default.")
@@ -28,11 +31,11 @@ def background(
     engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
     overwrite: Overwrite = False,
 ) -> None:
-    """Take the white cells out of images, and put back what was behind them.
+    """Take the white cells out of images, and restore what was behind them.
 
-    Slide with the image's own light and grain, and red cells where they were cut. OUT/images has a
-    PNG an image, OUT/backgrounds.parquet a row an image: its quality from 0 to 1, whether it can be
-    used as a scene, and if not, why.
+    The slide gets the image's own light and grain; red cells that were hidden in part are
+    completed. OUT/images has a PNG an image, OUT/backgrounds.parquet a row an image: its quality
+    from 0 to 1, whether it can be used as a scene, and if not, why.
 
     **Examples**
 
@@ -42,10 +45,8 @@ def background(
     naturalize background runs/catalog -o scenes --without target --workers 4
     ```
     """
-    from rich.markup import escape
-
     from naturalize.base.artifacts import check_place, read_table
-    from naturalize.base.console import say
+    from naturalize.base.console import result
     from naturalize.cells.segmenters import segmenter as segmenter_named
     from naturalize.inputs.images import open_source
     from naturalize.restoration.write import SCENES, summary, write_backgrounds
@@ -64,5 +65,5 @@ def background(
         workers=workers,
     )
     for line in summary(read_table(out / "backgrounds.parquet", SCENES)):
-        say(escape(line))
-    say(f"backgrounds: {escape(str(out))}")
+        result(line)
+    result(f"backgrounds: {out}")

@@ -81,7 +81,7 @@ def write_backgrounds(
     without
         ``"wbc"``: all white cells; ``"target"``: the cell that the image is about; ``"all"``.
     sheet
-        Write a sheet of images before and after, and their difference times four.
+        Write a sheet of images before and after, and their difference.
     backend, workers
         As for :func:`naturalize.base.engine.map`; they do not change the result.
 
@@ -164,15 +164,15 @@ def _one(task: _Task, *, root: Path, segmenter: Tiled, work: Path, remove: str) 
 
 
 def _sheet(root: Path, folder: Path, rows: pa.Table) -> np.ndarray:
-    """Return images before and after, and their difference × 4; evenly drawn, the poorest first."""
+    """Return images before and after, and their difference; evenly drawn, the poorest first."""
     shown = [row for row in rows.to_pylist() if row["file"] is not None]
     shown = shown[:: max(1, len(shown) // _SHOWN)][:_SHOWN]
     pictures, captions = [], []
     for row in sorted(shown, key=lambda row: row["quality"]):
         before, after = read_image(root / row["path"]), read_image(folder / row["file"])
-        change = 128 + 4 * (after.astype(np.int32) - before)
-        pictures += [before, after, np.clip(change, 0, 255).astype(np.uint8)]
-        captions += [Path(row["path"]).stem, f"quality {row['quality']:.2f}", "change × 4"]
+        change, factor = difference(before, after)
+        pictures += [before, after, change]
+        captions += [Path(row["path"]).stem, f"quality {row['quality']:.2f}", f"change × {factor}"]
     return contact_sheet(
         pictures or [np.full((64, 64, 3), 255, np.uint8)],
         captions=captions or ["no image"],
@@ -180,3 +180,12 @@ def _sheet(root: Path, folder: Path, rows: pa.Table) -> np.ndarray:
         tile=200,
         title=f"Backgrounds: {len(shown)} of {rows.num_rows:,} images",
     )
+
+
+def difference(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return a difference on grey, RGB uint8, and its factor: the largest that clips nothing."""
+    change = after.astype(np.int32) - before
+    largest = max(int(np.abs(change).max()), 1)
+    # one digit, rounded down; more than four times makes noise of nothing
+    factor = min(np.floor(10 * 127 / largest) / 10, 4.0)
+    return np.rint(128 + factor * change).astype(np.uint8), float(factor)
