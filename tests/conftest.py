@@ -16,10 +16,14 @@ _REPO = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of development data (``pbc/``, ``masks/``, …); skips where it is absent."""
-    root = Path(os.environ.get("NATURALIZE_DATA", _REPO.parent / "shared" / "data"))
-    if not (root / "pbc").is_dir():
-        pytest.skip(f"real images not found in {root}; set NATURALIZE_DATA to their folder")
-    return root
+    # beside the repository, or beside a folder that it is checked out in, as CI does
+    places = [place / "shared" / "data" for place in (_REPO, *_REPO.parents)]
+    if named := os.environ.get("NATURALIZE_DATA"):
+        places = [Path(named)]
+    for root in places:
+        if (root / "pbc").is_dir():
+            return root
+    pytest.skip(f"real images not found in {places[0]}; set NATURALIZE_DATA to their folder")
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ from naturalize.base import images
 from naturalize.base.artifacts import read_manifest
 from naturalize.base.errors import ArtifactError, InputError
 from naturalize.dataset.catalog import Catalog
-from naturalize.dataset.measure import SCHEMA, background_colour
+from naturalize.dataset.measure import SCHEMA
+from naturalize.imaging.slide import slide_colour
 
 
 def png(array, **options):
@@ -238,7 +239,7 @@ def test_a_failed_save_leaves_nothing(tmp_path):
 def test_background_is_the_bright_part():
     image = np.full((100, 120, 3), (253, 229, 203), np.uint8)
     image[20:80, 20:80] = (120, 60, 150)
-    assert background_colour(image) == (253, 229, 203)
+    assert slide_colour(image) == (253, 229, 203)
 
 
 @pytest.mark.real

@@ -159,6 +159,18 @@ def test_any_image_with_any_mask_has_an_answer(image: np.ndarray, remove: str) -
     assert found.image.shape == image.shape
     assert found.image.dtype == np.uint8
     assert 0 <= found.quality <= 1
+    gone = set(chosen(cells, shape, remove))
+    assert gone == ({0, 1, 2} if remove == "all" else {0, 1} if remove == "white" else {1})
+    assert gone <= set(found.removed)
+    assert found.mask[covered(shape, [cells[i] for i in gone])].all()
+    units = cv2.dilate(units_of(found.mask, 16).astype(np.uint8), np.ones((33, 33))) > 0
+    reached = found.mask if found.codec is None else units
+    assert np.array_equal(found.image[~reached], image[~reached])
+    # what is painted is as bright as what it lies between: none of these images has a cell
+    if found.mask.mean() < 0.9:
+        bare = image[~found.mask].astype(float)
+        off = found.image[found.mask].mean() - bare.mean()
+        assert abs(off) <= 0.15 * bare.std() + 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 7), (9, 40)])

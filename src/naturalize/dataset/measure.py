@@ -12,6 +12,7 @@ from naturalize.base.errors import ImageReadError
 from naturalize.base.images import content_hash, decode_image, pixel_hash, read_bytes
 from naturalize.dataset.near import perceptual_hash, thumbnail
 from naturalize.dataset.readers.listing import Item
+from naturalize.imaging.slide import slide_colour
 
 #: Columns of ``catalog.parquet``; see ``docs/formats.md``.
 SCHEMA = pa.schema(
@@ -64,7 +65,7 @@ def measure(item: Item, root: Path) -> tuple[dict[str, Any], np.ndarray | None]:
         row |= {"problem": error.reason, "flags": ["unreadable"]}
         return row, None
     small = thumbnail(image)
-    red, green, blue = background_colour(image)
+    red, green, blue = slide_colour(image)
     row |= {
         "width": facts.width,
         "height": facts.height,
@@ -80,16 +81,3 @@ def measure(item: Item, root: Path) -> tuple[dict[str, Any], np.ndarray | None]:
         "flags": facts.flags,
     }
     return row, small
-
-
-def background_colour(image: np.ndarray) -> tuple[float, float, float]:
-    """Return the median red, green and blue of the bright background of RGB uint8 (H, W, 3).
-
-    Background is the brightest quarter by green, the channel in which Romanowsky stains absorb
-    most. About 16,000 pixels are looked at, whatever the image's size.
-    """
-    step = max(1, round((image.shape[0] * image.shape[1] / 16_000) ** 0.5))
-    pixels = image[::step, ::step].reshape(-1, 3)
-    bright = pixels[pixels[:, 1] >= np.percentile(pixels[:, 1], 75)]
-    red, green, blue = np.median(bright, axis=0)
-    return float(red), float(green), float(blue)
