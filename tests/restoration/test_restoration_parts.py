@@ -19,7 +19,7 @@ from naturalize.imaging.jpeg.estimate import estimate
 from naturalize.imaging.jpeg.recode import code_region, units_of
 from naturalize.restoration import illumination
 from naturalize.restoration.masks import away_from, covered
-from naturalize.restoration.red import carried_on, made_whole
+from naturalize.restoration.red import completed, whole_outline
 from naturalize.restoration.slide import copied_grain, fringe_at
 
 SHAPE = (240, 256)
@@ -202,7 +202,7 @@ def test_a_covered_disc_is_carried_on(
     away = away_from(over)
     cell = cut_disc(x, y, r, over)
     far = np.full(SHAPE, 1e4, np.float32)
-    outline = carried_on(cell, away <= 2, away <= 3, away <= 10, far, r)
+    outline = whole_outline(cell, away <= 2, away <= 3, away <= 10, far, r)
     assert outline is not None
     whole = outline.inside(SHAPE)
     true = disc(SHAPE, x, y, r)
@@ -214,7 +214,7 @@ def test_a_sliver_is_no_red_cell() -> None:
     away = away_from(over)
     cell = cut_disc(190, 120, 14, over)
     far = np.full(SHAPE, 1e4, np.float32)
-    assert carried_on(cell, away <= 3, away <= 4, away <= 10, far, 36) is None
+    assert whole_outline(cell, away <= 3, away <= 4, away <= 10, far, 36) is None
 
 
 def test_a_red_cell_is_made_whole_from_its_visible_part() -> None:
@@ -228,9 +228,9 @@ def test_a_red_cell_is_made_whole_from_its_visible_part() -> None:
     light = np.full((*SHAPE, 3), 230, np.float32)
     cell = cut_disc(120, 110, 35, over)
     far = np.full(SHAPE, 1e4, np.float32)
-    outline = carried_on(cell, away <= 2, away <= 3, away <= 10, far, 35)
+    outline = whole_outline(cell, away <= 2, away <= 3, away <= 10, far, 35)
     image = np.where(over[..., None], 20, true).astype(np.float32)
-    whole = made_whole(image, light, outline, away <= 3, away > 3)
+    whole = completed(image, light, outline, away <= 3, away > 3)
     x0, y0, x1, y1 = whole.box
     solid = whole.opacity > 0.99
     error = np.abs(whole.colours - true[y0:y1, x0:x1])[solid]

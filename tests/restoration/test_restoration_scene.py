@@ -15,8 +15,8 @@ from naturalize.cells.segmenters import segmenter
 from naturalize.imaging.jpeg.recode import units_of
 from naturalize.restoration import USABLE, scene, without
 from naturalize.restoration.masks import covered
-from naturalize.restoration.plan import chosen
-from naturalize.restoration.quality import Measures, grain_of, judged
+from naturalize.restoration.plan import cells_to_remove
+from naturalize.restoration.quality import Measures, grain_of, quality_of
 
 CLASSES = ("BA", "EO", "LY", "MMY", "MO", "SNE", "PLT")
 
@@ -119,13 +119,13 @@ def test_the_target_is_large_and_central() -> None:
         Cell.from_mask("wbc", disc(shape, 190, 170, 45)),
         Cell.from_mask("rbc", disc(shape, 300, 300, 35)),
     ]
-    assert chosen(cells, shape, "target") == [2]
-    assert chosen(cells, shape, "white") == [1, 2]
-    assert chosen(cells, shape, "all") == [0, 1, 2, 3]
-    assert chosen(cells[:1] + cells[3:], shape, "target") == [0]
-    assert chosen(cells[3:], shape, "target") == []
+    assert cells_to_remove(cells, shape, "target") == [2]
+    assert cells_to_remove(cells, shape, "white") == [1, 2]
+    assert cells_to_remove(cells, shape, "all") == [0, 1, 2, 3]
+    assert cells_to_remove(cells[:1] + cells[3:], shape, "target") == [0]
+    assert cells_to_remove(cells[3:], shape, "target") == []
     with pytest.raises(SettingsError, match="did you mean 'target'"):
-        chosen(cells, shape, "targt")
+        cells_to_remove(cells, shape, "targt")
 
 
 def test_a_mask_some_pixels_too_small_leaves_no_ghost() -> None:
@@ -159,7 +159,7 @@ def test_any_image_with_any_mask_has_an_answer(image: np.ndarray, remove: str) -
     assert found.image.shape == image.shape
     assert found.image.dtype == np.uint8
     assert 0 <= found.quality <= 1
-    gone = set(chosen(cells, shape, remove))
+    gone = set(cells_to_remove(cells, shape, remove))
     assert gone == ({0, 1, 2} if remove == "all" else {0, 1} if remove == "white" else {1})
     assert gone <= set(found.removed)
     assert found.mask[covered(shape, [cells[i] for i in gone])].all()
@@ -200,14 +200,14 @@ def test_a_large_field_is_restored_in_tiles() -> None:
 
 
 def test_quality_falls_with_every_fault_and_says_which() -> None:
-    best, none = judged(Measures(share=0.1, grain=1.0, seam=1.0))
+    best, none = quality_of(Measures(share=0.1, grain=1.0, seam=1.0))
     assert (best, none) == (1.0, ())
     faults = {
         "share": 1.0, "reuse": 20.0, "invented": 1.0, "guessed": 0.7, "stain": 7.0, "residue": 70.0,
         "grain": 2.2, "seam": 4.0,
     }  # fmt: skip
     for name, value in faults.items():
-        quality, reasons = judged(
+        quality, reasons = quality_of(
             Measures(**{"share": 0.1, "grain": 1.0, "seam": 1.0, name: value})
         )
         assert quality < USABLE, name

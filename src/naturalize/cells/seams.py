@@ -167,10 +167,11 @@ def _joined(cut: Sequence[Candidate]) -> list[Cell]:
         for j, b in enumerate(cut[:i])
         if a.number != b.number and a.cell.kind == b.cell.kind and common(a.cell, b.cell)
     ]
-    return [_union([cut[i].cell for i in members]) for members in connected(pairs)]
+    return [union([cut[i].cell for i in members]) for members in connected(pairs)]
 
 
-def _union(parts: Sequence[Cell]) -> Cell:
+def union(parts: Sequence[Cell]) -> Cell:
+    """Return the cell that parts make up; its score is the best of theirs."""
     boxes = np.array([part.box for part in parts])
     left, top = (int(value) for value in boxes[:, :2].min(axis=0))
     right, bottom = (int(value) for value in boxes[:, 2:].max(axis=0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -101,6 +101,14 @@ class ProbeResult:
 Origins = Sequence[str | Collection[str]]
 
 
+class Side(NamedTuple):
+    """One side of a comparison: described images, their classes, and what each comes from."""
+
+    seen: Described
+    labels: Sequence[str]
+    groups: Origins | None = None
+
+
 def probe(
     real: Sequence[np.ndarray],
     fake: Sequence[np.ndarray],
@@ -155,16 +163,10 @@ def probe(
             raise InputError(f"{what}_labels: expected {len(images)}, got {len(labels)}")
     shape = common_shape(real, fake)
     engine = {"backend": backend, "workers": workers}
-    described = [
-        describe(images, shape, probes=probes, what=what, seed=seed, **engine)  # type: ignore[arg-type]
-        for images, what in ((real, "real images"), (fake, "composites"))
-    ]
+    look: Any = {"probes": probes, "seed": seed, **engine}
     return judge(
-        *described,
-        real_labels=real_labels,
-        fake_labels=fake_labels,
-        real_groups=real_groups,
-        fake_groups=fake_groups,
+        Side(describe(real, shape, what="real images", **look), real_labels, real_groups),
+        Side(describe(fake, shape, what="composites", **look), fake_labels, fake_groups),
         families=families,
         folds=folds,
         seed=seed,
@@ -173,13 +175,9 @@ def probe(
 
 
 def judge(
-    real: Described,
-    fake: Described,
+    real: Side,
+    fake: Side,
     *,
-    real_labels: Sequence[str],
-    fake_labels: Sequence[str],
-    real_groups: Origins | None = None,
-    fake_groups: Origins | None = None,
     to_parent: np.ndarray | None = None,
     families: bool = True,
     folds: int = 5,
@@ -193,20 +191,17 @@ def judge(
     """
     if folds < 2:
         raise SettingsError(f"folds: expected 2 or more, got {folds}")
-    labels = (*real_labels, *fake_labels)
-    if set(real_labels) != set(fake_labels):
-        odd = ", ".join(sorted(set(real_labels) ^ set(fake_labels)))
+    labels = (*real.labels, *fake.labels)
+    if set(real.labels) != set(fake.labels):
+        odd = ", ".join(sorted(set(real.labels) ^ set(fake.labels)))
         raise InputError(f"realism: class {odd} has real images only, or composites only")
-    composite = np.arange(len(labels)) >= len(real)
-    hashes = (*real.hashes, *fake.hashes)
-    origins = _origins(real_groups, hashes[: len(real)]) + _origins(
-        fake_groups, hashes[len(real) :]
-    )
-    units = units_of(origins)
+    composite = np.arange(len(labels)) >= len(real.labels)
+    units = units_of(_origins(real) + _origins(fake))
     fold = grouped_folds(labels, composite, units, folds=folds, seed=seed)
-    absent = {**real.absent, **fake.absent}
-    values = np.concatenate([real.statistics, fake.statistics])
-    scores = _scores(real, fake, (labels, composite, fold), absent, seed)
+    both = real.seen, fake.seen
+    absent = {**real.seen.absent, **fake.seen.absent}
+    values = np.concatenate([side.statistics for side in both])
+    scores = _scores(*both, (labels, composite, fold), absent, seed)
     sure: Any = {"resamples": resamples, "seed": seed}
 
     def auc(scores: np.ndarray) -> Auc:
@@ -216,7 +211,7 @@ def judge(
         own = values[:, family_columns(family)]
         return auc(boosted_scores(own, composite, labels, fold, seed=seed))
 
-    space, features = _space(real, fake, labels, composite)
+    space, features = _space(*both, labels, composite)
     tried = [*FAMILIES, BUT_CODING] if families else []
     return ProbeResult(
         auc={name: auc(value) for name, value in scores.items()},
@@ -254,18 +249,18 @@ def _scores(
     return scores
 
 
-def _origins(groups: Origins | None, hashes: Sequence[str]) -> list[set[str]]:
+def _origins(side: Side) -> list[set[str]]:
     """Return what each image comes from; its own pixels are always among it."""
-    own = [{f"pixels {one}"} for one in hashes]
-    if groups is None:
+    own = [{f"pixels {one}"} for one in side.seen.hashes]
+    if side.groups is None:
         return own
-    if len(groups) != len(hashes):
+    if len(side.groups) != len(own):
         raise InputError(
-            f"groups: expected one for each of {len(hashes)} images, got {len(groups)}"
+            f"groups: expected one for each of {len(own)} images, got {len(side.groups)}"
         )
     return [
         mine | ({named} if isinstance(named, str) else set(named))
-        for mine, named in zip(own, groups, strict=True)
+        for mine, named in zip(own, side.groups, strict=True)
     ]
 
 

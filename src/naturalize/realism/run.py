@@ -18,7 +18,7 @@ from naturalize.realism.baselines import Ingredients, Rival, make
 from naturalize.realism.classifiers import grouped_folds, units_of
 from naturalize.realism.describe import Described, common_shape, describe, frozen_features
 from naturalize.realism.history import History, paint
-from naturalize.realism.probing import ProbeResult, judge
+from naturalize.realism.probing import ProbeResult, Side, judge
 from naturalize.realism.report import (
     auc_picture,
     distinguishing_picture,
@@ -158,7 +158,7 @@ class _Table:
         origins, self.reach = sample.recipe_origins(sample.recipes)
         labels = [recipe.label for recipe in sample.recipes]
         to_parent = _to_parents(self.given, self.shape, made)
-        self.results[name] = self._judge(made, labels, origins, to_parent=to_parent)
+        self.results[name] = self._judge(Side(made, labels, origins), to_parent=to_parent)
         self.names[name] = [recipe.recipe_id for recipe in sample.recipes]
 
     def add_baseline(self, name: str) -> None:
@@ -169,22 +169,15 @@ class _Table:
             warn(f"baseline {name} is left out: {rival}")
             return
         made = describe(rival.images, self.shape, what=rival.name, **self.eyes)
-        self.results[rival.name] = self._judge(made, rival.labels, rival.origins, families=False)
+        side = Side(made, rival.labels, rival.origins)
+        self.results[rival.name] = self._judge(side, families=False)
         self.names[rival.name] = rival.names
 
-    def _judge(
-        self, made: Described, labels: list[str], origins: list[set[str]], **more: Any
-    ) -> ProbeResult:
-        sample = self.given.sample
+    def _judge(self, made: Side, **more: Any) -> ProbeResult:
+        real = self.given.sample.real
+        origins = self.given.sample.real_origins(real)
         return judge(
-            self.seen,
-            made,
-            real_labels=[label for _, label in sample.real],
-            real_groups=sample.real_origins(sample.real),
-            fake_labels=labels,
-            fake_groups=origins,
-            **more,
-            **self.settings,
+            Side(self.seen, [label for _, label in real], origins), made, **more, **self.settings
         )
 
     def write(self, folder: Path, own: str) -> None:

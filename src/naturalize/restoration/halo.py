@@ -17,7 +17,7 @@ from naturalize.restoration.masks import around, away_from, covered, largest
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class Analysis:
     """What is known of an image before anything is taken out.
 
     Attributes
@@ -42,14 +42,10 @@ class Work:
         """Height and width."""
         return self.image.shape[0], self.image.shape[1]
 
-    def without(self, removed: Collection[int], kind: str | None = None) -> np.ndarray:
-        """Return where cells are (of one kind), but for those of some indices; bool (H, W)."""
-        kept = [
-            cell
-            for i, cell in enumerate(self.cells)
-            if i not in removed and kind in (None, cell.kind)
-        ]
-        return covered(self.shape, kept)
+    def without(self, removed: Collection[int], *kinds: str) -> np.ndarray:
+        """Return where cells are (of some kinds), but for those of some indices; bool (H, W)."""
+        cells = [cell for i, cell in enumerate(self.cells) if i not in removed]
+        return covered(self.shape, [cell for cell in cells if not kinds or cell.kind in kinds])
 
 
 @dataclass(frozen=True)
@@ -93,14 +89,16 @@ def _first_below(off: np.ndarray, level: float, least: int, most: int) -> int:
     return int(np.clip(above.max() + 1 if len(above) else least, least, most))
 
 
-def strays(work: Work, gone: np.ndarray, removed: Collection[int], reach: Reach) -> np.ndarray:
+def missed_parts(
+    work: Analysis, gone: np.ndarray, removed: Collection[int], reach: Reach
+) -> np.ndarray:
     """Return what the segmenter left out of a removed cell, bool (H, W).
 
     Pseudopods, pale cytoplasm, granules that were spilt: whatever hangs together with the removed
     cell, differs from the slide and belongs to no other cell, or is stained as no red cell is.
     """
     kept = work.without(removed)
-    stained = work.without(removed, "wbc") | work.without(removed, "platelet")
+    stained = work.without(removed, "wbc", "platelet")
     here = around(gone, tuned.WINDOW)
     mine, others, rest = gone[here], kept[here], work.rest[here]
     distance, to_others = away_from(mine), away_from(others)
@@ -111,7 +109,7 @@ def strays(work: Work, gone: np.ndarray, removed: Collection[int], reach: Reach)
     foreign &= distance < reach.slide + tuned.STRAY_REACH
     blue = blueness(work.image[here], work.light[here])
     beyond = others & (distance > 12)
-    own = dyed(blue, usual_blueness(blue, beyond)) & (distance < tuned.STAIN_REACH)
+    own = stained_as_white(blue, usual_blueness(blue, beyond)) & (distance < tuned.STAIN_REACH)
     foreign |= own & (away_from(stained[here]) > 4)
     foreign &= ~mine
     _, labels = cv2.connectedComponents((foreign | mine).view(np.uint8), connectivity=8)
@@ -140,7 +138,7 @@ def blueness(image: np.ndarray, light: np.ndarray) -> np.ndarray:
     return np.where(both > tuned.TINTED, azure(density) / np.maximum(both, tuned.TINTED), 0)
 
 
-def dyed(blue: np.ndarray, usual: float) -> np.ndarray:
+def stained_as_white(blue: np.ndarray, usual: float) -> np.ndarray:
     """Return where :func:`blueness` is that of white cells, thin rims left out; bool (h, w)."""
     above = (blue > np.clip(1.2 * usual, 0.26, 0.45)).view(np.uint8)
     return cv2.morphologyEx(above, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
@@ -152,7 +150,7 @@ def usual_blueness(blue: np.ndarray, red: np.ndarray) -> float:
 
 
 def contact(
-    work: Work, away: np.ndarray, red: np.ndarray, reach: Reach
+    work: Analysis, away: np.ndarray, red: np.ndarray, reach: Reach
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where an outline of a red cell is not its own, and where slide is seen, bool (H, W).
 

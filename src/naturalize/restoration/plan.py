@@ -10,18 +10,19 @@ import numpy as np
 
 from naturalize.base.errors import unknown
 from naturalize.base.statistics import robust_spread
+from naturalize.cells.seams import union
 from naturalize.cells.segmentation import Cell
 from naturalize.imaging.shape import largest_piece, off_target
 from naturalize.imaging.stain import optical_density
 from naturalize.restoration import constants as tuned
 from naturalize.restoration.halo import (
+    Analysis,
     Reach,
-    Work,
     blueness,
     contact,
-    dyed,
+    missed_parts,
     reach_of,
-    strays,
+    stained_as_white,
     usual_blueness,
 )
 from naturalize.restoration.masks import (
@@ -35,7 +36,7 @@ from naturalize.restoration.masks import (
     window,
     within,
 )
-from naturalize.restoration.red import Outline, carried_on, typical_radius
+from naturalize.restoration.red import Outline, typical_radius, whole_outline
 from naturalize.restoration.slide import illumination
 
 #: What may be taken out.
@@ -43,7 +44,7 @@ REMOVE = ("target", "white", "all")
 
 
 @dataclass(frozen=True, eq=False)
-class Going:
+class Removal:
     """What is taken out of an image.
 
     Attributes
@@ -75,7 +76,7 @@ class Going:
         return self.away <= self.reach.red
 
 
-def chosen(cells: Sequence[Cell], shape: tuple[int, int], remove: str) -> list[int]:
+def cells_to_remove(cells: Sequence[Cell], shape: tuple[int, int], remove: str) -> list[int]:
     """Return the indices of the cells to take out.
 
     ``"target"``: the nucleated cell that the image is about, large and near the centre (as the bank
@@ -101,7 +102,7 @@ def chosen(cells: Sequence[Cell], shape: tuple[int, int], remove: str) -> list[i
     return [pool[int(off_target(boxes, areas, shape).argmin())]]
 
 
-def planned(work: Work, gone: Sequence[int]) -> tuple[Work, Going]:
+def plan_removal(work: Analysis, gone: Sequence[int]) -> tuple[Analysis, Removal]:
     """Return all that goes with some cells, and the image with the others trimmed to what is seen.
 
     That is what the segmenter left out of them, and cells that cannot be kept without them:
@@ -112,17 +113,17 @@ def planned(work: Work, gone: Sequence[int]) -> tuple[Work, Going]:
     mask = covered(work.shape, [work.cells[i] for i in gone])
     reach = reach_of(work.rest, mask, work.without(removed))
     while True:
-        mask = mask | strays(work, mask, removed, reach)
+        mask = mask | missed_parts(work, mask, removed, reach)
         work = rounded_off(work, mask, removed)
         away = away_from(mask)
         lost, outlines, slide = _cut(work, away, reach, removed)
         if not lost:
-            return _trimmed(work, outlines), Going(mask, away, reach, removed, slide, outlines)
+            return _trimmed(work, outlines), Removal(mask, away, reach, removed, slide, outlines)
         removed |= lost
         mask = mask | covered(work.shape, [work.cells[i] for i in lost])
 
 
-def residue(after: np.ndarray, work: Work, going: Going) -> int:
+def residue(after: np.ndarray, work: Analysis, going: Removal) -> int:
     """Return the pixels around what went that still have its stain.
 
     Parameters
@@ -134,15 +135,15 @@ def residue(after: np.ndarray, work: Work, going: Going) -> int:
     """
     here = around(going.mask, tuned.WINDOW)
     away = going.away[here]
-    others = work.without(going.removed, "wbc") | work.without(going.removed, "platelet")
+    others = work.without(going.removed, "wbc", "platelet")
     blue = blueness(after[here].astype(np.float32), work.light[here])
     red = work.without(going.removed, "rbc")[here] & (away > 12)
-    left = dyed(blue, usual_blueness(blue, red)) & (away < going.reach.slide + 6)
+    left = stained_as_white(blue, usual_blueness(blue, red)) & (away < going.reach.slide + 6)
     return int(np.count_nonzero(left & (away_from(others[here]) > 6)))
 
 
 def _cut(
-    work: Work, away: np.ndarray, reach: Reach, removed: frozenset[int]
+    work: Analysis, away: np.ndarray, reach: Reach, removed: frozenset[int]
 ) -> tuple[frozenset[int], dict[int, Outline], np.ndarray]:
     """Return the cells that cannot be kept, the whole outlines of the others, and the slide."""
     hidden = away <= reach.red
@@ -158,7 +159,7 @@ def _cut(
         if work.cells[i].kind != "rbc":
             continue
         others = to_others(work, i, removed, int(typical))
-        outline = carried_on(work.cells[i], hidden, touch, near, others, typical)
+        outline = whole_outline(work.cells[i], hidden, touch, near, others, typical)
         if foreign[i] or outline is None or _hidden_share(outline, hidden) > tuned.MOST_HIDDEN:
             lost.add(i)
         else:
@@ -166,7 +167,7 @@ def _cut(
     return frozenset(lost), outlines, slide
 
 
-def _trimmed(work: Work, outlines: dict[int, Outline]) -> Work:
+def _trimmed(work: Analysis, outlines: dict[int, Outline]) -> Analysis:
     """Return an image's cells without what stands out of their whole outlines."""
     found = list(work.cells)
     for i, outline in outlines.items():
@@ -187,7 +188,7 @@ def _hidden_share(outline: Outline, hidden: np.ndarray) -> float:
     return float((inside & hidden).sum() / max(1, inside.sum()))
 
 
-def to_others(work: Work, i: int, removed: Collection[int], margin: int) -> np.ndarray:
+def to_others(work: Analysis, i: int, removed: Collection[int], margin: int) -> np.ndarray:
     """Return the distance of pixels near cell ``i`` to other cells that stay, float32 (H, W).
 
     Further than ``margin`` from its box it is not measured, and 0.
@@ -203,7 +204,7 @@ def to_others(work: Work, i: int, removed: Collection[int], margin: int) -> np.n
     return distance
 
 
-def _not_red(work: Work, red: Sequence[int]) -> list[bool]:
+def _not_red(work: Analysis, red: Sequence[int]) -> list[bool]:
     """Return for each red cell whether its colour is not that of the image's other red cells.
 
     Cytoplasm that the segmenter took for a red cell stands out by the ratio of its densities.
@@ -228,7 +229,7 @@ def _not_red(work: Work, red: Sequence[int]) -> list[bool]:
     return [bool(value - middle > tuned.NOT_RED * spread) for value in values]
 
 
-def rounded_off(work: Work, gone: np.ndarray, removed: Collection[int]) -> Work:
+def rounded_off(work: Analysis, gone: np.ndarray, removed: Collection[int]) -> Analysis:
     """Return an image's cells with red ones trimmed beside what goes, bool (H, W).
 
     A red cell has no prongs: one that runs along a white cell is a piece of that.
@@ -272,7 +273,7 @@ def remaining(image: np.ndarray, cells: Sequence[Cell], *, remove: str) -> list[
         hidden in part is whole again; one that was hidden too far is gone.
     """
     shape = (image.shape[0], image.shape[1])
-    gone = set(chosen(cells, shape, remove))
+    gone = set(cells_to_remove(cells, shape, remove))
     if not gone:
         return list(enumerate(cells))
     light = illumination(image, covered(shape, cells))
@@ -290,7 +291,11 @@ def remaining(image: np.ndarray, cells: Sequence[Cell], *, remove: str) -> list[
                 kept = [_outside(part, core) for part in parts[i]]
                 new = _inside(left[k], shifted(core, wide), wide) if k in left else None
                 parts[i] = [part for part in (*kept, new) if part is not None]
-    return [(i, _joined(found)) for i, found in sorted(parts.items()) if found]
+    return [
+        (i, union(found) if len(found) > 1 else found[0])
+        for i, found in sorted(parts.items())
+        if found
+    ]
 
 
 def _left(
@@ -300,7 +305,7 @@ def _left(
     if not gone:
         return dict(enumerate(cells))
     pixels = image.astype(np.float32)
-    work, going = planned(Work(pixels, tuple(cells), light, pixels - light), sorted(gone))
+    work, going = plan_removal(Analysis(pixels, tuple(cells), light, pixels - light), sorted(gone))
     seen = {
         i: _seen(cell, going, i, work.shape)
         for i, cell in enumerate(work.cells)
@@ -309,7 +314,7 @@ def _left(
     return {i: cell for i, cell in seen.items() if cell is not None}
 
 
-def _seen(cell: Cell, going: Going, i: int, shape: tuple[int, int]) -> Cell | None:
+def _seen(cell: Cell, going: Removal, i: int, shape: tuple[int, int]) -> Cell | None:
     outline = going.outlines.get(i)
     if outline is not None:
         visible = covered(shape, [cell]) & ~going.hidden
@@ -341,13 +346,3 @@ def _inside(cell: Cell, core: Box, at: Box) -> Cell | None:
     if not found:
         return None
     return found[0].moved(core[0] + at[0], core[1] + at[1])
-
-
-def _joined(parts: Sequence[Cell]) -> Cell:
-    """Return the union of the parts of a cell."""
-    if len(parts) == 1:
-        return parts[0]
-    boxes = np.array([part.box for part in parts])
-    (x0, y0), (x1, y1) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
-    mask = covered((y1 - y0, x1 - x0), [part.moved(-x0, -y0) for part in parts])
-    return Cell.from_mask(parts[0].kind, mask, score=parts[0].score, offset=(x0, y0))

@@ -123,7 +123,7 @@ def _seam(after: np.ndarray, painted: np.ndarray, slide: np.ndarray, bare: np.nd
     return float((edge.mean() + 0.05) / (ground.mean() + 0.05))
 
 
-def judged(found: Measures) -> tuple[float, tuple[str, ...]]:
+def quality_of(found: Measures) -> tuple[float, tuple[str, ...]]:
     """Return the quality, 0–1, and the reasons that lower it below what is good."""
     factors = [
         (_fall(found.share, 0.7, 1.1), f"{found.share:.0%} of the image had to be painted"),

@@ -70,7 +70,7 @@ def typical_radius(cells: Sequence[Cell], shape: tuple[int, int]) -> float:
     return float((largest / np.pi) ** 0.5) if largest else min(shape) / 9.6
 
 
-def carried_on(
+def whole_outline(
     cell: Cell,
     hidden: np.ndarray,
     contact: np.ndarray,
@@ -215,7 +215,7 @@ def _followed(points: np.ndarray, centre: tuple[float, float], radius: np.ndarra
 
 
 @dataclass(frozen=True, eq=False)
-class Whole:
+class CompletedCell:
     """A red cell with its hidden part painted, in a window of the image.
 
     Attributes
@@ -239,13 +239,13 @@ class Whole:
     hidden: float
 
 
-def made_whole(
+def completed(
     image: np.ndarray,
     light: np.ndarray,
     outline: Outline,
     hidden: np.ndarray,
     usable: np.ndarray,
-) -> Whole:
+) -> CompletedCell:
     """Paint the hidden part of a red cell.
 
     The cell is unrolled around its outline: one axis along it, one across it, counted from the rim.
@@ -284,7 +284,7 @@ def made_whole(
         row = unrolled.row(away[where], edge[where])
         colours[where] = _mirrored(image, light, unrolled, usable, degrees[where], row)
         colours[where] *= light[y0:y1, x0:x1][where]
-    return Whole(box, inside, colours, opacity.astype(np.float32), share)
+    return CompletedCell(box, inside, colours, opacity.astype(np.float32), share)
 
 
 class _Unrolled:

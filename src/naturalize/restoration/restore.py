@@ -14,7 +14,7 @@ from naturalize.imaging.jpeg.codec import BLOCK, Codec
 from naturalize.imaging.jpeg.estimate import estimate
 from naturalize.imaging.jpeg.recode import code_region
 from naturalize.restoration import constants as tuned
-from naturalize.restoration.halo import Work
+from naturalize.restoration.halo import Analysis
 from naturalize.restoration.masks import (
     away_from,
     covered,
@@ -25,9 +25,9 @@ from naturalize.restoration.masks import (
     window,
     within,
 )
-from naturalize.restoration.plan import Going, chosen, planned, residue, to_others
-from naturalize.restoration.quality import Measures, combined, judged, measured
-from naturalize.restoration.red import Whole, made_whole, typical_radius
+from naturalize.restoration.plan import Removal, cells_to_remove, plan_removal, residue, to_others
+from naturalize.restoration.quality import Measures, combined, measured, quality_of
+from naturalize.restoration.red import CompletedCell, completed, typical_radius
 from naturalize.restoration.slide import copied_grain, fringe, fringe_at, illumination
 
 
@@ -89,7 +89,7 @@ def scene(image: np.ndarray, cells: Sequence[Cell], *, remove: str, key: str) ->
     SettingsError
         For another ``remove``.
     """
-    return without(image, cells, chosen(cells, image.shape[:2], remove), key=key)
+    return without(image, cells, cells_to_remove(cells, image.shape[:2], remove), key=key)
 
 
 def without(
@@ -126,7 +126,7 @@ def _in_tiles(
         parts.append((part.measures, int(np.count_nonzero(part.mask[inner]))))
         removed |= {indices[k] for k in part.removed}
     found = combined(parts, height * width)
-    quality, reasons = judged(found)
+    quality, reasons = quality_of(found)
     return Restored(pixels, mask, quality, reasons, found, tuple(sorted(removed)), codec)
 
 
@@ -140,8 +140,8 @@ def _painted(
 ) -> Restored:
     """Paint slide, then red cells, over all that goes; then send it through the image's codec."""
     pixels = image.astype(np.float32)
-    work, going = planned(Work(pixels, tuple(cells), light, pixels - light), gone)
-    wholes = _wholes(work, going)
+    work, going = plan_removal(Analysis(pixels, tuple(cells), light, pixels - light), gone)
+    wholes = _completed_cells(work, going)
     red = work.without(going.removed, "rbc")
     slide = (going.away <= going.reach.slide) & ~_left_alone(work, going, red)
     rims, near = away_from(red), away_from(work.without(()) | going.mask)
@@ -171,13 +171,13 @@ def _painted(
         guessed=sum(w.hidden * float(w.inside.sum()) for w in wholes if w.hidden > 0.35),
         residue=residue(after, work, going),
     )
-    quality, reasons = judged(found)
+    quality, reasons = quality_of(found)
     return Restored(after, painted, quality, reasons, found, tuple(sorted(going.removed)), codec)
 
 
-def _left_alone(work: Work, going: Going, red: np.ndarray) -> np.ndarray:
+def _left_alone(work: Analysis, going: Removal, red: np.ndarray) -> np.ndarray:
     """Return where a kept cell and its blurred edge are seen as they are, bool (H, W)."""
-    others = work.without(going.removed, "wbc") | work.without(going.removed, "platelet")
+    others = work.without(going.removed, "wbc", "platelet")
     seen = dilated(red & ~going.hidden, tuned.VISIBLE_EDGE) & ~going.hidden
     return seen | (dilated(others, tuned.VISIBLE_EDGE) & ~going.mask)
 
@@ -197,7 +197,7 @@ def _calm(rest: np.ndarray, near: np.ndarray) -> np.ndarray:
     return calm
 
 
-def _wholes(work: Work, going: Going) -> list[Whole]:
+def _completed_cells(work: Analysis, going: Removal) -> list[CompletedCell]:
     """Return the red cells that are hidden in part, made whole."""
     red = [cell for cell in work.cells if cell.kind == "rbc"]
     margin = int(2 * typical_radius(red, work.shape))
@@ -209,11 +209,11 @@ def _wholes(work: Work, going: Going) -> list[Whole]:
         # slide that shows inside the whole outline, beside what covered it, is painted over too
         gap = going.slide & near & (others > 2) & outline.inside(work.shape, margin=1.5)
         over = hidden | (dilated(gap, 3) & near) if gap.any() else hidden
-        found.append(made_whole(work.image, work.light, outline, over, ~over & (others > 2)))
+        found.append(completed(work.image, work.light, outline, over, ~over & (others > 2)))
     return found
 
 
-def _lay(canvas: np.ndarray, whole: Whole, slide: np.ndarray) -> np.ndarray:
+def _lay(canvas: np.ndarray, whole: CompletedCell, slide: np.ndarray) -> np.ndarray:
     """Lay a red cell over what is painted; where two overlap, both take of the light.
 
     Returns where it was laid, bool (H, W).

@@ -99,7 +99,7 @@ def left_out(scenes: Scenes, cell_id: str) -> float:
     What hangs together with it in its own image and is stained as no red cell and no slide is, such
     as the pale half of a monocyte; 3 pixels beyond the outline and further.
     """
-    from naturalize.restoration.halo import Work, reach_of, strays
+    from naturalize.restoration.halo import Analysis, missed_parts, reach_of
     from naturalize.restoration.masks import away_from, covered
     from naturalize.restoration.slide import illumination
 
@@ -111,8 +111,8 @@ def left_out(scenes: Scenes, cell_id: str) -> float:
     if not mask.any():
         return 0.0
     pixels, light = image.astype(np.float32), illumination(image, covered(mask.shape, cells))
-    work, gone = Work(pixels, tuple(cells), light, pixels - light), frozenset(mine)
-    found = strays(work, mask, gone, reach_of(work.rest, mask, work.without(gone)))
+    work, gone = Analysis(pixels, tuple(cells), light, pixels - light), frozenset(mine)
+    found = missed_parts(work, mask, gone, reach_of(work.rest, mask, work.without(gone)))
     return np.count_nonzero(found & (away_from(mask) > 3)) / np.count_nonzero(mask)
 
 
