@@ -189,9 +189,9 @@ def test_a_damaged_store_is_refused(bank: CellBank, tmp_path: Path) -> None:
     CropStore.build(plan(bank, mode="paper", add=2), bank, tmp_path / "crops", what=None)
     np.save(tmp_path / "crops" / "edges.npy", np.zeros(5, np.uint8))
     with pytest.raises(ArtifactError, match="do not fit the index"):
-        CropStore.open(tmp_path / "crops")
+        CropStore(tmp_path / "crops")
     (tmp_path / "crops" / "edges.npy").write_bytes(b"no array")
     with pytest.raises(ArtifactError, match="cannot be mapped"):
-        CropStore.open(tmp_path / "crops")
+        CropStore(tmp_path / "crops")
     with pytest.raises(ArtifactError, match="no such folder"):
-        CropStore.open(tmp_path / "nowhere")
+        CropStore(tmp_path / "nowhere")

@@ -86,7 +86,7 @@ _LAYOUT = 5
 class CropStore(CellSource):
     """Cells and scenes by id, mapped from a folder; pickles to the folder's name.
 
-    Use :meth:`build` or :meth:`open`.
+    Made by :meth:`build`; ``ArtifactError`` if the folder is no store or does not fit together.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -117,11 +117,6 @@ class CropStore(CellSource):
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return _opened, (str(self.folder),)
-
-    @classmethod
-    def open(cls, folder: str | Path) -> CropStore:
-        """Open a store; ``ArtifactError`` if the folder is none or does not fit together."""
-        return cls(folder)
 
     @classmethod
     def build(
