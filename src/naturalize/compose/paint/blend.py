@@ -9,19 +9,17 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from naturalize.compose.paint import constants as tuned
 from naturalize.compose.paint.place import Laid
 from naturalize.compose.paint.sizes import EDGE, LEVELS, OWN
-from naturalize.compose.paint.surround import FADE, MAX_SHIFT
 from naturalize.imaging.poisson import poisson
 from naturalize.imaging.stain import dithered, gain_table, rounded
 
 _NEIGHBOURS = np.ones((5, 5), np.uint8)
 
-#: Grey levels by which bare slide may differ from what the recipe expects, and its least area.
-_SLIDE, _FEW = 14, 24
 
 #: Level of distance up to which a cell that is alone darkens the slide.
-_FAINT = int(EDGE - LEVELS * (FADE + MAX_SHIFT))
+_FAINT = int(EDGE - LEVELS * (tuned.FADE + tuned.MAX_SHIFT))
 
 #: Level of distance from which on a pixel belongs to the cell's soft edge.
 _NEAR = int(EDGE - 3 * LEVELS)
@@ -30,15 +28,6 @@ _NEAR = int(EDGE - 3 * LEVELS)
 #: with this share of one spreads than either.
 _KEPT = np.clip(np.arange(256) / OWN, 0, 1).astype(np.float32)
 _ROUGH = 1 / np.hypot(_KEPT, 1 - _KEPT)
-
-#: Pixels around a patch that are looked at for the light of its scene.
-_AROUND = 8
-
-#: Pixels to anything but slide up to which a scene shows its blur, and from which it does not.
-_OTHERS = (1.0, 5.0)
-
-#: Most that a scene's light is off from what the recipe expects.
-_MOST_GAIN = 1.1
 
 
 @dataclass(frozen=True)
@@ -136,21 +125,25 @@ def _room_and_gain(canvas: np.ndarray, laid: Laid) -> tuple[np.ndarray, np.ndarr
         Bare slide around the cell / what the recipe took it for, float32 (3,).
     """
     rows, columns = laid.window
-    top, left = max(rows.start - _AROUND, 0), max(columns.start - _AROUND, 0)
-    around = canvas[top : rows.stop + _AROUND, left : columns.stop + _AROUND]
+    top, left = max(rows.start - tuned.LIGHT_MARGIN, 0), max(columns.start - tuned.LIGHT_MARGIN, 0)
+    around = canvas[top : rows.stop + tuned.LIGHT_MARGIN, left : columns.stop + tuned.LIGHT_MARGIN]
     here = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
     ground = np.array(laid.ground, np.float64)
-    bare = cv2.inRange(cv2.blur(around, (3, 3)), np.maximum(ground - _SLIDE, 0), ground + _SLIDE)
+    bare = cv2.inRange(
+        cv2.blur(around, (3, 3)),
+        np.maximum(ground - tuned.SLIDE_RANGE, 0),
+        ground + tuned.SLIDE_RANGE,
+    )
     away = cv2.distanceTransform(bare, cv2.DIST_L2, cv2.DIST_MASK_5)
-    low, high = _OTHERS
+    low, high = tuned.BLURRED
     room = np.clip((away[here] - low) * np.float32(1 / (high - low)), 0, 1)
     light = cv2.threshold(away, (low + high) / 2, 255, cv2.THRESH_BINARY)[1].astype(np.uint8)
     outside = cv2.threshold(laid.edge, EDGE - 2 * LEVELS, 255, cv2.THRESH_BINARY_INV)[1]
     cv2.bitwise_and(light[here], outside, dst=light[here])
-    if cv2.countNonZero(light) < _FEW:
+    if cv2.countNonZero(light) < tuned.FEW:
         return room, np.ones(3, np.float32)
     gain = np.array(cv2.mean(around, light)[:3]) / np.maximum(ground, 1)
-    return room, np.clip(gain, 1 / _MOST_GAIN, _MOST_GAIN).astype(np.float32)
+    return room, np.clip(gain, 1 / tuned.MOST_GAIN, tuned.MOST_GAIN).astype(np.float32)
 
 
 def density(canvas: np.ndarray, laid: Laid) -> None:
@@ -167,7 +160,7 @@ def density(canvas: np.ndarray, laid: Laid) -> None:
 
 def seamless(canvas: np.ndarray, laid: Laid) -> None:
     """Set the cell's gradients into the scene (Pérez, Gangnet & Blake, SIGGRAPH 2003)."""
-    inside = laid.edge > EDGE - LEVELS * min(1.5 / laid.scale, FADE)
+    inside = laid.edge > EDGE - LEVELS * min(1.5 / laid.scale, tuned.FADE)
     poisson(canvas, laid.colours, inside, laid.left, laid.top)
 
 

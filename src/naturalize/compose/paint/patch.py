@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from naturalize.base.errors import InputError
+from naturalize.compose.paint import constants as tuned
 from naturalize.compose.paint.sizes import EDGE, LEVELS, OWN, PAD, WIDE, as_levels, depth_of
 from naturalize.compose.paint.surround import isolated, surrounded
 
@@ -31,9 +32,6 @@ STYLES = {"extended": PAD, "isolated": PAD, "surrounded": WIDE}
 
 #: Pixels around a cell's box that are looked at for the slide's colour, by style.
 _MARGINS = {"extended": 0, "isolated": 14, "surrounded": 26}
-
-#: Pixels outside the edge that any blend looks at in other patches.
-_SEEN = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +75,7 @@ class Patch:
 
 def reach_of(edge: np.ndarray, style: str = "extended") -> float:
     """Return the reach of a patch of a style with this ``edge``."""
-    least = 0 if style == "surrounded" else EDGE - LEVELS * (_SEEN + 0.5)
+    least = 0 if style == "surrounded" else EDGE - LEVELS * (tuned.LOOKED_AT + 0.5)
     rows, columns = np.nonzero(edge > least)
     height, width = edge.shape
     x, y = columns + 0.5 - width / 2, rows + 0.5 - height / 2

@@ -9,30 +9,14 @@ import cv2
 import numpy as np
 
 from naturalize.base.rng import rng
+from naturalize.compose.paint import constants as tuned
 from naturalize.compose.paint.patch import Patch
 from naturalize.compose.paint.sizes import PAD
 from naturalize.compose.recipe.recipe import Placement
 from naturalize.imaging.jpeg.grid import dihedral
 from naturalize.imaging.stain import dithered, rounded, stain_table
 
-#: Windows further than this from a whole pixel are resampled.
-_EXACT = 1e-3
-
 _FLAGS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
-
-#: Knots along each side of the grid whose random shifts an elastic change interpolates: its waves
-#: are about as long as half of the cell, so that it bends the cell and never cuts it.
-_KNOTS = 5
-
-#: A displacement is at most so many times its root mean square.
-_MOST = 3.0
-
-#: Pixels of displacement that may come or go from one pixel to the next: nothing is folded.
-_STEEPEST = 0.4
-
-#: Standard deviation in pixels of the Gaussian that tells grain from structure, and the grey
-#: levels to which grain is held, so that edges are not taken for it.
-_GRAIN_SIGMA, _GRAIN_MOST = 0.8, 8.0
 
 
 @dataclass(slots=True, eq=False)
@@ -126,7 +110,7 @@ def _upright(patch: Patch, placement: Placement, shrunk: bool) -> _Found | None:
         height, width = width, height
     left, top = placement.cx - width / 2, placement.cy - height / 2
     x, y = round(left), round(top)
-    if not (shrunk or (abs(left - x) <= _EXACT and abs(top - y) <= _EXACT)):
+    if not (shrunk or (abs(left - x) <= tuned.EXACT and abs(top - y) <= tuned.EXACT)):
         return None
     colours, edge = patch.colours, patch.edge
     if placement.flip or quarters % 4:
@@ -142,7 +126,7 @@ def _warped(patch: Patch, placement: Placement, canvas: tuple[int, int]) -> _Fou
     height, width = patch.edge.shape
     # the corners of a patch are empty: what may be seen lies within its reach
     longest = placement.scale * math.sqrt(max(placement.aspect, 1 / placement.aspect))
-    grown = _MOST * placement.elastic * longest
+    grown = tuned.MOST_ELASTIC * placement.elastic * longest
     reach = patch.reach * longest + grown
     half_x = min(reach, (abs(a) * width + abs(b) * height) / 2 + grown)
     half_y = min(reach, (abs(c) * width + abs(d) * height) / 2 + grown)
@@ -203,8 +187,8 @@ def _resampled(
 def _fine(colours: np.ndarray) -> np.ndarray:
     """Return the grain of RGB uint8 (h, w, 3), float32 of that shape, around 0."""
     sharp = colours.astype(np.float32)
-    smooth = cv2.GaussianBlur(sharp, (0, 0), _GRAIN_SIGMA, borderType=cv2.BORDER_REPLICATE)
-    return np.clip(sharp - smooth, -_GRAIN_MOST, _GRAIN_MOST)
+    smooth = cv2.GaussianBlur(sharp, (0, 0), tuned.GRAIN_SIGMA, borderType=cv2.BORDER_REPLICATE)
+    return np.clip(sharp - smooth, -tuned.GRAIN_MOST, tuned.GRAIN_MOST)
 
 
 def _bent(matrix: np.ndarray, size: tuple[int, int], field: np.ndarray) -> np.ndarray:
@@ -233,11 +217,13 @@ def displacement(shape: tuple[int, int], amplitude: float, seed: int) -> np.ndar
     ``amplitude``, or less where a small cell would be folded. It depends on the size only by
     sampling: at half the size it is the same field.
     """
-    knots = rng(seed, "elastic").standard_normal((_KNOTS, _KNOTS, 2)).astype(np.float32)
+    knots = rng(seed, "elastic").standard_normal((tuned.KNOTS, tuned.KNOTS, 2)).astype(np.float32)
     height, width = shape
     field = cv2.resize(knots, (width, height), interpolation=cv2.INTER_CUBIC)
     field -= field.mean(axis=(0, 1))
     length = np.sqrt((field**2).sum(axis=2))
-    mean, most = float(np.sqrt((length**2).mean())), float(length.max()) / _MOST
+    mean, most = float(np.sqrt((length**2).mean())), float(length.max()) / tuned.MOST_ELASTIC
     steepest = max(float(np.abs(np.diff(field, axis=axis)).max(initial=0)) for axis in (0, 1))
-    return field * np.float32(min(amplitude / max(mean, most), _STEEPEST / max(steepest, 1e-9)))
+    return field * np.float32(
+        min(amplitude / max(mean, most), tuned.STEEPEST / max(steepest, 1e-9))
+    )

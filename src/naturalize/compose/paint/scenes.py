@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 
 from naturalize.base.errors import InputError, unknown
+from naturalize.compose.paint import constants as tuned
 from naturalize.compose.paint.patch import Patch, cut_patch, reduced
-from naturalize.compose.paint.sizes import WIDE, Shrink
+from naturalize.compose.paint.sizes import Shrink
 from naturalize.compose.recipe.recipe import Background
 from naturalize.imaging.jpeg.codec import Codec
 from naturalize.imaging.jpeg.decode import before_coding
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 #: After an image id and a colon: what is taken out of the scene.
 REMOVALS = {"white": "white", "target": "target", "bare": "all"}
 
-#: Pixels around what was restored that a cell in its place may reach, with its surroundings.
-_AROUND = WIDE + 16
 
 T = TypeVar("T")
 
@@ -199,8 +198,8 @@ def _box_of(changed: np.ndarray, unit: int) -> tuple[int, int, int, int]:
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     if not len(rows):
         return 0, 0, width, height
-    x0, y0 = (max(int(found[0]) - _AROUND, 0) // unit * unit for found in (columns, rows))
-    x1, y1 = (-(-(int(found[-1]) + _AROUND) // unit) * unit for found in (columns, rows))
+    x0, y0 = (max(int(found[0]) - tuned.REACHED, 0) // unit * unit for found in (columns, rows))
+    x1, y1 = (-(-(int(found[-1]) + tuned.REACHED) // unit) * unit for found in (columns, rows))
     return x0, y0, min(x1, width), min(y1, height)
 
 

@@ -18,6 +18,7 @@ import math
 import cv2
 import numpy as np
 
+from naturalize.compose.paint import constants as tuned
 from naturalize.compose.paint.sizes import EDGE, LEVELS, OWN, PAD, WIDE, as_levels, depth_of
 from naturalize.imaging.jpeg.decode import before_coding
 from naturalize.imaging.jpeg.estimate import estimate
@@ -25,64 +26,8 @@ from naturalize.imaging.shape import largest_piece
 from naturalize.imaging.slide import slide_around
 from naturalize.imaging.stain import optical_density
 
-# Tuned on cells of PBC (red cells of 75 pixels, green density 0.2–0.6), by eye on composites and by
-# the realism probes, unless another origin is named.
-
-#: Pixels outside the mask over which a cell's own density fades to none.
-FADE = 2.75
-
-#: Pixels outside the mask that are kept as they are, where they look like the cell's edge.
-_OWN = 2.0
-
-#: Optical density by which pixels near other cells may differ from the usual at that distance: at
-#: the mask, and at the furthest, where a neighbour's own blurred edge may begin.
-_TOLERANCE = (0.1, 0.04)
-
-#: Distances in pixels to other cells up to which they blur into the edge, and from which they do
-#: not.
-_NEAR_OTHERS = (1.5, 4.0)
-
-#: Quantile of density around the cell that is its edge alone; what is denser are neighbours.
-_EDGE_ALONE = 0.4
-
 #: Half pixels outside (negative) and inside the mask at which the edge's density is measured.
 _STEPS = np.arange(-3.5, 3.01, 0.5)
-
-#: Most that the edge moves to where the density is half of what it is inside.
-MAX_SHIFT = 1.5
-
-#: Optical density below which pixels at a cell's edge are slide, how deep in pixels a mask may
-#: hold such, what is too narrow to be left behind, and how much of the cell must be left.
-_BARE, _DEEPEST, _LEAST_LEFT = 0.045, 14.0, 0.75
-_DISC = (cv2.MORPH_ELLIPSE, (5, 5))
-
-#: Pixels from the mask at which the slide is bare, unless something else lies there.
-_FAR = 3.0
-
-#: Pixels over which a cell colours the slide around it: a lens does not focus all colours alike,
-#: and codecs smear colour.
-GLOW = 12
-
-#: Pixels of slide at a distance from which its glow is known; half width in pixels of what another
-#: cell hides of it.
-_SEEN, _OTHERS = 16, 4
-
-#: Pixels inside the mask from which a cell's pixels stay as the codec left them, and up to which
-#: they do not: blocks within the cell are then coded again as they were.
-_INNER = (4.0, 6.0)
-
-#: Pixels to other cells up to which the slide is not the cell's own, and from which it is.
-_FREE = (2.0, 6.0)
-
-#: Pixels from the mask between which the slide's colour is taken, from those so far from others,
-#: and how many there must be.
-_AWAY, _CLEAR, _ENOUGH = (11.0, 22.0), 4.0, 60
-
-#: Pixels from a cell over which it is full of its own slide, and at which there is none.
-_FULL, _NONE = 9.0, 15.0
-
-#: Pixels from a cell over which the glow fades that is made up beside neighbours.
-_FADES = (6.0, 10.0)
 
 
 def surrounded(
@@ -112,7 +57,7 @@ def surrounded(
         Mean colour of the bare slide around the cell.
     """
     depth = depth_of(mask.view(np.uint8))
-    inner = np.interp(depth, _INNER, (0, 1))[..., None]
+    inner = np.interp(depth, tuned.INNER, (0, 1))[..., None]
     left, top = (-at % 16 for at in corner)
     uncoded = before_coding(rgb, estimate(rgb[top:, left:]), corner).astype(np.float32)
     rgb = np.rint(uncoded + inner * (rgb - uncoded)).astype(np.uint8)
@@ -122,9 +67,9 @@ def surrounded(
     away = depth_of(1 - (edge > EDGE).view(np.uint8))
     outside = edge < EDGE
     colours = np.where(outside[..., None], _glowing(colours, glow, away), colours)
-    share = np.interp(window_of(free, mask, box, WIDE)[0], _FREE, (0, 1)) * known * outside
+    share = np.interp(window_of(free, mask, box, WIDE)[0], tuned.FREE, (0, 1)) * known * outside
     mixed = colours + share[..., None] * (own - colours.astype(np.float32))
-    fading = np.interp(away, (_FULL, _NONE), (1, 0))
+    fading = np.interp(away, (tuned.FULL, tuned.NONE), (1, 0))
     share *= fading * fading * (3 - 2 * fading)
     edge = np.where(edge < OWN, np.rint(OWN * share), edge).astype(np.uint8)
     return np.rint(mixed).astype(np.uint8), edge, _light(rgb, mask, free) or ground
@@ -132,8 +77,8 @@ def surrounded(
 
 def _glowing(colours: np.ndarray, glow: np.ndarray, away: np.ndarray) -> np.ndarray:
     """Return colours darkened by a glow, float32, at distances from the edge."""
-    steps = np.arange(1, GLOW + 1)
-    faded = glow * np.interp(steps, _FADES, (1, 0))[:, None]
+    steps = np.arange(1, tuned.GLOW + 1)
+    faded = glow * np.interp(steps, tuned.GLOW_FADES, (1, 0))[:, None]
     density = np.dstack([np.interp(away, steps, faded[:, c]) for c in range(3)])
     return (colours * 10.0**-density).astype(np.float32)
 
@@ -143,8 +88,8 @@ def _light(
 ) -> tuple[float, float, float] | None:
     """Return the mean colour of the slide at some distance from all cells; ``None`` if unseen."""
     away = depth_of((~mask).view(np.uint8))
-    clear = (away > _AWAY[0]) & (away < _AWAY[1]) & (free > _CLEAR)
-    if np.count_nonzero(clear) < _ENOUGH:
+    clear = (away > tuned.AWAY[0]) & (away < tuned.AWAY[1]) & (free > tuned.CLEAR)
+    if np.count_nonzero(clear) < tuned.ENOUGH:
         return None
     # as a store of crops keeps it
     red, green, blue, _ = (
@@ -199,17 +144,17 @@ def isolated(
     expected = np.column_stack([np.interp(steps, _STEPS, usual[:, c]) for c in range(3)])
     own = density[ring]
     # the edge is its own, pixel by pixel; near another cell only where it looks like an edge
-    allowed = np.interp(-steps, (0.5, _OWN), _TOLERANCE)[:, None]
+    allowed = np.interp(-steps, (0.5, tuned.OWN_EDGE), tuned.TOLERANCE)[:, None]
     alike = (np.abs(own - expected) < allowed).all(axis=1)
     expected = np.where(alike[:, None], own, expected)
     free = window_of(to_others(around, cell, ground), cell, box, pad)[0][ring]
-    share = np.interp(free, _NEAR_OTHERS, (0, 1)) * known[ring] * (steps > -FADE)
-    fade = np.clip((FADE + steps) / (FADE - _OWN), 0, 1)
+    share = np.interp(free, tuned.NEAR_OTHERS, (0, 1)) * known[ring] * (steps > -tuned.FADE)
+    fade = np.clip((tuned.FADE + steps) / (tuned.FADE - tuned.OWN_EDGE), 0, 1)
     kept = (expected + share[:, None] * (own - expected)) * fade[:, None]
     colours = rgb.copy()
     colours[ring] = np.clip(np.rint(light * 10.0**-kept), 0, 255)
     half = _half(usual)
-    own_glow = np.zeros((GLOW, 3))
+    own_glow = np.zeros((tuned.GLOW, 3))
     away = np.rint(half - distance[ring]).astype(int)
     for step in range(1, PAD + 1):
         if (away == step).any():
@@ -244,25 +189,28 @@ def glow_of(
     """
     density = optical_density(rgb, ground, np.float64)
     away = depth_of((~mask).view(np.uint8)) - 0.5 + shift
-    clear = to_others(rgb, mask, ground) > _OTHERS
+    clear = to_others(rgb, mask, ground) > tuned.HIDDEN
     steps = np.rint(np.where(clear & ~mask, away, 0)).astype(int)
-    found = np.full((GLOW + 2, 3), np.nan)
-    for step in range(1, GLOW + 3):
+    found = np.full((tuned.GLOW + 2, 3), np.nan)
+    for step in range(1, tuned.GLOW + 3):
         here = density[steps == step]
-        if len(here) >= _SEEN:
+        if len(here) >= tuned.SEEN:
             found[step - 1] = np.median(here, axis=0)
     known = np.isfinite(found[:, 0])
-    if known.sum() < GLOW // 2:
-        return np.zeros((GLOW, 3), np.float32)
+    if known.sum() < tuned.GLOW // 2:
+        return np.zeros((tuned.GLOW, 3), np.float32)
     found = np.column_stack(
-        [np.interp(np.arange(GLOW + 2), np.flatnonzero(known), found[known, c]) for c in range(3)]
+        [
+            np.interp(np.arange(tuned.GLOW + 2), np.flatnonzero(known), found[known, c])
+            for c in range(3)
+        ]
     )
     found -= found[-3:].mean(axis=0)
     # what is taken for bare slide has some of it too; it falls off by a factor of e in 4 pixels
     found += np.maximum(found[4], 0) * (rest := math.exp(-8 / 4)) / (1 - rest)
     # where it is faint it is smooth as well
     found[3:-1] = (found[2:-2] + 2 * found[3:-1] + found[4:]) / 4
-    return np.clip(found[:GLOW], 0, None).astype(np.float32)
+    return np.clip(found[: tuned.GLOW], 0, None).astype(np.float32)
 
 
 def to_others(rgb: np.ndarray, mask: np.ndarray, ground: tuple[int, int, int]) -> np.ndarray:
@@ -272,7 +220,7 @@ def to_others(rgb: np.ndarray, mask: np.ndarray, ground: tuple[int, int, int]) -
     """
     density = optical_density(rgb, ground, np.float64).max(axis=2)
     away = depth_of((~mask).view(np.uint8)) if not mask.all() else np.zeros(mask.shape)
-    other = ((away > _FAR) & (cv2.blur(density, (3, 3)) > _BARE)).view(np.uint8)
+    other = ((away > tuned.FAR) & (cv2.blur(density, (3, 3)) > tuned.BARE)).view(np.uint8)
     return depth_of(1 - other) if other.any() else np.full(mask.shape, max(mask.shape), np.float32)
 
 
@@ -297,21 +245,21 @@ def _without_slide(mask: np.ndarray, density: np.ndarray) -> np.ndarray:
     """Return a mask without bare slide at its edge, and without what hung on only by that."""
     smooth = cv2.blur(density, (5, 5), borderType=cv2.BORDER_REPLICATE)
     depth = depth_of(mask.view(np.uint8))
-    bare = (np.abs(smooth).max(axis=2) < _BARE) & (depth <= _DEEPEST)
+    bare = (np.abs(smooth).max(axis=2) < tuned.BARE) & (depth <= tuned.DEEPEST)
     pale = (bare | ~mask).view(np.uint8)
     _, parts = cv2.connectedComponents(pale, connectivity=4)
     outside = np.isin(parts, np.unique(parts[~mask])) & (pale > 0)
     rest = (mask & ~outside).view(np.uint8)
     # what is left of a rim once the slide behind it is gone
-    opened = cv2.morphologyEx(rest, cv2.MORPH_OPEN, cv2.getStructuringElement(*_DISC))
+    opened = cv2.morphologyEx(rest, cv2.MORPH_OPEN, cv2.getStructuringElement(*tuned.DISC))
     opened = opened.astype(bool) | (rest.astype(bool) & ~_near(outside & mask))
     opened = largest_piece(opened) if opened.any() else mask
-    return opened if np.count_nonzero(opened) >= _LEAST_LEFT * np.count_nonzero(mask) else mask
+    return opened if np.count_nonzero(opened) >= tuned.LEAST_LEFT * np.count_nonzero(mask) else mask
 
 
 def _near(taken: np.ndarray) -> np.ndarray:
     """Return what lies within a few pixels of what was taken off, bool (h, w)."""
-    return cv2.dilate(taken.view(np.uint8), cv2.getStructuringElement(*_DISC)).astype(bool)
+    return cv2.dilate(taken.view(np.uint8), cv2.getStructuringElement(*tuned.DISC)).astype(bool)
 
 
 def _profile(density: np.ndarray, distance: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -324,7 +272,7 @@ def _profile(density: np.ndarray, distance: np.ndarray, known: np.ndarray) -> np
     for k, step in enumerate(_STEPS):
         here = density[(bins == k) & known]
         if len(here):
-            found[k] = np.quantile(here, _EDGE_ALONE if step < 0 else 0.5, axis=0)
+            found[k] = np.quantile(here, tuned.EDGE_ALONE if step < 0 else 0.5, axis=0)
         elif k:
             found[k] = found[k - 1]
     outer = _STEPS < 0
@@ -341,4 +289,4 @@ def _half(usual: np.ndarray) -> float:
     if within <= 0:
         return 0.0
     crossing = np.interp(0.5 * within, np.maximum.accumulate(total), _STEPS)
-    return float(np.clip(np.rint(crossing * LEVELS) / LEVELS, -MAX_SHIFT, MAX_SHIFT))
+    return float(np.clip(np.rint(crossing * LEVELS) / LEVELS, -tuned.MAX_SHIFT, tuned.MAX_SHIFT))
