@@ -92,8 +92,9 @@ def grouped_folds(
             if found < folds:
                 raise InputError(
                     f"class {name}: {found} independent {kind} "
-                    f"image{'' if found == 1 else 's'}, fewer than the {folds} folds; add images, "
-                    "leave the class out, or ask for fewer folds"
+                    f"image{'' if found == 1 else 's'}, fewer than the {folds} folds (images that "
+                    "share a parent count once); add images, leave the class out, or ask for fewer "
+                    "folds"
                 )
     strata = np.array([2 * names.index(label) for label in labels]) + composite
     splitter = StratifiedGroupKFold(
