@@ -166,14 +166,7 @@ def _where_it_is(table: pa.Table, catalog: Catalog) -> pa.Table:
 def judge(cells: pa.Table, catalog: Catalog, labels: Mapping[str, str]) -> pa.Table:
     """Return the ``BANK`` table of ``CELLS`` rows: targets labelled, each cell accepted or not.
 
-    Parameters
-    ----------
-    cells
-        Cells of the images that may give any.
-    catalog
-        Gives the images' sizes.
-    labels
-        Image id → class.
+    ``catalog`` gives the images' sizes, ``labels`` the class of each image id.
     """
     facts = _facts(cells)
     target, crowded = _targets(facts, _sizes(catalog), labels)
@@ -185,12 +178,7 @@ def judge(cells: pa.Table, catalog: Catalog, labels: Mapping[str, str]) -> pa.Ta
 def judge_named(cells: pa.Table, labels: Sequence[str | None]) -> pa.Table:
     """Return the ``BANK`` table of ``CELLS`` rows of which each has its own class.
 
-    Parameters
-    ----------
-    cells
-        Cells of any images.
-    labels
-        Class of each cell; those with one are the targets, however many an image has.
+    ``labels``: class of each cell; those with one are the targets, however many an image has.
     """
     facts = _facts(cells)
     return _judged(cells, facts, labels, np.zeros(cells.num_rows, bool))

@@ -34,14 +34,8 @@ def odd_outlines(
     red cells of 165 PBC images that shape alone had passed, this takes 33 away; about 28 of these
     are doublets to the eye.
 
-    Parameters
-    ----------
-    cells
-        ``CELLS`` rows.
-    facts
-        Their columns as arrays.
-    target
-        Bool (N,): the cells that images are labelled for.
+    ``facts``: columns of ``cells`` as arrays; ``target``: bool (N,), the cells that images are
+    labelled for.
     """
     masks = _Masks(cells)
     joined, appended = np.zeros((2, cells.num_rows), bool)

@@ -150,20 +150,10 @@ def cells_sheet(
 ) -> np.ndarray:
     """Return rows of cells, the name of a group and its number of cells at the left.
 
-    Parameters
-    ----------
-    groups
-        Name → rows of a bank's table, at least one each.
-    cutout
-        ``CellBank.cutout`` of that bank.
-    title
-        Heading.
-    columns
-        Cells a row, drawn at random, the same for the same bank.
-    tile
-        Side of a picture in pixels. All cells of a row are shown at one scale.
-    around
-        Pixels around a cell that are shown as well, paler, with the cell's outline.
+    ``groups``: name → rows of a bank's table, at least one each, of which up to ``columns`` are
+    drawn at random, the same for the same bank. ``tile``: side of a picture in pixels; all cells of
+    a row are at one scale. ``around``: pixels around a cell that are shown as well, paler, with the
+    cell's outline.
     """
     rows = {}
     for name, table in groups.items():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -45,19 +45,12 @@ class Cutout:
 class Pictures:
     """Images below a folder; pickles without the pixels that it holds.
 
-    Parameters
-    ----------
-    root
-        The folder.
-    check
-        Compare the content of every file that is read with what it was.
-    hashes
-        Path → content id. What is not in it is compared with the image id.
+    ``check``: compare the content of every file that is read with ``hashes`` (path → content id),
+    or with the image id where they lack it.
     """
 
     def __init__(self, root: Path, *, check: bool, hashes: Mapping[str, str]) -> None:
         self.root, self.check, self.hashes = root, check, dict(hashes)
-        self._held: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def read(self, path: str, image_id: str, *, check: bool | None = None) -> np.ndarray:
         """Return the image at ``path``, RGB uint8 (H, W, 3), not to be written to.
@@ -68,19 +61,21 @@ class Pictures:
             If the file is gone, or (with ``check``, by default that of this object) its content is
             another than when it was segmented.
         """
-        check = self.check if check is None else check
-        if path in self._held and not check:
-            self._held.move_to_end(path)
-            return self._held[path]
-        data = self.data(path, image_id, check=check)
+        if self.check if check is None else check:
+            self.data(path, image_id, check=True)
+        return self._decoded(path, image_id)
+
+    @cached_property
+    def _decoded(self) -> Callable[[str, str], np.ndarray]:
+        return lru_cache(_KEPT)(self._decode)
+
+    def _decode(self, path: str, image_id: str) -> np.ndarray:
+        data = self.data(path, image_id, check=False)
         try:
             image, _ = decode_image(data, name=self.root / path)
         except ImageReadError as error:
             raise ArtifactError(f"{error}; {_ADVICE}") from error
         image.setflags(write=False)
-        self._held[path] = image
-        if len(self._held) > _KEPT:
-            self._held.popitem(last=False)
         return image
 
     def data(self, path: str, image_id: str, *, check: bool) -> bytes:
@@ -99,7 +94,7 @@ class Pictures:
         return data
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_held": OrderedDict()}
+        return {key: value for key, value in self.__dict__.items() if key != "_decoded"}
 
 
 class ExportedImage(NamedTuple):

@@ -31,22 +31,9 @@ from naturalize.cells.tables import CELLS, IMAGES, OUTCOMES, image_row
 class AnnotatedCell:
     """One cell as a source gives it.
 
-    Attributes
-    ----------
-    mask
-        Bool (h, w), at least one pixel.
-    kind
-        ``"wbc"``, ``"rbc"``, ``"platelet"``, or ``"auto"``.
-    offset
-        Column and row of the mask's first pixel in the image.
-    label
-        Its class, if the source names it.
-    nucleus
-        Bool like ``mask``, or ``None``.
-    score
-        Confidence, 0–1.
-    cell_id
-        The id that it had when this project wrote it.
+    ``mask``: bool (h, w), at least one pixel, whose first pixel lies at ``offset`` (column, row);
+    ``kind``: ``"auto"`` too; ``label``: its class, if the source names it; ``nucleus``: bool like
+    ``mask``; ``score``: 0–1; ``cell_id``: the id that it had when this project wrote it.
     """
 
     mask: np.ndarray
@@ -71,20 +58,10 @@ Reader = Callable[[AnnotatedImage, np.ndarray], Iterable[AnnotatedCell | Unusabl
 
 @dataclass(frozen=True)
 class Listing:
-    """The images that a source annotates.
+    """The images that a source annotates, sorted by path below ``root``.
 
-    Attributes
-    ----------
-    root
-        Folder of the images.
-    images
-        Sorted by path.
-    read
-        Gives the cells of one.
-    classes
-        Classes of the cells in the source's order; empty where it names none.
-    unusable
-        What was left out so far.
+    ``read`` gives the cells of one; ``classes`` in the source's order, empty where it names none;
+    ``unusable``: what was left out so far.
     """
 
     root: Path

@@ -108,10 +108,8 @@ def export(
 
     Parameters
     ----------
-    bank
-        The bank; its images are read.
-    out
-        Folder of the artifact.
+    bank, out
+        The bank, whose images are read; the folder of the artifact.
     format
         ``"shards"`` (tar files, WebDataset), ``"coco"``, ``"labels"`` (a label image for each
         image, as for Cellpose) or ``"rgba"`` (a transparent PNG for each cell).

@@ -116,18 +116,10 @@ def write_labels(bank: CellBank, cells: pa.Table, folder: Path) -> dict[str, Any
 def list_labels(source: Path, settings: ImportSettings, run: Mapping[str, Any]) -> Listing:
     """List masks: label images such as Cellpose writes, or masks of kinds, levels or cells.
 
-    Parameters
-    ----------
-    source
-        Folder of ``<stem>_masks.png`` (``_cp_masks``, ``.tif``, ``.npy``; sub-folders too), or one
-        with ``masks/`` and ``images/`` in it. A table ``cells.csv`` in it with columns ``file``,
-        ``number``, ``kind`` and optionally ``label``, ``cell_id`` and ``score`` says what each
-        number is.
-    settings
-        ``meaning``: what the numbers are, by default what they show; ``kinds``: the kind of cells
-        that are in no table.
-    run
-        Backend and workers.
+    ``source``: folder of ``<stem>_masks.png`` (``_cp_masks``, ``.tif``, ``.npy``; sub-folders too),
+    or one with ``masks/`` and ``images/`` in it. A table ``cells.csv`` in it with columns ``file``,
+    ``number``, ``kind`` and optionally ``label``, ``cell_id`` and ``score`` says what each number
+    is. ``run``: backend and workers.
     """
     asked = "kinds" if settings.format == "masks" else settings.meaning
     if asked == "kinds" and settings.kinds is not None:

@@ -151,16 +151,7 @@ def facts_of(file: Path, *, invert: bool) -> Facts | UnusableError:
 
 
 def decide(found: Sequence[Facts], asked: MeaningName | None, *, invert: bool) -> Meaning:
-    """Return how a folder of masks is to be read.
-
-    Parameters
-    ----------
-    found
-        What each usable file shows.
-    asked
-        What the user chose; ``None`` leaves it to the masks.
-    invert
-        The slide has the highest number.
+    """Return how a folder of masks is to be read: as ``asked`` by the user, or as it can only be.
 
     Raises
     ------
