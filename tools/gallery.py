@@ -14,8 +14,7 @@ import numpy as np
 from naturalize.base.images import write_image
 from naturalize.base.plots import KIND_COLOURS
 from naturalize.base.sheets import contact_sheet
-from naturalize.dataset.phantom.scene import CLASSES, render_phantom
-from naturalize.dataset.phantom.truth import PhantomImage
+from naturalize.dataset.phantom.scene import CLASSES, PhantomImage, render_phantom
 from naturalize.dataset.schemes import CLASS_NAMES
 
 

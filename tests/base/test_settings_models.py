@@ -31,7 +31,7 @@ class Outer(Settings):
         ({"name": "a", "inner": {"rate": 0}}, "x: inner.rate: input should be greater than 0"),
         ({"name": "a", "inner": {"rat": 1}}, "x: unknown key 'inner.rat' (did you mean 'rate'?)"),
         ({"name": "a", "runs": {"one": {"rat": 1}}}, "known here: rate"),
-        ({"name": 3, "how": "no"}, "found 3 (and 1 more)"),
+        ({"name": 3, "how": "no"}, "found 3; in YAML"),
     ],
 )
 def test_the_first_problem_is_named(values: dict, message: str) -> None:

@@ -122,8 +122,8 @@ def test_what_is_skipped_is_said_once_counted_by_reason(tmp_path, capsys):
     find_images([tmp_path])
     said = capsys.readouterr().err
     assert said.count("skipped:") == 1
-    assert "2 hidden file (first: " in said
-    assert "1 not an image (suffix '.txt')" in said
+    assert "hidden file (2, the first: " in said
+    assert "not an image (suffix '.txt')" in said
     assert skips_in_words(walk_images(tmp_path).skipped) in said.replace(f"{tmp_path}/", "")
 
 

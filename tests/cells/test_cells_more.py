@@ -194,3 +194,10 @@ def test_foreign_stains_are_outlined(real_data: Path, folder: str, end: str, lev
         true = np.asarray(Image.open(file).convert("L")) >= level
         scores.append(2 * (found & true).sum() / (found.sum() + true.sum()))
     assert np.mean(scores) > 0.85
+
+
+def test_names_that_leave_no_room_for_a_suffix_are_cut_and_stay_different():
+    long = ["a/" + "ä" * 120 + f"{i}" * 11 + suffix for i in (1, 2) for suffix in (".jpg", ".tif")]
+    names = picture_names(long)
+    assert len(set(names)) == 4
+    assert max(len(name.rpartition("/")[2].encode()) for name in names) <= 251

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from naturalize.dataset import near
-from naturalize.dataset.near import near_duplicates, perceptual_hash, thumbnail
+from naturalize.dataset import relations
+from naturalize.dataset.relations import near_duplicates, perceptual_hash, thumbnail
 
 _CHANGES = {
     "re-encoded": lambda x: np.asarray(Image.open(io.BytesIO(jpeg(x, 40)))),
@@ -77,35 +77,35 @@ def test_flat_pictures_and_few_pictures_match_nothing():
 @settings(max_examples=40, deadline=None)
 def test_description_and_correlation_do_not_change_under_flips_and_turns(seed, turns, mirrored):
     small = np.random.default_rng(seed).integers(0, 255, (1, 32, 32)).astype(np.uint8)
-    other = np.ascontiguousarray(near._oriented(small, turns, mirrored))
-    assert np.allclose(near._descriptions(small), near._descriptions(other), atol=1e-3)
-    pair = near._standardised(small), near._standardised(other)
-    assert near._best_correlation(*pair)[0] == pytest.approx(1, abs=1e-4)
-    assert near._same(small, other).all()
+    other = np.ascontiguousarray(relations._oriented(small, turns, mirrored))
+    assert np.allclose(relations._descriptions(small), relations._descriptions(other), atol=1e-3)
+    pair = relations._standardised(small), relations._standardised(other)
+    assert relations._best_correlation(*pair)[0] == pytest.approx(1, abs=1e-4)
+    assert relations._same(small, other).all()
 
 
-def test_candidates_cross_blocks(monkeypatch):
+def test_candidates_cross_blocks():
     originals = [picture(seed) for seed in range(11)]
     smalls = np.stack([thumbnail(image) for image in [*originals, originals[1], originals[9]]])
     whole = near_duplicates(smalls)
-    monkeypatch.setattr(near, "_BLOCK", 3)
-    assert near_duplicates(smalls) == whole == [(1, 11), (9, 12)]
+    assert near_duplicates(smalls, block=3) == whole == [(1, 11), (9, 12)]
 
 
-def test_pictures_of_one_layout_do_not_flood_the_confirmation(monkeypatch):
+def test_pictures_of_one_layout_do_not_flood_the_confirmation():
     base = picture(1, size=(64, 64)).astype(int)
     g = np.random.default_rng(0)
     alike = [
         np.clip(base + g.normal(0, 60, base.shape), 0, 255).astype(np.uint8) for _ in range(80)
     ]
     smalls = np.stack([thumbnail(image) for image in [*alike, alike[7]]])
-    monkeypatch.setattr(near, "_BUDGET", -20 * len(smalls) + 30)
-    described = near._descriptions(smalls)
-    threshold = near._threshold(described)
-    confirmed = sum(len(i) for i, _ in near._candidates(described, threshold))
-    assert threshold > near.CANDIDATE
-    assert confirmed < 200 < sum(len(i) for i, _ in near._candidates(described, near.CANDIDATE))
-    assert (7, 80) in near_duplicates(smalls)
+    budget = -20 * len(smalls) + 30
+    described = relations._descriptions(smalls)
+    threshold = relations._threshold(described, budget)
+    confirmed = sum(len(i) for i, _ in relations._candidates(described, threshold, 64))
+    assert threshold > relations.CANDIDATE
+    all_of_them = relations._candidates(described, relations.CANDIDATE, 64)
+    assert confirmed < 200 < sum(len(i) for i, _ in all_of_them)
+    assert (7, 80) in near_duplicates(smalls, budget=budget)
 
 
 def test_perceptual_hash_is_stable_under_encoding_and_differs_between_pictures():

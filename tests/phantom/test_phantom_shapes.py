@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from naturalize.base.rng import rng
-from naturalize.dataset.phantom import shapes, texture
+from naturalize.dataset.phantom import shapes
 from naturalize.dataset.phantom.nuclei import draw_nucleus
 
 radii = st.floats(6, 30)
@@ -85,7 +85,7 @@ def test_window_lies_on_the_canvas_and_knows_its_coordinates(x, y, reach, scale)
 
 @pytest.mark.parametrize("grain", [2.0, 7.0, 30.0])
 def test_smooth_noise_has_unit_spread_and_the_grain_asked_for(grain):
-    noise = texture.smooth_noise(rng(1, "noise"), (400, 420), grain)
+    noise = shapes.smooth_noise(rng(1, "noise"), (400, 420), grain)
     assert noise.shape == (400, 420)
     assert noise.std() == pytest.approx(1, abs=0.3)
     lag = max(1, round(grain / 2))
@@ -97,15 +97,15 @@ def test_smooth_noise_has_unit_spread_and_the_grain_asked_for(grain):
 def test_granules_stay_where_they_may_be():
     where = np.zeros((60, 60), np.float32)
     where[20:40, 20:40] = 1
-    grains = texture.granules(rng(2, "grains"), where, count=50, diameter=3)
+    grains = shapes.granules(rng(2, "grains"), where, count=50, diameter=3)
     assert grains[20:40, 20:40].sum() > 0.85 * grains.sum() > 0
     assert grains[:10].max() < 1e-3
 
 
 def test_granules_nowhere_and_none_give_nothing():
     nowhere = np.zeros((20, 20), np.float32)
-    assert texture.granules(rng(2, "a"), nowhere, count=9, diameter=3).max() == 0
-    assert texture.granules(rng(2, "a"), nowhere + 1, count=0, diameter=3).max() == 0
+    assert shapes.granules(rng(2, "a"), nowhere, count=9, diameter=3).max() == 0
+    assert shapes.granules(rng(2, "a"), nowhere + 1, count=0, diameter=3).max() == 0
 
 
 @pytest.mark.parametrize("label", ["BA", "BNE", "EO", "ERB", "LY", "MMY", "MO", "MY", "PMY", "SNE"])

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 from rich.progress import Progress, TaskID
 
-from naturalize import __version__
 from naturalize.base.console import progress_bar
 from naturalize.base.errors import NaturalizeError, os_errors_named
 
@@ -152,7 +151,7 @@ def _open(url: str, headers: dict[str, str], timeout: float) -> Any:
     if urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"{url}: not a web address (http or https)")
     # some servers refuse agents that do not begin like a browser's
-    agent = f"Mozilla/5.0 (compatible; naturalize/{__version__})"
+    agent = "Mozilla/5.0 (compatible; naturalize)"
     request = urllib.request.Request(url, headers={"User-Agent": agent, **headers})
     return urllib.request.urlopen(request, timeout=timeout)
 

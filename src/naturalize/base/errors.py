@@ -69,6 +69,7 @@ def os_errors_named(where: object) -> Iterator[None]:
         errno.ENOSPC: "free some space, or choose another place with -o, and run it again",
         errno.EDQUOT: "your quota is used up: choose another place with -o, and run it again",
         errno.EACCES: "check who may write there",
+        errno.ENAMETOOLONG: "give the file that it is made from a shorter name",
         errno.EROFS: "it cannot be written to; choose another place with -o",
     }
     try:

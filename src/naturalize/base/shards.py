@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,7 +76,7 @@ def resumable_pieces(
     Pieces
         In the order of ``items``; the same after any number of interruptions.
     """
-    _claim(work, key, len(items), piece)
+    claim(work, {"key": key, "items": len(items), "piece": piece}, ["piece-*.parquet"])
     starts = range(0, len(items), piece)
     files = {start: work / f"piece-{start:08d}.parquet" for start in starts}
     left = [start for start in starts if _finished(files[start], schema) is None]
@@ -131,7 +132,7 @@ def resumable_rows(
     pyarrow.Table
         All rows, in the order of ``items``; the same after any number of interruptions.
     """
-    _claim(work, key, len(items), piece)
+    claim(work, {"key": key, "items": len(items), "piece": piece}, ["piece-*.parquet"])
     tables = []
     starts = range(0, len(items), piece)
     for start in track(starts, what, step=piece, total=len(items)):
@@ -145,14 +146,19 @@ def resumable_rows(
     return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
-def _claim(work: Path, key: str, n_items: int, piece: int) -> None:
-    stamp = work / "key.json"
-    wanted = json.dumps({"key": key, "items": n_items, "piece": piece})
+def claim(work: Path, key: Mapping[str, Any], leftovers: Iterable[str]) -> None:
+    """Take ``work`` for a run: what a run of another ``key`` left there is removed.
+
+    ``leftovers`` are the patterns of what runs leave; other files in ``work`` stay.
+    """
+    stamp, wanted = work / "key.json", json.dumps(key)
     if stamp.is_file() and stamp.read_text() == wanted:
         return
-    if work.is_dir():
-        for old in work.glob("piece-*.parquet"):
-            old.unlink()
+    for path in [path for pattern in leftovers for path in work.glob(pattern)]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     write_bytes(stamp, wanted.encode())
 
 

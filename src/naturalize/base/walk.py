@@ -131,14 +131,14 @@ def skips_in_words(skipped: Sequence[dict[str, str]]) -> str:
     Examples
     --------
     >>> skips_in_words([{"path": ".DS_Store", "reason": "hidden file"}])
-    'skipped: 1 hidden file (.DS_Store)'
+    'skipped: hidden file (.DS_Store)'
     """
     counts = Counter(entry["reason"] for entry in skipped)
     first: dict[str, str] = {}
     for entry in skipped:
         first.setdefault(entry["reason"], entry["path"])
     return "skipped: " + ", ".join(
-        f"{n:,} {reason} ({'first: ' if n > 1 else ''}{first[reason]})"
+        f"{reason} ({f'{n:,}, the first: ' if n > 1 else ''}{first[reason]})"
         for reason, n in counts.most_common()
     )
 

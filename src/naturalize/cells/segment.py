@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -146,6 +147,10 @@ def described(
     }
 
 
+#: Bytes of a name without its suffix (a disk takes 255 with it).
+_LONGEST = 251
+
+
 def picture_names(paths: Sequence[str]) -> list[str]:
     """Return a name without suffix for the picture of each image, all different.
 
@@ -170,7 +175,17 @@ def picture_names(paths: Sequence[str]) -> list[str]:
             name if n[name.lower()] == 1 else longer
             for name, longer in zip(level, names, strict=True)
         ]
-    return names
+    return [_short(name) for name in names]
+
+
+def _short(name: str) -> str:
+    """Return a path whose last name leaves room for a suffix; its end is hashed if it is long."""
+    folder, slash, last = name.rpartition("/")
+    data = last.encode()
+    if len(data) <= _LONGEST:
+        return name
+    mark = hashlib.sha256(data).hexdigest()[:16]
+    return f"{folder}{slash}{data[: _LONGEST - 17].decode(errors='ignore')}-{mark}"
 
 
 def _segment_one(
@@ -206,8 +221,6 @@ def _row(
 
 def _named(items: Sequence[tuple[str, str]]) -> str:
     """Return 16 hex digits naming which images are segmented, under which names."""
-    import hashlib
-
     digest = hashlib.sha256()
     for item in items:
         digest.update(repr(tuple(item)).encode())

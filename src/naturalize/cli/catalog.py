@@ -41,7 +41,7 @@ def catalog(
     naturalize catalog bloodmnist.npz --scheme pbc8 -o runs/catalog
     ```
     """
-    from naturalize.base.console import say
+    from naturalize.base.console import result
     from naturalize.dataset.audit import audit, write_audit
     from naturalize.dataset.catalog import Catalog
 
@@ -57,13 +57,12 @@ def catalog(
     audited = audit(found)
     found.save(out, also=lambda folder: write_audit(found, audited, folder))
     counts = ", ".join(f"{label} {n:,}" for label, n in audited["counts"].items())
-    say(
-        f"[bold]{audited['n_images']:,}[/bold] images, {audited['n_usable']:,} usable, "
+    result(
+        f"{audited['n_images']:,} images, {audited['n_usable']:,} usable, "
         f"{len(audited['unreadable'])} unreadable, {len(audited['skipped'])} skipped, "
         f"{sum(audited['dropped'].values())} dropped"
     )
-    say(f"classes: {counts}")
+    result(f"classes: {counts}")
     for finding in audited["findings"]:
-        mark = "[red]![/red]" if finding["level"] == "alert" else "[yellow]·[/yellow]"
-        say(f"  {mark} {finding['text'].replace('[', chr(92) + '[')}")
-    say(f"catalog and audit: {out}")
+        result(f"  {'!' if finding['level'] == 'alert' else '·'} {finding['text']}")
+    result(f"catalog and audit: {out}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from naturalize.cli.options import Columns, Overwrite, Reader, columns_of
+from naturalize.cli.options import Columns, Overwrite, Reader, columns_of, fractions_of
 
 if TYPE_CHECKING:
     from naturalize.compose.deliver import Writer
@@ -136,7 +136,7 @@ def compose(
     how = {"mode": mode, "seed": seed, "max_reuse": max_reuse, "gate": gate, **of_mode}
     opened: dict[str, Any] = {"scheme": scheme, "split": split, "root": root}
     opened |= {"reader": reader, "columns": columns_of(columns)}
-    opened |= {"segmenter": segmenter, "fractions": fractions_of(fractions)}
+    opened |= {"segmenter": segmenter, "fractions": fractions_of(fractions) if fractions else None}
     run = {"backend": engine, "workers": workers}
     carry_out(source, out, classes, writer, {**target, **how}, opened, run)
 
@@ -242,17 +242,3 @@ def size_of(text: str | None) -> int | tuple[int, int] | None:
         )
     width, height = found.groups()
     return (int(width), int(height)) if height else int(width)
-
-
-def fractions_of(text: str | None) -> list[float] | None:
-    """Return ``"0.7,0.1,0.2"`` as numbers."""
-    from naturalize.base.errors import SettingsError
-
-    if text is None:
-        return None
-    try:
-        return [float(share) for share in text.split(",")]
-    except ValueError as error:
-        raise SettingsError(
-            f"--fractions: expected three numbers such as 0.7,0.1,0.2, got {text!r}"
-        ) from error

@@ -64,6 +64,18 @@ def columns_of(texts: list[str] | None) -> dict[str, str]:
     return found
 
 
+def fractions_of(text: str) -> list[float]:
+    """Return ``"0.7,0.1,0.2"`` as numbers."""
+    from naturalize.base.errors import SettingsError
+
+    try:
+        return [float(piece) for piece in text.split(",")]
+    except ValueError as error:
+        raise SettingsError(
+            f"--fractions: expected three numbers such as 0.7,0.1,0.2, got {text!r}"
+        ) from error
+
+
 #: Last parameter of every command that writes; nothing is passed on: it sets ``replacing``.
 Overwrite = Annotated[
     bool,

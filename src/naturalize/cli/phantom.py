@@ -41,7 +41,7 @@ def phantom(
     naturalize phantom --per-class 100 --size 180x181 --workers 2 -o small
     ```
     """
-    from naturalize.base.console import say
+    from naturalize.base.console import result
     from naturalize.dataset.phantom import write_phantom
     from naturalize.dataset.phantom.write import parse_counts, parse_size
 
@@ -54,5 +54,5 @@ def phantom(
         backend=engine,
         workers=workers,
     )
-    say(f"{sum(counts.values()):,} images of {len(counts)} classes: {out / 'images'}")
-    say(f"to look at: {out / 'sheet.jpg'}")
+    result(f"{sum(counts.values()):,} images of {len(counts)} classes: {out / 'images'}")
+    result(f"picture: {out / 'sheet.jpg'}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import Overwrite, fractions_of
 
 
 def split(
@@ -33,24 +33,21 @@ def split(
     naturalize split runs/catalog -o runs/split --fractions 0.8,0,0.2 --conflicts drop
     ```
     """
-    from naturalize.base.console import say
-    from naturalize.base.errors import SettingsError
+    from naturalize.base.console import result
     from naturalize.dataset.catalog import Catalog
     from naturalize.dataset.split import Split
 
-    try:
-        shares = [float(text) for text in fractions.split(",")]
-    except ValueError as error:
-        raise SettingsError(
-            f"--fractions: expected three numbers such as 0.7,0.1,0.2, got {fractions!r}"
-        ) from error
     found = Split.build(
-        Catalog.load(catalog), fractions=shares, seed=seed, conflicts=conflicts, use=use
+        Catalog.load(catalog),
+        fractions=fractions_of(fractions),
+        seed=seed,
+        conflicts=conflicts,
+        use=use,
     )
     found.save(out)
     for part, counts in found.counts().items():
         named = ", ".join(f"{label} {n:,}" for label, n in counts.items())
-        say(f"[bold]{part}[/bold] {sum(counts.values()):,}: {named}")
+        result(f"{part} {sum(counts.values()):,}: {named}")
     if found.dropped:
-        say(f"dropped {len(found.dropped)}, listed in {out / 'split.json'}")
-    say(f"split {found.hash}: {out}")
+        result(f"dropped {len(found.dropped)}, listed in {out / 'split.json'}")
+    result(f"split {found.hash}: {out}")

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from naturalize.base.errors import ImageReadError
 from naturalize.base.images import content_hash, decode_image, pixel_hash, read_bytes
-from naturalize.dataset.near import perceptual_hash, thumbnail
 from naturalize.dataset.readers.listing import Item
+from naturalize.dataset.relations import perceptual_hash, thumbnail
 from naturalize.imaging.slide import slide_colour
 
 #: Columns of ``catalog.parquet``; see ``docs/formats.md``.

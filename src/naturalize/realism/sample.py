@@ -15,7 +15,7 @@ from naturalize.base.images import decode_image, read_bytes
 from naturalize.base.rng import rng
 from naturalize.base.statistics import connected
 from naturalize.compose.recipe.recipe import Recipe
-from naturalize.dataset.near import near_duplicates, thumbnail
+from naturalize.dataset.relations import near_duplicates, thumbnail
 from naturalize.realism.classifiers import largest_share, units_of
 from naturalize.realism.settings import LEAST
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from naturalize.base import process
 from naturalize.base.artifacts import fingerprint, write_bytes
 from naturalize.base.console import say
 from naturalize.base.errors import InputError
+from naturalize.base.shards import claim
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
 from naturalize.training.settings import TrainSettings
@@ -120,7 +120,8 @@ def train(
     with processes.under_torchrun(run.place) as where:
         run = replace(run, place=where)
         if processes.rank() == 0:
-            _claim(work, fingerprint("model", settings.model_dump(mode="json"), inputs))
+            key = fingerprint("model", settings.model_dump(mode="json"), inputs)
+            claim(work, {"key": key}, [pattern for pattern in _OURS if pattern != "pixels-*"])
         processes.wait()
         network = run.network()
         data = run.data(network)
@@ -167,20 +168,10 @@ def _standard(run: Run) -> Standard | None:
         return None
 
 
-def _claim(work: Path, key: str) -> None:
-    """Make ``work`` ours; the state of a run with other settings or data is thrown away."""
-    stamp = work / "key.json"
-    wanted = json.dumps({"key": key})
-    if stamp.is_file() and stamp.read_text() == wanted:
-        return
-    _clear(work, keep="pixels-*")
-    write_bytes(stamp, wanted.encode())
-
-
-def _clear(work: Path, keep: str | None = None) -> None:
-    """Remove what a run leaves in ``work`` (but what ``keep`` matches); a user's files stay."""
+def _clear(work: Path) -> None:
+    """Remove what a run leaves in ``work``; a user's files stay."""
     for pattern in _OURS:
-        for path in work.glob(pattern) if pattern != keep else ():
+        for path in work.glob(pattern):
             if path.is_dir():
                 shutil.rmtree(path)
             else:

@@ -13,10 +13,10 @@ import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from naturalize.base import engine
-from naturalize.base.artifacts import write_bytes, writing
+from naturalize.base.artifacts import writing
 from naturalize.base.errors import os_errors_named, unknown
 from naturalize.base.settings import Settings
-from naturalize.base.shards import Pieces, resumable_pieces
+from naturalize.base.shards import Pieces, claim, resumable_pieces
 from naturalize.compose.deliver.annotation import PlanAnnotation
 from naturalize.compose.deliver.files import (
     FORMATS,
@@ -205,7 +205,8 @@ def render_to(
     overwrite = made_of_same_cells(out, plan)
     made = writing(out, "images", settings=settings, inputs=inputs, overwrite=overwrite)
     with os_errors_named(out), made as folder:
-        key = _claim(work, {**settings, **inputs})
+        key = {**settings, **inputs}
+        claim(work, key, _LEFT)
         check_sources(bank, plan.parents())
         store = CropStore.build(plan, bank, work / "crops", size=writer.size, **run)
         annotation = None
@@ -214,23 +215,12 @@ def render_to(
                 plan, bank, work / "annotation", work=work / "scenes", **run
             )
         painter = Painter(store, annotation, writer)
-        writer.fill(Rendering(plan, bank, painter, folder, work, key, run))
+        writer.fill(Rendering(plan, bank, painter, folder, work, json.dumps(key), run))
         save_plan(plan, folder / "plan", bank, lineage or {}, inputs={"bank": plan.bank})
         if also is not None:
             also(folder)
     shutil.rmtree(work, ignore_errors=True)
     return out
-
-
-def _claim(work: Path, key: Mapping[str, Any]) -> str:
-    """Make ``work`` ours; what a run of another plan or format left there is thrown away."""
-    stamp = work / "key.json"
-    wanted = json.dumps(key)
-    if not (stamp.is_file() and stamp.read_text() == wanted):
-        for name in _LEFT:
-            shutil.rmtree(work / name, ignore_errors=True)
-        write_bytes(stamp, wanted.encode())
-    return wanted
 
 
 def recipe_name(recipe: Recipe) -> str:

@@ -4,8 +4,7 @@ It looks like May Grünwald-Giemsa smears photographed by a CellaVision DM96 (th
 no evidence for any claim about blood.
 """
 
-from naturalize.dataset.phantom.scene import CLASSES, render_phantom
-from naturalize.dataset.phantom.truth import PhantomCell, PhantomImage
+from naturalize.dataset.phantom.scene import CLASSES, PhantomCell, PhantomImage, render_phantom
 from naturalize.dataset.phantom.write import write_phantom
 
 __all__ = ["CLASSES", "PhantomCell", "PhantomImage", "render_phantom", "write_phantom"]

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from naturalize.dataset.phantom import shapes
-from naturalize.dataset.phantom.shapes import Window
+from naturalize.dataset.phantom.shapes import Window, granules, mesh
 from naturalize.dataset.phantom.stains import Stain
-from naturalize.dataset.phantom.texture import granules, mesh
 
 
 @dataclass(frozen=True)

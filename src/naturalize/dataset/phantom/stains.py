@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from naturalize.dataset.phantom.texture import smooth_noise
+from naturalize.dataset.phantom.shapes import smooth_noise
 
 #: Colour of the empty slide, RGB.
 BACKGROUND = (254.0, 229.0, 203.0)

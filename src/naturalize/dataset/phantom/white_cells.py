@@ -8,9 +8,8 @@ import numpy as np
 
 from naturalize.dataset.phantom import shapes
 from naturalize.dataset.phantom.nuclei import draw_nucleus
-from naturalize.dataset.phantom.shapes import Window
+from naturalize.dataset.phantom.shapes import Window, granules, mesh, smooth_noise
 from naturalize.dataset.phantom.stains import Stain
-from naturalize.dataset.phantom.texture import granules, mesh, smooth_noise
 
 Range = tuple[float, float]
 

@@ -19,11 +19,11 @@ from naturalize.base.sheets import labelled_rows
 from naturalize.dataset.phantom.scene import (
     CLASSES,
     FIELD,
+    PhantomImage,
     check_label,
     check_size,
     render_phantom,
 )
-from naturalize.dataset.phantom.truth import PhantomImage
 
 #: Folder of each class, as in PBC.
 FOLDERS = {
