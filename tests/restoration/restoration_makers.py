@@ -20,7 +20,7 @@ def twins(label: str, seed: int, index: int) -> tuple[np.ndarray, np.ndarray, li
     scale = min(width / scene.FIELD[0], height / scene.FIELD[1])
     stain, light = draw_stain(draw), draw_light(draw)
     layers = scene._draw_layers(draw, label, canvas, scale, stain)
-    with_it, _ = scene._visible(layers, canvas)
+    with_it, _ = scene.visible(layers, canvas)
     without = [layer for layer in with_it if not layer.is_target]
     images = [
         expose(scene._add_up(some, canvas), light, scale, copy.deepcopy(draw))

@@ -78,7 +78,7 @@ def test_mistakes_are_named(images: Path, tmp_path: Path) -> None:
     find = segmenter("classical")
     with pytest.raises(SettingsError, match="did you mean 'wbc'"):
         _backgrounds(images, find, tmp_path / "x", without="wbcs")
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="no such folder or file"):
         _backgrounds(tmp_path / "nowhere", find, tmp_path / "x")
 
 
