@@ -11,6 +11,7 @@ from naturalize.compose.draw.planner import plan
 from naturalize.compose.draw.targets import named
 from naturalize.compose.paint.crops import CropStore
 from naturalize.compose.paint.render import render
+from naturalize.compose.paint.scenes import Scenes
 from naturalize.compose.recipe.plan import Plan
 from naturalize.compose.recipe.recipe import Background, Finish, Placement, Recipe
 
@@ -24,6 +25,7 @@ __all__ = [
     "Placement",
     "Plan",
     "Recipe",
+    "Scenes",
     "Truth",
     "named",
     "plan",

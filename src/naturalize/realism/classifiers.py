@@ -102,7 +102,7 @@ def grouped_folds(
     )
     fold = np.zeros(len(labels), np.int64)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class smaller than the folds: told above
+        warnings.simplefilter("ignore", UserWarning)  # a class smaller than the folds: see above
         for number, (_, test) in enumerate(splitter.split(strata, strata, units)):
             fold[test] = number
     return fold

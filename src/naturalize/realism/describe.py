@@ -92,7 +92,7 @@ def describe(
         RGB uint8 (H, W, 3).
     shape
         Height and width that all images are cut to, from their top left corner: the same for real
-        and composite, so that no probe can tell them by their size.
+        and composite, so that no probe can use their size.
     probes
         Names in :data:`PROBES`; only what they need is measured.
     what

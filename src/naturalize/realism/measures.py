@@ -153,7 +153,7 @@ class Nearest:
     ratio
         The second over the first: below 1, composites crowd around real images.
     composite_to_parent
-        Median distance to the nearest image that lent the composite its scene or its target; null
+        Median distance to the nearest image that the scene or the target comes from; null
         where parents are not known.
     parent_ratio
         That over ``real_to_real``: near 0, composites are copies.

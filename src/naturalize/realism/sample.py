@@ -105,8 +105,8 @@ def choose(
     spare
         Whether further real images are drawn, for the null.
     accepted
-        Whether only real images count whose own cell the bank accepts; else a probe may also tell
-        by what the bank leaves out (cut cells, doublets).
+        Whether only real images count whose own cell the bank accepts; else a probe may also
+        detect what the bank leaves out (cut cells, doublets).
     seed
         Another seed, other images.
     backend, workers
@@ -141,10 +141,10 @@ def choose(
         n = max(len(ids) // 2, LEAST) if scarce else per_class
         real += [(image_id, label) for image_id in ids[:n]]
         further += [(image_id, label) for image_id in ids[n : n + per_class]]
-        lent = sum(same[image_id] in of_parent for image_id in ids[:n])
-        if lent:
+        used = sum(same[image_id] in of_parent for image_id in ids[:n])
+        if used:
             notes.append(
-                f"class {label}: {lent} of {len(ids[:n])} real images are parents of composites "
+                f"class {label}: {used} of {len(ids[:n])} real images are parents of composites "
                 "that are shown (too few others), which can hide a difference"
             )
     return Sample(

@@ -80,7 +80,7 @@ def _surface(seen: np.ndarray, bare: np.ndarray) -> tuple[np.ndarray, np.ndarray
     y, x = 2 * (y + 0.5) / height - 1, 2 * (x + 0.5) / width - 1
     basis = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)
     points, values = basis[bare], seen[bare].astype(np.float64)
-    # slopes cost a little, bends more: few bare pixels shall not tell a tale of the far corner
+    # slopes cost a little, bends more: few bare pixels must not decide about a far corner
     cost = np.diag([0, 0.002, 0.002, 0.02, 0.02, 0.02]) * len(points)
     weight = np.ones(len(points))
     for _ in range(4):
@@ -252,7 +252,7 @@ def _displacements(
         whole[y0:y1, x0:x1] = serves
         yield dy, dx, whole
         want &= ~serves
-        # what was copied before is worth little: a spot that is seen twice is told at once
+        # what was copied before is worth little: a spot that is seen twice is noticed at once
         used = np.argwhere(serves) + places[best]
         _devalue(worth.reshape(-1, h, w), places, used)
 
