@@ -51,7 +51,7 @@ KINDS = {
     "export": Kind("an export of cells", "cells export"),
     "images": Kind("a folder of composites", "compose --write"),
     "model": Kind("a model", "train"),
-    "person-sheet": Kind("a sheet for observers", "realism --sheet"),
+    "observer-sheet": Kind("a sheet for observers", "realism --sheet"),
     "phantom": Kind("a phantom", "phantom"),
     "plan": Kind("a plan of composites", "compose"),
     "realism": Kind("a realism report", "realism"),

@@ -74,7 +74,7 @@ def write_sheet(
     plan, bank
         The composites, and the bank they were planned from.
     out
-        The ``person-sheet`` artifact.
+        The ``observer-sheet`` artifact.
     each
         Real images, and composites; the classes in turn.
     classes, history, seed, backend, workers
@@ -99,7 +99,7 @@ def write_sheet(
     rows, images = _drawn(sample, bank, past, each, seed, run)
     settings = {"each": each, "classes": labels, "history": past.name, "seed": seed}
     inputs = {"plan": plan.fingerprint, "bank": bank.fingerprint}
-    with writing(out, "person-sheet", settings=settings, inputs=inputs) as folder:
+    with writing(out, "observer-sheet", settings=settings, inputs=inputs) as folder:
         sheet = contact_sheet(
             images,
             captions=[f"{row[0]}  {row[2]}" for row in rows],

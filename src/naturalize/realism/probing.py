@@ -60,7 +60,7 @@ class ProbeResult:
     Attributes
     ----------
     auc
-        Probe → AUC within class; 0.5 is blind, 1 is always right.
+        Probe → AUC within class; 0.5 is chance, 1 is always right.
     scores
         Probe → float64 (N,), from outside the training folds; higher: more like a composite.
     composite

@@ -155,7 +155,7 @@ def auc_picture(rows: Mapping[str, Mapping[str, Auc]], path: Path) -> None:
     ax.grid(visible=False)
     ax.set_ylim(y - 0.4, -0.8)
     ax.set_xlim(left, 1.06)
-    ax.set_xticks([0.5, 0.65, 0.8, 0.9, 1.0], ["0.5\nblind", "0.65\ngoal", "0.8", "0.9", "1"])
+    ax.set_xticks([0.5, 0.65, 0.8, 0.9, 1.0], ["0.5\nchance", "0.65\ngoal", "0.8", "0.9", "1"])
     ax.set_xlabel("AUC, real against composite within class (95 % interval)")
     shown = dict.fromkeys(name for probes in rows.values() for name in probes)
     handles = [ax.plot([], [], "o-", color=_PROBE_COLOURS[name], label=name)[0] for name in shown]
@@ -178,7 +178,7 @@ def distinguishing_picture(found: Sequence[Distinguishing], path: Path) -> None:
     ax.axvline(0.5, color=INK, linewidth=1)
     ax.invert_yaxis()
     ax.set_xlim(0, 1)
-    ends = ("1\nalways lower", "0.75", "0.5\nblind", "0.75", "1\nalways higher")
+    ends = ("1\nalways lower", "0.75", "0.5\nchance", "0.75", "1\nalways higher")
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ends)
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", color="#e5e7eb", linewidth=0.8)
