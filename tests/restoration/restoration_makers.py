@@ -19,11 +19,11 @@ def twins(label: str, seed: int, index: int) -> tuple[np.ndarray, np.ndarray, li
     height, width = canvas = phantom.image.shape[:2]
     scale = min(width / scene.FIELD[0], height / scene.FIELD[1])
     stain, light = draw_stain(draw), draw_light(draw)
-    layers = scene._draw_layers(draw, label, canvas, scale, stain)
+    layers = scene.draw_layers(draw, label, canvas, scale, stain)
     with_it, _ = scene.visible(layers, canvas)
     without = [layer for layer in with_it if not layer.is_target]
     images = [
-        expose(scene._add_up(some, canvas), light, scale, copy.deepcopy(draw))
+        expose(scene.add_up(some, canvas), light, scale, copy.deepcopy(draw))
         for some in (with_it, without)
     ]
     assert np.array_equal(images[0], phantom.image)

@@ -24,7 +24,7 @@ def without_target(label: str, seed: int, index: int, shape: tuple[int, int]) ->
     draw = rng(seed, "phantom", label, index)
     scale = min(shape[1] / scene.FIELD[0], shape[0] / scene.FIELD[1])
     stain, _ = draw_stain(draw), draw_light(draw)
-    layers = scene._draw_layers(copy.deepcopy(draw), label, shape, scale, stain)
+    layers = scene.draw_layers(copy.deepcopy(draw), label, shape, scale, stain)
     with_it, _ = scene.visible(layers, shape)
     _, instances = scene.visible([layer for layer in with_it if not layer.is_target], shape)
     return instances > 0

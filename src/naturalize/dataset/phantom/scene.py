@@ -146,9 +146,9 @@ def render_phantom(
     scale = min(size[0] / FIELD[0], size[1] / FIELD[1])
     canvas = (size[1], size[0])
     stain, light = draw_stain(draw), draw_light(draw)
-    layers = _draw_layers(draw, label, canvas, scale, stain)
+    layers = draw_layers(draw, label, canvas, scale, stain)
     layers, instances = visible(layers, canvas)
-    density = _add_up(layers, canvas)
+    density = add_up(layers, canvas)
     image = expose(density, light, scale, draw)
     return PhantomImage(image, label, instances, _truth(layers, instances, label))
 
@@ -166,7 +166,7 @@ def check_size(size: tuple[int, int]) -> None:
             raise SettingsError(f"size: {name} must be from {SMALLEST} to 4096 pixels, got {value}")
 
 
-def _draw_layers(
+def draw_layers(
     draw: np.random.Generator,
     label: str,
     canvas: tuple[int, int],
@@ -286,7 +286,7 @@ def visible(layers: list[Layer], canvas: tuple[int, int]) -> tuple[list[Layer], 
     return [layer for layer, _ in reversed(kept)], instances
 
 
-def _add_up(layers: list[Layer], canvas: tuple[int, int]) -> np.ndarray:
+def add_up(layers: list[Layer], canvas: tuple[int, int]) -> np.ndarray:
     """Return the optical density of the field; red cells add up, others cover what is below."""
     density = np.zeros((*canvas, 3), np.float32)
     for layer in layers:
