@@ -131,8 +131,8 @@ SHARDS = {
     "leads out of the picture": lambda f, s: changed(f, s, crop=[0, 0, 900, 9]),
     "its JSON says 1": lambda f, s: changed(f, s, area=1),
     "another type": lambda f, s: changed(f, s, kind=5),
-    "not a readable image": lambda f, s: f.update({f"{s}.png": b"no"}),
-    "RGB, expected RGBA": lambda f, s: f.update({f"{s}.png": bare(9)}),
+    "not an image that can be read": lambda f, s: f.update({f"{s}.png": b"no"}),
+    "no transparency": lambda f, s: f.update({f"{s}.png": bare(9)}),
     "no cell": lambda f, _: f.clear(),
 }
 

@@ -282,14 +282,9 @@ class CellBank(TableView):
         ----------
         kind, label
             ``"wbc"``, ``"rbc"`` or ``"platelet"``; a class.
-        whole
-            Not cut by the image's edge.
-        sharp
-            At least half as sharp as the kind's median.
-        target
-            The cell that its image's label names.
-        accepted
-            May be composed.
+        whole, sharp, target, accepted
+            Not cut by the image's edge; at least half as sharp as the kind's median; the cell that
+            its image's label names; may be composed.
         reason
             Why it may not; with it, ``accepted`` is taken for ``None``.
         where

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -169,7 +170,7 @@ def _meaning(file: Path, path: PurePosixPath, kinds: Kinds) -> tuple[str, str | 
 
 def _cut(file: _File, *, root: Path, background: tuple[float, float, float]) -> Cut | UnusableError:
     try:
-        rgba = _rgba(root / file.path)
+        rgba = _cutout(root / file.path)
     except UnusableError as error:
         return error
     mask = rgba[..., 3] >= 128
@@ -191,16 +192,21 @@ def _cut(file: _File, *, root: Path, background: tuple[float, float, float]) -> 
     return Cut(cell_row(file.cell_id, image_id, file.path, crop, placed, background), crop)
 
 
-def _rgba(file: Path) -> np.ndarray:
+def read_rgba(source: Path | io.BytesIO, where: object) -> np.ndarray:
+    """Return an image with transparency, uint8 (H, W, 4); ``UnusableError`` if it is none."""
     try:
-        with Image.open(file) as opened:
+        with Image.open(source) as opened:
             if opened.mode not in ("RGBA", "LA", "PA") and "transparency" not in opened.info:
                 raise UnusableError(
-                    file, "no transparency; a cut-out is transparent where the cell is not"
+                    where, "no transparency; a cut-out is transparent where the cell is not"
                 )
-            rgba = np.asarray(opened.convert("RGBA"))
+            return np.asarray(opened.convert("RGBA"))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise UnusableError(file, f"not an image that can be read ({error})") from error
+        raise UnusableError(where, f"not an image that can be read ({error})") from error
+
+
+def _cutout(file: Path) -> np.ndarray:
+    rgba = read_rgba(file, file)
     if (rgba[..., 3] < 128).all():
         raise UnusableError(file, "nothing in it is at least half opaque")
     if (rgba[..., 3] == 255).all():

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image, UnidentifiedImageError
 
 from naturalize.base.artifacts import file_hash, read_json, write_bytes, write_json
 from naturalize.base.console import track
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import encode_image
 from naturalize.cells.bank.files import MARGIN, moved_into_crop
-from naturalize.cells.exchange.cutouts import Cut, write_crop_bank
+from naturalize.cells.exchange.cutouts import Cut, read_rgba, write_crop_bank
 from naturalize.cells.tables import BANK
 from naturalize.imaging.runlength import encode
 
@@ -188,7 +187,7 @@ def _cut(where: str, stem: str, parts: dict[str, bytes]) -> Cut:
     if missing or values["cell_id"] != stem or len(box) != 4:
         what = f"lacks {', '.join(missing)}" if missing else "its cell_id or crop is wrong"
         raise InputError(f"{where}.json: {what}; such shards are written by cells export")
-    rgba = _rgba(where, parts["png"])
+    rgba = read_rgba(io.BytesIO(parts["png"]), f"{where}.png")
     x0, y0, x1, y1 = box
     if not (0 <= x0 < x1 <= rgba.shape[1] and 0 <= y0 < y1 <= rgba.shape[0]):
         raise InputError(f"{where}.json: crop {box} leads out of the picture")
@@ -199,13 +198,3 @@ def _cut(where: str, stem: str, parts: dict[str, bytes]) -> Cut:
         )
     row = {name: values[name] for name in _COLUMNS} | dict(zip(_BOX, box, strict=True))
     return Cut({**row, "mask": encode(mask)}, np.ascontiguousarray(rgba[..., :3]))
-
-
-def _rgba(where: str, data: bytes) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            if opened.mode != "RGBA":
-                raise InputError(f"{where}.png: {opened.mode}, expected RGBA")
-            return np.asarray(opened)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{where}.png: not a readable image ({error})") from error
