@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
 
-.PHONY: help install weights demo test lint types imports wheel bench docs clean
+.PHONY: help install weights demo test coverage lint types imports wheel bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -27,6 +27,9 @@ demo: install  ## the whole mission on the built-in phantom; prints the path of 
 test: install  ## the test suite
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
+coverage: install  ## which lines and branches the tests reach, room by room
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html
+
 lint: install  ## style, formatting and import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,4 +49,4 @@ docs: $(STAMP)  ## build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
 clean:  ## remove what the targets made, except the environment
-	rm -rf runs dist build site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf runs dist build site htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.cells.segment import segment_images
     from naturalize.cells.segmenters import segmenter
+    from naturalize.compose.deliver.transform import Naturalize
     from naturalize.compose.draw.planner import plan
     from naturalize.compose.paint.render import render
     from naturalize.dataset.audit import audit
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Catalog": "dataset.catalog",
     "CellBank": "cells.bank",
+    "Naturalize": "compose.deliver.transform",
     "NaturalizeError": "base.errors",
     "Predictor": "models.predictor",
     "Split": "dataset.split",
@@ -62,6 +64,7 @@ _HOMES = {
 __all__ = [
     "Catalog",
     "CellBank",
+    "Naturalize",
     "NaturalizeError",
     "Predictor",
     "Split",
