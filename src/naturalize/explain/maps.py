@@ -57,12 +57,8 @@ def grad_cam(
     :math:`w_k^c = \frac{1}{hw} \sum_{ij} \partial y^c / \partial A_{k,ij}`, with :math:`y^c` the
     logit of the class.
 
-    Parameters
-    ----------
-    targets
-        int64 (N,): the class to explain for each image.
-    layer
-        A layer of ``module`` that gives maps (N, K, h, w).
+    ``targets``, int64 (N,), is the class to explain for each image, ``layer`` a layer of ``module``
+    that gives maps (N, K, h, w).
     """
     with evaluating(module), recording(layer) as outputs, torch.enable_grad():
         logits = module(images.detach().clone().requires_grad_())
@@ -101,10 +97,6 @@ def score_cam(
     done
         Called after each image.
 
-    Raises
-    ------
-    SettingsError
-        If ``batch`` or ``channels`` is less than 1.
     """
     for name, value in (("batch", batch), ("channels", channels)):
         if value is not None and value < 1:

@@ -56,18 +56,9 @@ def explainable(
 ) -> Explainable:
     """Return a model as the methods need it.
 
-    Parameters
-    ----------
-    model
-        A predictor of a model folder, whichever engine runs it, a torch module, or whatever is
-        `Explainable`.
-    classes, transform
-        Of a torch module: see `naturalize.prediction.predictor.TorchClassifier`.
-
-    Raises
-    ------
-    SettingsError
-        If a torch module comes without classes or transform, or the model has no network.
+    It may be a predictor of a model folder, whichever engine runs it, a torch module with
+    ``classes`` and ``transform`` (see `naturalize.prediction.predictor.TorchClassifier`), or
+    whatever is `Explainable`. ``SettingsError`` if it has no network, or these two are not given.
     """
     from torch import nn
 

@@ -29,24 +29,8 @@ def overlay(image: np.ndarray, heat: np.ndarray, *, contour: bool = True) -> np.
     in CIELAB space its hue moves towards the heat's colour, from nothing below 0.4 to 20 % at 1, so
     that chromatin and granules stay as they are.
 
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3).
-    heat
-        float (h, w) in 0–1; it covers the whole image and is enlarged to it.
-    contour
-        Draw the lines.
-
-    Returns
-    -------
-    numpy.ndarray
-        RGB uint8 (H, W, 3).
-
-    Raises
-    ------
-    InputError
-        If the heat map is not a matrix of numbers within 0–1.
+    Takes and gives RGB uint8 (H, W, 3); ``heat`` is float (h, w) in 0–1, covers the whole image and
+    is enlarged to it (else ``InputError``). Without ``contour`` there are no lines.
     """
     heat = fitted(heat, image.shape[:2])
     place = np.clip((heat - _CLEAR) / (1 - _CLEAR), 0, 1).astype(np.float32)
@@ -71,20 +55,9 @@ def fitted(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def heat_inside(heat: np.ndarray, mask: np.ndarray) -> float | None:
-    """Return the share of the heat that lies inside a cell.
+    """Return the share of the heat, float (h, w), that lies on a cell, bool (H, W).
 
-    Parameters
-    ----------
-    heat
-        float (h, w) in 0–1; it covers the whole image.
-    mask
-        bool (H, W): the cell, on the image.
-
-    Returns
-    -------
-    float or None
-        0–1; compare it with the share of the image that the cell covers. None where there is no
-        heat at all.
+    Compare it with the share of the image that the cell covers. None where there is no heat at all.
 
     Examples
     --------
@@ -99,14 +72,9 @@ def heat_inside(heat: np.ndarray, mask: np.ndarray) -> float | None:
 
 
 def heat_by_kind(heat: np.ndarray, found: Segmentation) -> dict[str, float] | None:
-    """Return the share of the heat on each kind of cell, and on the slide; null without heat.
+    """Return the share of the heat, float (h, w), on each kind of cell and on the slide.
 
-    Parameters
-    ----------
-    heat
-        float (h, w) in 0–1; it covers the whole image.
-    found
-        The cells of the image. Where two overlap, the heat is the white cell's, or the platelet's.
+    Where two cells overlap, it is the white cell's, or the platelet's. Null without heat.
     """
     large = fitted(heat, found.shape).astype(np.float64)
     total = large.sum()

@@ -29,19 +29,9 @@ class Pick:
 
 
 def worst_mistakes(predictions: pa.Table, n: int) -> pa.Table:
-    """Return the ``n`` most confident wrong predictions, the most confident first.
+    """Return the ``n`` most confident wrong rows of ``predictions.parquet``, the most so first.
 
-    Parameters
-    ----------
-    predictions
-        As in ``predictions.parquet``: at least ``path``, ``label``, ``predicted``, ``confidence``.
-    n
-        How many at most.
-
-    Returns
-    -------
-    pyarrow.Table
-        Rows of ``predictions``; equally confident ones in the order of their paths.
+    Equally confident ones are in the order of their paths.
     """
     wrong = predictions.filter(pc.not_equal(predictions["label"], predictions["predicted"]))
     return wrong.sort_by([("confidence", "descending"), ("path", "ascending")]).slice(0, n)
@@ -50,25 +40,11 @@ def worst_mistakes(predictions: pa.Table, n: int) -> pa.Table:
 def pick_for_explanation(
     predictions: pa.Table, per_class: int = 1, mistakes: int = 8, seed: int = 0
 ) -> pa.Table:
-    """Return the predictions to explain.
+    """Return the rows of ``predictions.parquet`` to explain, with a column ``reason``.
 
-    Parameters
-    ----------
-    predictions
-        As in ``predictions.parquet``.
-    per_class
-        Right predictions of each class that occurs, drawn at random: what usually happens, not the
-        best case. A class with too few of them gives those it has.
-    mistakes
-        Most confident wrong predictions, as `worst_mistakes`.
-    seed
-        Of the draw.
-
-    Returns
-    -------
-    pyarrow.Table
-        Rows of ``predictions`` with a column ``reason``: first the ``example`` rows by class, then
-        the ``mistake`` rows.
+    First the ``example`` rows: of each class that occurs, ``per_class`` right predictions (or those
+    there are), drawn at random by ``seed``: what usually happens, not the best case. Then the
+    ``mistake`` rows, as of `worst_mistakes`.
     """
     predictions = predictions.sort_by("path")
     right = predictions.filter(pc.equal(predictions["label"], predictions["predicted"]))
@@ -90,24 +66,10 @@ def _with_reason(rows: pa.Table, reason: str) -> pa.Table:
 
 
 def picks_of_files(paths: Sequence[str | Path], *, limit: int = 100) -> tuple[Path, list[Pick]]:
-    """Return image files, and those in folders, as picks without labels.
+    """Return the folder that all paths start from, and image files as picks without labels.
 
-    Parameters
-    ----------
-    paths
-        Files, or folders that are searched through.
-    limit
-        Most images to take, in order of path; what is left out is said.
-
-    Returns
-    -------
-    tuple
-        The folder that all paths start from, and the picks.
-
-    Raises
-    ------
-    InputError
-        If a path does not exist, or there is no image.
+    Folders are searched; of more than ``limit`` images the first are taken, and a remark says so.
+    ``InputError`` if a path does not exist, or there is no image.
     """
     files = [file.parent.resolve() / file.name for file in find_images(paths)]
     kept = files[:limit]

@@ -6,6 +6,7 @@ import hashlib
 import io
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,9 @@ def explain_images(
     ----------
     model
         As for `naturalize.explain.methods.explainable`.
-    items
-        The images; unreadable ones are named in a warning and left out, as is a second one with the
-        same ``image_id``.
-    root
-        Folder that the items' paths start from.
-    out
-        Where the artifact shall be.
+    items, root
+        The images, and the folder that their paths start from; unreadable ones are named in a
+        warning and left out, as is a second one with the same ``image_id``.
     methods
         Some of `METHODS`; those that fit the network by default.
     layer, channels
@@ -92,10 +89,9 @@ def explain_images(
         package's segmenter. Each entry says how much of the heat lies on it.
     work
         Folder for finished pieces, removed at the end; ``.<name>.work`` beside ``out`` by default.
-    inputs
-        Name → fingerprint of the artifacts behind this.
-    settings
-        More that decided which images these are, for the manifest.
+    inputs, settings
+        Name → fingerprint of the artifacts behind this, and more that decided which images these
+        are, for the manifest.
 
     Raises
     ------
@@ -148,21 +144,8 @@ def explain_evaluation(
 ) -> Path:
     """Explain a right prediction of each class and the worst mistakes of an evaluation.
 
-    Parameters
-    ----------
-    model, evaluation
-        Folders of the model and of its evaluation.
-    root
-        Folder that the evaluated images' paths start from.
-    per_class, mistakes, seed
-        As for `naturalize.explain.picks.pick_for_explanation`.
-    out, methods, work, inputs, masks
-        As for `explain_images`.
-
-    Raises
-    ------
-    InputError
-        If nothing is to be explained.
+    ``model`` and ``evaluation`` are folders; see `naturalize.explain.picks.pick_for_explanation`
+    for ``per_class``, ``mistakes`` and ``seed``, and `explain_images` for the rest.
     """
     from naturalize.models.predictor import Predictor
 
@@ -258,8 +241,9 @@ def _write(
         if not (folder / original).exists():
             write_image(folder / original, image, quality=92)
         maps[name] = heat
-        entry = _entry(item, method, row, f"{name}.jpg", original)
-        entries.append(entry | where.of(item.image_id, image, heat))
+        said = {"predicted": row["predicted"], "confidence": row["confidence"]}
+        drawn = {"method": method, "overlay": f"{name}.jpg", "image": original}
+        entries.append(asdict(item) | said | drawn | where.of(item.image_id, image, heat))
         if len(sheet) < _ON_SHEET or item.path in sheet:
             sheet.setdefault(item.path, [image]).append(painted)
     artifacts.write_json(folder / "explanations.json", entries)
@@ -291,22 +275,6 @@ class _Heat:
             mask = np.asarray(mask, bool)
             said |= {"heat_inside": heat_inside(heat, mask), "cell_share": float(mask.mean())}
         return said
-
-
-def _entry(
-    item: Pick, method: str, row: dict[str, Any], file: str, original: str
-) -> dict[str, Any]:
-    return {
-        "image_id": item.image_id,
-        "path": item.path,
-        "label": item.label,
-        "predicted": row["predicted"],
-        "confidence": row["confidence"],
-        "reason": item.reason,
-        "method": method,
-        "overlay": file,
-        "image": original,
-    }
 
 
 def _sheet(entries: list[dict[str, Any]], rows: dict[str, list[np.ndarray]]) -> np.ndarray:
