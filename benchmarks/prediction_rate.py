@@ -231,7 +231,7 @@ def bare_loop(files: Sequence[Path], predictor: NetworkPredictor) -> tuple[Cost,
 def run_command(images: Path, model: Path, table: Path, more: Sequence[str]) -> Cost:
     """Return what ``naturalize predict`` costs, its start included."""
     command = [sys.executable, "-m", "naturalize", "-q", "predict", str(images)]
-    command += ["--model", str(model), "-o", str(table), *more]
+    command += ["--model", str(model), "-o", str(table), "--overwrite", *more]
     start = Cost.now(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     cost = Cost.since(start, resource.RUSAGE_CHILDREN)

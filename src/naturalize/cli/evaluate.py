@@ -55,6 +55,10 @@ Standardise = Annotated[
     str,
     typer.Option(help="Bring images from elsewhere to the model's: auto, always or never."),
 ]
+ProfileFile = Annotated[
+    Path | None,
+    typer.Option("--profile", help="Laboratory profile of these images.", show_default=False),
+]
 LeaveOutTraining = Annotated[
     bool,
     typer.Option("--leave-out-training", help="Leave out images the model was trained on."),
@@ -81,6 +85,7 @@ def evaluate(
     only_mapped: OnlyMapped = False,
     drop_unknown: DropUnknown = False,
     standardise: Standardise = "auto",
+    profile: ProfileFile = None,
     leave_out_training: LeaveOutTraining = False,
     strict: Strict = False,
     resamples: Resamples = 2000,
@@ -136,10 +141,11 @@ def evaluate(
         backend=engine,
         workers=workers,
     )
+    paths = [found.root / item.path for item in found.items]
     for remark in chosen.unused(found.labels):
         console.warn(remark)
     run(
-        standardising(predictor, [found.root / item.path for item in found.items], standardise),
+        standardising(predictor, paths, standardise, profile),
         found.items,
         found.root,
         out,

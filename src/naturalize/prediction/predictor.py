@@ -15,6 +15,7 @@ from naturalize.base.prefetch import map_ahead
 from naturalize.models.config import NetworkConfig
 from naturalize.models.onnx_predictor import OnnxPredictor
 from naturalize.models.predictor import NetworkPredictor, Predictor
+from naturalize.prediction.profile import Profile
 from naturalize.prediction.standardise import Standardised, Standardiser
 
 
@@ -183,13 +184,21 @@ def of_kind(
 
 
 def standardising(
-    predictor: NetworkPredictor, paths: Sequence[Path], mode: str = "auto"
+    predictor: NetworkPredictor,
+    paths: Sequence[Path],
+    mode: str = "auto",
+    profile: Path | None = None,
 ) -> Predictor:
     """Return a predictor that standardises images like those at ``paths``; see `Standardiser`.
 
-    A model that does not say what its training images looked like is returned as it is.
+    With ``profile``, the file of a laboratory profile, nothing is measured. A model that does not
+    say what its training images looked like is returned as it is.
     """
-    standardiser = Standardiser(predictor.config.standard, mode)
+    standard = predictor.config.standard
+    if profile is not None and standard is not None:
+        known = Profile.load(profile, standard)
+        return StandardisingPredictor(predictor, Standardiser(standard, mode, known))
+    standardiser = Standardiser(standard, mode)
     if standardiser.standard is None:
         return predictor
     return StandardisingPredictor(predictor, standardiser.learn(paths))

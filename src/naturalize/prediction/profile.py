@@ -104,52 +104,34 @@ class Profile:
     def load(cls, path: Path, standard: Standard) -> Profile:
         """Read what :meth:`save` wrote.
 
-        Raises
-        ------
-        ArtifactError
-            If the file is no profile, or was measured for a model of another standard.
+        ``ArtifactError`` if it is no profile, or was measured for a model of another standard.
         """
+        from pydantic import TypeAdapter, ValidationError
+
         raw = read_json(path)
-        if not isinstance(raw, dict) or raw.get("kind") != _KIND:
+        if not isinstance(raw, dict) or raw.pop("kind", None) != _KIND:
             raise ArtifactError(
                 f"{path}: is no laboratory profile; measure one with: naturalize predict IMAGES "
                 f"--save-profile {path}"
             )
-        if raw.get("format_version") != _VERSION:
-            raise ArtifactError(
-                f"{path}: is of format {raw.get('format_version')}; this version reads {_VERSION}"
-            )
-        if raw.get("standard") != _digest(standard):
+        if (version := raw.pop("format_version", None)) != _VERSION:
+            raise ArtifactError(f"{path}: is of format {version}; this version reads {_VERSION}")
+        if raw.pop("standard", None) != _digest(standard):
             raise ArtifactError(
                 f"{path}: was measured for a model with another standard; measure it again with "
                 "--save-profile and this model"
             )
         try:
-            return cls(
-                red_cell=_number(raw["red_cell"]),
-                white_cell=_number(raw["white_cell"]),
-                nucleus_stain=_stain_or_none(raw["nucleus_stain"]),
-                red_stain=_stain_or_none(raw["red_stain"]),
-                sharpening=_number(raw["sharpening"]),
-                images=int(raw["images"]),
-                name=str(raw["name"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"{path}: damaged laboratory profile ({error})") from error
+            return TypeAdapter(cls).validate_python(raw)
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
+            raise ArtifactError(f"{path}: damaged laboratory profile (at {where})") from error
 
 
 def _digest(standard: Standard) -> str:
     """Name what a profile depends on in a standard: not the range of measures."""
     facts = {key: value for key, value in asdict(standard).items() if key != "typical"}
     return sha256(repr(sorted(facts.items())).encode()).hexdigest()[:16]
-
-
-def _number(raw: Any) -> float | None:
-    return None if raw is None else float(raw)
-
-
-def _stain_or_none(raw: Any) -> Colour | None:
-    return None if raw is None else _colour(np.asarray(raw, float))
 
 
 def diameter(cell: Cell) -> float:
@@ -173,21 +155,9 @@ def _stain(image: np.ndarray, cell: Cell, slide: Colour) -> Colour:
 def measure_standard(catalog: Catalog, bank: CellBank, *, alone: bool, seed: int = 0) -> Standard:
     """Return the standard of the images that a bank's cells come from.
 
-    A sample of 200 images is measured, and of 100 a class for the range of measures.
-
-    Parameters
-    ----------
-    catalog
-        For the size of the images.
-    bank
-        Of the training images: their cells and slides.
-    alone
-        Whether the network also learns cells that lie alone.
-
-    Raises
-    ------
-    InputError
-        If the bank has no whole red cell or no white cell with a nucleus.
+    The catalog says how large images are; of the bank a sample of 200 images is measured, and of
+    100 a class for the range of measures. ``alone``: whether the network also learns cells that lie
+    alone. ``InputError`` if the bank has no whole red cell or no white cell with a nucleus.
     """
     whites = bank.cells(kind="wbc", target=True, accepted=None)
     reds = bank.cells(kind="rbc", whole=True)
