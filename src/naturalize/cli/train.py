@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import Columns, Overwrite, Reader, columns_of
 
 
 def train(
@@ -16,7 +16,7 @@ def train(
     ],
     source: Annotated[
         Path | None,
-        typer.Argument(help="A study folder, or a catalog.", show_default=False),
+        typer.Argument(help="A study folder, a catalog, or labelled images.", show_default=False),
     ] = None,
     catalog: Annotated[Path | None, typer.Option(help="The catalog.", show_default=False)] = None,
     split: Annotated[Path | None, typer.Option(help="The split.", show_default=False)] = None,
@@ -29,6 +29,9 @@ def train(
     root: Annotated[
         Path | None, typer.Option(help="Where the images are now.", show_default=False)
     ] = None,
+    scheme: Annotated[str, typer.Option(help="Classes: pbc11, pbc8 or folders.")] = "folders",
+    reader: Reader = "auto",
+    columns: Columns = None,
     composites: Annotated[
         bool, typer.Option("--composites", help="Train on a study folder's plan too.")
     ] = False,
@@ -63,9 +66,12 @@ def train(
     options, it goes on after the last whole epoch and ends with the same weights. All settings that
     --set takes are told in the documentation, "Train a network".
 
+    Of labelled images, a catalog and a split are made and kept in OUT-data.
+
     **Examples**
 
     ```
+    naturalize train images -o model
     naturalize train runs/pbc11 --epochs 8 --input-size 192 -o model
     naturalize train --catalog C --split S --plan P --bank B -o model
     naturalize train runs/pbc11 --mode transfer --set lr=0.01 -o quick
@@ -73,7 +79,7 @@ def train(
     naturalize train runs/pbc11 --model custom_cnn --set loss=focal --set augment.rotate=0 -o m
     ```
     """
-    from naturalize.base.console import say
+    from naturalize.base.console import result
     from naturalize.base.errors import SettingsError
     from naturalize.inputs.training import open_data
     from naturalize.training.fit import train as run
@@ -102,7 +108,13 @@ def train(
         root=root,
         composites=chosen.composites,
         masks=chosen.augment.alone > 0,
+        seed=seed,
+        scheme=scheme,
+        reader=reader,
+        columns=columns_of(columns),
     )
+    beside = out.with_name(f"{out.name}-data")
+    data.keep(beside)
     run(
         chosen,
         data.catalog,
@@ -113,7 +125,11 @@ def train(
         protocol=protocol,
         inputs=data.inputs,
     )
-    say(f"model: {out}")
+    result(f"model: {out}")
+    if data.new:
+        result(
+            f"catalog and split: {beside}; then: naturalize evaluate {out} {beside} -o evaluation"
+        )
 
 
 def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -122,7 +138,7 @@ def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, An
 
     from naturalize.base.errors import SettingsError
 
-    result = dict(values)
+    found = dict(values)
     for text in overrides:
         key, sign, raw = text.partition("=")
         if not sign or not key:
@@ -133,8 +149,8 @@ def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, An
             raise SettingsError(f"--set {text}: the value cannot be read") from error
         first, dot, rest = key.partition(".")
         if dot:
-            inner = result.get(first, {})
-            result[first] = {**(inner if isinstance(inner, dict) else {}), rest: value}
+            inner = found.get(first, {})
+            found[first] = {**(inner if isinstance(inner, dict) else {}), rest: value}
         else:
-            result[key] = value
-    return result
+            found[key] = value
+    return found

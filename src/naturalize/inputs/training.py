@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from naturalize.base.artifacts import read_manifest
 from naturalize.base.errors import ArtifactError, SettingsError
@@ -17,18 +17,28 @@ if TYPE_CHECKING:
     from naturalize.compose.recipe.plan import Plan
 
 
-_NEEDS = "a study folder or a catalog"
+_NEEDS = "a study folder, a catalog or labelled images"
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Opened artifacts, and name → fingerprint of each."""
+    """What is trained on, and name → fingerprint of each.
+
+    ``new``: catalog and split were made of labelled images, and lie nowhere yet.
+    """
 
     catalog: Catalog
     split: Split
     plan: Plan | None
     bank: CellBank | None
     inputs: dict[str, str]
+    new: bool = False
+
+    def keep(self, folder: Path) -> None:
+        """Leave a new catalog and split in ``folder``, as a study has them."""
+        if self.new:
+            self.catalog.save(folder / "catalog")
+            self.split.save(folder / "split")
 
 
 def open_data(
@@ -41,6 +51,8 @@ def open_data(
     root: Path | None = None,
     composites: bool = False,
     masks: bool = False,
+    seed: int = 0,
+    **reading: Any,
 ) -> TrainingData:
     """Open catalog, split and, with ``composites``, plan and bank.
 
@@ -48,7 +60,9 @@ def open_data(
     ----------
     source
         A study folder, whose ``catalog``, ``split``, ``plan`` and ``bank`` are taken unless named;
-        or a catalog.
+        a catalog; or labelled images, of which a catalog and a split are made.
+    seed, reading
+        Of labelled images: the seed of their split, and how :meth:`Catalog.build` reads them.
     root
         Where the images are now, if they have moved.
     masks
@@ -64,9 +78,14 @@ def open_data(
     given = {"catalog": catalog, "split": split, "plan": plan, "bank": bank}
     if source is not None:
         there = named(source, _NEEDS)
-        if not source.is_dir():
+        if not (source.is_dir() or there.labelled):
             raise there.refused(_NEEDS)
         given = {name: path or there.find(name) for name, path in given.items()}
+        if there.labelled and not any(given.values()) and not (composites or masks):
+            made = Catalog.build(source, **reading)
+            divided = Split.build(made, seed=seed, conflicts="drop")
+            prints = {"catalog": made.fingerprint, "split": divided.fingerprint}
+            return TrainingData(made, divided, None, None, prints, new=True)
     needed = ["catalog", "split", *(["plan"] if composites else [])]
     needed += ["bank"] if composites or masks else []
     absent = [name for name in needed if given[name] is None]
