@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import Overwrite, Reader
 
 
 def init(
@@ -22,7 +22,7 @@ def init(
         str | None,
         typer.Option(help="Classes: pbc11, pbc8, or folders.  [default: by the file names]"),
     ] = None,
-    reader: Annotated[str, typer.Option(help="auto, folders, prefix, csv or medmnist.")] = "auto",
+    reader: Reader = "auto",
     preset: Annotated[
         str | None,
         typer.Option(help="Write this study of the package instead: pbc11, model-pbc11, demo."),
