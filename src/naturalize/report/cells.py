@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from naturalize.base.errors import ArtifactError, ImageReadError
+from naturalize.base.errors import ImageReadError
 from naturalize.base.images import read_image
 from naturalize.base.plots import KIND_KEY
 from naturalize.base.rng import rng
 from naturalize.report import formatting as form
 from naturalize.report import sentences
 from naturalize.report.folder import Artifact, StudyFolder
-from naturalize.report.section import SHEET, TILE, Picture, Pictures, Section
+from naturalize.report.section import SHEET, TILE, Picture, Pictures, Section, in_turn
 
 TITLE, ID = "Cells", "cells"
 
@@ -150,54 +149,27 @@ def outlined(study: StudyFolder, cells: Artifact, most: int) -> list[tuple[str, 
     The images are drawn at random, classes in turn, from those in which cells were found; none
     where the source images are no longer in place.
     """
-    if study.root is None or not (cells.path / "cells.parquet").is_file():
+    outcomes = cells.table("outcomes.parquet", ["image_id", "path", "outcome"])
+    listed = study.artifacts["catalog"].table("catalog.parquet", ["path", "label"])
+    if study.root is None or outcomes is None or listed is None:
         return []
+    label_of = dict(zip(listed["path"].to_pylist(), listed["label"].to_pylist(), strict=True))
+    good = [row for row in outcomes.to_pylist() if row["outcome"] == "ok"]
+    shuffled = [good[i] for i in rng(0, "report outlines").permutation(len(good))]
     images = []
-    for row in _drawn(study, cells, most):
+    for row in in_turn(shuffled, lambda row: label_of.get(row["path"]), study.labels)[:most]:
         try:
             images.append((row, read_image(study.root / row["path"])))
         except ImageReadError:
             continue
-    if not images:
-        return []
-    found = _cells_of(cells.path / "cells.parquet", [row["image_id"] for row, _ in images])
-    return [(row["path"], _outline(image, found[row["image_id"]])) for row, image in images]
-
-
-def _drawn(study: StudyFolder, cells: Artifact, most: int) -> Iterator[dict[str, Any]]:
-    outcomes = cells.table("outcomes.parquet", ["image_id", "path", "outcome"])
-    listed = study.artifacts["catalog"].table("catalog.parquet", ["path", "label"])
-    if outcomes is None or listed is None:
-        return
-    label_of = {row["path"]: row["label"] for row in listed.to_pylist()}
-    good = [row for row in outcomes.to_pylist() if row["outcome"] == "ok"]
-    shuffled = [good[i] for i in rng(0, "report outlines").permutation(len(good))]
-    order: dict[str | None, int] = {label: i for i, label in enumerate(study.labels)}
-    taken: dict[str | None, int] = {}
-    turns = []
-    for place, row in enumerate(shuffled):
-        label = label_of.get(row["path"])
-        taken[label] = taken.get(label, 0) + 1
-        turns.append((taken[label], order.get(label, len(order)), place))
-    for *_, place in sorted(turns)[:most]:
-        yield shuffled[place]
-
-
-def _cells_of(file: Path, image_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Return the cells of the named images; the table is read for these alone."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(
-            file, columns=_CELL_COLUMNS, filters=[("image_id", "in", list(image_ids))]
-        )
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ArtifactError(f"{file}: not a readable Parquet table ({error})") from error
-    found: dict[str, list[dict[str, Any]]] = {image_id: [] for image_id in image_ids}
-    for row in table.to_pylist():
-        found[row["image_id"]].append(row)
-    return found
+    ids = [row["image_id"] for row, _ in images]
+    table = cells.table("cells.parquet", _CELL_COLUMNS, where=[("image_id", "in", ids)])
+    found = [] if table is None else table.to_pylist()
+    return [
+        (row["path"], _outline(image, [c for c in found if c["image_id"] == row["image_id"]]))
+        for row, image in images
+        if found
+    ]
 
 
 def _outline(image: np.ndarray, rows: Sequence[dict[str, Any]]) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 from naturalize.report import formatting as form
 from naturalize.report import sentences
 from naturalize.report.folder import Artifact, Run, StudyFolder
-from naturalize.report.section import TILE, Picture, Pictures, Section
+from naturalize.report.section import TILE, Picture, Pictures, Section, in_turn
 
 TITLE, ID = "Explanations", "explanations"
 
@@ -44,7 +44,9 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
         (g for g in groups if _is_wrong(g[0])),
         key=lambda g: (-float(g[0].get("confidence") or 0.0), g[0]["path"]),
     )
-    right = _one_a_class([g for g in groups if not _is_wrong(g[0])], study.labels)
+    right = in_turn(
+        [g for g in groups if not _is_wrong(g[0])], lambda g: g[0]["label"], study.labels
+    )
     # mistakes first: if the budget of pictures runs out, it shall not be on these
     shown_wrong = _examples(artifact, wrong[:_WRONG], pictures) if artifact else []
     shown_right = _examples(artifact, right[:_RIGHT], pictures) if artifact else []
@@ -98,20 +100,6 @@ def _groups(artifact: Artifact | None) -> list[list[dict[str, Any]]]:
     for entry in artifact.entries("explanations.json") if artifact else []:
         found.setdefault(str(entry["path"]), []).append(entry)
     return list(found.values())
-
-
-def _one_a_class(
-    groups: list[list[dict[str, Any]]], labels: tuple[str, ...]
-) -> list[list[dict[str, Any]]]:
-    """Return the groups in the order of the classes, the first of each class before any second."""
-    seen: dict[str, int] = {}
-    turns: list[tuple[int, int, int, list[dict[str, Any]]]] = []
-    for group in groups:
-        label = str(group[0]["label"])
-        seen[label] = seen.get(label, 0) + 1
-        place = labels.index(label) if label in labels else len(labels)
-        turns.append((seen[label], place, len(turns), group))
-    return [group for *_, group in sorted(turns, key=lambda turn: turn[:3])]
 
 
 def _examples(

@@ -49,8 +49,12 @@ class Artifact:
         """Return the list of JSON objects in the file ``name``; empty without the file."""
         return _list(self.path / name)
 
-    def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table | None:
+    def table(
+        self, name: str, columns: Sequence[str] | None = None, *, where: Any = None
+    ) -> pa.Table | None:
         """Return (``columns`` of) the Parquet file ``name``; ``None`` where there is none.
+
+        ``where`` is Arrow's filter of rows.
 
         Raises
         ------
@@ -64,7 +68,7 @@ class Artifact:
         if not file.is_file():
             return None
         try:
-            table = pq.ParquetFile(file).read(columns=None if columns is None else list(columns))
+            table = pq.read_table(file, columns=columns and list(columns), filters=where)
         except (pa.ArrowInvalid, OSError) as error:
             raise ArtifactError(f"{file}: not a readable Parquet table ({error})") from error
         missing = [column for column in columns or () if column not in table.column_names]

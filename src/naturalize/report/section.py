@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -15,6 +16,8 @@ from PIL import Image
 from naturalize.base.errors import ImageReadError
 from naturalize.base.images import encode_image, read_image
 from naturalize.report.folder import StudyFolder
+
+T = TypeVar("T")
 
 #: Bytes of data URIs that one report may hold, all pictures together, so that it can be mailed.
 BUDGET = 5_500_000
@@ -103,6 +106,18 @@ class Section:
     takeaway: str
     template: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
+
+
+def in_turn(things: Sequence[T], label_of: Callable[[T], object], labels: Sequence[str]) -> list[T]:
+    """Return things in the order of their classes, the first of each class before any second."""
+    order = {label: i for i, label in enumerate(labels)}
+    taken: Counter[object] = Counter()
+    turns = []
+    for place, thing in enumerate(things):
+        label = label_of(thing)
+        taken[label] += 1
+        turns.append((taken[label], order.get(label, len(order)), place))  # type: ignore[call-overload]
+    return [things[place] for *_, place in sorted(turns)]
 
 
 #: A function that reads its part of a study and gives its section.
