@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy import ndimage
+from scipy.spatial import cKDTree
 
-from naturalize.cells.segmentation import Cell
+from naturalize.cells.segmentation import Cell, in_order
 from naturalize.cells.segmenters.unet.network import (
     CENTRE,
     CYTOPLASM,
@@ -19,9 +21,9 @@ from naturalize.cells.segmenters.unet.network import (
 )
 from naturalize.imaging.shape import largest_piece
 
-#: Group of each class: nothing, white cell, white cell, red cell, platelet.
-_GROUP = np.array([0, 1, 1, 2, 3], np.uint8)
+#: Kinds of a pixel, 0 for none; cytoplasm and nucleus are one kind.
 _KIND = {1: "wbc", 2: "rbc", 3: "platelet"}
+_WHITE = 1
 
 #: A centre is a maximum of the centre map of at least this height (a probability).
 _PEAK = 0.20
@@ -33,6 +35,9 @@ _NUCLEATED = 0.06
 _LEAST = {1: 90, 2: 40, 3: 12}
 _SURE = {1: 0.5, 2: 0.72, 3: 0.75}
 
+#: Pixels around a cell that are enlarged with it.
+_MARGIN = 3
+
 #: A pixel at full size is a cell's from this probability of its kind. Of platelets the pale rim is
 #: taught as well, in which they fade out.
 _LEVEL = {"wbc": 0.5, "rbc": 0.5, "platelet": 0.6}
@@ -40,7 +45,21 @@ _LEVEL = {"wbc": 0.5, "rbc": 0.5, "platelet": 0.6}
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A cell at the network's size: its number in ``Found.numbers``, kind, size and certainty."""
+    """A cell at the network's size.
+
+    Attributes
+    ----------
+    number
+        Of its pixels in ``Found.numbers``.
+    kind
+        ``"wbc"``, ``"rbc"`` or ``"platelet"``.
+    diameter
+        Of a disc of its area, in input pixels.
+    score
+        Mean probability of its kind over its pixels.
+    cut
+        Whether it reaches the edge of the input.
+    """
 
     number: int
     kind: str
@@ -84,18 +103,25 @@ class Found:
 def group(maps: np.ndarray, scale: float) -> Found:
     """Return the cells in the network's outputs, float32 (8, h, w)."""
     shares = _softmax(maps[:CENTRE])
-    of_group = np.stack([shares[SLIDE], shares[CYTOPLASM] + shares[NUCLEUS], *shares[RED:]])
-    kinds = of_group.argmax(0).astype(np.uint8)
+    of_kind = np.stack([shares[SLIDE], shares[CYTOPLASM] + shares[NUCLEUS], *shares[RED:]])
+    kinds = of_kind.argmax(0).astype(np.uint8)
     nuclei = shares[NUCLEUS] > shares[CYTOPLASM]
     peaks = _peaks(maps[CENTRE])
     numbers = _joined(maps[CENTRE + 1 :], kinds, peaks)
     cells = []
     clean = np.zeros(numbers.shape, np.int32)
-    for number in range(1, len(peaks) + 1):
-        part = _part(number, numbers, kinds, of_group, nuclei, clean)
-        if part is not None:
-            cells.append(part)
-    certainty = float(of_group.max(0).mean())
+    for number, window in enumerate(ndimage.find_objects(numbers, len(peaks)), start=1):
+        if window is None:
+            continue
+        mine = numbers[window] == number
+        mask, kind = _one_kind(mine, kinds[window])
+        probability = of_kind[kind][window]
+        if _is_cell(mask, kind, probability, nuclei[window]):
+            clean[window][mask] = number
+            diameter = float(np.sqrt(4 / np.pi * np.count_nonzero(mask)))
+            score = float(probability[mask].mean())
+            cells.append(Part(number, _KIND[kind], diameter, score, _at_edge(window, kinds.shape)))
+    certainty = float(of_kind.max(0).mean())
     return Found(tuple(cells), clean, shares, shares[SLIDE] > 0.9, scale, certainty)
 
 
@@ -119,49 +145,37 @@ def _joined(offsets: np.ndarray, kinds: np.ndarray, peaks: np.ndarray) -> np.nda
     offsets
         Float32 (2, h, w): arrows (y, x) in units of 16 pixels.
     kinds
-        Uint8 (h, w): group of each pixel.
+        Uint8 (h, w): kind of each pixel.
     peaks
         Int (n, 2): row, column.
     """
     numbers = np.zeros(kinds.shape, np.int32)
-    if not len(peaks):
-        return numbers
-    y, x = np.nonzero(kinds)
-    goal_y, goal_x = y + UNIT * offsets[0, y, x], x + UNIT * offsets[1, y, x]
-    away = (goal_y[:, None] - peaks[:, 0]) ** 2 + (goal_x[:, None] - peaks[:, 1]) ** 2
-    numbers[y, x] = 1 + away.argmin(1)
+    if len(peaks):
+        y, x = np.nonzero(kinds)
+        goals = np.stack([y + UNIT * offsets[0, y, x], x + UNIT * offsets[1, y, x]], axis=1)
+        numbers[y, x] = 1 + cKDTree(peaks).query(goals)[1]
     return numbers
 
 
-def _part(
-    number: int,
-    numbers: np.ndarray,
-    kinds: np.ndarray,
-    of_group: np.ndarray,
-    nuclei: np.ndarray,
-    clean: np.ndarray,
-) -> Part | None:
-    """Return a cell of one kind in one piece, and write its pixels into ``clean``."""
-    rows, columns = np.nonzero(numbers == number)
-    if not len(rows):
-        return None
-    here = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    mine = numbers[here] == number
-    kind = int(np.bincount(kinds[here][mine], minlength=4)[1:].argmax()) + 1
-    mask = largest_piece(mine & (kinds[here] == kind))
-    area = int(np.count_nonzero(mask))
-    if area < max(_LEAST[kind], 1):
-        return None
-    if kind == 1 and (nuclei[here] & mask).sum() < _NUCLEATED * area:
-        return None
-    score = float(of_group[kind][here][mask].mean())
-    if score < _SURE[kind]:
-        return None
-    clean[here][mask] = number
-    height, width = numbers.shape
-    cut = rows.min() == 0 or columns.min() == 0
-    cut = bool(cut or rows.max() == height - 1 or columns.max() == width - 1)
-    return Part(number, _KIND[kind], float(np.sqrt(4 / np.pi * area)), score, cut)
+def _one_kind(mine: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return what is a cell of the pixels that point at one centre, and its kind.
+
+    It is of the kind that most of them are of, in one piece.
+    """
+    kind = int(np.bincount(kinds[mine], minlength=4)[1:].argmax()) + 1
+    return largest_piece(mine & (kinds == kind)), kind
+
+
+def _is_cell(mask: np.ndarray, kind: int, probability: np.ndarray, nuclei: np.ndarray) -> bool:
+    """Return whether pixels are large enough, sure enough and, if white, nucleated."""
+    area = np.count_nonzero(mask)
+    if area < _LEAST[kind] or probability[mask].mean() < _SURE[kind]:
+        return False
+    return kind != _WHITE or np.count_nonzero(nuclei & mask) >= _NUCLEATED * area
+
+
+def _at_edge(window: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
+    return any(s.start == 0 or s.stop == side for s, side in zip(window, shape, strict=True))
 
 
 def cells_of(found: Found, shape: tuple[int, int]) -> list[Cell]:
@@ -171,25 +185,20 @@ def cells_of(found: Found, shape: tuple[int, int]) -> list[Cell]:
     equal: smooth, to a fraction of an input pixel. Between cells that touch it is as the arrows
     say.
     """
-    height, width = shape
-    cells = []
-    for part in found.cells:
-        made = _full(found, part, (height, width))
-        if made is not None:
-            cells.append(made)
-    order = {"wbc": 0, "rbc": 1, "platelet": 2}
-    return sorted(cells, key=lambda cell: (order[cell.kind], cell.box[1], cell.box[0]))
+    windows = ndimage.find_objects(found.numbers)
+    cells = (_full(found, part, windows[part.number - 1], shape) for part in found.cells)
+    return list(in_order(cell for cell in cells if cell is not None))
 
 
-def _full(found: Found, part: Part, shape: tuple[int, int]) -> Cell | None:
-    """Return one cell at full size."""
-    rows, columns = np.nonzero(found.numbers == part.number)
+def _full(
+    found: Found, part: Part, window: tuple[slice, slice], shape: tuple[int, int]
+) -> Cell | None:
+    """Return one cell at full size; ``window`` is the box of its pixels in ``found.numbers``."""
     h, w = found.numbers.shape
-    margin = 3
-    top, bottom = max(rows.min() - margin, 0), min(rows.max() + 1 + margin, h)
-    left, right = max(columns.min() - margin, 0), min(columns.max() + 1 + margin, w)
-    here = np.s_[top:bottom, left:right]
-    numbers, shares = found.numbers[here], found.shares[(slice(None), *here)]
+    rows, columns = window
+    top, bottom = max(rows.start - _MARGIN, 0), min(rows.stop + _MARGIN, h)
+    left, right = max(columns.start - _MARGIN, 0), min(columns.stop + _MARGIN, w)
+    numbers, shares = found.numbers[top:bottom, left:right], found.shares[:, top:bottom, left:right]
     of_kind = {
         "wbc": shares[CYTOPLASM] + shares[NUCLEUS],
         "rbc": shares[RED],
@@ -198,25 +207,23 @@ def _full(found: Found, part: Part, shape: tuple[int, int]) -> Cell | None:
     mine = (numbers == part.number).astype(np.uint8)
     # near its own pixels, not on another cell's
     near = cv2.dilate(mine, np.ones((3, 3), np.uint8)) & ((numbers == 0) | (mine > 0))
-    soft = np.where(near > 0, of_kind, 0).astype(np.float32)
     level = _LEVEL[part.kind]
+    own = np.where(near > 0, of_kind, 0).astype(np.float32)
     if level == 0.5:
-        soft = np.where(mine > 0, np.maximum(soft, 0.5), soft)
+        own = np.where(mine > 0, np.maximum(own, 0.5), own)
     k_x, k_y = shape[1] / w, shape[0] / h
     x0, y0 = round(left * k_x), round(top * k_y)
     x1, y1 = min(round(right * k_x), shape[1]), min(round(bottom * k_y), shape[0])
     if x1 <= x0 or y1 <= y0:
         return None
-    mask = _enlarged(soft, (x0, y0, x1, y1), (left, top), (k_x, k_y)) > level
-    mask = _one_piece(mask)
+    place = (x0, y0, x1, y1), (left, top), (k_x, k_y)
+    mask = _one_piece(_enlarged(own, *place) > level)
     if not mask.any():
         return None
     nucleus = None
     if part.kind == "wbc":
-        share = shares[NUCLEUS] / np.maximum(of_kind, 1e-6)
-        nucleus = _enlarged(share, (x0, y0, x1, y1), (left, top), (k_x, k_y)) > 0.5
-        nucleus &= mask
-        nucleus = nucleus if nucleus.any() else None
+        nucleus = _enlarged(shares[NUCLEUS] / np.maximum(of_kind, 1e-6), *place) > 0.5
+        nucleus = nucleus & mask if (nucleus & mask).any() else None
     return Cell.from_mask(part.kind, mask, score=part.score, nucleus=nucleus, offset=(x0, y0))
 
 
@@ -230,27 +237,18 @@ def _enlarged(
     x0, y0, x1, y1 = box
     k_x, k_y = factor
     # pixel i of the image has its middle at (i + 1/2) / k in the map
-    matrix = np.array(
-        [
-            [1 / k_x, 0, (x0 + 0.5) / k_x - corner[0] - 0.5],
-            [0, 1 / k_y, (y0 + 0.5) / k_y - corner[1] - 0.5],
-        ]
-    )
-    return cv2.warpAffine(
-        plane,
-        matrix,
-        (x1 - x0, y1 - y0),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    x, y = (x0 + 0.5) / k_x - corner[0] - 0.5, (y0 + 0.5) / k_y - corner[1] - 0.5
+    matrix = np.array([[1 / k_x, 0, x], [0, 1 / k_y, y]])
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    size = (x1 - x0, y1 - y0)
+    return cv2.warpAffine(plane, matrix, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _one_piece(mask: np.ndarray) -> np.ndarray:
     """Return the largest piece of a bool mask, its holes filled."""
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if not found:
-        return np.zeros_like(mask)
-    largest = max(found, key=lambda line: (cv2.contourArea(line), len(line)))
     filled = np.zeros(mask.shape, np.uint8)
-    cv2.drawContours(filled, [largest], -1, 1, cv2.FILLED)
+    if found:
+        largest = max(found, key=lambda line: (cv2.contourArea(line), len(line)))
+        cv2.drawContours(filled, [largest], -1, 1, cv2.FILLED)
     return filled.astype(bool)
