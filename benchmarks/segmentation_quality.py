@@ -1,7 +1,8 @@
 """Segmenters side by side on real images annotated by hand: masks, boxes, speed and memory.
 
 For each method, in a process of its own: mean and 5th-percentile Dice and IoU of the white cell's
-mask on two public sets (300 images); precision, recall and F1 at IoU 0.5 against hand-drawn boxes
+mask on two public sets (300 images); white cells found in 60 whole fields of another camera;
+precision, recall and F1 at IoU 0.5 against hand-drawn boxes
 on PBC images that ``unet`` was not trained on; seconds an image (decoded already, loading of
 models left out) and peak memory. Then ``naturalize segment`` itself with two workers, JPEG decoding
 and writing of tables included. The annotations are for measuring only; some boxes are wrong or
@@ -32,13 +33,21 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._annotated import in_pixels, mask_pairs, pbc_truth, read_mask, trained_on
+from benchmarks._annotated import (
+    field_truth,
+    in_pixels,
+    mask_pairs,
+    pbc_truth,
+    read_mask,
+    trained_on,
+)
 from benchmarks._boxes import counts, overlap, summary
 from naturalize.base.engine import available_cpus
 from naturalize.base.errors import NaturalizeError
 from naturalize.base.images import read_image
-from naturalize.cells.segmentation import KINDS, Segmentation
+from naturalize.cells.segmentation import KINDS, UNSURE, Segmentation
 from naturalize.cells.segmenters import Segmenter, segmenter
+from naturalize.cells.tiling import Tiled
 
 METHODS = ("classical", "unet", "sam:boxes", "sam:everything")
 
@@ -140,6 +149,11 @@ def measure(method: str, data: Path, n: int, n_masks: int | None, seed: int) -> 
         name: [_mask(find, *pair) for pair in pairs]
         for name, pairs in mask_pairs(data, n_masks).items()
     }
+    fields = {
+        half: _of_fields(find, images)
+        for half, images in field_truth(data).items()
+        if images and n_masks is None  # measured whole, or not at all
+    }
     boxes, seconds = [], []
     for path, true in truth:
         image = read_image(data / "pbc" / path)
@@ -150,6 +164,7 @@ def measure(method: str, data: Path, n: int, n_masks: int | None, seed: int) -> 
         "settings": find.settings,
         "masks": {name: _of_masks(rows) for name, rows in masks.items()},
         "boxes": summary(boxes),
+        "fields": fields,
         "images": [path for path, _ in truth],
         "seconds": seconds,
         "peak_mb": _peak_mb(),
@@ -187,6 +202,16 @@ def _mask(find: Segmenter, image: Path, mask: Path) -> tuple[str, float, float, 
         whole[y0:y1, x0:x1] = cell.mask
         best = max(best, overlap(whole, truth))
     return image.name, *best, seconds
+
+
+def _of_fields(find: Segmenter, images: dict[Path, dict[str, np.ndarray]]) -> dict[str, Any]:
+    """Return the scores of boxes in whole fields, and in how many white cells are uncertain."""
+    rows, unsure = [], 0
+    for path, true in images.items():
+        found = Tiled(find).segment(read_image(path))
+        rows.append(counts(true, boxes_of(found), found.shape))
+        unsure += found.outcome == UNSURE
+    return {"n": len(rows), "boxes": summary(rows), "unsure": unsure, "each": rows}
 
 
 def _of_masks(rows: list[tuple[str, float, float, float]]) -> dict[str, Any]:
@@ -266,6 +291,7 @@ def markdown(results: dict[str, dict[str, Any]], seed: int, workers: int) -> lis
             row = one["masks"][name]
             figures = " | ".join(f"{row[key]:.3f}" for key in ("dice", "dice_5", "iou", "iou_5"))
             lines.append(f"| {name} | {method} | {row['n']} | {figures} |")
+    lines += _of_fields_lines(there)
     lines += [
         "",
         "| boxes at IoU 0.5 | method | images | boxes | precision | recall | F1 (95 % interval) |",
@@ -294,6 +320,34 @@ def markdown(results: dict[str, dict[str, Any]], seed: int, workers: int) -> lis
             f"{one['peak_mb']:.0f} |"
         )
     return lines
+
+
+def _of_fields_lines(there: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the table of white cells in whole fields, where a method was measured on them."""
+    lines = []
+    for half in ("development", "report"):
+        for method, one in there.items():
+            if (found := one["fields"].get(half)) is None:
+                continue
+            columns = []
+            for group in ("wbc", "wbc whole", "wbc cut"):
+                hits, missed, _ = np.sum([row[group] for row in found["each"]], axis=0)
+                columns.append(f"{hits} of {hits + missed}")
+            extra = sum(row["wbc"][2] for row in found["each"])
+            low, high = found["boxes"]["wbc"]["f1_interval"]
+            lines.append(
+                f"| {half} | {method} | {found['n']} | {' | '.join(columns)} | {extra} | "
+                f"{found['boxes']['wbc']['f1']:.3f} ({low:.3f}–{high:.3f}) | {found['unsure']} |"
+            )
+    if not lines:
+        return []
+    return [
+        "",
+        "| white cells in fields of another camera, IoU 0.5 | method | fields | found | whole | "
+        "cut by the border | extra | F1 (95 % interval) | fields called uncertain |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        *lines,
+    ]
 
 
 def _times_faster(one: dict[str, Any], there: dict[str, dict[str, Any]]) -> str:

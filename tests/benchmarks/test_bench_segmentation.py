@@ -8,9 +8,10 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, jaccard_score, precision_recall_fscore_support
 
-from naturalize.base.images import content_hash, write_image
+from naturalize.base.images import content_hash, read_image, write_image
+from naturalize.cells.segmenters import segmenter
 from naturalize.dataset.phantom import render_phantom
 
 REPO = Path(__file__).resolve().parents[2]
@@ -149,7 +151,24 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place.mkdir(parents=True)
         save(phantom.image, place / image)
         save(white, place / mask)
+    fields = root / "fields/cbc"
+    fields.mkdir(parents=True)
+    for i in range(4):
+        phantom = render_phantom("LY", 10, i, size=(300, 310))
+        save(phantom.image, fields / f"field_{i}.jpg")
+        (fields / f"field_{i}.xml").write_text(voc(phantom.cells))
     return root
+
+
+def voc(cells: Iterable[Any]) -> str:
+    """Return cells as a Pascal-VOC annotation of the kind that the real fields have."""
+    names = {"wbc": "WBC", "rbc": "RBC", "platelet": "Platelets"}
+    objects = ""
+    for cell in cells:
+        corners = zip(("xmin", "ymin", "xmax", "ymax"), cell.box, strict=True)
+        box = "".join(f"<{name}>{value}</{name}>" for name, value in corners)
+        objects += f"<object><name>{names[cell.kind]}</name><bndbox>{box}</bndbox></object>"
+    return f"<annotation>{objects}</annotation>"
 
 
 def save(image: np.ndarray, path: Path) -> None:
@@ -173,6 +192,18 @@ def test_true_boxes_come_back_in_pixels(data: Path) -> None:
         cells = render_phantom(label, 8, int(i), size=(180, 182)).cells
         wanted = sorted(cell.box for cell in cells if cell.kind == "rbc")
         assert np.allclose(sorted(_annotated.in_pixels(boxes, (182, 180))["rbc"].tolist()), wanted)
+
+
+def test_fields_come_in_two_halves_with_their_boxes(data: Path) -> None:
+    halves = _annotated.field_truth(data)
+    names = [[path.name for path in images] for images in halves.values()]
+    assert [len(one) for one in names] == [2, 2]
+    assert sorted(name for half in names for name in half) == [f"field_{i}.jpg" for i in range(4)]
+    for images in halves.values():
+        for path, boxes in images.items():
+            cells = render_phantom("LY", 10, int(path.stem[-1]), size=(300, 310)).cells
+            for kind, found in boxes.items():
+                assert found.tolist() == [list(cell.box) for cell in cells if cell.kind == kind]
 
 
 def test_training_images_are_read_where_they_are_listed(tmp_path: Path) -> None:
@@ -221,4 +252,23 @@ def test_a_run_gives_all_tables_and_says_what_is_not_available(data: Path, tmp_p
     assert found["boxes"]["rbc"]["f1"] > 0.6
     assert found["stream"]["images_per_second"] > 0
     assert found["peak_mb"] > found["before_mb"] > 20
-    assert page.count("| classical |") == 2 + 5 + 1
+    assert page.count("| classical |") == 2 + 5 + 2 + 1
+    fields = json.loads((tmp_path / "all.json").read_text())["classical"]["fields"]
+    assert sum(half["boxes"]["wbc"]["n"] for half in fields.values()) >= 4
+
+
+@pytest.mark.real
+def test_white_cells_of_another_camera_are_found(real_data: Path) -> None:
+    halves = _annotated.field_truth(real_data)
+    if not halves["report"]:
+        pytest.skip("no annotated fields")
+    find = segmenter("unet")
+    found = np.zeros(3, int)
+    for images in halves.values():
+        for path, true in images.items():
+            cells = segmentation_quality.boxes_of(find.segment(read_image(path)))
+            found += _boxes.counts(true, cells, (480, 640))["wbc"]
+    hits, missed, extra = found
+    assert hits + missed == 61
+    assert hits >= 59
+    assert extra <= 3

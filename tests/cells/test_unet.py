@@ -8,9 +8,12 @@ import pytest
 
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.base.images import read_image
+from naturalize.cells.segmentation import Segmentation
 from naturalize.cells.segmenters import segmenter
-from naturalize.cells.segmenters.unet.find import balanced
-from naturalize.cells.segmenters.unet.network import OWN
+from naturalize.cells.segmenters.unet import is_unsure
+from naturalize.cells.segmenters.unet.group import cells_of, group
+from naturalize.cells.segmenters.unet.network import CENTRE, CYTOPLASM, OUTPUTS, OWN, UNIT
+from naturalize.cells.segmenters.unet.view import balanced
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -54,6 +57,46 @@ def test_a_picture_of_another_size_gives_the_same_cell(scenes, factor):
     found = white(segmenter("unet").segment(other)).astype(np.uint8)
     found = cv2.resize(found, truth.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
     assert dice(found, truth == 1) > 0.88
+
+
+@pytest.mark.parametrize("strength", [0.35, 0.5])
+def test_a_weak_stain_is_strengthened(scenes, strength):
+    """The same smear with less dye: every optical density is `strength` times what it was."""
+    scores = []
+    for image, truth in scenes[:10]:
+        slide = np.array(segmenter("unet").segment(image).background)
+        passed = np.clip(image / slide, 1 / 255, 1) ** strength
+        pale = np.clip(np.rint(slide * passed), 0, 255).astype(np.uint8)
+        if (truth == 1).any():
+            scores.append(dice(white(segmenter("unet").segment(pale)), truth == 1))
+    assert np.median(scores) > 0.9
+    assert min(scores) > 0.7
+
+
+def test_a_white_cell_without_a_nucleus_is_found_and_called_uncertain():
+    """A large evenly stained disc among red cells: the network sees cytoplasm only."""
+    maps = np.zeros((OUTPUTS, 160, 160), np.float32)
+    maps[0], maps[CENTRE] = 6, -8
+    rows, columns = np.mgrid[:160, :160]
+    disc = (rows - 80) ** 2 + (columns - 80) ** 2 <= 40**2
+    maps[:5, disc] = 0
+    maps[CYTOPLASM, disc] = 6
+    maps[CENTRE + 1, disc], maps[CENTRE + 2, disc] = (
+        (80 - rows[disc]) / UNIT,
+        (80 - columns[disc]) / UNIT,
+    )
+    maps[CENTRE] += 16 * np.exp(-((rows - 80) ** 2 + (columns - 80) ** 2) / 18)
+    found = group(maps, 1.0)
+    assert [cell.nucleated for cell in found.cells] == [False]
+    (cell,) = cells_of(found, (160, 160))
+    assert (cell.kind, cell.nucleus) == ("wbc", None)
+    assert cell.score < 0.5
+    assert is_unsure(found)
+
+
+def test_an_uncertain_image_says_so_in_its_outcome():
+    assert Segmentation((4, 4), (), (1, 2, 3), unsure=True).outcome == "white cells uncertain"
+    assert Segmentation((4, 4), (), (1, 2, 3)).outcome == "no cell found"
 
 
 def test_a_balanced_slide_is_grey():

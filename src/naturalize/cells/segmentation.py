@@ -17,7 +17,7 @@ KINDS = ("wbc", "rbc", "platelet")
 LEVELS = {"wbc": 1, "rbc": 2, "platelet": 3}
 
 #: Outcomes of an image that could be read.
-OK, NO_CELL = "ok", "no cell found"
+OK, NO_CELL, UNSURE = "ok", "no cell found", "white cells uncertain"
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,17 +124,22 @@ class Segmentation:
         In the segmenter's order: white cells, red cells, platelets; each from the top.
     background
         Red, green and blue of the bare slide, 0–255.
+    unsure
+        Whether the segmenter does not trust what it says of white cells.
     outcome
-        ``"ok"``, or ``"no cell found"``.
+        ``"ok"``, ``"white cells uncertain"`` or ``"no cell found"``.
     """
 
     shape: tuple[int, int]
     cells: tuple[Cell, ...]
     background: tuple[float, float, float]
+    unsure: bool = False
 
     @property
     def outcome(self) -> str:
-        """``"ok"``, or ``"no cell found"``."""
+        """``"ok"``, ``"white cells uncertain"`` or ``"no cell found"``."""
+        if self.unsure:
+            return UNSURE
         return OK if self.cells else NO_CELL
 
     def of(self, kind: str) -> tuple[Cell, ...]:

@@ -74,19 +74,20 @@ class Tiled:
         zoom, width = _zoom(width), width or _USUAL
         segmenter = self.segmenter.with_cell_size(width * zoom)
         found: list[Candidate] = []
-        backgrounds = []
+        backgrounds, unsure = [], False
         windows = tiles(shape, round(TILE * width), round(OVERLAP * width))
         for number, (x0, y0, x1, y1) in enumerate(windows):
             shown = _resized(np.ascontiguousarray(image[y0:y1, x0:x1]), zoom)
             seen = segmenter.segment(shown)
             backgrounds.append(seen.background)
+            unsure = unsure or seen.unsure
             for cell in seen.cells:
                 placed = _placed(cell, seen.shape, (x0, y0, x1, y1))
                 if placed is not None:
                     found.append(Candidate(placed, number, (x0, y0, x1, y1)))
         red, green, blue = np.median(np.array(backgrounds, float), axis=0)
         cells = merge(found, shape, windows, slack=0.25 * OVERLAP * width)
-        return Segmentation(shape, cells, (float(red), float(green), float(blue)))
+        return Segmentation(shape, cells, (float(red), float(green), float(blue)), unsure)
 
 
 def is_blank(image: np.ndarray) -> bool:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import cv2
 import numpy as np
 
-from naturalize.cells.segmentation import Segmentation
+from naturalize.cells.segmentation import Cell, Segmentation, in_order
+from naturalize.cells.segmenters.classical import red, white
+from naturalize.cells.segmenters.classical.contour import fill
+from naturalize.cells.segmenters.classical.view import View, view
 from naturalize.cells.segmenters.protocol import ScaledSegmenter
 
 
@@ -21,6 +25,109 @@ class Classical(ScaledSegmenter):
 
     def segment(self, image: np.ndarray) -> Segmentation:
         """Return the cells of RGB uint8 (H, W, 3)."""
-        from naturalize.cells.segmenters.classical.find import find
+        return _find(image, self.cell_size)
 
-        return find(image, cell_size=self.cell_size)
+
+def _find(image: np.ndarray, cell_size: float | None) -> Segmentation:
+    """Return the cells of RGB uint8 (H, W, 3): the steps in order."""
+    seen = view(image)
+    fore, _ = red.foreground(seen.depth, seen.noise)
+    fore = red.filled(fore)
+    level = white.threshold(seen.azure)
+    default = min(fore.shape) / 9.6
+    if cell_size:
+        radius = cell_size / 2 / seen.scale
+    else:
+        radius = red.disc_radius(fore, seen.azure > 0.15, default)
+    disc = np.pi * radius**2
+    large = [g for g in white.seeds(seen.azure, level, 0.2 * radius) if g.area > 0.12 * disc]
+    whites, taken = _whites(seen, large, fore, radius)
+    platelets = _platelets(seen, taken, radius)
+    for cell_mask in platelets:
+        taken = taken | cell_mask
+    reds = _reds(fore & ~taken, radius)
+    cells = [
+        *whites,
+        *(_cell("rbc", mask, seen, 0.8) for mask in reds),
+        *(_cell("platelet", mask, seen, 0.7) for mask in platelets),
+    ]
+    return Segmentation(seen.shape, in_order(cells), seen.background)
+
+
+def _whites(
+    seen: View, groups: list[white.Seed], fore: np.ndarray, radius: float
+) -> tuple[list[Cell], np.ndarray]:
+    taken = np.zeros(fore.shape, bool)
+    disc = np.pi * radius**2
+    if not groups:
+        return [], taken
+    sure = np.zeros(fore.shape, bool)
+    for group in groups:
+        sure |= group.mask
+    proof = white.evidence(seen, sure, radius)
+    cells = []
+    for group, points in white.outlines(groups, proof, radius):
+        inside = fill(points, fore.shape)
+        if not group.is_white(disc, int(np.count_nonzero(inside))):
+            continue
+        inside = white.refined(inside, np.where(_tinted(seen), proof, -1), radius)
+        taken |= inside
+        full = _upsampled(inside, seen, 1.2)
+        nucleus = _upsampled(white.nucleus(seen.azure, inside), seen)
+        cells.append(Cell.from_mask("wbc", full, score=0.9, nucleus=nucleus))
+    return cells, taken
+
+
+def _platelets(seen: View, taken: np.ndarray, radius: float) -> list[np.ndarray]:
+    disc = np.pi * radius**2
+    found = []
+    for group in white.seeds(np.where(taken, 0, seen.azure), 0.15, 1):
+        if 0.025 * disc < group.area < 1.1 * disc:
+            mask = _grown(group.mask, seen) & ~taken
+            if mask.any() and not _is_sliver(mask, taken):
+                found.append(mask)
+    return found
+
+
+def _grown(core: np.ndarray, seen: View) -> np.ndarray:
+    """Return a platelet with its pale rim: a little wider where the stain fades out."""
+    wide = cv2.dilate(core.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
+    rim = (seen.azure > 0.045) & _tinted(seen) & (wide > 0)
+    return red.filled(cv2.dilate(core.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) | rim
+
+
+def _tinted(seen: View) -> np.ndarray:
+    """Return where there is something, not slide nor the bright halo of an edge."""
+    return seen.depth > 0.02 + seen.noise
+
+
+def _is_sliver(mask: np.ndarray, taken: np.ndarray) -> bool:
+    """Return whether a mask is a narrow strip along a white cell: its rim, no platelet."""
+    (_, sides, _) = cv2.minAreaRect(cv2.findNonZero(mask.astype(np.uint8)))
+    edge = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return min(sides) < 0.5 * max(sides) and bool((edge & taken).any())
+
+
+def _reds(mask: np.ndarray, radius: float) -> list[np.ndarray]:
+    open_ = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+    labels = red.discs(open_, radius)
+    found = []
+    for k in range(1, int(labels.max()) + 1):
+        one = labels == k
+        if np.count_nonzero(one) > 0.08 * np.pi * radius**2:
+            found.append(one)
+    return found
+
+
+def _upsampled(mask: np.ndarray, seen: View, smooth: float = 0.8) -> np.ndarray:
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), smooth)
+    height, width = seen.shape
+    return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
+
+
+def _cell(kind: str, mask: np.ndarray, seen: View, score: float) -> Cell:
+    full = _upsampled(mask, seen)
+    if not full.any():
+        size = (seen.shape[1], seen.shape[0])
+        full = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    return Cell.from_mask(kind, full, score=score)
