@@ -28,7 +28,7 @@ _WEAK, _MOST_STRENGTHENED = 1.5, 2.5
 #: Probability from which a pixel's density is measured, and fewest such pixels.
 _MEASURED, _FEWEST_RED, _FEWEST_WHITE = 0.8, 100, 60
 
-#: Fewest red cells, not cut by the edge, whose median width is a scale, and the most that it changes
+#: Fewest red cells, not cut by the edge, whose median width is a scale, and the most it changes
 #: the scale: what is farther from a red cell's size is none.
 _FEWEST_CELLS, _MOST_SCALED = 3, 2.0
 
