@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 weights: install  ## fetch the weights of MobileSAM (45 MB) into the cache
 	$(BIN)/naturalize weights fetch mobilesam
 
-demo: install  ## the whole mission on the built-in phantom; prints the path of the report
+demo: install  ## a whole study on the built-in phantom; prints the path of the report
 	$(BIN)/naturalize demo -o runs/demo
 
 test: install  ## the test suite

@@ -32,9 +32,10 @@ def main() -> None:
         bin_folder = work / "env" / "bin"
         run(bin_folder / "python", "-m", "pip", "install", "-q", "-c", CONSTRAINTS, wheel)
         answer = run(bin_folder / "naturalize", "--help")
-        for command in ("run", "demo", "catalog", "compose", "evaluate", "report"):
+        for command in ("init", "run", "demo", "catalog", "compose", "evaluate", "report"):
             if command not in answer:
                 sys.exit(f"naturalize --help does not name {command!r}:\n{answer}")
+        run(bin_folder / "naturalize", "init", "--preset", "pbc11", "-o", work / "pbc11.yaml")
         tree = work / "phantom"
         run(bin_folder / "naturalize", "phantom", "--per-class", 4, "--seed", 3, "-o", tree)
         run(

@@ -146,4 +146,7 @@ def test_the_command_writes_the_file_it_is_told(study: Path, tmp_path: Path) -> 
     app.command()(report)
     result = CliRunner().invoke(app, [str(study), "-o", str(tmp_path / "r.html")])
     assert result.exit_code == 0, result.output
+    assert result.stdout == f"report: {tmp_path / 'r.html'}\n"
     assert (tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    again = CliRunner().invoke(app, [str(study), "-o", str(tmp_path / "r.html")])
+    assert "--overwrite" in str(again.exception)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Values of ``weights`` that are no path.
 _WEIGHTS = ("auto", "imagenet", "download", "none")
 
-#: From how many times an epoch each training image is drawn, the user is told.
+#: A warning is due where each training image is drawn more often than this an epoch.
 _MANY_DRAWS = 5
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +41,16 @@ def metered() -> Iterator[Reading]:
 
 
 def _largest_child_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return _most_mb(children=True)
+
+
+def _most_mb(*, children: bool) -> float:
+    try:
+        import resource
+    except ImportError:  # no such counters on this system
+        return 0.0
+    whose = resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF
+    return resource.getrusage(whose).ru_maxrss / 1024
 
 
 def _reset_high_water() -> None:
@@ -56,5 +64,5 @@ def _high_water_mb() -> float:
     try:
         lines = _STATUS.read_text().splitlines()
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return _most_mb(children=False)
     return next(float(x.split()[1]) / 1024 for x in lines if x.startswith("VmHWM"))

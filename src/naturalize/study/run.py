@@ -1,4 +1,4 @@
-"""``run_study``: the whole mission in one call."""
+"""``run_study``: all stages of a study in one call."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run_study(
     """Run all stages of a study and write its report.
 
     Stages whose settings and inputs have not changed are not run again; a study that was killed
-    goes on where it stopped.
+    continues where it stopped.
 
     Parameters
     ----------

@@ -117,12 +117,16 @@ class StudySettings(Settings):
             if not run.replace("-", "").replace("_", "").replace(".", "").isalnum():
                 raise ValueError(f"run name {run!r}: use letters, digits, '.', '-' and '_'")
             if settings.composites and self.compose is None:
-                raise ValueError(f"run {run!r} asks for composites, but there is no compose part")
+                raise ValueError(
+                    f"run {run!r} asks for composites: add a compose section"
+                )
         if self.explain and self.explain.run and self.explain.run not in self.runs:
             hint = closest(self.explain.run, list(self.runs))
             raise ValueError(f"explain.run: no run named {self.explain.run!r}{hint}")
         if self.protocol == "paper" and self.compose is None:
-            raise ValueError("protocol paper pools composites with real images: add a compose part")
+            raise ValueError(
+                "protocol paper pools composites: add a compose section"
+            )
         real = [run for run, settings in self.runs.items() if not settings.composites]
         if self.protocol == "paper" and real:
             raise ValueError(
@@ -167,9 +171,10 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySettings
     except IsADirectoryError as error:
         raise SettingsError(f"{path}: is a folder; name the study's YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
+        marked = error if isinstance(error, yaml.MarkedYAMLError) else None
+        where = marked.problem_mark if marked else None
         line = f", line {where.line + 1}" if where else ""
-        problem = getattr(error, "problem", None) or error
+        problem = (marked.problem if marked else None) or error
         raise SettingsError(f"{path}{line}: not YAML ({problem})") from error
     if not isinstance(raw, dict):
         raise SettingsError(f"{path}: expected keys such as name, data and runs; found no mapping")
