@@ -117,16 +117,12 @@ class StudySettings(Settings):
             if not run.replace("-", "").replace("_", "").replace(".", "").isalnum():
                 raise ValueError(f"run name {run!r}: use letters, digits, '.', '-' and '_'")
             if settings.composites and self.compose is None:
-                raise ValueError(
-                    f"run {run!r} asks for composites: add a compose section"
-                )
+                raise ValueError(f"run {run!r} asks for composites: add a compose section")
         if self.explain and self.explain.run and self.explain.run not in self.runs:
             hint = closest(self.explain.run, list(self.runs))
             raise ValueError(f"explain.run: no run named {self.explain.run!r}{hint}")
         if self.protocol == "paper" and self.compose is None:
-            raise ValueError(
-                "protocol paper pools composites: add a compose section"
-            )
+            raise ValueError("protocol paper pools composites: add a compose section")
         real = [run for run, settings in self.runs.items() if not settings.composites]
         if self.protocol == "paper" and real:
             raise ValueError(
