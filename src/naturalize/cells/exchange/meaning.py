@@ -265,7 +265,10 @@ def _pixels(file: Path) -> tuple[np.ndarray, bool, bool]:
                 values = values.astype(np.uint8)
                 return (1 - values, False, True) if reverse else (values, False, False)
             return (255 - values if reverse else values), lossy, False
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
+    except (
+        UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError,
+        EOFError,
+    ) as error:  # fmt: skip
         what = "not a plain array" if file.suffix.lower() == ".npy" else "not an image"
         raise UnusableError(file, f"{what} that can be read ({error})") from error
 

@@ -11,14 +11,9 @@ import numpy as np
 
 from naturalize.cells.seams import without_repeats
 from naturalize.cells.segmentation import Cell, Segmentation
+from naturalize.cells.segmenters.sam import limits
 from naturalize.cells.segmenters.sam.kinds import Mask, StainMaps, sort_out
 from naturalize.cells.segmenters.sam.model import Encoded, Model
-
-#: Half the difference of thresholds within which a stable mask stays the same, in logits.
-_SHIFT = 1.0
-
-#: Boxes with this intersection over union are of one mask.
-_SAME_BOX = 0.7
 
 #: Prompts at a time.
 _AT_ONCE = 32
@@ -65,8 +60,8 @@ def stability(maps: np.ndarray) -> np.ndarray:
 
     Pixels above +1 as a share of those above −1: their intersection over union.
     """
-    inner = np.count_nonzero(maps > _SHIFT, axis=(1, 2))
-    outer = np.count_nonzero(maps > -_SHIFT, axis=(1, 2))
+    inner = np.count_nonzero(maps > limits.SHIFT, axis=(1, 2))
+    outer = np.count_nonzero(maps > -limits.SHIFT, axis=(1, 2))
     return inner / np.maximum(outer, 1)
 
 
@@ -83,7 +78,7 @@ def suppressed(masks: list[Mask]) -> list[Mask]:
             low = np.maximum(boxes[k, :2], boxes[k + 1 :, :2])
             high = np.minimum(boxes[k, 2:], boxes[k + 1 :, 2:])
             both = np.clip(high - low, 0, None).prod(axis=1)
-            alive[k + 1 :] &= both <= _SAME_BOX * (area[k] + area[k + 1 :] - both)
+            alive[k + 1 :] &= both <= limits.SAME_BOX * (area[k] + area[k + 1 :] - both)
     return [mask for mask, stays in zip(order, alive, strict=True) if stays]
 
 

@@ -8,15 +8,10 @@ import cv2
 import numpy as np
 
 from naturalize.cells.segmentation import Cell
+from naturalize.cells.segmenters.sam import limits
 from naturalize.cells.segmenters.sam.model import Frame
 from naturalize.imaging.shape import solidity
 from naturalize.imaging.stain import optical_density
-
-#: Mean optical density from which a pixel is stained; the slide's noise is a quarter of it.
-_STAINED = 0.04
-
-#: Pixels below which a mask is no cell.
-_LEAST = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +65,14 @@ def judge(
     for low, score in zip(maps, scores, strict=True):
         raw = frame.logits(low, window) > 0
         mask = cleaned(raw, found)
-        if np.count_nonzero(mask) < _LEAST:
+        if np.count_nonzero(mask) < limits.LEAST_PIXELS:
             continue
         # what the model also marked elsewhere counts against the mask
         elsewhere = max(0.0, (low > 0).sum() / (frame.per_x * frame.per_y) - raw.sum())
         others = (
-            solidity(mask) * float((parts[mask] > _STAINED).mean()) * float(np.clip(score, 0, 1))
+            solidity(mask)
+            * float((parts[mask] > limits.STAINED).mean())
+            * float(np.clip(score, 0, 1))
         )
         if nucleus is not None and nucleus.any():
             others *= float(mask[nucleus].mean())

@@ -16,25 +16,8 @@ import numpy as np
 from naturalize.cells.seams import Box, common
 from naturalize.cells.segmenters.classical.view import view
 from naturalize.cells.segmenters.classical.white import Seed, threshold
+from naturalize.cells.segmenters.sam import limits
 from naturalize.imaging.shape import solidity
-
-#: A mask with a lower share of stained pixels is slide, or a cell with slide around it.
-_STAINED_SHARE = 0.7
-
-#: Limits in areas of a red cell: white cells, red cells, platelets.
-_WHITE, _RED, _PLATELET = (0.4, 9.0), (0.08, 2.5), (0.02, 1.1)
-
-#: Azure density that nuclei reach and platelets seldom do, as the classical segmenter has it.
-_DENSE = 0.6
-
-#: Share of a platelet that has azure stain, and density from which it has.
-_AZURE_SHARE, _AZURE = 0.5, 0.1
-
-#: A cell's outline is at least this convex; less is a clump or a background between cells.
-_CONVEX = 0.8
-
-#: One mask lies in another if this share of it does.
-_INSIDE = 0.85
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +79,12 @@ def sort_out(
     masks: Sequence[Mask], stain: StainMaps
 ) -> Iterator[tuple[str, Mask, np.ndarray | None]]:
     """Yield kind, mask and nucleus (bool like the mask, or ``None``) of masks that are cells."""
-    largest = 0.4 * stain.stained.size
+    largest = limits.LARGEST * stain.stained.size
     measured = [_measured(m, stain) for m in masks]
     measured = [
         m
         for m in measured
-        if m.area < largest and m.stained > _STAINED_SHARE and m.convex > _CONVEX
+        if m.area < largest and m.stained > limits.STAINED_SHARE and m.convex > limits.CONVEX
     ]
     disc = _disc(measured, stain)
     whites = [m for m in measured if _is_white(m, disc)]
@@ -122,12 +105,13 @@ def _measured(mask: Mask, stain: StainMaps) -> _Measured:
     nuclear = stain.nuclear[here] & mask.mask
     values = azure[nuclear]
     unevenness = float(values.std() / values.mean()) if len(values) else 0.0
+    dense = int(np.count_nonzero(values > limits.DENSE))
     return _Measured(
         mask=mask,
         area=int(np.count_nonzero(mask.mask)),
         stained=float(stain.stained[here][mask.mask].mean()),
-        azure=float((azure[mask.mask] > _AZURE).mean()),
-        nucleus=Seed(nuclear, len(values), int(np.count_nonzero(values > _DENSE)), unevenness),
+        azure=float((azure[mask.mask] > limits.AZURE).mean()),
+        nucleus=Seed(nuclear, len(values), dense, unevenness),
         convex=solidity(mask.mask),
     )
 
@@ -139,13 +123,14 @@ def _disc(measured: Sequence[_Measured], stain: StainMaps) -> float:
     that fits the magnification of the usual single-cell images.
     """
     height, width = stain.stained.shape
-    usual = np.pi * (min(height, width) / 9.6) ** 2
+    usual = np.pi * (min(height, width) * limits.PLAIN_RADIUS) ** 2
+    low, high = (factor * usual for factor in limits.PLAIN_AREA)
     areas = np.sort(
         [
             m.area
             for m in measured
-            if m.azure < 0.2 and m.convex > 0.93 and 0.2 * usual < m.area < 4 * usual
-            and _is_whole(m.mask.box, width, height)
+            if m.azure < limits.PLAIN_AZURE and m.convex > limits.PLAIN_CONVEX
+            and low < m.area < high and _is_whole(m.mask.box, width, height)
         ]
     )  # fmt: skip
     if len(areas) < 2:
@@ -159,21 +144,21 @@ def _is_whole(box: tuple[int, int, int, int], width: int, height: int) -> bool:
 
 
 def _is_white(m: _Measured, disc: float) -> bool:
-    of_its_size = _WHITE[0] * disc < m.area < _WHITE[1] * disc
+    of_its_size = limits.WHITE[0] * disc < m.area < limits.WHITE[1] * disc
     return of_its_size and m.nucleus.area > 0 and m.nucleus.is_white(disc, m.area)
 
 
 def _is_red(m: _Measured, disc: float) -> bool:
     return (
-        m.azure < _AZURE_SHARE
+        m.azure < limits.AZURE_SHARE
         and not _is_white(m, disc)
-        and _RED[0] * disc < m.area < _RED[1] * disc
+        and limits.RED[0] * disc < m.area < limits.RED[1] * disc
     )
 
 
 def _is_platelet(m: _Measured, disc: float) -> bool:
-    small = _PLATELET[0] * disc < m.area < _PLATELET[1] * disc
-    return small and m.azure > _AZURE_SHARE and not _is_white(m, disc)
+    small = limits.PLATELET[0] * disc < m.area < limits.PLATELET[1] * disc
+    return small and m.azure > limits.AZURE_SHARE and not _is_white(m, disc)
 
 
 def _outermost(masks: Sequence[_Measured]) -> list[_Measured]:
@@ -186,15 +171,17 @@ def _is_clump(mask: _Measured, others: Sequence[_Measured], disc: float) -> bool
 
     A pale centre in a paler centre is no second cell: they share too much.
     """
-    inside = [o for o in others if 0.3 * mask.area < o.area < 0.9 * mask.area and _lies_in(o, mask)]
-    if mask.area > 1.4 * disc and any(one.area > 0.7 * disc for one in inside):
+    low, high = (share * mask.area for share in limits.CLUMP_PART)
+    inside = [o for o in others if low < o.area < high and _lies_in(o, mask)]
+    holds_a_cell = any(one.area > limits.CLUMP_CELL * disc for one in inside)
+    if mask.area > limits.CLUMP * disc and holds_a_cell:
         return True
     apart: list[_Measured] = []
     for one in sorted(inside, key=lambda o: -o.area):
-        if all(common(one.mask, other.mask) < 0.4 * one.area for other in apart):
+        if all(common(one.mask, other.mask) < limits.CLUMP_SHARED * one.area for other in apart):
             apart.append(one)
-    return len(apart) > 1 and sum(one.area for one in apart) > 0.75 * mask.area
+    return len(apart) > 1 and sum(one.area for one in apart) > limits.CLUMP_COVERED * mask.area
 
 
 def _lies_in(small: _Measured, large: _Measured) -> bool:
-    return common(small.mask, large.mask) > _INSIDE * small.area
+    return common(small.mask, large.mask) > limits.INSIDE * small.area

@@ -9,12 +9,9 @@ import numpy as np
 
 from naturalize.cells.seams import without_repeats
 from naturalize.cells.segmentation import Cell, Segmentation
+from naturalize.cells.segmenters.sam import limits
 from naturalize.cells.segmenters.sam.judge import density, judge
 from naturalize.cells.segmenters.sam.model import Model
-
-#: Below this quality no mask of the model is the cell: the detector's own stays, with this score,
-#: which is too low for a bank.
-LEAST_QUALITY = 0.25
 
 #: Prompts whose maps are held at a time (1 MB each).
 _AT_ONCE = 32
@@ -45,8 +42,8 @@ def prompted(image: np.ndarray, found: Segmentation, model: Model, *, by: str) -
             maps, scores = encoded.masks(points=np.array([middle(cell) for cell in part]))
         for cell, low, score in zip(part, maps, scores, strict=True):
             verdict = judge(encoded.frame, low, score, cell, depth)
-            if verdict is None or verdict.quality < LEAST_QUALITY:
-                out.append(replace(cell, score=min(cell.score, LEAST_QUALITY)))
+            if verdict is None or verdict.quality < limits.LEAST_QUALITY:
+                out.append(replace(cell, score=min(cell.score, limits.LEAST_QUALITY)))
                 continue
             nucleus = _nucleus(cell, verdict.window)
             about: dict[str, Any] = {"score": verdict.quality, "nucleus": nucleus}
