@@ -114,6 +114,34 @@ def test_ways_to_lay_out_a_tiff_change_nothing(options, scale):
     np.testing.assert_array_equal(decode_image(tiff(planar, **options))[0], EIGHT)
 
 
+def packed(values, bits):
+    """A TIFF file of packed samples, (H, W) or (H, W, 3), as the format's specification says."""
+    height, width = values.shape[:2]
+    samples = 1 if values.ndim == 2 else 3
+    rows = ["".join(f"{value:0{bits}b}" for value in row.ravel()) for row in values]
+    rows = [row + "0" * (-len(row) % 8) for row in rows]
+    data = b"".join(int(row, 2).to_bytes(len(row) // 8, "big") for row in rows)
+    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, samples, bits), (259, 3, 1, 1)]
+    tags += [(262, 3, 1, 1 if samples == 1 else 2), (273, 4, 1, 0), (277, 3, 1, samples)]
+    tags += [(278, 3, 1, height), (279, 4, 1, len(data))]
+    after = 8 + 2 + 12 * len(tags) + 4
+    bits_of_all = struct.pack("<4H", *[bits] * 3, 0) if samples == 3 else b""
+    out = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    for tag, kind, n, value in tags:
+        far = {258: after if samples == 3 else value, 273: after + len(bits_of_all)}.get(tag, value)
+        out += struct.pack("<HHII", tag, kind, n, far)
+    return out + b"\0\0\0\0" + bits_of_all + data
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_packed_bits_of_a_tiff_are_what_the_file_states(colours):
+    dark = (of_bits(12) // 8)[..., 0] if colours == 1 else of_bits(12) // 8
+    image, facts = decode_image(packed(dark, 12))
+    expected = np.rint(dark / 4095 * 255)
+    np.testing.assert_array_equal(image if colours == 3 else image[..., 0], expected)
+    assert (facts.bits, facts.depth, facts.stated) == (12, 12, True)
+
+
 def test_lzw_of_16_bits_is_read():
     buffer = io.BytesIO()
     Image.fromarray(of_bits(12)[..., 0]).save(buffer, "TIFF", compression="tiff_lzw")

@@ -14,49 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from naturalize.base.errors import ArtifactError, os_errors_named
+from naturalize.base.kinds import KINDS, version_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 #: Name of the file that makes a folder an artifact.
 MANIFEST = "artifact.json"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of artifact: what it is to its reader, what writes it, and its version.
-
-    A change of any table or file of a kind raises its version.
-    """
-
-    what: str
-    command: str
-    version: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.what} written by `naturalize {self.command}`"
-
-
-#: The kinds of artifacts, as in ``docs/formats.md``.
-KINDS = {
-    "annotation": Kind("a store of annotations", "compose --masks"),
-    "audit": Kind("an audit", "catalog"),
-    "backgrounds": Kind("a folder of backgrounds", "background"),
-    "bank": Kind("a bank of cells", "bank"),
-    "catalog": Kind("a catalog", "catalog"),
-    "cells": Kind("a folder of cells", "segment"),
-    "crops": Kind("a store of crops", "compose"),
-    "evaluation": Kind("an evaluation", "evaluate"),
-    "explanation": Kind("an explanation", "explain"),
-    "export": Kind("an export of cells", "cells export"),
-    "images": Kind("a folder of composites", "compose --write"),
-    "model": Kind("a model", "train"),
-    "observer-sheet": Kind("a sheet for observers", "realism --sheet"),
-    "phantom": Kind("a phantom", "phantom"),
-    "plan": Kind("a plan of composites", "compose"),
-    "realism": Kind("a realism report", "realism"),
-    "split": Kind("a split", "split"),
-}
 
 
 @dataclass(frozen=True)
@@ -79,11 +43,6 @@ def fingerprint(kind: str, settings: Mapping[str, Any], inputs: Mapping[str, str
         default=str,
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def version_of(kind: str) -> int:
-    """Return the format version of an artifact kind."""
-    return KINDS[kind].version if kind in KINDS else 1
 
 
 #: Whether artifacts of other sources may be replaced, within :func:`replacing`.

@@ -71,6 +71,11 @@ def say(text: str) -> None:
     console.print(text, soft_wrap=True)
 
 
+def remark(text: str) -> None:
+    """Print one remark as it is: names of files and folders in it are no markup."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
 def warn(text: str) -> None:
     """Print one warning line for the user."""
     console.print("[yellow]warning:[/yellow] ", end="")

@@ -92,13 +92,15 @@ def _page(data: bytes, page: Any) -> tuple[np.ndarray, bool]:
     try:
         values = np.asarray(page.asarray())
         axes = page.axes
-    except ValueError:  # a compression of which tifffile alone knows nothing, such as LZW
+    except (ValueError, NotImplementedError):  # tifffile alone reads no LZW and no packed bits
         import cv2
 
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if decoded is None:
             raise
         values = np.asarray(decoded)
+        if (empty := 8 * values.dtype.itemsize - int(page.bitspersample)) > 0:
+            values = values >> empty  # OpenCV puts packed bits at the upper end
         axes = "YX" if values.ndim == 2 else "YXS"
         if values.ndim == 3:
             values = values[:, :, [2, 1, 0, *range(3, values.shape[2])]]

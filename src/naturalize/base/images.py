@@ -17,10 +17,17 @@ from naturalize.base import deep
 from naturalize.base.errors import ImageReadError
 
 #: Suffixes that are taken for images; compared in lower case.
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jpe", ".jfif"}
+)
 
 #: Larger images are refused as a likely mistake or a decompression bomb.
 MAX_PIXELS = 120_000_000
+
+#: What decoders raise at a damaged file.
+_DAMAGE = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, NotImplementedError, zlib.error,
+)  # fmt: skip
 
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 _ORIENTATION, _WIDTH, _HEIGHT, _BITS, _SAMPLE_FORMAT = 274, 256, 257, 258, 339  # TIFF tags
@@ -130,7 +137,7 @@ def decode_image(
         raise ImageReadError(name, "not an image that can be read") from error
     except Image.DecompressionBombError as error:
         raise ImageReadError(name, "too large: refused as a decompression bomb") from error
-    except (OSError, SyntaxError, ValueError, EOFError, LookupError, zlib.error) as error:
+    except _DAMAGE as error:
         if isinstance(error, ImageReadError):
             raise
         what = "truncated" if "truncat" in str(error).lower() else f"damaged ({error})"
@@ -202,7 +209,7 @@ def file_facts(data: bytes, *, name: object = "image") -> ImageFacts:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as opened:
                 return _facts(opened, len(data))
-    except (OSError, SyntaxError, ValueError, LookupError, Image.DecompressionBombError) as error:
+    except (*_DAMAGE, Image.DecompressionBombError) as error:
         if deep.is_tiff(data):
             return decode_image(data, name=name)[1]
         raise ImageReadError(name, "not an image that can be read") from error

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from naturalize.base.console import say, warn
+from naturalize.base.console import remark, warn
 from naturalize.base.errors import InputError, closest
 
 #: Endings of files that are read as tables.
@@ -172,7 +172,7 @@ def _header(
         elif column in required or column in (renamed or ()):
             raise _lacking(file, line, column, [name for name in names if name], renamed)
     if taken := [f"{names[i]!r} as {name}" for name, i in found.items() if lower[i] != name]:
-        say(f"{file.name}: takes {', '.join(taken)}")
+        remark(f"{file.name}: takes {', '.join(taken)}")
     return found
 
 

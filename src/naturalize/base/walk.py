@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from naturalize.base.artifacts import MANIFEST
-from naturalize.base.console import say
+from naturalize.base.console import remark
 from naturalize.base.errors import InputError
 from naturalize.base.images import IMAGE_SUFFIXES
 
@@ -146,9 +146,7 @@ def skips_in_words(skipped: Sequence[dict[str, str]]) -> str:
 def say_skipped(skipped: Sequence[dict[str, str]]) -> None:
     """Say in one line what was skipped, if anything was."""
     if skipped:
-        from rich.markup import escape
-
-        say(escape(skips_in_words(skipped)))
+        remark(skips_in_words(skipped))
 
 
 def shown(path: object) -> str:

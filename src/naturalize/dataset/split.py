@@ -20,7 +20,7 @@ from naturalize.base.artifacts import (
     write_table,
     writing,
 )
-from naturalize.base.console import say, warn
+from naturalize.base.console import remark, warn
 from naturalize.base.display import TableView
 from naturalize.base.errors import ArtifactError, InputError, SettingsError, unknown
 from naturalize.base.statistics import connected
@@ -335,7 +335,7 @@ def _use_of(
         return "random"
     lacking = [part for part, share in zip(PARTS, shares, strict=True) if share and not parts[part]]
     more = f"; {' and '.join(lacking)} taken out of train" if lacking else ""
-    say(f"{catalog.root}: split into its own parts ({named}){more}")
+    remark(f"{catalog.root}: split into its own parts ({named}){more}")
     return COMPLETED if lacking else "given"
 
 

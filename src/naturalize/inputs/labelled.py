@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from naturalize.base.console import say
+from naturalize.base.console import remark
 from naturalize.base.errors import InputError, unknown
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.readers.levels import PARTS
@@ -130,7 +130,7 @@ def _own_part(catalog: Catalog, part: str) -> list[Item]:
     columns = (catalog.table[name].to_pylist() for name in ("path", "source_part"))
     part_of = dict(zip(*columns, strict=True))
     named = ", ".join(f"{name} {n:,}" for name, n in sorted(parts.items()))
-    say(f"{catalog.root}: names parts ({named}); {part} is taken, --part all takes all")
+    remark(f"{catalog.root}: names parts ({named}); {part} is taken, --part all takes all")
     return [item for item in items if part_of[item.path] == part]
 
 

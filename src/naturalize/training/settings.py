@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -15,6 +16,7 @@ from pydantic import (
 )
 
 from naturalize.base.errors import SettingsError, closest
+from naturalize.base.text import expanded
 from naturalize.training import devices
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -65,7 +67,7 @@ class TrainSettings(BaseModel):
     #: A name that `naturalize.models.zoo` knows, or any timm name.
     model: str = "tf_efficientnet_lite0"
     #: ``auto``, ``imagenet``, ``download``, ``none``, or a path.
-    weights: str = "auto"
+    weights: Annotated[str, AfterValidator(expanded)] = "auto"
     #: ``scratch``: no weights; ``transfer``: only the classifier is trained, on features that are
     #: computed once; ``finetune``: all.
     mode: Literal["scratch", "transfer", "finetune"] = "finetune"

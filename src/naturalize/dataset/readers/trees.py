@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from naturalize.base.console import say
+from naturalize.base.console import remark
 from naturalize.base.errors import SettingsError
 from naturalize.base.walk import Walk, walk_images
 from naturalize.dataset.readers.levels import Levels, recognised
@@ -83,4 +83,4 @@ def _say_levels(root: Path, levels: Levels, items: list[Item]) -> None:
     found = [", ".join(f"{part} {n:,}" for part, n in parts.items())] if parts else []
     found += [f"{len(patients):,} patients"] if patients else []
     if found:
-        say(f"{root}: folders are {levels.name} ({'; '.join(found)}); else give --reader")
+        remark(f"{root}: folders are {levels.name} ({'; '.join(found)}); else give --reader")
