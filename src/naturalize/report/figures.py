@@ -130,9 +130,11 @@ def curves(
 
     ``limits``: ends of the axes, epochs and values, the same for all runs of a study.
     """
+    from matplotlib.ticker import MaxNLocator
+
     fig, ax = figure(4.3, 2.2)
     (first, last), (low, high) = limits
-    room = max(last - first, 1) * 0.03
+    room = (last - first) * 0.03 or 0.5
     ax.set_xlim(first - room, last + room)
     air = (high - low or 1) * 0.05
     ax.set_ylim(low - air, high + air)
@@ -144,9 +146,9 @@ def curves(
         colour = colours[i % len(colours)]
         one = {"marker": "o", "markersize": 4} if len(curve.epochs) == 1 else {}
         ax.plot(curve.epochs, curve.values, color=colour, linewidth=1.6, **one)
-        at = (last + 2 * room, end)
-        ax.text(*at, curve.name, color=colour, fontsize=_TEXT, va="center", clip_on=False)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+        beside = {"x": 1.02, "y": end, "transform": ax.get_yaxis_transform()}
+        ax.text(**beside, s=curve.name, color=colour, fontsize=_TEXT, va="center")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.grid(axis="y", color=LIGHT["line"], linewidth=0.8)
     ax.set_xlabel("epoch")
     return _page(fig, ax, label)
