@@ -17,8 +17,8 @@ Box = tuple[int, int, int, int]
 #: together (another kind: a platelet may lie on a red cell).
 _SAME = 0.5
 
-#: A cut mask of which this share is known already is a part of that.
-_KNOWN = 0.3
+#: A cut mask of which this share is covered by accepted cells is a part of them.
+_COVERED = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,18 +52,18 @@ def merge(
         to that tile.
     """
     mine = [c for c in found if _is_best_seen(c, shape, windows, slack)]
-    room = {id(c): _room(c.cell.box, c.window, shape) for c in mine}
-    whole = [c for c in mine if room[id(c)] > 0]
-    whole.sort(key=lambda c: (-room[id(c)], c.number, c.cell.box))
-    kept = _Kept()
+    inside = {id(c): _distance_to_edge(c.cell.box, c.window, shape) for c in mine}
+    whole = [c for c in mine if inside[id(c)] > 0]
+    whole.sort(key=lambda c: (-inside[id(c)], c.number, c.cell.box))
+    kept = _Accepted()
     for candidate in whole:
-        if not kept.has(candidate):
+        if not kept.contains(candidate):
             kept.add(candidate)
-    cut = [c for c in mine if room[id(c)] <= 0 and not kept.knows(c)]
+    cut = [c for c in mine if inside[id(c)] <= 0 and not kept.covers(c)]
     return in_order([*kept.cells, *_joined(cut)])
 
 
-def _room(box: Box, window: Box, shape: tuple[int, int]) -> float:
+def _distance_to_edge(box: Box, window: Box, shape: tuple[int, int]) -> float:
     """Return how far a box is from its window's edges, those of the image not counted; pixels."""
     x0, y0, x1, y1 = box
     left, top, right, bottom = window
@@ -83,11 +83,11 @@ def _is_best_seen(
     x, y = (x0 + x1) // 2, (y0 + y1) // 2
     here = (x, y, x, y)
     showing = [w for w in windows if w[0] <= x < w[2] and w[1] <= y < w[3]]
-    best = max(_room(here, window, shape) for window in showing)
-    return _room(here, candidate.window, shape) + slack >= best
+    best = max(_distance_to_edge(here, window, shape) for window in showing)
+    return _distance_to_edge(here, candidate.window, shape) + slack >= best
 
 
-class _Kept:
+class _Accepted:
     """The cells taken so far, and which of them a new one meets."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class _Kept:
         self.boxes[n] = candidate.cell.box
         self.candidates.append(candidate)
 
-    def has(self, new: Candidate) -> bool:
+    def contains(self, new: Candidate) -> bool:
         """Return whether a whole cell is there already, from another tile."""
         of_its_kind = 0
         for cell in self._met_by(new):
@@ -118,10 +118,10 @@ class _Kept:
                 return True
         return of_its_kind > _SAME * new.cell.area
 
-    def knows(self, part: Candidate) -> bool:
+    def covers(self, part: Candidate) -> bool:
         """Return whether a part of a cell is covered by cells that are there."""
         covered = sum(common(cell, part.cell) for cell in self._met_by(part))
-        return covered > _KNOWN * part.cell.area
+        return covered > _COVERED * part.cell.area
 
     def _met_by(self, new: Candidate) -> list[Cell]:
         x0, y0, x1, y1 = new.cell.box

@@ -133,7 +133,7 @@ def red_cell_width(image: np.ndarray) -> float | None:
 
     The distance transform of all cells gives a first guess at any magnification: half the pixels
     of a disc of radius R are within 0.293 R of its edge, in clumps too. Discs that stand alone
-    then tell more exactly.
+    are then measured more exactly.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ _OVERVIEW = 1500.0
 
 
 def _zoom(width: float | None) -> float:
-    """Return by how much a field is enlarged before it is looked at."""
+    """Return by how much a field is enlarged before it is segmented."""
     if width is None or _AS_IT_IS[0] <= width <= _AS_IT_IS[1]:
         return 1.0
     return float(np.clip(_USUAL / width, *_ZOOM))

@@ -9,7 +9,7 @@ import numpy as np
 
 from naturalize.imaging.stain import optical_density
 
-#: Images whose shorter side is above this are looked at in half resolution.
+#: Images whose shorter side is above this are segmented at half resolution.
 _FULL_RESOLUTION_UP_TO = 240
 
 #: Blue density of red cells, as a share of red + green, where none can be measured.

@@ -1,4 +1,4 @@
-"""The project's own small network: cells of all kinds in one look, no download, no GPU."""
+"""The project's own small network: cells of all kinds in one pass, no download, no GPU."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from naturalize.cells.segmentation import Segmentation
 from naturalize.cells.segmenters.classical.view import slide
 from naturalize.cells.segmenters.protocol import ScaledSegmenter
-from naturalize.cells.segmenters.unet.group import Found, cells_of, group
-from naturalize.cells.segmenters.unet.hidden import completed
+from naturalize.cells.segmenters.unet.group import Detections, cells_of, group
 from naturalize.cells.segmenters.unet.network import digest, maps
+from naturalize.cells.segmenters.unet.overlapping import completed
 from naturalize.cells.segmenters.unet.view import (
     RED_CELL,
     balanced,
@@ -22,11 +22,11 @@ from naturalize.cells.segmenters.unet.view import (
 )
 from naturalize.imaging.shape import largest_piece
 
-#: Images are first looked at in half size, small ones (the longer side) at this size or their own:
+#: Images are first segmented in half size, small ones (the longer side) at this size or their own:
 #: red cells of PBC images are then as wide as in training.
 _HALF, _USUAL_SIDE = 0.5, 182
 
-#: Below this certainty a look is not trusted, and other scales are tried. Of PBC images 3 % are,
+#: Below this certainty a pass is not trusted, and other scales are tried. Of PBC images 3 % are,
 #: of images from elsewhere nearly all.
 _SURE = 0.97
 
@@ -35,7 +35,7 @@ _SURE = 0.97
 _OTHERS = (0.5, 0.7, 1.4, 2.0)
 _LEAST_SIDE, _MOST_SIDE = 40, 360
 
-#: White cells are uncertain below this certainty of a look, or where a piece of so many pixels that
+#: White cells are uncertain below this certainty of a pass, or where a piece of so many pixels that
 #: look like a white cell (half a red cell) belongs to none.
 _UNSURE, _LEFT = 0.92, 540
 
@@ -49,9 +49,9 @@ class UNet(ScaledSegmenter):
     Parameters
     ----------
     cell_size
-        Diameter of a red cell in pixels. By default an image is looked at as PBC images are
-        (red cells of about 75 pixels in 360), and again at other scales where the network is not
-        certain of what it sees.
+        Diameter of a red cell in pixels. By default an image is segmented at half
+        size, as PBC images are (red cells of about 75 pixels in 360), and again at other scales
+        where the network is not certain.
     weights
         Path of another ONNX file with the same inputs and outputs; by default the package's own.
     """
@@ -67,37 +67,37 @@ class UNet(ScaledSegmenter):
     def segment(self, image: np.ndarray) -> Segmentation:
         """Return the cells of RGB uint8 (H, W, 3)."""
         shape = (image.shape[0], image.shape[1])
-        found = self._best_look(image)
+        found = self._best_pass(image)
         red, green, blue = (float(value) for value in _slide(image, found))
         cells = completed(cells_of(found, shape), shape)
         return Segmentation(shape, tuple(cells), (red, green, blue), is_unsure(found))
 
-    def _best_look(self, image: np.ndarray) -> Found:
-        """Return the look at the scale, and with the strength of stain, that suit the network best.
+    def _best_pass(self, image: np.ndarray) -> Detections:
+        """Return the pass at the scale and strength of stain of which the network is most certain.
 
-        A weak stain is strengthened to that of PBC images, and looked at with red cells as wide as
-        theirs. Where the network is not certain of what it sees, other scales are tried.
+        A weak stain is strengthened to that of PBC images, and red cells are brought to the width
+        of theirs. Where the network is still not certain, other scales are tried.
         """
         side, given = max(image.shape[:2]), self.cell_size
         scale = RED_CELL / given if given else min(1.0, max(_USUAL_SIDE / side, _HALF))
         seen = balanced(image, scale)
-        looks = [group(maps(seen, self.weights), scale)]
-        gain = missing_stain(seen, looks[0])
+        passes = [group(maps(seen, self.weights), scale)]
+        gain = missing_stain(seen, passes[0])
         if gain > 1:
-            again = scale if given else scale * to_usual_width(looks[0])
-            looks.append(self._look(image, again, gain))
-        if given or (looks[-1].certainty >= _SURE and not looks[-1].whites(nucleated=False)):
-            return looks[-1]
+            again = scale if given else scale * to_usual_width(passes[0])
+            passes.append(self._pass(image, again, gain))
+        if given or (passes[-1].certainty >= _SURE and not passes[-1].whites(nucleated=False)):
+            return passes[-1]
         others = [scale * factor for factor in _OTHERS]
         fitting = [other for other in others if _LEAST_SIDE <= side * other <= _MOST_SIDE]
-        return max([*looks, *(self._look(image, s, gain) for s in fitting)], key=_trust)
+        return max([*passes, *(self._pass(image, s, gain) for s in fitting)], key=_trust)
 
-    def _look(self, image: np.ndarray, scale: float, gain: float) -> Found:
+    def _pass(self, image: np.ndarray, scale: float, gain: float) -> Detections:
         return group(maps(strengthened(balanced(image, scale), gain), self.weights), scale)
 
 
-def _trust(found: Found) -> float:
-    """Return how much a look is trusted: certain, with a white cell, and not with one in pieces.
+def _trust(found: Detections) -> float:
+    """Return how much a pass is trusted: certain, with a white cell, and not with one in pieces.
 
     Images are taken for their white cells, and at a wrong scale these are missed or fall apart.
     """
@@ -105,10 +105,10 @@ def _trust(found: Found) -> float:
     return found.certainty + 0.1 * max(whites, default=0) - 0.004 * max(len(whites) - 1, 0)
 
 
-def is_unsure(found: Found) -> bool:
+def is_unsure(found: Detections) -> bool:
     """Return whether there may be other white cells than those that were found.
 
-    The network is certain of little; or a white cell shows no nucleus; or much of what looks like
+    The network is certain of little; or a white cell shows no nucleus; or much of what passes like
     one is no cell. What the edge cuts may be so.
     """
     if found.certainty < _UNSURE or any(not c.cut for c in found.whites(nucleated=False)):
@@ -121,7 +121,7 @@ def is_unsure(found: Found) -> bool:
     return not (piece[[0, -1]].any() or piece[:, [0, -1]].any())
 
 
-def _slide(image: np.ndarray, found: Found) -> np.ndarray:
+def _slide(image: np.ndarray, found: Detections) -> np.ndarray:
     """Return the colour of the bare slide: the median of what the network takes for slide."""
     height, width = found.slide.shape
     if np.count_nonzero(found.slide) < 0.02 * found.slide.size:

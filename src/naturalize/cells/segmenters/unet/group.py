@@ -25,7 +25,8 @@ from naturalize.imaging.shape import largest_piece
 _KIND = {1: "wbc", 2: "rbc", 3: "platelet"}
 _WHITE = 1
 
-#: A centre is a maximum of the centre map of at least this height (a probability).
+#: A centre is a maximum of the centre map of at least this height (a probability; set by
+#: hand, how is not recorded).
 _PEAK = 0.20
 
 #: Least share of a white cell that its nucleus fills; a smaller cell with less is a smear of stain
@@ -35,9 +36,13 @@ _NUCLEATED, _LARGE = 0.06, 1600
 #: Factor on the score of a larger white cell that shows no nucleus.
 _DOUBTED = 0.5
 
-#: Least pixels of a cell at the network's input, and its least score, by group.
+#: Least pixels of a cell at the network's input, and its least score, by kind (set by hand; how is
+#: not recorded).
 _LEAST = {1: 90, 2: 40, 3: 12}
 _SURE = {1: 0.5, 2: 0.72, 3: 0.75}
+
+#: Probability from which a pixel is bare slide, whose colour is measured.
+_SURELY_SLIDE = 0.9
 
 #: Pixels around a cell that are enlarged with it.
 _MARGIN = 3
@@ -48,13 +53,13 @@ _LEVEL = {"wbc": 0.5, "rbc": 0.5, "platelet": 0.6}
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class DetectedCell:
     """A cell at the network's size.
 
     Attributes
     ----------
     number
-        Of its pixels in ``Found.numbers``.
+        Of its pixels in ``Detections.numbers``.
     kind
         ``"wbc"``, ``"rbc"`` or ``"platelet"``.
     diameter
@@ -76,8 +81,8 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """What one look gave.
+class Detections:
+    """What one pass of the network gave.
 
     Attributes
     ----------
@@ -85,7 +90,7 @@ class Found:
         The cells.
     numbers
         Int32 (h, w): which cell a pixel belongs to, 0 for none.
-    shares
+    probabilities
         Float32 (5, h, w): probability of each class.
     slide
         Bool (h, w): bare slide for certain.
@@ -95,9 +100,9 @@ class Found:
         Mean probability of the kind that each pixel is taken for.
     """
 
-    cells: tuple[Part, ...]
+    cells: tuple[DetectedCell, ...]
     numbers: np.ndarray
-    shares: np.ndarray
+    probabilities: np.ndarray
     slide: np.ndarray
     scale: float
     certainty: float
@@ -105,21 +110,27 @@ class Found:
     @property
     def white(self) -> np.ndarray:
         """Float32 (h, w): probability of a white cell."""
-        return self.shares[CYTOPLASM] + self.shares[NUCLEUS]
+        return self.probabilities[CYTOPLASM] + self.probabilities[NUCLEUS]
 
-    def whites(self, *, nucleated: bool = True) -> list[Part]:
+    def whites(self, *, nucleated: bool = True) -> list[DetectedCell]:
         """Return the white cells that show a nucleus, or those that show none."""
         return [c for c in self.cells if c.kind == "wbc" and c.nucleated == nucleated]
 
 
-def group(maps: np.ndarray, scale: float) -> Found:
+def group(maps: np.ndarray, scale: float) -> Detections:
     """Return the cells in the network's outputs, float32 (8, h, w)."""
-    shares = _softmax(maps[:CENTRE])
-    of_kind = np.stack([shares[SLIDE], shares[CYTOPLASM] + shares[NUCLEUS], *shares[RED:]])
+    probabilities = _softmax(maps[:CENTRE])
+    of_kind = np.stack(
+        [
+            probabilities[SLIDE],
+            probabilities[CYTOPLASM] + probabilities[NUCLEUS],
+            *probabilities[RED:],
+        ]
+    )
     kinds = of_kind.argmax(0).astype(np.uint8)
-    nuclei = shares[NUCLEUS] > shares[CYTOPLASM]
+    nuclei = probabilities[NUCLEUS] > probabilities[CYTOPLASM]
     peaks = _peaks(maps[CENTRE])
-    numbers = _joined(maps[CENTRE + 1 :], kinds, peaks)
+    numbers = _assigned(maps[CENTRE + 1 :], kinds, peaks)
     cells = []
     clean = np.zeros(numbers.shape, np.int32)
     for number, window in enumerate(ndimage.find_objects(numbers, len(peaks)), start=1):
@@ -139,9 +150,10 @@ def group(maps: np.ndarray, scale: float) -> Found:
         cut = _at_edge(window, kinds.shape)
         if kind == _WHITE and not nucleated:
             score *= _DOUBTED
-        cells.append(Part(number, _KIND[kind], diameter, score, cut, nucleated))
+        cells.append(DetectedCell(number, _KIND[kind], diameter, score, cut, nucleated))
     certainty = float(of_kind.max(0).mean())
-    return Found(tuple(cells), clean, shares, shares[SLIDE] > 0.9, scale, certainty)
+    slide = probabilities[SLIDE] > _SURELY_SLIDE
+    return Detections(tuple(cells), clean, probabilities, slide, scale, certainty)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -156,7 +168,7 @@ def _peaks(logit: np.ndarray) -> np.ndarray:
     return np.argwhere((smooth >= highest) & (smooth > _PEAK))
 
 
-def _joined(offsets: np.ndarray, kinds: np.ndarray, peaks: np.ndarray) -> np.ndarray:
+def _assigned(offsets: np.ndarray, kinds: np.ndarray, peaks: np.ndarray) -> np.ndarray:
     """Return for each pixel on a cell the number of the centre its arrow points at, else 0.
 
     Parameters
@@ -189,7 +201,7 @@ def _at_edge(window: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
     return any(s.start == 0 or s.stop == side for s, side in zip(window, shape, strict=True))
 
 
-def cells_of(found: Found, shape: tuple[int, int]) -> list[Cell]:
+def cells_of(found: Detections, shape: tuple[int, int]) -> list[Cell]:
     """Return the cells at the size of the image (height, width), in the order of kinds.
 
     The border of a cell is where its kind's enlarged probability and that of all others are
@@ -197,28 +209,29 @@ def cells_of(found: Found, shape: tuple[int, int]) -> list[Cell]:
     say.
     """
     windows = ndimage.find_objects(found.numbers)
-    cells = (_full(found, part, windows[part.number - 1], shape) for part in found.cells)
+    cells = (_full(found, cell, windows[cell.number - 1], shape) for cell in found.cells)
     return list(in_order(cell for cell in cells if cell is not None))
 
 
 def _full(
-    found: Found, part: Part, window: tuple[slice, slice], shape: tuple[int, int]
+    found: Detections, cell: DetectedCell, window: tuple[slice, slice], shape: tuple[int, int]
 ) -> Cell | None:
     """Return one cell at full size; ``window`` is the box of its pixels in ``found.numbers``."""
     h, w = found.numbers.shape
     rows, columns = window
     top, bottom = max(rows.start - _MARGIN, 0), min(rows.stop + _MARGIN, h)
     left, right = max(columns.start - _MARGIN, 0), min(columns.stop + _MARGIN, w)
-    numbers, shares = found.numbers[top:bottom, left:right], found.shares[:, top:bottom, left:right]
+    here = np.s_[top:bottom, left:right]
+    numbers, probabilities = found.numbers[here], found.probabilities[:, *here]
     of_kind = {
-        "wbc": shares[CYTOPLASM] + shares[NUCLEUS],
-        "rbc": shares[RED],
-        "platelet": shares[PLATELET],
-    }[part.kind]
-    mine = (numbers == part.number).astype(np.uint8)
+        "wbc": probabilities[CYTOPLASM] + probabilities[NUCLEUS],
+        "rbc": probabilities[RED],
+        "platelet": probabilities[PLATELET],
+    }[cell.kind]
+    mine = (numbers == cell.number).astype(np.uint8)
     # near its own pixels, not on another cell's
     near = cv2.dilate(mine, np.ones((3, 3), np.uint8)) & ((numbers == 0) | (mine > 0))
-    level = _LEVEL[part.kind]
+    level = _LEVEL[cell.kind]
     own = np.where(near > 0, of_kind, 0).astype(np.float32)
     if level == 0.5:
         own = np.where(mine > 0, np.maximum(own, 0.5), own)
@@ -232,10 +245,10 @@ def _full(
     if not mask.any():
         return None
     nucleus = None
-    if part.kind == "wbc":
-        nucleus = _enlarged(shares[NUCLEUS] / np.maximum(of_kind, 1e-6), *place) > 0.5
+    if cell.kind == "wbc":
+        nucleus = _enlarged(probabilities[NUCLEUS] / np.maximum(of_kind, 1e-6), *place) > 0.5
         nucleus = nucleus & mask if (nucleus & mask).any() else None
-    return Cell.from_mask(part.kind, mask, score=part.score, nucleus=nucleus, offset=(x0, y0))
+    return Cell.from_mask(cell.kind, mask, score=cell.score, nucleus=nucleus, offset=(x0, y0))
 
 
 def _enlarged(

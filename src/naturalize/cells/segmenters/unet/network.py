@@ -1,4 +1,4 @@
-"""The network's file, and one look at an image through it."""
+"""The network's file, and one pass of an image through it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OUTPUTS, UNIT = 8, 16.0
 def session(weights: str | None = None) -> Any:
     """Return the onnxruntime session of a file; one a process, on one thread.
 
-    Images are shared out over processes, so a second thread would only wait for the first.
+    Images are distributed over processes, so a second thread would only wait for the first.
     """
     import onnxruntime
 
@@ -59,7 +59,7 @@ def digest(weights: str | None = None) -> str:
 
 
 def maps(image: np.ndarray, weights: str | None = None) -> np.ndarray:
-    """Return the network's outputs for an image in the size it is to be looked at.
+    """Return the network's outputs for an image at the scale of its input.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from naturalize.cells.segmenters.classical.view import slide
-from naturalize.cells.segmenters.unet.group import Found
+from naturalize.cells.segmenters.unet.group import Detections
 from naturalize.cells.segmenters.unet.network import RED, STEP
 from naturalize.imaging.stain import optical_density
 
@@ -14,7 +14,7 @@ from naturalize.imaging.stain import optical_density
 RED_CELL = 37.0
 
 #: Grey level of the bare slide in training, and the most that light is changed to give it (chosen
-#: by eye on seg_wbc, whose slides are yellow).
+#: while the mask sets were looked at; see the model card).
 _SLIDE_GREY, _MOST_GAIN = 225.0, 2.2
 
 #: Optical density in PBC images (medians over 200): of red cells, mean of the channels; of white
@@ -34,7 +34,7 @@ _FEWEST_CELLS, _MOST_SCALED = 3, 2.0
 
 
 def balanced(image: np.ndarray, scale: float) -> np.ndarray:
-    """Return an image in the size that the network looks at it, its slide grey.
+    """Return an image at the scale of the network's input, its slide grey.
 
     Parameters
     ----------
@@ -66,13 +66,13 @@ def strengthened(seen: np.ndarray, gain: float) -> np.ndarray:
     return cv2.LUT(seen, np.clip(np.rint(_SLIDE_GREY * passed**gain), 0, 255).astype(np.uint8))
 
 
-def missing_stain(seen: np.ndarray, found: Found) -> float:
+def missing_stain(seen: np.ndarray, found: Detections) -> float:
     """Return how many times a stain is to be strengthened; 1 where it is not weak.
 
     White cells without a nucleus are too pale for the network, whatever the red cells are.
     """
     density = optical_density(seen, (_SLIDE_GREY,) * 3)
-    red, white = found.shares[RED] > _MEASURED, found.white > _MEASURED
+    red, white = found.probabilities[RED] > _MEASURED, found.white > _MEASURED
     times = []
     if np.count_nonzero(white) > _FEWEST_WHITE:
         dense = float(np.quantile(density[..., 1][white], 0.9))
@@ -84,7 +84,7 @@ def missing_stain(seen: np.ndarray, found: Found) -> float:
     return min(gain, _MOST_STRENGTHENED) if gain > _WEAK else 1.0
 
 
-def to_usual_width(found: Found) -> float:
+def to_usual_width(found: Detections) -> float:
     """Return the factor on the scale that gives red cells the width they had in training."""
     widths = [cell.diameter for cell in found.cells if cell.kind == "rbc" and not cell.cut]
     if len(widths) < _FEWEST_CELLS:

@@ -23,9 +23,10 @@ _UNDER = 0.85
 def completed(cells: list[Cell], shape: tuple[int, int]) -> list[Cell]:
     """Return the cells with each overlapping red cell whole, in the same order.
 
-    Blood films are translucent: where two red cells overlap, both are there. The arrows share such
-    pixels out; the outline that is free shows the rest of the disc. An ellipse through it is taken
-    where it fits, and where what it adds lies on other red cells, not on the slide.
+    Blood films are translucent: where two red cells overlap, both are there. The network assigns
+    such pixels to one of them; the outline that is free shows the rest of the disc. An ellipse
+    through it is taken where it fits, and where what it adds lies on other red cells, not on the
+    slide.
 
     Parameters
     ----------
