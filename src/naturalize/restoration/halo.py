@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,6 +14,7 @@ from naturalize.cells.segmenters.classical.view import azure
 from naturalize.imaging.stain import optical_density
 from naturalize.restoration import constants as tuned
 from naturalize.restoration.masks import around, away_from, covered, largest
+from naturalize.restoration.slide import illumination
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,16 @@ class Analysis:
     cells: tuple[Cell, ...]
     light: np.ndarray
     rest: np.ndarray
+
+    @classmethod
+    def of(
+        cls, image: np.ndarray, cells: Sequence[Cell], light: np.ndarray | None = None
+    ) -> Analysis:
+        """Return it for RGB uint8 (H, W, 3); the light is measured if it is not known."""
+        if light is None:
+            light = illumination(image, covered((image.shape[0], image.shape[1]), cells))
+        pixels = image.astype(np.float32)
+        return cls(pixels, tuple(cells), light, pixels - light)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -120,6 +131,29 @@ def missed_parts(
         return (largest(np.abs(rest)) > max(10.0, 5 * noise)) & ~gone
     found[here] = foreign & np.isin(labels, np.unique(labels[distance <= 2]))
     return found
+
+
+def share_left_out(image: np.ndarray, cells: Sequence[Cell], mine: Collection[int]) -> float:
+    """Return what the segmenter left out of a cell, 3 pixels beyond its outline, as a share of it.
+
+    Such as the pale half of a monocyte; see :func:`missed_parts`.
+
+    Parameters
+    ----------
+    image
+        RGB uint8 (H, W, 3).
+    cells
+        All its cells.
+    mine
+        Indices of the cell: one, or none.
+    """
+    work = Analysis.of(image, cells)
+    mask = covered(work.shape, [cells[i] for i in mine])
+    if not mask.any():
+        return 0.0
+    reach = reach_of(work.rest, mask, work.without(mine))
+    found = missed_parts(work, mask, mine, reach) & (away_from(mask) > 3)
+    return np.count_nonzero(found) / np.count_nonzero(mask)
 
 
 def blueness(image: np.ndarray, light: np.ndarray) -> np.ndarray:

@@ -304,8 +304,7 @@ def _left(
     """Return what is seen of the cells that stay, by index."""
     if not gone:
         return dict(enumerate(cells))
-    pixels = image.astype(np.float32)
-    work, going = plan_removal(Analysis(pixels, tuple(cells), light, pixels - light), sorted(gone))
+    work, going = plan_removal(Analysis.of(image, cells, light), sorted(gone))
     seen = {
         i: _seen(cell, going, i, work.shape)
         for i, cell in enumerate(work.cells)

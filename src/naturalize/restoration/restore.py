@@ -139,8 +139,7 @@ def _painted(
     key: str,
 ) -> Restored:
     """Paint slide, then red cells, over all that goes; then send it through the image's codec."""
-    pixels = image.astype(np.float32)
-    work, going = plan_removal(Analysis(pixels, tuple(cells), light, pixels - light), gone)
+    work, going = plan_removal(Analysis.of(image, cells, light), gone)
     wholes = _completed_cells(work, going)
     red = work.without(going.removed, "rbc")
     slide = (going.away <= going.reach.slide) & ~_left_alone(work, going, red)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
 
 from naturalize.base.statistics import robust_spread
-from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.imaging.jpeg.codec import BLOCK
 from naturalize.restoration import constants as tuned
 from naturalize.restoration.constants import FRINGE
-from naturalize.restoration.masks import away_from, covered
+from naturalize.restoration.masks import away_from
 
 
-def illumination(
-    image: np.ndarray, cells: Segmentation | Sequence[Cell] | np.ndarray
-) -> np.ndarray:
+def illumination(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return the light of the bare slide at every pixel, cells or not.
 
     A quadratic surface is fitted to the bare pixels by iteratively reweighted least squares
@@ -29,8 +26,8 @@ def illumination(
     ----------
     image
         RGB uint8 (H, W, 3).
-    cells
-        All cells of the image, or a bool (H, W) mask of where they are.
+    mask
+        Bool (H, W): where cells are.
 
     Returns
     -------
@@ -38,9 +35,6 @@ def illumination(
         Float32 (H, W, 3), 0–255.
     """
     height, width = image.shape[:2]
-    if isinstance(cells, Segmentation):
-        cells = cells.cells
-    mask = cells if isinstance(cells, np.ndarray) else covered((height, width), cells)
     step = max(1, min(height, width) // tuned.SAMPLES)
     rows, columns = np.arange(step // 2, height, step), np.arange(step // 2, width, step)
     seen = image[np.ix_(rows, columns)].astype(np.float32)

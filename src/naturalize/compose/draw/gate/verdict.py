@@ -94,26 +94,13 @@ def _judge_scene(
 
 
 def left_out(scenes: Scenes, cell_id: str) -> float:
-    """Return what the segmenter left out of a cell, as a share of its area.
-
-    What hangs together with it in its own image and is stained as no red cell and no slide is, such
-    as the pale half of a monocyte; 3 pixels beyond the outline and further.
-    """
-    from naturalize.restoration.halo import Analysis, missed_parts, reach_of
-    from naturalize.restoration.masks import away_from, covered
-    from naturalize.restoration.slide import illumination
+    """Return what the segmenter left out of a cell in its own image, as a share of its area."""
+    from naturalize.restoration.halo import share_left_out
 
     row = scenes.bank.row(cell_id)
-    image, cells = scenes.bank.image(row["image_id"]), scenes.cells(row["image_id"])
-    box = (row["x0"], row["y0"], row["x1"], row["y1"])
+    cells, box = scenes.cells(row["image_id"]), (row["x0"], row["y0"], row["x1"], row["y1"])
     mine = [i for i, cell in enumerate(cells) if (cell.kind, cell.box) == (row["kind"], box)]
-    mask = covered(image.shape[:2], [cells[i] for i in mine])
-    if not mask.any():
-        return 0.0
-    pixels, light = image.astype(np.float32), illumination(image, covered(mask.shape, cells))
-    work, gone = Analysis(pixels, tuple(cells), light, pixels - light), frozenset(mine)
-    found = missed_parts(work, mask, gone, reach_of(work.rest, mask, work.without(gone)))
-    return np.count_nonzero(found & (away_from(mask) > 3)) / np.count_nonzero(mask)
+    return share_left_out(scenes.bank.image(row["image_id"]), cells, mine)
 
 
 def judge_all(
