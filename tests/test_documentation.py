@@ -6,6 +6,7 @@ import re
 import shlex
 import tomllib
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,16 @@ def test_a_page_names_only_runs_and_pages_that_there_are(page: Path) -> None:
             assert run in yaml.safe_load(preset(study))["runs"]
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert (page.parent / link).exists(), link
+
+
+def test_the_python_reference_has_every_name_at_the_top_and_no_other_that_is_not_there() -> None:
+    import naturalize
+
+    text = (REPO / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    named = re.findall(r"^::: (\S+)\.(\w+)$", text, re.MULTILINE)
+    for module, name in named:
+        assert hasattr(import_module(module), name), f"{module}.{name}"
+    assert set(naturalize.__all__) <= {name for _, name in named}
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.name)
