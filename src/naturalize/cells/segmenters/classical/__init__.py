@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from naturalize.cells.segmentation import Cell, Segmentation, in_order
-from naturalize.cells.segmenters.classical import red, white
+from naturalize.cells.segmenters.classical import limits, red, white
 from naturalize.cells.segmenters.classical.contour import fill
 from naturalize.cells.segmenters.classical.view import View, view
 from naturalize.cells.segmenters.protocol import ScaledSegmenter
@@ -34,13 +34,14 @@ def _find(image: np.ndarray, cell_size: float | None) -> Segmentation:
     fore, _ = red.foreground(seen.depth, seen.noise)
     fore = red.filled(fore)
     level = white.threshold(seen.azure)
-    default = min(fore.shape) / 9.6
+    default = min(fore.shape) / limits.SIDES_TO_RADIUS
     if cell_size:
         radius = cell_size / 2 / seen.scale
     else:
-        radius = red.disc_radius(fore, seen.azure > 0.15, default)
+        radius = red.disc_radius(fore, seen.azure > limits.PLATELET, default)
     disc = np.pi * radius**2
-    large = [g for g in white.seeds(seen.azure, level, 0.2 * radius) if g.area > 0.12 * disc]
+    groups = white.seeds(seen.azure, level, limits.LOBES_APART * radius)
+    large = [g for g in groups if g.area > limits.LEAST_NUCLEUS * disc]
     whites, taken = _whites(seen, large, fore, radius)
     platelets = _platelets(seen, taken, radius)
     for cell_mask in platelets:
@@ -48,8 +49,8 @@ def _find(image: np.ndarray, cell_size: float | None) -> Segmentation:
     reds = _reds(fore & ~taken, radius)
     cells = [
         *whites,
-        *(_cell("rbc", mask, seen, 0.8) for mask in reds),
-        *(_cell("platelet", mask, seen, 0.7) for mask in platelets),
+        *(_cell("rbc", mask, seen) for mask in reds),
+        *(_cell("platelet", mask, seen) for mask in platelets),
     ]
     return Segmentation(seen.shape, in_order(cells), seen.background)
 
@@ -74,15 +75,15 @@ def _whites(
         taken |= inside
         full = _upsampled(inside, seen, 1.2)
         nucleus = _upsampled(white.nucleus(seen.azure, inside), seen)
-        cells.append(Cell.from_mask("wbc", full, score=0.9, nucleus=nucleus))
+        cells.append(Cell.from_mask("wbc", full, score=limits.SCORES["wbc"], nucleus=nucleus))
     return cells, taken
 
 
 def _platelets(seen: View, taken: np.ndarray, radius: float) -> list[np.ndarray]:
-    disc = np.pi * radius**2
+    least, most = (area * np.pi * radius**2 for area in limits.PLATELET_AREA)
     found = []
-    for group in white.seeds(np.where(taken, 0, seen.azure), 0.15, 1):
-        if 0.025 * disc < group.area < 1.1 * disc:
+    for group in white.seeds(np.where(taken, 0, seen.azure), limits.PLATELET, 1):
+        if least < group.area < most:
             mask = _grown(group.mask, seen) & ~taken
             if mask.any() and not _is_sliver(mask, taken):
                 found.append(mask)
@@ -92,13 +93,13 @@ def _platelets(seen: View, taken: np.ndarray, radius: float) -> list[np.ndarray]
 def _grown(core: np.ndarray, seen: View) -> np.ndarray:
     """Return a platelet with its pale rim: a little wider where the stain fades out."""
     wide = cv2.dilate(core.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
-    rim = (seen.azure > 0.045) & _tinted(seen) & (wide > 0)
+    rim = (seen.azure > limits.RIM) & _tinted(seen) & (wide > 0)
     return red.filled(cv2.dilate(core.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) | rim
 
 
 def _tinted(seen: View) -> np.ndarray:
     """Return where there is something, not slide nor the bright halo of an edge."""
-    return seen.depth > 0.02 + seen.noise
+    return seen.depth > limits.TINTED + seen.noise
 
 
 def _is_sliver(mask: np.ndarray, taken: np.ndarray) -> bool:
@@ -114,7 +115,7 @@ def _reds(mask: np.ndarray, radius: float) -> list[np.ndarray]:
     found = []
     for k in range(1, int(labels.max()) + 1):
         one = labels == k
-        if np.count_nonzero(one) > 0.08 * np.pi * radius**2:
+        if np.count_nonzero(one) > limits.LEAST_RED * np.pi * radius**2:
             found.append(one)
     return found
 
@@ -125,9 +126,9 @@ def _upsampled(mask: np.ndarray, seen: View, smooth: float = 0.8) -> np.ndarray:
     return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
 
 
-def _cell(kind: str, mask: np.ndarray, seen: View, score: float) -> Cell:
+def _cell(kind: str, mask: np.ndarray, seen: View) -> Cell:
     full = _upsampled(mask, seen)
     if not full.any():
         size = (seen.shape[1], seen.shape[0])
         full = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    return Cell.from_mask(kind, full, score=score)
+    return Cell.from_mask(kind, full, score=limits.SCORES[kind])

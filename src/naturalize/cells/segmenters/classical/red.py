@@ -5,14 +5,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from naturalize.cells.segmenters.classical import limits
+
 
 def foreground(depth: np.ndarray, noise: float) -> tuple[np.ndarray, float]:
     """Return what is not slide (bool (h, w)) and the density that parts them."""
-    inside = depth[depth > 4 * noise]
+    inside = depth[depth > limits.STAINED * noise]
     if inside.size < 50:
-        return np.zeros(depth.shape, bool), 4 * noise
+        return np.zeros(depth.shape, bool), limits.STAINED * noise
     typical = float(np.median(inside[inside <= np.quantile(inside, 0.9)]))
-    level = max(3.5 * noise, 0.45 * typical)
+    level = max(limits.ABOVE_NOISE * noise, limits.OF_TYPICAL * typical)
     return depth > level, level
 
 
@@ -40,22 +42,23 @@ def disc_radius(fore: np.ndarray, nuclear: np.ndarray, default: float) -> float:
     default
         What is likely, from the size of the image; the result is 0.55 to 2.2 times as much.
     """
-    low, high = 0.55 * default, 2.2 * default
+    low, high = (times * default for times in limits.RADIUS_RANGE)
     n, labels, stats, _ = cv2.connectedComponentsWithStats(fore.astype(np.uint8), connectivity=4)
     azure = np.bincount(labels[nuclear], minlength=n) > 5
     alone = [_if_round(stats[k], fore.shape) for k in range(1, n) if not azure[k]]
     distance = _depth_inside(fore, int(default))
-    side = 2 * int(0.55 * default) + 1
+    side = 2 * int(low) + 1
     peak = (distance >= cv2.dilate(distance, np.ones((side, side)))) & (distance > low)
     clumped = distance[peak & ~azure[labels]]
     radii = np.sort([r for r in (*alone, *alone, *clumped) if low < r])
     if len(radii) < 2:
         # a white cell is about 1.4 times as wide as a red one
-        largest = float(distance.max(initial=0)) / 1.4
+        largest = float(distance.max(initial=0)) / limits.WHITE_TO_RED
         return float(np.clip(largest or default, low, high))
     weights = np.cumsum(radii**2)
     # half the way up is too low: the peaks of cut and pale cells are too small, none too large
-    return float(np.clip(1.05 * radii[np.searchsorted(weights, 0.65 * weights[-1])], low, high))
+    place = np.searchsorted(weights, limits.RADIUS_QUANTILE * weights[-1])
+    return float(np.clip(limits.RADIUS_FACTOR * radii[place], low, high))
 
 
 def _depth_inside(mask: np.ndarray, border: int) -> np.ndarray:
@@ -71,7 +74,8 @@ def _if_round(stats: np.ndarray, shape: tuple[int, ...]) -> float:
     x, y, w, h, area = (int(value) for value in stats)
     cut = x == 0 or y == 0 or x + w == shape[1] or y + h == shape[0]
     # a disc fills π/4 of its box
-    is_round = 0.7 < w / h < 1.43 and 0.70 < area / (w * h) < 0.86
+    (narrow, wide), (least, most) = limits.ROUND, limits.FILLED
+    is_round = narrow < w / h < wide and least < area / (w * h) < most
     return float((area / np.pi) ** 0.5) if is_round and not cut else 0.0
 
 
@@ -92,7 +96,7 @@ def discs(mask: np.ndarray, radius: float) -> np.ndarray:
 
     distance = cv2.GaussianBlur(_depth_inside(mask, int(radius)), (0, 0), 1.5)
     # maxima of so smooth a map are found as well on every other pixel, in a quarter of the time
-    peaks = (h_maxima(distance[::2, ::2], 0.06 * radius) > 0) & mask[::2, ::2]
+    peaks = (h_maxima(distance[::2, ::2], limits.SEPARATED * radius) > 0) & mask[::2, ::2]
     markers = np.zeros(mask.shape, np.int32)
     markers[::2, ::2] = cv2.connectedComponents(peaks.astype(np.uint8))[1]
     return watershed(-distance, markers, mask=mask)

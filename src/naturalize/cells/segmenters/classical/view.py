@@ -7,13 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from naturalize.cells.segmenters.classical import limits
 from naturalize.imaging.stain import optical_density
-
-#: Images whose shorter side is above this are segmented at half resolution.
-_FULL_RESOLUTION_UP_TO = 240
-
-#: Blue density of red cells, as a share of red + green, where none can be measured.
-_USUAL_BLUE = 0.36
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,19 +45,19 @@ class View:
 def view(image: np.ndarray) -> View:
     """Return the working view of RGB uint8 (H, W, 3)."""
     height, width = image.shape[:2]
-    scale = 2 if min(height, width) > _FULL_RESOLUTION_UP_TO else 1
+    scale = 2 if min(height, width) > limits.FULL_RESOLUTION_UP_TO else 1
     size = (max(1, width // scale), max(1, height // scale))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale > 1 else image
     colour, bare = slide(small)
     density = optical_density(small, colour)
     density -= _drift(density, bare)
-    density = cv2.GaussianBlur(density, (0, 0), 0.7)
+    density = cv2.GaussianBlur(density, (0, 0), limits.BLUR)
     spread = density[bare].std(axis=0) if bare.any() else np.zeros(3)
     return View(
         density=density,
         azure=azure(density),
         depth=np.maximum(density[..., 1], density.mean(axis=2)),
-        noise=float(np.clip(spread.mean(), 0.004, 0.04)),
+        noise=float(np.clip(spread.mean(), *limits.NOISE_RANGE)),
         scale=scale,
         background=(float(colour[0]), float(colour[1]), float(colour[2])),
         shape=(height, width),
@@ -98,12 +93,12 @@ def azure(density: np.ndarray) -> np.ndarray:
     """
     both = density[..., 0] + density[..., 1]
     blue = density[..., 2]
-    share = _USUAL_BLUE
+    share = limits.USUAL_BLUE
     for within in (0.25, 0.10, 0.07):
         red = (both > 0.1) & (np.abs(both - blue / share) < within)
         if np.count_nonzero(red) < 100:
             break
-        share = float(np.clip(np.median(blue[red] / both[red]), 0.3, 0.9))
+        share = float(np.clip(np.median(blue[red] / both[red]), *limits.BLUE_RANGE))
     return both - blue / share
 
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+from naturalize.cells.segmenters.classical import limits
 from naturalize.cells.segmenters.classical.contour import fill, star
 from naturalize.cells.segmenters.classical.red import filled
 from naturalize.cells.segmenters.classical.view import View
@@ -15,13 +16,6 @@ from naturalize.imaging.shape import largest_piece
 
 #: Bins of the colour histogram: depth, azure, red against green.
 _BINS = (16, 20, 16)
-
-
-#: Weight of the usual colours of slide and red cells among those seen far from nuclei.
-_PRIOR = 0.1
-
-#: Azure density that nuclei reach and platelets seldom do.
-_DENSE = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,21 +57,23 @@ class Seed:
         inside
             Area of the outline around it.
         """
-        dense_enough = self.dense > 0.36 * disc
-        large = self.area > 1.1 * disc
-        even = self.area > 0.45 * disc and self.unevenness < 0.255
-        sure_nucleus = self.dense > 0.13 * disc or (
-            self.area > 0.4 * disc and self.unevenness < 0.28
+        dense_enough = self.dense > limits.DENSE_AREA * disc
+        large = self.area > limits.LARGE_AREA * disc
+        even = self.area > limits.EVEN_AREA * disc and self.unevenness < limits.EVEN
+        even_area, even_limit = limits.EVEN_WITH_CYTOPLASM
+        sure_nucleus = self.dense > limits.DENSE_WITH_CYTOPLASM * disc or (
+            self.area > even_area * disc and self.unevenness < even_limit
         )
-        with_cytoplasm = (inside > 1.3 * disc and sure_nucleus) or (
-            inside > 1.9 * disc and self.area > 0.3 * disc
+        with_cytoplasm = (inside > limits.CYTOPLASM * disc and sure_nucleus) or (
+            inside > limits.WIDE_CYTOPLASM * disc and self.area > limits.AREA_WITH_CYTOPLASM * disc
         )
         return inside > 0 and (dense_enough or large or even or with_cytoplasm)
 
 
 def threshold(azure: np.ndarray) -> float:
     """Return the azure density above which a pixel is nuclear."""
-    return float(np.clip(0.42 * np.quantile(azure, 0.998), 0.15, 0.45))
+    densest = np.quantile(azure, limits.NUCLEAR_QUANTILE)
+    return float(np.clip(limits.NUCLEAR_SHARE * densest, *limits.NUCLEAR_RANGE))
 
 
 def seeds(azure: np.ndarray, level: float, reach: float) -> list[Seed]:
@@ -106,7 +102,7 @@ def seeds(azure: np.ndarray, level: float, reach: float) -> list[Seed]:
 def _seed(mask: np.ndarray, azure: np.ndarray) -> Seed:
     values = azure[mask]
     unevenness = float(values.std() / max(float(values.mean()), 1e-6))
-    return Seed(mask, len(values), int(np.count_nonzero(values > _DENSE)), unevenness)
+    return Seed(mask, len(values), int(np.count_nonzero(values > limits.DENSE)), unevenness)
 
 
 def evidence(view: View, sure: np.ndarray, radius: float) -> np.ndarray:
@@ -117,13 +113,13 @@ def evidence(view: View, sure: np.ndarray, radius: float) -> np.ndarray:
     cells and slide everywhere. Needs no model of any stain.
     """
     distance = cv2.distanceTransform((~sure).astype(np.uint8), cv2.DIST_L2, 3)
-    near = (distance > 0) & (distance < 0.7 * radius)
-    far = distance > 1.7 * radius
+    near = (distance > 0) & (distance < limits.NEAR * radius)
+    far = distance > limits.FAR * radius
     if np.count_nonzero(far) < 0.1 * far.size:
         far = distance > max(1.0 * radius, np.quantile(distance, 0.8))
     index = _bins(view)
     seen_near = _histogram(index, near)
-    seen_far = (1 - _PRIOR) * _histogram(index, far) + _PRIOR * _usual()
+    seen_far = (1 - limits.PRIOR) * _histogram(index, far) + limits.PRIOR * _usual()
     ratio = np.log((seen_near + 2e-6) / (seen_far + 2e-6))
     score = np.clip(0.5 * ratio.ravel()[index] - 0.25, -1, 1).astype(np.float32)
     # slide is slide, also where a halo or a smear gives it a rare colour
@@ -194,14 +190,15 @@ def refined(inside: np.ndarray, proof: np.ndarray, radius: float) -> np.ndarray:
 
     The outline bridges notches between neighbours; this lets them out again.
     """
-    size = 2 * max(1, round(0.14 * radius)) + 1
+    size = 2 * max(1, round(limits.APPENDAGE * radius)) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     for_it = filled(inside & (proof > 0)).astype(np.uint8)
     kept = cv2.morphologyEx(for_it, cv2.MORPH_OPEN, disc)
     if not kept.any():
         return inside
     mask = filled(largest_piece(kept > 0))
-    return mask if np.count_nonzero(mask) > 0.6 * np.count_nonzero(inside) else inside
+    is_left = np.count_nonzero(mask) > limits.LEFT * np.count_nonzero(inside)
+    return mask if is_left else inside
 
 
 def _is_part(lobe: Seed, seed: Seed, inside: np.ndarray, radius: float) -> bool:
@@ -210,7 +207,8 @@ def _is_part(lobe: Seed, seed: Seed, inside: np.ndarray, radius: float) -> bool:
         return False
     rows, columns = np.nonzero(lobe.mask | seed.mask)
     extent = max(np.ptp(rows), np.ptp(columns))
-    return bool(extent < 2.9 * radius) and lobe.area < 0.85 * np.pi * radius**2
+    largest = limits.LARGEST_LOBE * np.pi * radius**2
+    return bool(extent < limits.EXTENT * radius) and lobe.area < largest
 
 
 def _merged(parts: list[Seed]) -> Seed:
@@ -230,11 +228,11 @@ def _outline(seed: Seed, others: list[Seed], proof: np.ndarray, radius: float) -
             for mask in (theirs, seed.mask)
         )
         rivals = np.where(to_them < to_it, np.float32(-1), proof)
-    reach = 3.2 * radius
+    reach = limits.REACH * radius
     points, inside = _recentred(seed.centre, proof, reach)
     span = np.linalg.norm(points - points.mean(axis=0), axis=1)
     if (span > 0.9 * reach).mean() > 0.15:  # the cell is larger than it could be
-        points, inside = _recentred(seed.centre, proof, 1.8 * reach)
+        points, inside = _recentred(seed.centre, proof, limits.FARTHER * reach)
     if full and any(not _is_part(other, seed, inside, radius) for other in full):
         points = star(rivals, seed.centre, reach, stiffness=2)[0]
     return points
