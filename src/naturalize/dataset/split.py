@@ -110,7 +110,7 @@ class Split(TableView):
         SettingsError
             On fractions that do not add up to 1, or unknown choices.
         """
-        shares = _checked(fractions)
+        shares = checked_fractions(fractions)
         if conflicts not in ("refuse", "drop"):
             raise unknown("choice for conflicts", conflicts, ["refuse", "drop"])
         if use not in USES:
@@ -233,7 +233,8 @@ class Split(TableView):
         return split
 
 
-def _checked(fractions: Sequence[float]) -> tuple[float, float, float]:
+def checked_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
+    """Return the three shares; ``SettingsError`` if they do not add up to 1."""
     values = [float(value) for value in fractions]
     if len(values) != len(PARTS):
         raise SettingsError(f"fractions: expected three (train, val, test), got {len(values)}")

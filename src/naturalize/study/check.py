@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from naturalize.base.console import warn
-from naturalize.base.errors import InputError, MissingExtraError, NaturalizeError, unknown
+from naturalize.base.errors import (
+    InputError,
+    MissingExtraError,
+    NaturalizeError,
+    SettingsError,
+    unknown,
+)
 from naturalize.study.settings import StudySettings
 
 if TYPE_CHECKING:
@@ -35,22 +41,33 @@ def check_study(study: StudySettings) -> None:
     from naturalize.cells.segmenters import segmenter
     from naturalize.compose.draw.modes import mode
     from naturalize.compose.draw.targets import named
+    from naturalize.dataset.phantom.write import count_classes
     from naturalize.dataset.readers import READERS
     from naturalize.dataset.schemes import scheme
+    from naturalize.dataset.split import checked_fractions
 
     with _key("data.scheme"):
         scheme(study.data.scheme)
     with _key("data.reader"):
         if study.data.reader not in ("auto", *READERS):
             raise unknown("reader", study.data.reader, ["auto", *READERS])
+    with _key("split"):
+        checked_fractions(study.split.fractions)
+    if study.data.phantom is not None:
+        with _key("data.phantom"):
+            count_classes(study.data.phantom.per_class)
     if study.compose is not None:
         with _key("segment"):
             segmenter(study.segment.segmenter, **study.segment.settings)
         with _key("compose.name"):
             named(study.compose.name or "1K")
         with _key("compose"):
-            of_plan = ("max_reuse", "gate")
-            settings = {k: v for k, v in study.compose.settings.items() if k not in of_plan}
+            settings = dict(study.compose.settings)
+            reuse, gate = settings.pop("max_reuse", None), settings.pop("gate", False)
+            if reuse is not None and (not isinstance(reuse, int) or reuse < 1):
+                raise SettingsError(f"max_reuse: expected at least 1, got {reuse!r}")
+            if not isinstance(gate, bool):
+                raise SettingsError(f"gate: expected true or false, got {gate!r}")
             mode(study.compose.mode, **settings)
     for run in study.runs:
         _check_run(study, run)
