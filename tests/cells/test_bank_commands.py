@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +145,53 @@ def test_named_kinds_and_a_kind_for_the_rest(made: Path, tmp_path: Path, capsys)
     assert "--kind 'sickle=wbc'" in capsys.readouterr().err
     assert run(*start, "--kind", "sickle=rbc", "--kind", "wbc") == 0
     assert CellBank.load(tmp_path / "bank").cells("rbc", "sickle").num_rows == 8
+
+
+def test_what_a_mask_means_is_an_option(tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    inner, outer = (np.zeros((90, 120), np.uint8) for _ in range(2))
+    inner[40:60, 40:60] = outer[25:75, 25:75] = 1
+    image = np.full((90, 120, 3), (250, 228, 205), np.uint8)
+    image[outer > 0], image[inner > 0] = (200, 160, 200), (80, 40, 120)
+    Image.fromarray(image).save(folder / "a.png")
+    Image.fromarray(inner + outer).save(folder / "a_mask.png")
+    start = ("cells", "import", folder, "--engine", "serial", "-o", tmp_path / "cells")
+    assert run(*start) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--meaning levels" in error
+    assert run(*start, "--meaning", "level") == 2
+    assert "levels" in capsys.readouterr().err
+    assert run(*start, "--meaning", "levels") == 0
+    assert "1 white cells, 0 red cells" in capsys.readouterr().out
+    assert run(*start, "--meaning", "numbers", "--kind", "rbc") == 0
+    assert "2 red cells" in capsys.readouterr().out
+    (folder / "a_mask.png").unlink()
+    Image.fromarray((outer == 0).astype(np.uint8) * 255).save(folder / "a_mask.png")
+    assert run(*start) == 2
+    assert "--invert" in capsys.readouterr().err
+    assert run(*start, "--invert", "--kind", "rbc") == 0
+    assert "1 red cells" in capsys.readouterr().out
+
+
+def test_brush_masks_are_an_option_and_said_once(tmp_path: Path, capsys) -> None:
+    Image.new("RGB", (40, 30), (250, 228, 205)).save(tmp_path / "a.png")
+    runs = {"size": [30, 40], "counts": [305, 10, 20, 10, 855]}
+    crowd = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": runs, "iscrowd": 1}
+    content = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "categories": [{"id": 1, "name": "rbc"}],
+        "annotations": [crowd],
+    }
+    file = tmp_path / "annotations.json"
+    file.write_text(json.dumps(content))
+    start = ("cells", "import", file, "--engine", "serial", "-o", tmp_path / "cells")
+    assert run(*start) == 2
+    assert capsys.readouterr().err.count("--brush") == 1
+    assert run(*start, "--brush") == 0
+    assert "1 red cells" in capsys.readouterr().out
+    content["annotations"].append({**crowd, "id": 2, "iscrowd": 0})
+    file.write_text(json.dumps(content))
+    assert run(*start, "--overwrite") == 0
+    assert capsys.readouterr().err.count("--brush") == 1

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from naturalize.base.errors import MissingExtraError, SettingsError
 from naturalize.models.config import NetworkConfig
@@ -81,7 +80,7 @@ def _traced(module: nn.Module, config: NetworkConfig) -> onnx.ModelProto:
     except ModuleNotFoundError as error:
         raise MissingExtraError("onnx", "export") from error
     side = config.input_size
-    with warnings.catch_warnings(), _poolable(), tempfile.TemporaryDirectory() as folder:
+    with warnings.catch_warnings(), _Poolable(), tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
         warnings.simplefilter("ignore")  # of the tracer: sizes become constants, as they should
         try:
@@ -137,11 +136,15 @@ def _bytes(tensor: torch.Tensor) -> bytes:
     return tensor.detach().contiguous().numpy().tobytes()
 
 
-@contextmanager
-def _poolable() -> Iterator[None]:
+class _Poolable(TorchFunctionMode):
     """Let adaptive means over any areas be traced: ONNX knows those of equal areas only."""
-    with mock.patch.object(functional, "adaptive_avg_pool2d", _pool):
-        yield
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        """Call a function of torch, adaptive means by :func:`_pool`."""
+        given = _pool if func is functional.adaptive_avg_pool2d else func
+        return given(*args, **(kwargs or {}))
 
 
 def _pool(x: torch.Tensor, output_size: Any) -> torch.Tensor:
