@@ -157,14 +157,18 @@ def _standardiser(
     from naturalize.base.errors import InputError, SettingsError
     from naturalize.models.standard import Standard
     from naturalize.prediction.profile import Profile
-    from naturalize.prediction.standardise import ENOUGH, Standardiser
+    from naturalize.prediction.standardise import ENOUGH, TO_KEEP, Standardiser
 
     assert standard is None or isinstance(standard, Standard)
     if standard is None and (profile or save_profile):
         raise SettingsError("this model has no standard, so no laboratory profile serves it")
     if profile is not None and standard is not None:
         return Standardiser(standard, mode, Profile.load(profile, standard))
-    made = Standardiser(standard, mode).learn(paths, save_profile.stem if save_profile else "")
+    made = Standardiser(standard, mode)
+    if save_profile is None:
+        made.learn(paths)
+    else:
+        made.learn(paths, save_profile.stem, TO_KEEP)
     n = made.profile.images if made.profile is not None else 0
     if 0 < n < ENOUGH:
         warn(
