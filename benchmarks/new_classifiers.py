@@ -30,6 +30,7 @@ from naturalize.models.folder import save_model
 from naturalize.models.names import CURATED
 from naturalize.models.predictor import Predictor
 from naturalize.models.preprocess import batch, normalise
+from naturalize.models.torchvision_compat import ensure
 from naturalize.models.zoo import Network, build
 from naturalize.training.fit import train
 from naturalize.training.settings import TrainSettings
@@ -64,6 +65,7 @@ def main() -> None:
 
 def started(name: str, classes: list[str], size: int, seed: int, *, timms: bool) -> Network:
     """Build a network; with ``timms``, its classifier starts as timm's does."""
+    ensure()
     import timm
 
     torch.manual_seed(seed)

@@ -230,7 +230,7 @@ def test_an_ensemble_does_not_replace_its_member(members, tmp_path):
 
 
 def test_a_folder_that_is_no_model_is_named(members, tmp_path):
-    with pytest.raises(ArtifactError, match=r"nothing.*expected a model"):
+    with pytest.raises(ArtifactError, match=r"nothing: no such model folder"):
         save_ensemble(tmp_path / "both", [members[0], tmp_path / "nothing"])
 
 

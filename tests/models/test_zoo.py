@@ -349,3 +349,23 @@ def test_loading_leaves_the_module_in_evaluation_mode(tmp_path):
     network = build("custom_cnn", 3, weights="none")
     save_model(tmp_path / "m", network.module.train(), network.config)
     assert not load_model(tmp_path / "m")[0].training
+
+
+def test_a_shipped_model_is_a_name_wherever_a_model_is_asked_for(tmp_path):
+    from naturalize.models import shipped
+    from naturalize.models.ensemble import save_ensemble
+    from naturalize.models.export import export_model
+
+    folder = shipped.find("pbc11")
+    kept = load_model("pbc11")[0].state_dict()
+    started = build("tf_efficientnet_lite0", 11, weights="pbc11", input_size=64).module
+    assert all(torch.equal(value, kept[name]) for name, value in started.state_dict().items())
+    save_ensemble(tmp_path / "both", ["pbc11", folder])
+    assert [m["share"] for m in describe(tmp_path / "both")["members"]] == [0.5, 0.5]
+    fused = build("cbam:pbc11+custom_cnn", 3, input_size=64).module
+    stem = started.conv_stem.weight
+    assert torch.equal(fused.members[0].conv_stem.weight, stem)
+    with pytest.raises(SettingsError, match="part of the package: name a folder for a copy"):
+        export_model("pbc11")
+    with pytest.raises(ArtifactError, match=r"did you mean 'pbc11'"):
+        load_model("pbc1")

@@ -280,6 +280,83 @@ def test_the_command_trains_from_artifacts(toys, tmp_path):
     assert saved["data"]["split"] == toys[1].fingerprint
 
 
+def test_the_command_trains_on_a_folder_of_labelled_images(toys, tmp_path, capsys):
+    from naturalize.cli.app import run_app
+    from naturalize.dataset.split import Split
+
+    asked = ["train", str(toys[2] / "images"), "--model", "custom_cnn", "--epochs", "1"]
+    asked += ["--input-size", "16", "--device", "cpu", "-o", str(tmp_path / "model")]
+    for _ in range(2):  # the second time, what stands is taken
+        with pytest.raises(SystemExit, match="0"):
+            run_app(asked)
+        said = capsys.readouterr()
+        assert said.out.splitlines()[0] == f"model: {tmp_path / 'model'}"
+        assert "naturalize evaluate" in said.out
+    made = Split.load(tmp_path / "model-data" / "split")
+    counts = made.counts()
+    assert {part: sum(n.values()) for part, n in counts.items()} == {
+        "train": 42,
+        "val": 6,
+        "test": 12,
+    }
+    about = describe(tmp_path / "model")
+    assert about["training"]["data"]["split"] == made.fingerprint
+    assert about["training"]["n_real"] == 42
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "model-data"]
+
+
+def test_parts_that_a_source_names_are_kept(toys, tmp_path):
+    from naturalize.inputs.training import open_data
+
+    lines = []
+    (tmp_path / "images").symlink_to(toys[2] / "images")
+    for label in ("blue", "green", "red"):
+        for i, file in enumerate(sorted((toys[2] / "images" / label).iterdir())):
+            part = ("train", "val", "test")[min(i // 8, 2)]
+            lines.append(f"images/{label}/{file.name},{label},{part}")
+    (tmp_path / "all.csv").write_text("\n".join(["path,label,part", *lines]) + "\n")
+    counts = open_data(tmp_path / "all.csv").split.counts()
+    assert counts["train"] == counts["val"] == {"blue": 8, "green": 8, "red": 8}
+    assert counts["test"] == {"blue": 4, "green": 4, "red": 4}
+    some = [line for line in lines if not line.endswith("val")]
+    (tmp_path / "some.csv").write_text("\n".join(["path,label,part", *some]) + "\n")
+    with pytest.raises(InputError, match=r"names the parts test, train; .*add a folder val"):
+        open_data(tmp_path / "some.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "resnet17"}, "unknown model 'resnet17'"),
+        ({"model": "pbc11"}, "'pbc11' is a trained model: .*as weights"),
+        ({"model": "cbam:custom_cnn+resnet17"}, "unknown model 'resnet17'"),
+        ({"model": "test_vit", "input_size": 33}, "test_vit cannot take input_size 33"),
+        ({"model": "resnet18", "weights": "imagenet"}, "no ImageNet weights for 'resnet18'"),
+        ({"weights": "nothing.pth"}, "no such file"),
+        ({"network_options": {"chanels": [8]}}, "did you mean 'channels'"),
+        ({"device": "cuda:99"}, "has no GPU|has \\d+ GPU"),
+    ],
+)
+def test_what_cannot_be_trained_is_found_before_the_images_are_read(change, message):
+    from naturalize.training.fit import check
+
+    with pytest.raises(NaturalizeError, match=message):
+        check(TINY.model_copy(update=change))
+
+
+def test_what_can_be_trained_passes_the_check():
+    from naturalize.training.fit import check
+
+    check(TINY)
+    lite0 = {"model": "tf_efficientnet_lite0", "input_size": 64}
+    check(TINY.model_copy(update={**lite0, "weights": "pbc11"}))
+
+
+def test_an_epoch_is_as_long_as_there_are_real_images_if_asked(toys, tmp_path):
+    settings = TINY.model_copy(update={"epochs": 1, "samples_per_epoch": "real"})
+    assert describe(fit(toys, tmp_path / "m", settings))["training"]["samples_per_epoch"] == 36
+
+
 def test_the_command_names_what_is_missing(toys, tmp_path):
     from naturalize.cli.train import train
 

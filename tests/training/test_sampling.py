@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from naturalize.base.errors import NaturalizeError
-from naturalize.training.imbalance import class_weights, epoch_rows, steps_per_epoch
+from naturalize.training.imbalance import class_weights, epoch_rows
 from naturalize.training.pixels import PixelStore, RecordStore
 
 sizes = st.lists(st.integers(1, 12), min_size=1, max_size=5)
@@ -91,14 +91,6 @@ def test_an_epoch_depends_on_seed_and_number_alone():
     np.testing.assert_array_equal(first, epoch_rows(targets, 3, 14, seed=1))
     assert not np.array_equal(first, epoch_rows(targets, 4, 14, seed=1))
     assert not np.array_equal(first, epoch_rows(targets, 3, 14, seed=2))
-
-
-@pytest.mark.parametrize(
-    ("rows", "batch", "samples", "steps"),
-    [(100, 32, None, 3), (7, 32, None, 1), (100, 32, 64, 2), (64, 32, 1000, 31)],
-)
-def test_an_epoch_is_whole_batches(rows, batch, samples, steps):
-    assert steps_per_epoch(rows, batch, samples) == steps
 
 
 @given(counts=sizes)

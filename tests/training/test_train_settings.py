@@ -25,10 +25,10 @@ def test_workers_device_and_loggers_decide_no_result():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"epoch": 3}, "unknown setting 'epoch'.*did you mean 'epochs'"),
-        ({"augment": {"rotat": 3}}, "did you mean 'augment.rotate'"),
-        ({"epochs": 0}, "epochs.*greater than or equal to 1, got 0"),
-        ({"lr": "fast"}, "lr.*valid number.*got 'fast'"),
+        ({"epoch": 3}, "unknown key 'epoch'.*did you mean 'epochs'"),
+        ({"augment": {"rotat": 3}}, "unknown key 'augment.rotat'.*did you mean 'rotate'"),
+        ({"epochs": 0}, "epochs.*greater than or equal to 1, found 0"),
+        ({"lr": "fast"}, "lr.*valid number.*found 'fast'"),
         ({"mode": "frozen"}, "mode.*'scratch', 'transfer' or 'finetune'"),
         ({"mode": "scratch", "weights": "imagenet"}, "mode scratch takes no weights"),
         ({"mode": "transfer", "weights": "none"}, "mode transfer needs weights"),
@@ -41,9 +41,9 @@ def test_workers_device_and_loggers_decide_no_result():
         ({"loss": "balanced_softmax", "sampler": "balanced"}, "corrects for the counts"),
         ({"loss": "balanced_softmax", "class_weights": "balanced"}, "corrects for the counts"),
         ({"loss": "hinge"}, "loss.*'focal'"),
-        ({"device": "gpu"}, "device: expected one of auto, cpu, cpu:2.*got 'gpu'"),
+        ({"device": "gpu"}, "device: expected one of auto, cpu, cpu:2.*found 'gpu'"),
         ({"device": "cpu:3"}, "batch_size 32 cannot be dealt evenly to the processes of .*cpu:3"),
-        ({"loggers": ["wandb"]}, "'tensorboard' or 'mlflow'.*got 'wandb'"),
+        ({"loggers": ["wandb"]}, "'tensorboard' or 'mlflow'.*found 'wandb'"),
         ({"augment": {"randaugment": 9}}, "less than or equal to 8"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def ensemble(
-    models: Annotated[list[Path], typer.Argument(help="Model folders.", show_default=False)],
+    models: Annotated[
+        list[str],
+        typer.Argument(help="Model folders, or names of shipped models.", show_default=False),
+    ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the ensemble.", show_default=False)
     ],
@@ -57,7 +61,7 @@ def ensemble(
     naturalize ensemble A B --fit CATALOG --split SPLIT -o two
     ```
     """
-    from naturalize.base.console import say
+    from naturalize.base.console import result
     from naturalize.base.errors import SettingsError
     from naturalize.models.ensemble import save_ensemble
 
@@ -70,7 +74,7 @@ def ensemble(
         data = _data(fit, split, part, scheme, root)
         found = _fitted(models, data, part, device)
     save_ensemble(out, models, **found)
-    say(f"ensemble of {len(models)} models: {out}")
+    result(f"ensemble of {len(models)} models: {out}")
 
 
 def _numbers(text: str | None) -> list[float] | None:
@@ -98,7 +102,9 @@ def _data(
     return LabelledData(catalog.root, part_items(catalog, chosen, part), inputs, catalog)
 
 
-def _fitted(models: list[Path], data: LabelledData, part: str, device: str) -> dict[str, Any]:
+def _fitted(
+    models: Sequence[str | Path], data: LabelledData, part: str, device: str
+) -> dict[str, Any]:
     """Return weights, and what the model folder says of how they were found."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console

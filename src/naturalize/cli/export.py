@@ -11,7 +11,7 @@ from naturalize.cli.options import Overwrite
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="A model folder.", show_default=False)],
+    model: Annotated[str, typer.Argument(help="A model folder, or pbc11.", show_default=False)],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -36,13 +36,13 @@ def export(
     naturalize export runs/pbc11/models/plain -o plain-with-graph
     ```
     """
-    from naturalize.base.console import say
+    from naturalize.base.console import result
     from naturalize.models.export import export_model
 
     made = export_model(model, out)
     for graph in made.graphs:
-        say(f"graph: {graph} ({graph.stat().st_size / 1000:,.0f} kB)")
-    say(
+        result(f"graph: {graph} ({graph.stat().st_size / 1000:,.0f} kB)")
+    result(
         f"largest difference of a probability between onnxruntime and PyTorch, on {made.images} "
         f"images: {made.difference:.1e}"
     )

@@ -30,16 +30,16 @@ def models(
     naturalize train runs/pbc11 --model EfficientNetV2-B0 -o model
     ```
     """
-    from naturalize.base.console import say
+    from naturalize.base.console import result, say
     from naturalize.models.listing import find, listed, ways
 
     names = find(pattern)
     width = max(map(len, names))
-    typer.echo(f"{'name':<{width}}  parameters   input  weights  in papers".rstrip())
+    result(f"{'name':<{width}}  parameters   input  weights  in papers".rstrip())
     absent = []
     for row in listed(names, classes):
         said = f"{row.name:<{width}}  {row.parameters / 1e6:>8.1f} M  {row.input_size:>3} px"
-        typer.echo(f"{said}  {row.weights:<7}  {row.spoken or ''}".rstrip())
+        result(f"{said}  {row.weights:<7}  {row.spoken or ''}".rstrip())
         absent += [row.name] if row.weights == "absent" else []
     for way in ways(absent):
         say(f"absent weights: {way}")

@@ -1,72 +1,72 @@
-"""``naturalize train``: catalog, split and perhaps a plan to a model folder."""
+"""``naturalize train``: labelled images, or a catalog, a split and perhaps a plan, to a model."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import typer
 
 from naturalize.cli.options import Columns, Overwrite, Reader, columns_of
 
+Folder = Optional[Path]  # noqa: UP045 - typer reads it
+Number = Optional[int]  # noqa: UP045
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.", show_default=False)]
+Source = Annotated[
+    Folder,
+    typer.Argument(help="Labelled images, a study folder, a catalog.", show_default=False),
+]
+Composites = Annotated[
+    bool, typer.Option("--composites", help="Train on a study folder's plan too.")
+]
+Model = Annotated[
+    str, typer.Option(help="A name of `naturalize models`, any timm name, or cbam:A+B.")
+]
+Weights = Annotated[str, typer.Option(help="auto, imagenet, download, none, a path, or pbc11.")]
+Size = Annotated[Number, typer.Option(help="Side in pixels.  [default: the architecture's]")]
+Set = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. lr=0.0005."),
+]
+Workers = Annotated[
+    Number, typer.Option(min=0, help="Processes that load data.  [default: by device]")
+]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cpu:2 (two processes), cuda, cuda:0,1, cuda:all or mps.")
+]
+
 
 def train(
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the model.", show_default=False)
-    ],
-    source: Annotated[
-        Path | None,
-        typer.Argument(help="A study folder, a catalog, or labelled images.", show_default=False),
-    ] = None,
-    catalog: Annotated[Path | None, typer.Option(help="The catalog.", show_default=False)] = None,
-    split: Annotated[Path | None, typer.Option(help="The split.", show_default=False)] = None,
-    plan: Annotated[
-        Path | None, typer.Option(help="Composites to train on too.", show_default=False)
-    ] = None,
-    bank: Annotated[
-        Path | None, typer.Option(help="The cells they are made of.", show_default=False)
-    ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Where the images are now.", show_default=False)
-    ] = None,
-    scheme: Annotated[str, typer.Option(help="Classes: pbc11, pbc8 or folders.")] = "folders",
+    out: Out,
+    source: Source = None,
+    catalog: Annotated[Folder, typer.Option(help="The catalog.")] = None,
+    split: Annotated[Folder, typer.Option(help="The split.")] = None,
+    plan: Annotated[Folder, typer.Option(help="Composites to train on too.")] = None,
+    bank: Annotated[Folder, typer.Option(help="The cells they are made of.")] = None,
+    root: Annotated[Folder, typer.Option(help="Where the images are now.")] = None,
+    scheme: Annotated[str, typer.Option(help="Classes of labelled images.")] = "folders",
     reader: Reader = "auto",
     columns: Columns = None,
-    composites: Annotated[
-        bool, typer.Option("--composites", help="Train on a study folder's plan too.")
-    ] = False,
-    model: Annotated[
-        str, typer.Option(help="A name of `naturalize models`, any timm name, or cbam:A+B.")
-    ] = "tf_efficientnet_lite0",
-    weights: Annotated[
-        str, typer.Option(help="auto, imagenet, download, none, or a path.")
-    ] = "auto",
+    composites: Composites = False,
+    model: Model = "tf_efficientnet_lite0",
+    weights: Weights = "auto",
     mode: Annotated[str, typer.Option(help="finetune, transfer or scratch.")] = "finetune",
     epochs: Annotated[int, typer.Option(help="Epochs.")] = 8,
-    input_size: Annotated[
-        int | None, typer.Option(help="Side in pixels.  [default: the architecture's]")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. lr=0.0005."),
-    ] = None,
+    input_size: Size = None,
+    settings: Set = None,
     seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
     protocol: Annotated[str, typer.Option(help="honest or paper.")] = "honest",
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that load data.  [default: by device]")
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cpu:2 (two processes), cuda, cuda:0,1, cuda:all or mps.")
-    ] = "auto",
+    workers: Workers = None,
+    device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Train a network and write its model folder.
 
-    The weights with the best validation macro-F1 are kept. Killed and started again with the same
-    options, it goes on after the last whole epoch and ends with the same weights. All settings that
-    --set takes are told in the documentation, "Train a network".
-
-    Of labelled images, a catalog and a split are made and kept in OUT-data.
+    Of labelled images (a folder for each class, a table, …), a catalog and a split are made first;
+    they are kept in OUT-data. The weights with the best validation macro-F1 are
+    kept. Killed and started again with the same options, it goes on after the last whole epoch and
+    ends with the same weights. The documentation, "Train a network", lists all settings that --set
+    takes.
 
     **Examples**
 
@@ -76,29 +76,23 @@ def train(
     naturalize train --catalog C --split S --plan P --bank B -o model
     naturalize train runs/pbc11 --mode transfer --set lr=0.01 -o quick
     naturalize train runs/pbc11 --set head_epochs=1 --set layer_decay=0.8 --set patience=4 -o fine
-    naturalize train runs/pbc11 --model custom_cnn --set loss=focal --set augment.rotate=0 -o m
+    torchrun --nproc-per-node 4 -m naturalize train runs/pbc11 -o model
     ```
     """
     from naturalize.base.console import result
-    from naturalize.base.errors import SettingsError
-    from naturalize.inputs.training import open_data
-    from naturalize.training.fit import train as run
+    from naturalize.base.errors import unknown
+    from naturalize.training import fit
     from naturalize.training.settings import TrainSettings
 
-    values: dict[str, Any] = {
-        "model": model,
-        "weights": weights,
-        "mode": mode,
-        "epochs": epochs,
-        "input_size": input_size,
-        "composites": composites or plan is not None,
-        "seed": seed,
-        "workers": workers,
-        "device": device,
-    }
+    values = {"model": model, "weights": weights, "mode": mode, "epochs": epochs, "seed": seed}
+    values |= {"input_size": input_size, "workers": workers, "device": device}
+    values |= {"composites": composites or plan is not None}
     chosen = TrainSettings.parse(with_overrides(values, settings or []))
     if protocol not in ("honest", "paper"):
-        raise SettingsError(f"protocol: expected honest or paper, got {protocol!r}")
+        raise unknown("protocol", protocol, ["honest", "paper"])
+    fit.check(chosen)
+    from naturalize.inputs.training import open_data
+
     data = open_data(
         source,
         catalog=catalog,
@@ -115,7 +109,7 @@ def train(
     )
     beside = out.with_name(f"{out.name}-data")
     data.keep(beside)
-    run(
+    fit.train(
         chosen,
         data.catalog,
         data.split,
@@ -127,9 +121,7 @@ def train(
     )
     result(f"model: {out}")
     if data.new:
-        result(
-            f"catalog and split: {beside}; then: naturalize evaluate {out} {beside} -o evaluation"
-        )
+        result(f"catalog and split: {beside}; now: naturalize evaluate {out} {beside} -o scores")
 
 
 def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -138,7 +130,7 @@ def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, An
 
     from naturalize.base.errors import SettingsError
 
-    found = dict(values)
+    laid = dict(values)
     for text in overrides:
         key, sign, raw = text.partition("=")
         if not sign or not key:
@@ -149,8 +141,8 @@ def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, An
             raise SettingsError(f"--set {text}: the value cannot be read") from error
         first, dot, rest = key.partition(".")
         if dot:
-            inner = found.get(first, {})
-            found[first] = {**(inner if isinstance(inner, dict) else {}), rest: value}
+            inner = laid.get(first, {})
+            laid[first] = {**(inner if isinstance(inner, dict) else {}), rest: value}
         else:
-            found[key] = value
-    return found
+            laid[key] = value
+    return laid

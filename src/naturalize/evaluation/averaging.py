@@ -19,6 +19,7 @@ from naturalize.models.ensemble import fit_weights
 from naturalize.models.folder import read_config
 from naturalize.models.members import check_classes
 from naturalize.models.predictor import Predictor
+from naturalize.models.shipped import find
 
 _PIECE = 32
 
@@ -36,7 +37,7 @@ class AveragingFit:
 
 
 def fit_averaging(
-    models: Sequence[Path], items: Sequence[Item], root: Path, *, device: str = "cpu"
+    models: Sequence[str | Path], items: Sequence[Item], root: Path, *, device: str = "cpu"
 ) -> AveragingFit:
     """Find the weights that make the images' labels most probable; see `fit_weights`.
 
@@ -44,11 +45,12 @@ def fit_averaging(
     are to test them. Unreadable ones are named in a warning and left out. ``SettingsError`` if the
     models' classes differ, ``InputError`` if no image is of their classes, or none can be read.
     """
-    configs = [read_config(path) for path in models]
-    check_classes(models, configs)
+    folders = [find(model) for model in models]
+    configs = [read_config(path) for path in folders]
+    check_classes(folders, configs)
     classes = configs[0].classes
     known, _ = known_items(items, classes)
-    predictors = [Predictor.load(path, device=device) for path in models]
+    predictors = [Predictor.load(path, device=device) for path in folders]
     targets, found = _predicted(predictors, known, root, classes)
     weights = fit_weights(found, targets)
     return AveragingFit(

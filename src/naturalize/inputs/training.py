@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from naturalize.base.artifacts import read_manifest
-from naturalize.base.errors import ArtifactError, SettingsError
+from naturalize.base.errors import ArtifactError, InputError, SettingsError
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
 from naturalize.inputs.kind import named
@@ -83,7 +83,7 @@ def open_data(
         given = {name: path or there.find(name) for name, path in given.items()}
         if there.labelled and not any(given.values()) and not (composites or masks):
             made = Catalog.build(source, **reading)
-            divided = Split.build(made, seed=seed, conflicts="drop")
+            divided = _divided(made, seed)
             prints = {"catalog": made.fingerprint, "split": divided.fingerprint}
             return TrainingData(made, divided, None, None, prints, new=True)
     needed = ["catalog", "split", *(["plan"] if composites else [])]
@@ -111,3 +111,14 @@ def open_data(
 
         composed = Plan.load(paths["plan"])
     return TrainingData(opened, parts, composed, cells, inputs)
+
+
+def _divided(catalog: Catalog, seed: int) -> Split:
+    """Split labelled images; parts that the source itself names are kept."""
+    parts = catalog.parts()
+    if parts and not {"train", "val"} <= set(parts):
+        raise InputError(
+            f"{catalog.root}: names the parts {', '.join(sorted(parts))}; training needs train and "
+            "val: add a part val, or make the split with naturalize catalog and naturalize split"
+        )
+    return Split.build(catalog, seed=seed, conflicts="drop", use="given" if parts else "random")

@@ -15,6 +15,7 @@ from naturalize.base.errors import SettingsError
 from naturalize.models.config import NetworkConfig
 from naturalize.models.folder import MEMBERS, MODEL, describe, read_config
 from naturalize.models.members import check_classes, normalised
+from naturalize.models.shipped import find
 
 #: What ``model.json`` calls the architecture of an averaging ensemble.
 ARCHITECTURE = "average"
@@ -42,7 +43,7 @@ def save_ensemble(
     path
         Where the folder shall be.
     members
-        Two model folders or more, of the same classes (in any order).
+        Two model folders (or names of shipped models) or more, of the same classes (in any order).
     weights
         What each counts, 0 or more; they need not sum to one. Equal by default.
     training
@@ -59,7 +60,7 @@ def save_ensemble(
     ArtifactError
         If a member is no model folder.
     """
-    path, folders = Path(path), [Path(member) for member in members]
+    path, folders = Path(path), [find(member) for member in members]
     if path.resolve() in [folder.resolve() for folder in folders]:
         raise SettingsError(f"{path}: is one of the members; write the ensemble to another place")
     shares = normalised(weights, len(folders))

@@ -16,6 +16,7 @@ from naturalize.models.folder import WEIGHTS
 from naturalize.models.load import load_model
 from naturalize.models.members import is_ensemble, read_members
 from naturalize.models.onnx_predictor import GRAPH, OnnxPredictor, open_session
+from naturalize.models.shipped import find
 
 if TYPE_CHECKING:
     from naturalize.models.torch_predictor import TorchPredictor
@@ -46,7 +47,7 @@ def export_model(path: str | Path, out: str | Path | None = None) -> Exported:
     Parameters
     ----------
     path
-        A model folder.
+        A model folder, or the name of a shipped model.
     out
         Where a copy of it with the graph shall be; by default the graph is written into ``path``
         itself, whose manifest is renewed.
@@ -60,7 +61,10 @@ def export_model(path: str | Path, out: str | Path | None = None) -> Exported:
     ArtifactError
         If the model folder is damaged, or the graph gives other probabilities; nothing is written.
     """
-    path = Path(path).resolve()
+    shipped = not Path(path).is_dir()
+    path = find(path).resolve()
+    if shipped and out is None:
+        raise SettingsError(f"{path.name} is part of the package: name a folder for a copy (--out)")
     out = path if out is None else Path(out)
     if path in out.resolve().parents:
         raise SettingsError(f"{out}: lies in the model folder itself; write the copy elsewhere")

@@ -11,6 +11,7 @@ from naturalize.models import weights as sources
 from naturalize.models.config import Network, NetworkConfig, Wanted
 from naturalize.models.names import CBAM, OWN, resolve
 from naturalize.models.own import build_own, check_options, load_all_but_head
+from naturalize.models.shipped import folder_of
 
 _OPTIONS = ["width", "grid", "frozen", "members"]
 
@@ -131,16 +132,17 @@ def _members(wanted: Wanted) -> list[_Member]:
 
 
 def _member(text: str) -> _Member:
-    if not Path(text).is_dir():
+    folder = folder_of(text)
+    if folder is None:
         name = resolve(text)
         if name.startswith(CBAM):
             raise SettingsError(f"cbam: {text!r} is an ensemble itself and cannot be a member")
         return _Member(name, {}, _own_size(name))
     from naturalize.models.folder import MEMBERS, describe, read_config
 
-    if MEMBERS in describe(text):
+    if MEMBERS in describe(folder):
         raise SettingsError(f"cbam: {text} is an ensemble itself; name its members instead")
-    config = read_config(Path(text))
+    config = read_config(folder)
     if config.architecture.startswith(CBAM):
         raise SettingsError(f"cbam: {text} is an ensemble itself; name its members instead")
     return _Member(
@@ -149,7 +151,7 @@ def _member(text: str) -> _Member:
         config.input_size,
         config.mean,
         config.std,
-        Path(text),
+        folder,
     )
 
 

@@ -12,13 +12,14 @@ from naturalize.base.errors import ArtifactError, NaturalizeError
 from naturalize.models.config import Network, NetworkConfig
 from naturalize.models.folder import WEIGHTS, check_file, read_config
 from naturalize.models.members import is_ensemble, read_members
+from naturalize.models.shipped import find
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 def load_model(path: str | Path) -> tuple[nn.Module, NetworkConfig]:
-    """Open a model folder.
+    """Open a model folder, or a shipped model by its name.
 
     Returns
     -------
@@ -31,7 +32,7 @@ def load_model(path: str | Path) -> tuple[nn.Module, NetworkConfig]:
         If the folder is missing, of another kind or format version, or its weights are damaged,
         incomplete or of another architecture.
     """
-    path = Path(path)
+    path = find(path)
     manifest = read_manifest(path, "model")
     if is_ensemble(path):
         return _ensemble(path)

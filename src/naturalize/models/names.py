@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from naturalize.base.errors import SettingsError, closest
+from naturalize.models import shipped
 from naturalize.models.torchvision_compat import ensure
 
 #: timm names that the paper speaks of or that suit small images; every other timm name works too.
@@ -82,6 +83,11 @@ def resolve(name: str) -> str:
     spoken = {_bare(key): value for key, value in SPOKEN.items()}
     if _bare(name) in spoken:
         return spoken[_bare(name)]
+    if name in shipped.names():
+        raise SettingsError(
+            f"model {name!r} is a trained model: name its architecture as model, and {name} as "
+            "weights"
+        )
     ensure()
     import timm
 

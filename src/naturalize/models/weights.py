@@ -10,6 +10,7 @@ from typing import Any
 
 from naturalize.base.artifacts import read_json
 from naturalize.base.errors import ArtifactError, SettingsError
+from naturalize.models.shipped import folder_of
 from naturalize.models.torchvision_compat import ensure
 
 #: timm names whose ImageNet weights a pip package carries, and the package (Apache-2.0).
@@ -44,7 +45,8 @@ def find(name: str, wanted: str) -> Weights | None:
     wanted
         ``"none"``; ``"imagenet"`` (a pip package or timm's cache on this machine); ``"download"``
         (as before, and else fetched by timm); ``"auto"`` (as ``imagenet``, null if there are
-        none); or the path of a ``.safetensors``/``.pth`` state dict or of a model folder.
+        none); the path of a ``.safetensors``/``.pth`` state dict or of a model folder; or the name
+        of a shipped model.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def find(name: str, wanted: str) -> Weights | None:
     if wanted == "none":
         return None
     if wanted not in ("auto", "imagenet", "download"):
-        return _from_file(Path(wanted))
+        return _from_file(folder_of(wanted) or Path(wanted))
     found = _from_pip(name) or _from_cache(name)
     if found is None and wanted == "download":
         found = _downloaded(name)

@@ -30,7 +30,6 @@ from naturalize.training.dataset import (
     as_is,
     one_thread,
 )
-from naturalize.training.imbalance import steps_per_epoch
 from naturalize.training.pixels import PixelStore
 from naturalize.training.settings import TrainSettings
 
@@ -123,9 +122,9 @@ class CellImages:
         if plan is not None and bank is not None:
             self.train = self._with_composites(self.train, plan, bank)
             self.n_composites = len(self.train) - self.n_real
-        self.steps = steps_per_epoch(
-            len(self.train), settings.batch_size, settings.samples_per_epoch
-        )
+        wanted = settings.samples_per_epoch
+        samples = self.n_real if wanted == "real" else wanted or len(self.train)
+        self.steps = max(1, round(samples / settings.batch_size))
 
     def _real(
         self,

@@ -41,6 +41,34 @@ _OURS = (
 )
 
 
+def check(settings: TrainSettings) -> None:
+    """Find out, before anything long runs, whether a network can be trained so on this machine.
+
+    Raises
+    ------
+    NaturalizeError
+        For an unknown model, a size or option that it cannot take, absent weights, a device that is
+        not there, or a logger that is not installed.
+    """
+    from naturalize.models.names import resolve
+    from naturalize.models.zoo import build
+    from naturalize.training import loggers
+    from naturalize.training.devices import place
+
+    loggers.check(settings)
+    place(settings.device)
+    resolve(settings.model)
+    if settings.weights != "download":
+        build(
+            settings.model,
+            2,
+            weights="none" if settings.weights == "auto" else settings.weights,
+            input_size=settings.input_size,
+            dropout=settings.dropout,
+            options=settings.network_options,
+        )
+
+
 def train(
     settings: TrainSettings,
     catalog: Catalog,

@@ -7,11 +7,6 @@ import numpy as np
 from naturalize.base.rng import rng
 
 
-def steps_per_epoch(n_rows: int, batch_size: int, samples: int | None) -> int:
-    """Return the number of whole batches nearest to ``samples`` (or to all rows), at least one."""
-    return max(1, round((samples or n_rows) / batch_size))
-
-
 def epoch_rows(
     targets: np.ndarray, epoch: int, draws: int, *, seed: int, balanced: bool = False
 ) -> np.ndarray:

@@ -5,27 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from naturalize.base.errors import SettingsError, closest
+from naturalize.base.settings import Settings, validated
 from naturalize.base.text import expanded
 from naturalize.training import devices
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class AugmentSettings(BaseModel):
+class AugmentSettings(Settings):
     """Conventional augmentation, drawn by a key a sample; 0 or false turns a part off."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     flips: bool = True
     right_angles: bool = True
@@ -54,15 +44,13 @@ class AugmentSettings(BaseModel):
         return any(value for name, value in self if name != "magnitude")
 
 
-class TrainSettings(BaseModel):
+class TrainSettings(Settings):
     """One training run.
 
     ``workers`` (processes that load data; null: 0 on a processor, some beside a GPU), ``device``
     (see :mod:`naturalize.training.devices`) and ``loggers`` do not decide the result: they are not
     part of ``model_dump()``, hence of no fingerprint.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     #: A name that `naturalize.models.zoo` knows, or any timm name.
     model: str = "tf_efficientnet_lite0"
@@ -81,7 +69,7 @@ class TrainSettings(BaseModel):
     input_size: Annotated[int, Field(ge=16, le=2048)] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     #: Settings of the architecture itself; see ``options`` of `naturalize.models.zoo.build`.
-    network_options: dict[str, Any] = {}
+    network_options: dict[str, Any] = Field(default_factory=dict)
     #: Share of the shorter side that the network sees, about the centre; 1: the whole image.
     crop: Annotated[float, Field(gt=0.1, le=1)] = 1.0
     #: Bring the bare slide of every image to the same grey.
@@ -90,8 +78,9 @@ class TrainSettings(BaseModel):
     epochs: Annotated[int, Field(ge=1)] = 8
     batch_size: Annotated[int, Field(ge=2)] = 32
     #: Images drawn an epoch, rounded to whole batches; all training images by default. With equal
-    #: values, runs with and without composites have an equal budget.
-    samples_per_epoch: Annotated[int, Field(ge=1)] | None = None
+    #: values, or ``real`` (as many as there are real ones), runs with and without composites have
+    #: an equal budget.
+    samples_per_epoch: Annotated[int, Field(ge=1)] | Literal["real"] | None = None
     lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
@@ -181,25 +170,5 @@ class TrainSettings(BaseModel):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> TrainSettings:
-        """Check a mapping of settings.
-
-        Raises
-        ------
-        SettingsError
-            Naming the key, what came, and for a misspelt key the nearest one.
-        """
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            if first["type"] == "extra_forbidden":
-                known = [*cls.model_fields, *(f"augment.{k}" for k in AugmentSettings.model_fields)]
-                raise SettingsError(
-                    f"training: unknown setting {key!r}{closest(key, known)}; "
-                    f"choose from: {', '.join(known)}"
-                ) from error
-            where = f"training: {key}: " if key else "training: "
-            came = f", got {first['input']!r}" if key else ""
-            message = first["msg"].removeprefix("Value error, ")
-            raise SettingsError(f"{where}{message}{came}") from error
+        """Check a mapping of settings; ``SettingsError`` names the key and what came."""
+        return validated(cls, values, what="training")

@@ -18,23 +18,28 @@ def names() -> list[str]:
     return sorted(path.name for path in _HERE.iterdir() if is_artifact(path, "model"))
 
 
-def find(model: str | Path) -> Path:
-    """Return the folder of a model: of a shipped one by its name, else the path itself.
+def folder_of(model: str | Path) -> Path | None:
+    """Return the folder of a model, which a path or the name of a shipped one says, or null.
 
     A folder of that name in the current directory goes first.
+    """
+    if Path(model).is_dir():
+        return Path(model)
+    return _HERE / str(model) if str(model) in names() else None
+
+
+def find(model: str | Path) -> Path:
+    """Return what :func:`folder_of` does.
 
     Raises
     ------
     ArtifactError
-        If it is neither; the message names the models that are shipped.
+        If there is no such model; the message names those that are shipped.
     """
-    path = Path(model)
-    if path.is_dir():
-        return path
-    shipped = names()
-    if str(model) in shipped:
-        return _HERE / str(model)
-    raise ArtifactError(
-        f"{model}: no such model folder{closest(str(model), shipped)}; shipped with the package: "
-        f"{', '.join(shipped) or 'none'}"
-    )
+    found, shipped = folder_of(model), names()
+    if found is None:
+        raise ArtifactError(
+            f"{model}: no such model folder{closest(str(model), shipped)}; shipped with the "
+            f"package: {', '.join(shipped) or 'none'}"
+        )
+    return found
