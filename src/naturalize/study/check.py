@@ -84,12 +84,14 @@ def check_study(study: StudySettings) -> None:
 
 def _check_run(study: StudySettings, run: str) -> None:
     from naturalize.models.names import resolve
+    from naturalize.models.shipped import folder_of
 
     settings = study.runs[run]
     with _key(f"runs.{run}.model"):
         resolve(settings.model)
     with _key(f"runs.{run}.weights"):
-        if settings.weights not in _WEIGHTS and not Path(settings.weights).exists():
+        known = settings.weights in _WEIGHTS or folder_of(settings.weights) is not None
+        if not known and not Path(settings.weights).exists():
             choices = ", ".join(_WEIGHTS)
             raise InputError(f"{settings.weights}: no such file or folder, nor one of {choices}")
     for logger in settings.loggers:
@@ -136,7 +138,9 @@ def check_classes(study: StudySettings, catalog: Catalog) -> None:
     n_train = sum(counts.values()) * study.split.fractions[0] / sum(study.split.fractions)
     for run, settings in study.runs.items():
         asked = settings.samples_per_epoch
-        if asked and not settings.composites and asked > _MANY_DRAWS * n_train:
+        if not isinstance(asked, int) or settings.composites:
+            continue
+        if asked > _MANY_DRAWS * n_train:
             warn(
                 f"runs.{run}.samples_per_epoch: {asked:,} images an epoch from about "
                 f"{n_train:,.0f} training images; each is drawn {asked / n_train:.0f} times"
