@@ -320,7 +320,7 @@ def test_parts_that_a_source_names_are_kept(toys, tmp_path):
     assert counts["test"] == {"blue": 4, "green": 4, "red": 4}
     some = [line for line in lines if not line.endswith("val")]
     (tmp_path / "some.csv").write_text("\n".join(["path,label,part", *some]) + "\n")
-    with pytest.raises(InputError, match=r"names the parts test, train; .*add a folder val"):
+    with pytest.raises(InputError, match=r"names the parts test, train; .*add a part val"):
         open_data(tmp_path / "some.csv")
 
 
