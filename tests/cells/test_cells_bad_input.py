@@ -245,3 +245,21 @@ def test_a_segmenter_that_fails_at_all_images_is_an_error(images: Path, tmp_path
 def test_a_mistake_of_the_user_stops_the_work(images: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot reshape"):
         segment_images([("1", "smear.jpg")], images, FailsByInput(below=5000), tmp_path / "out")
+
+
+class Doubts(Segmenter):
+    """Does not trust what it says of images lower than ``below`` pixels."""
+
+    below: int
+    name: ClassVar[str] = "doubts"
+
+    def segment(self, image: np.ndarray) -> Segmentation:
+        return Segmentation(
+            image.shape[:2], (), (1.0, 2.0, 3.0), unsure=image.shape[0] < self.below
+        )
+
+
+def test_images_whose_white_cells_are_uncertain_are_named(images: Path, tmp_path: Path) -> None:
+    items = [("1", "smear.jpg"), ("2", "tiny.png"), ("3", "three.png")]
+    out = segment_images(items, images, Doubts(below=10), tmp_path / "out")
+    assert "1 white cells uncertain: tiny.png" in summary(out)

@@ -13,7 +13,8 @@ from naturalize.cells.segmenters import segmenter
 from naturalize.cells.segmenters.unet import is_unsure
 from naturalize.cells.segmenters.unet.group import cells_of, group
 from naturalize.cells.segmenters.unet.network import CENTRE, CYTOPLASM, OUTPUTS, OWN, UNIT
-from naturalize.cells.segmenters.unet.view import balanced
+from naturalize.cells.segmenters.unet.network import maps as maps_of
+from naturalize.cells.segmenters.unet.view import balanced, missing_stain
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -143,3 +144,21 @@ def test_a_cell_size_out_of_range_is_refused():
 
 def test_the_weights_are_small_enough_to_ship():
     assert OWN.stat().st_size < 8e6
+
+
+@pytest.mark.real
+def test_the_stain_of_the_training_laboratory_is_left_as_it_is(real_data):
+    files = sorted((real_data / "pbc").glob("*/*.jpg"))[::600]
+    for file in files:
+        seen = balanced(read_image(file), 0.5)
+        assert missing_stain(seen, group(maps_of(seen), 0.5)) == 1, file.name
+
+
+@pytest.mark.real
+def test_the_weak_stain_of_another_laboratory_is_strengthened(real_data):
+    files = sorted((real_data / "fields/cbc").glob("*.jpg"))[::10]
+    if not files:
+        pytest.skip("no fields of another laboratory")
+    for file in files:
+        seen = balanced(read_image(file), 0.5)
+        assert 1.5 < missing_stain(seen, group(maps_of(seen), 0.5)) <= 2.5, file.name
