@@ -92,3 +92,16 @@ def test_the_difference_clips_nothing_and_says_its_factor(change: int, factor: f
     assert found[1, 2, 0] == round(128 + factor * change)
     assert found[0, 0].tolist() == [128, 128, 128]
     assert (difference(after, before)[0][1, 2] == round(128 - factor * change)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("--without", "rbc"), "unknown choice"), (("-s", "unett"), "did you mean 'unet'")],
+)
+def test_choices_are_checked_before_images_are_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run_app(["background", str(tmp_path / "nowhere"), "-o", str(tmp_path / "out"), *arguments])
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err.replace("\n", " ")

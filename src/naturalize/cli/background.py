@@ -49,14 +49,16 @@ def background(
     from naturalize.base.console import result
     from naturalize.cells.segmenters import segmenter as segmenter_named
     from naturalize.inputs.images import open_source
-    from naturalize.restoration.write import SCENES, summary, write_backgrounds
+    from naturalize.restoration.write import SCENES, check_without, summary, write_backgrounds
 
+    check_without(without)
+    finder = segmenter_named(segmenter)
     check_place(out)
     root, items, inputs = open_source(images)
     write_backgrounds(
         items,
         root,
-        segmenter_named(segmenter),
+        finder,
         out,
         inputs=inputs,
         without=without,

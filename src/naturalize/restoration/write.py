@@ -95,8 +95,7 @@ def write_backgrounds(
     SettingsError
         For another ``without``.
     """
-    if without not in WITHOUT:
-        raise unknown("choice of what to leave out", without, list(WITHOUT))
+    check_without(without)
     out, root, inputs = Path(out), Path(root), dict(inputs or {})
     settings = {"segmenter": segmenter.name, **segmenter.settings, "without": without}
     names = picture_names([path for _, path in items])
@@ -121,6 +120,12 @@ def write_backgrounds(
             write_image(folder / "sheet.jpg", _sheet(root, folder, rows), quality=90)
     shutil.rmtree(work, ignore_errors=True)
     return out
+
+
+def check_without(without: str) -> None:
+    """Raise ``SettingsError`` if ``without`` is none of :data:`WITHOUT`."""
+    if without not in WITHOUT:
+        raise unknown("choice of what to leave out", without, list(WITHOUT))
 
 
 def summary(rows: pa.Table) -> list[str]:
