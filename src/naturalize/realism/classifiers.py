@@ -126,7 +126,7 @@ def boosted_scores(
     values
         Float (N, S); NaN where a statistic is absent.
     composite, labels, fold
-        As for :func:`~naturalize.realism.auc.auc_with_interval`.
+        As for :func:`~naturalize.realism.measures.auc_with_interval`.
     seed
         Of the features that each split may look at.
     """

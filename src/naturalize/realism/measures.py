@@ -186,7 +186,7 @@ def kernel_distance(
     features
         Float (N, d).
     composite, labels, units
-        As for :func:`~naturalize.realism.auc.auc_with_interval`.
+        As for :func:`~naturalize.realism.measures.auc_with_interval`.
     """
     times = resampled_units(units, resamples, rng(seed, "realism", "kernel"))
     names = np.array(labels)
