@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,8 +28,7 @@ SPACE = "EfficientNet-Lite0 (ImageNet), 1280 features averaged over the image at
 _AT_A_TIME = 8
 
 
-@dataclass(frozen=True, eq=False)
-class Features:
+class Features(NamedTuple):
     """Frozen features of N images.
 
     Attributes
@@ -69,9 +68,17 @@ class Described:
     hashes: tuple[str, ...]
     absent: dict[str, str]
 
-    def __len__(self) -> int:
-        """Return N."""
-        return len(self.hashes)
+    def plus(self, other: Described) -> Described:
+        """Return what is known of these images, then of others; nothing that one side lacks."""
+        patches, features = None, None
+        if self.patches is not None and other.patches is not None:
+            patches = np.concatenate([self.patches, other.patches])
+        if self.features is not None and other.features is not None:
+            pairs = zip(self.features, other.features, strict=True)
+            features = Features(*(np.concatenate(both) for both in pairs))
+        values = np.concatenate([self.statistics, other.statistics])
+        absent = {**self.absent, **other.absent}
+        return Described(values, patches, features, (*self.hashes, *other.hashes), absent)
 
 
 def describe(

@@ -198,20 +198,18 @@ def judge(
     composite = np.arange(len(labels)) >= len(real.labels)
     units = units_of(_origins(real) + _origins(fake))
     fold = grouped_folds(labels, composite, units, folds=folds, seed=seed)
-    both = real.seen, fake.seen
-    absent = {**real.seen.absent, **fake.seen.absent}
-    values = np.concatenate([side.statistics for side in both])
-    scores = _scores(*both, (labels, composite, fold), absent, seed)
+    both = real.seen.plus(fake.seen)
+    scores = _scores(both, labels, composite, fold, seed)
     sure: Any = {"resamples": resamples, "seed": seed}
 
     def auc(scores: np.ndarray) -> Auc:
         return auc_with_interval(scores, composite, labels, fold, units, **sure)
 
     def of_family(family: str) -> Auc:
-        own = values[:, family_columns(family)]
+        own = both.statistics[:, family_columns(family)]
         return auc(boosted_scores(own, composite, labels, fold, seed=seed))
 
-    space, features = _space(*both, labels, composite)
+    space, features = _space(both, labels, composite)
     tried = [*FAMILIES, BUT_CODING] if families else []
     return ProbeResult(
         auc={name: auc(value) for name, value in scores.items()},
@@ -221,31 +219,23 @@ def judge(
         fold=fold,
         units=units,
         families={name: of_family(name) for name in track(tried, "families of statistics")},
-        distinguishing=distinguishing(values, composite, labels),
+        distinguishing=distinguishing(both.statistics, composite, labels),
         kid=kernel_distance(features, composite, labels, units, **sure),
         nearest=nearest(features, composite, labels, to_parent=to_parent, **sure),
         space=space,
-        absent=absent,
+        absent=both.absent,
     )
 
 
 def _scores(
-    real: Described,
-    fake: Described,
-    known: tuple[Sequence[str], np.ndarray, np.ndarray],
-    absent: dict[str, str],
-    seed: int,
+    seen: Described, labels: Sequence[str], composite: np.ndarray, fold: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
     """Return the scores of each probe that can be run, float64 (N,)."""
-    labels, composite, fold = known
-    values = np.concatenate([real.statistics, fake.statistics])
-    scores = {"statistics": boosted_scores(values, composite, labels, fold, seed=seed)}
-    if real.features is not None and fake.features is not None:
-        stages = np.concatenate([real.features.stages, fake.features.stages])
-        scores["features"] = linear_scores(stages, composite, labels, fold)
-    if real.patches is not None and fake.patches is not None and "patches" not in absent:
-        patches = np.concatenate([real.patches, fake.patches])
-        scores["patches"] = patch_scores(patches, composite, fold, seed=seed)
+    scores = {"statistics": boosted_scores(seen.statistics, composite, labels, fold, seed=seed)}
+    if seen.features is not None:
+        scores["features"] = linear_scores(seen.features.stages, composite, labels, fold)
+    if seen.patches is not None and "patches" not in seen.absent:
+        scores["patches"] = patch_scores(seen.patches, composite, fold, seed=seed)
     return scores
 
 
@@ -264,13 +254,10 @@ def _origins(side: Side) -> list[set[str]]:
     ]
 
 
-def _space(
-    real: Described, fake: Described, labels: Sequence[str], composite: np.ndarray
-) -> tuple[str, np.ndarray]:
-    if real.features is not None and fake.features is not None:
-        return SPACE, np.concatenate([real.features.pooled, fake.features.pooled])
-    values = np.concatenate([real.statistics, fake.statistics])
-    return STATISTICS_SPACE, np.nan_to_num(deviations(values, labels, ~composite))
+def _space(seen: Described, labels: Sequence[str], composite: np.ndarray) -> tuple[str, np.ndarray]:
+    if seen.features is not None:
+        return SPACE, seen.features.pooled
+    return STATISTICS_SPACE, np.nan_to_num(deviations(seen.statistics, labels, ~composite))
 
 
 def varied(found: Sequence[Distinguishing], *, most: int, each: int) -> list[Distinguishing]:
