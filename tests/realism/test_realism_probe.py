@@ -404,7 +404,7 @@ def test_help_and_check_agree_on_the_least_number(study: Path, tmp_path: Path) -
     [
         ((), "name a plan"),
         (("nowhere", "-o", "out"), "no such folder"),
-        (("{study}/bank", "-o", "out"), "is a bank, not a plan"),
+        (("{study}/bank", "-o", "out"), "is a bank of cells"),
         (
             ("{study}", "-o", "out", "--history", "png"),
             "history: input should be 'lossless' or 'jpeg', found 'png'",
