@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import Engine, Overwrite, Workers
 
 
 def background(
@@ -25,10 +25,8 @@ def background(
             "--sheet", help="Write a sheet of images before and after, and their difference."
         ),
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers; all processors by default.")
-    ] = None,
-    engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    workers: Workers = None,
+    engine: Engine = "processes",
     overwrite: Overwrite = False,
 ) -> None:
     """Take the white cells out of images, and restore what was behind them.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from naturalize.cli.options import Columns, Overwrite, Reader, columns_of
+from naturalize.cli.options import Columns, Engine, Overwrite, Reader, Scheme, Workers, columns_of
 
 
 def catalog(
@@ -15,18 +15,14 @@ def catalog(
         Path, typer.Argument(help="Folder of images, CSV table or MedMNIST .npz file.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the catalog to.")],
-    scheme: Annotated[
-        str, typer.Option(help="Classes: pbc11, pbc8, or folders (as they are found).")
-    ] = "folders",
+    scheme: Scheme = "folders",
     reader: Reader = "auto",
     columns: Columns = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")
     ] = False,
-    workers: Annotated[
-        Optional[int], typer.Option(help="Workers; all processors by default.")  # noqa: UP045
-    ] = None,
-    engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    workers: Workers = None,
+    engine: Engine = "processes",
     overwrite: Overwrite = False,
 ) -> None:
     """List and measure images, and audit them: duplicates, conflicts, bad files, confounders.

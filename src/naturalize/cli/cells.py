@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import Engine, Overwrite, Root, Workers
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -27,9 +27,6 @@ def _cells() -> None:
 
 
 _Bank = Annotated[Path, typer.Argument(help="A bank.")]
-_Root = Annotated[
-    Path | None, typer.Option(help="Where the bank's images are now, if they have moved.")
-]
 _Kind = Annotated[str | None, typer.Option(help="wbc, rbc or platelet.")]
 _Label = Annotated[str | None, typer.Option(help="A class.")]
 _Where = Annotated[
@@ -54,7 +51,7 @@ def show(
     reason: Annotated[str | None, typer.Option(help="Why they were rejected.")] = None,
     cell: Annotated[str | None, typer.Option(help="One cell, by its id.")] = None,
     number: Annotated[int, typer.Option("-n", min=1, help="Cells in a row of the picture.")] = 12,
-    root: _Root = None,
+    root: Root = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Count the cells that fit, and draw them in rows: by class and kind, or by reason.
@@ -115,7 +112,7 @@ def export_cells(
     categories: Annotated[
         str | None, typer.Option(help="COCO categories: kind (the default) or label.")
     ] = None,
-    root: _Root = None,
+    root: Root = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write accepted cells for other software, with all that is needed to use them.
@@ -186,10 +183,8 @@ def import_(
     self_contained: Annotated[
         bool, typer.Option("--self-contained", help="Into a bank: copy the images too.")
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers; all processors by default.")
-    ] = None,
-    engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    workers: Workers = None,
+    engine: Engine = "processes",
     overwrite: Overwrite = False,
 ) -> None:
     """Take in the masks of another tool; everything is measured anew on the images.

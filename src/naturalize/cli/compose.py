@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from naturalize.cli.options import Columns, Overwrite, Reader, columns_of, fractions_of
+from naturalize.cli.options import (
+    Columns,
+    Engine,
+    Overwrite,
+    Reader,
+    Workers,
+    columns_of,
+    fractions_of,
+)
 
 if TYPE_CHECKING:
     from naturalize.compose.deliver import Writer
@@ -65,10 +73,6 @@ _Fractions = Annotated[
 ]
 _Segmenter = Annotated[str, _from(help="Finds the cells.")]
 _Root = Annotated[Path | None, _from(show_default=False, help="Where the images are now.")]
-_Workers = Annotated[
-    int | None, typer.Option(min=1, help="Workers to use.  [default: all processors]")
-]
-_Engine = Annotated[str, typer.Option(help="serial, processes or ray.")]
 
 
 def compose(
@@ -97,8 +101,8 @@ def compose(
     fractions: _Fractions = None,
     segmenter: _Segmenter = "unet",
     root: _Root = None,
-    workers: _Workers = None,
-    engine: _Engine = "processes",
+    workers: Workers = None,
+    engine: Engine = "processes",
     overwrite: Overwrite = False,
 ) -> None:
     """Compose new images from cells of real ones.

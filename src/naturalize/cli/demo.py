@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
+from naturalize.cli.options import Workers
+
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Study folder.")] = Path("runs/demo"),
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes to use.  [default: all processors]")
-    ] = None,
+    workers: Workers = None,
 ) -> None:
     """Run a whole study on procedural smears and write its report.
 

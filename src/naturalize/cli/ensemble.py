@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import Columns, Overwrite, Reader, Root, Scheme, columns_of
 
 if TYPE_CHECKING:
     from naturalize.inputs.labelled import LabelledData
@@ -39,10 +39,10 @@ def ensemble(
         Path | None, typer.Option(help="The split, if DATA is a catalog.", show_default=False)
     ] = None,
     part: Annotated[str, typer.Option(help="Part of the split.")] = "val",
-    scheme: Annotated[str, typer.Option(help="Classes of a tree of images.")] = "folders",
-    root: Annotated[
-        Path | None, typer.Option(help="Where a catalog's images are now.", show_default=False)
-    ] = None,
+    scheme: Scheme = "folders",
+    reader: Reader = "auto",
+    columns: Columns = None,
+    root: Root = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     overwrite: Overwrite = False,
 ) -> None:
@@ -71,7 +71,8 @@ def ensemble(
         raise SettingsError("--split says what --fit is to use; give --fit CATALOG too")
     found: dict[str, Any] = {"weights": _numbers(weights)}
     if fit is not None:
-        data = _data(fit, split, part, scheme, root)
+        reading = {"scheme": scheme, "reader": reader, "columns": columns_of(columns)}
+        data = _data(fit, split, part, root, reading)
         found = _fitted(models, data, part, device)
     save_ensemble(out, models, **found)
     result(f"ensemble of {len(models)} models: {out}")
@@ -89,14 +90,14 @@ def _numbers(text: str | None) -> list[float] | None:
 
 
 def _data(
-    source: Path, split: Path | None, part: str, scheme: str, root: Path | None
+    source: Path, split: Path | None, part: str, root: Path | None, reading: dict[str, Any]
 ) -> LabelledData:
     from naturalize.dataset.catalog import Catalog
     from naturalize.dataset.split import Split
     from naturalize.inputs.labelled import LabelledData, labelled_data, part_items
 
     if split is None:
-        return labelled_data(source, scheme=scheme, part=part, root=root)
+        return labelled_data(source, part=part, root=root, **reading)
     catalog, chosen = Catalog.load(source, root=root), Split.load(split)
     inputs = {"catalog": catalog.fingerprint, "split": chosen.fingerprint}
     return LabelledData(catalog.root, part_items(catalog, chosen, part), inputs, catalog)

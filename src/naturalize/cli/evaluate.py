@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from naturalize.cli.options import Columns, Overwrite, Reader, columns_of
+from naturalize.cli.options import (
+    Columns,
+    Engine,
+    Overwrite,
+    Reader,
+    Root,
+    Scheme,
+    Workers,
+    columns_of,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,11 +37,7 @@ Data = Annotated[
 Folder = Annotated[
     Path, typer.Option("--out", "-o", help="Folder for the evaluation.", show_default=False)
 ]
-Scheme = Annotated[str, typer.Option(help="Classes: pbc11, pbc8 or folders.")]
 Part = Annotated[str, typer.Option(help="Part of a split, or all.")]
-Root = Annotated[
-    Path | None, typer.Option(help="Where a catalog's images are now.", show_default=False)
-]
 ClassMap = Annotated[
     list[str] | None,
     typer.Option(
@@ -66,10 +71,6 @@ LeaveOutTraining = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be read.")]
 Resamples = Annotated[int, typer.Option(min=100, help="Resamples of the intervals.")]
 Seed = Annotated[int, typer.Option(help="Seed of the intervals.")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes to read a tree with.  [default: all]")
-]
-Engine = Annotated[str, typer.Option(help="serial, processes or ray.")]
 
 
 def evaluate(

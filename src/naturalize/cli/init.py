@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from naturalize.cli.options import Overwrite, Reader
+from naturalize.cli.options import Overwrite, Reader, Workers
 
 
 def init(
@@ -27,9 +27,7 @@ def init(
         str | None,
         typer.Option(help="Write this study of the package instead: pbc11, model-pbc11, demo."),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes to use.  [default: all processors]")
-    ] = None,
+    workers: Workers = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a study file that suits a folder of images, ready for `naturalize run`.

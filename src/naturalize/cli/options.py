@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,17 @@ def _allow(ctx: typer.Context, wanted: bool) -> None:
     if wanted:
         ctx.with_resource(replacing())
 
+
+#: Where and how work over many images is done.
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Workers to use.  [default: all processors]")
+]
+Engine = Annotated[str, typer.Option(help="serial, processes or ray.")]
+
+#: Where images are that have moved since their catalog, bank or plan was written.
+Root = Annotated[Path | None, typer.Option(help="Where the images are now.", show_default=False)]
+
+Scheme = Annotated[str, typer.Option(help="Classes: pbc11, pbc8, or folders (as they are found).")]
 
 #: How labelled images are read, in every command that reads them.
 Reader = Annotated[

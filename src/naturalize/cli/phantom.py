@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import Engine, Overwrite, Workers
 
 
 def phantom(
@@ -21,10 +21,8 @@ def phantom(
     ] = None,
     size: Annotated[str, typer.Option(help="Width x height in pixels.")] = "360x363",
     seed: Annotated[int, typer.Option(help="Names the data set.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers to use.  [default: all processors]")
-    ] = None,
-    engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    workers: Workers = None,
+    engine: Engine = "processes",
     overwrite: Overwrite = False,
 ) -> None:
     """Draw blood smears of 11 classes with true masks, boxes and labels.

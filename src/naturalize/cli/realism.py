@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import Engine, Overwrite, Root, Workers
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -65,10 +65,6 @@ _Score = Annotated[
     tuple[Path, Path] | None,
     typer.Option(help="Score an observer's guesses: answers.csv guesses.csv.", show_default=False),
 ]
-_Root = Annotated[Path | None, typer.Option(help="Where the images are now.", show_default=False)]
-_Workers = Annotated[
-    int | None, typer.Option(min=1, help="Workers to use.  [default: all processors]")
-]
 
 
 def realism(
@@ -84,12 +80,12 @@ def realism(
     accepted: _Accepted = False,
     sheet: _Sheet = False,
     score: _Score = None,
-    root: _Root = None,
+    root: Root = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
     resamples: Annotated[int, typer.Option(min=100, help="Resamples of the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Another seed, other images and folds.")] = 0,
-    workers: _Workers = None,
-    engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    workers: Workers = None,
+    engine: Engine = "processes",
     overwrite: Overwrite = False,
 ) -> None:
     """Try to distinguish composites from real images of the same class.

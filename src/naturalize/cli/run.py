@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from naturalize.cli.options import Workers
+
 
 def run(
     study: Annotated[
@@ -26,9 +28,7 @@ def run(
     force: Annotated[
         list[str] | None, typer.Option(help="Run this stage again, though nothing changed.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes to use.  [default: all processors]")
-    ] = None,
+    workers: Workers = None,
     engine: Annotated[str | None, typer.Option(help="serial, processes or ray.")] = None,
 ) -> None:
     """Run all stages of a study, from images to a report.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import Engine, Overwrite, Workers
 
 
 def segment(
@@ -29,10 +29,8 @@ def segment(
         bool,
         typer.Option("--overlays", help="Write every image with its outlines drawn, and a sheet."),
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers; all processors by default.")
-    ] = None,
-    engine: Annotated[str, typer.Option(help="serial, processes or ray.")] = "processes",
+    workers: Workers = None,
+    engine: Engine = "processes",
     overwrite: Overwrite = False,
 ) -> None:
     """Find white cells, red cells and platelets, and write their masks.

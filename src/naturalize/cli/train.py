@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from naturalize.cli.options import Columns, Overwrite, Reader, columns_of
+from naturalize.cli.options import Columns, Overwrite, Reader, Root, Scheme, columns_of
 
 Folder = Optional[Path]  # noqa: UP045 - typer reads it
 Number = Optional[int]  # noqa: UP045
@@ -43,8 +43,8 @@ def train(
     split: Annotated[Folder, typer.Option(help="The split.")] = None,
     plan: Annotated[Folder, typer.Option(help="Composites to train on too.")] = None,
     bank: Annotated[Folder, typer.Option(help="The cells they are made of.")] = None,
-    root: Annotated[Folder, typer.Option(help="Where the images are now.")] = None,
-    scheme: Annotated[str, typer.Option(help="Classes of labelled images.")] = "folders",
+    root: Root = None,
+    scheme: Scheme = "folders",
     reader: Reader = "auto",
     columns: Columns = None,
     composites: Composites = False,
