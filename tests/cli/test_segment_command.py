@@ -34,7 +34,7 @@ def test_masks_overlays_sheet_and_what_became_of_each(
     out = tmp_path / "cells"
     run("segment", images, "-s", "classical", "-o", out, "--masks", "--overlays",
         "--engine", "serial")  # fmt: skip
-    said = " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().out.split())
     assert "4 images" in said
     assert "1 no cell found: blank.png" in said
     assert "sheet.jpg" in said
