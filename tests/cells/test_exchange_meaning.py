@@ -155,6 +155,11 @@ def kinds() -> np.ndarray:
 DOUBTFUL = {
     "nested numbers": (levels(1, 2), "lies inside 1", {"levels": 3, "numbers": 2}),
     "inverted": (np.where(TRUE, 0, 255).astype(np.uint8), "--invert", {"binary": 1}),
+    "inverted, dense": (
+        np.where(cv2.dilate(discs(), np.ones((29, 29))) > 0, 0, 255).astype(np.uint8),
+        "--invert",
+        {"binary": 1},
+    ),
     "inverted numbers": (
         np.where(TRUE, numbered(), 9).astype(np.uint16),
         "--invert",
@@ -215,6 +220,11 @@ def test_a_platelet_on_a_red_cell_is_no_level(folder: Path, capsys) -> None:
     tifffile.imwrite(folder / "a_masks.tif", numbers)
     assert len(imported(folder, kinds="rbc")) == 9
     assert "1 of 9 numbers lie inside another" in capsys.readouterr().err
+
+
+def test_numbers_may_be_as_large_as_hashes(folder: Path) -> None:
+    tifffile.imwrite(folder / "a_masks.tif", (numbered() * np.uint32(700_000_001)).astype(np.int32))
+    assert len(imported(folder, kinds="rbc")) == len(DISCS)
 
 
 def test_pages_are_no_mask(folder: Path) -> None:

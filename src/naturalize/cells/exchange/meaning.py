@@ -34,8 +34,12 @@ _INSIDE = 0.7
 #: Share of numbers in several pieces, or inside others, from which numbers are no cells.
 _OFTEN = 0.3
 
-#: What covers this share of the image and of its edge is the slide.
-_MOST, _EDGE = 0.5, 0.75
+#: What is in one piece, reaches all four sides and covers this share of the image may be the slide.
+#: No cell of 300 masks of segmentation_WBC and KRD-WBC does.
+_SLIDE = 0.2
+
+#: A MinIsWhite TIFF whose edge is cell by more than these shares: doubtful, and certainly inverted.
+_EDGE = (0.5, 0.75)
 
 #: Pieces of coded or smoothed masks with less than this share of the largest are specks: those of
 #: KRD-WBC's JPEG masks have 0.0002 at most.
@@ -121,9 +125,9 @@ def read_mask(file: Path, *, invert: bool = False) -> Mask:
         numbers = np.where(numbers == numbers.max(initial=0), 0, numbers + 1)
     elif reverse:
         edge = float(_edge(numbers > 0).mean())
-        if edge > _EDGE:
+        if edge > _EDGE[1]:
             numbers = 1 - numbers
-        elif edge > 1 - _EDGE:
+        elif edge > _EDGE[0]:
             doubt = "is a MinIsWhite TIFF that can be read either way"
     return Mask(numbers, levels is not None, colours, doubt)
 
@@ -140,11 +144,13 @@ def facts_of(file: Path, *, invert: bool) -> Facts | UnusableError:
         _, _, stats, _ = cv2.connectedComponentsWithStats(one.astype(np.uint8), connectivity=8)
         areas = np.sort(stats[1:, cv2.CC_STAT_AREA])
         split += len(areas) > 1 and areas[-2] >= _PIECE * areas[-1]
-        around = _ring(mask.numbers, one, x, y)
-        outer = int(np.bincount(around).argmax()) if around.size else 0
-        if outer and np.count_nonzero(around == outer) > _INSIDE * around.size:
-            inside.append((value, outer))
-        if one.sum() > _MOST * mask.numbers.size and _edge(mask.numbers == value).mean() > _EDGE:
+        around, times = np.unique(_ring(mask.numbers, one, x, y), return_counts=True)
+        if times.size and around[times.argmax()] and times.max() > _INSIDE * times.sum():
+            inside.append((value, int(around[times.argmax()])))
+        height, width = mask.numbers.shape
+        largest = stats[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())]
+        reaches = one.shape == (height, width) == (largest[3], largest[2])
+        if reaches and areas[-1] > _SLIDE * mask.numbers.size:
             covers = value
     seen = (mask.coded, mask.colours, mask.doubt)
     return Facts(file, tuple(values), split, tuple(inside), covers, *seen)
@@ -242,7 +248,7 @@ def _refuse_doubtful(facts: Facts, *, invert: bool) -> None:
         )
     if facts.covers and not invert:
         raise InputError(
-            f"{facts.file}: the number {facts.covers} covers most of the image and its edge, as "
+            f"{facts.file}: the number {facts.covers} reaches all four sides of the image, as "
             "the slide does; say --invert, or --meaning binary or numbers if it is a cell"
         )
 
