@@ -7,13 +7,21 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from skimage.measure import label, regionprops
 
 from naturalize.cells import choose
 from naturalize.cells.choose import judge
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.tables import CELLS, image_row
-from naturalize.imaging.shape import contact, has_waist, solidity
+from naturalize.imaging.shape import (
+    contact,
+    has_waist,
+    largest_piece,
+    off_target,
+    solidity,
+    touches_border,
+)
 
 BACKGROUND = (253.0, 229.0, 203.0)
 
@@ -174,3 +182,35 @@ def test_an_image_without_a_fitting_cell_has_no_target() -> None:
     images = {**usual(), "x": [cell("rbc", 100, 100, 20)]}
     rows = judged(images, dict.fromkeys(images, "LY"))
     assert not any(row["target"] for row in rows if row["image_id"] == "x")
+
+
+@given(arrays(bool, (9, 11)))
+def test_the_largest_piece_is_that_of_skimage(mask: np.ndarray) -> None:
+    found = largest_piece(mask)
+    pieces = label(mask, connectivity=1)
+    sizes = np.bincount(pieces.ravel())[1:]
+    assert found.sum() == sizes.max(initial=0)
+    assert not (found & ~mask).any()
+    assert label(found, connectivity=1).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("box", "touches"),
+    [((0, 3, 5, 6), True), ((1, 1, 19, 9), False), ((4, 4, 20, 9), True), ((4, 4, 19, 10), True)],
+)
+def test_a_box_touches_the_border_where_no_pixel_is_between(box: tuple, touches: bool) -> None:
+    assert touches_border(box, (10, 20, 3)) is touches
+    inside = np.zeros((10, 20), bool)
+    inside[box[1] : box[3], box[0] : box[2]] = True
+    edge = np.ones((10, 20), bool)
+    edge[1:-1, 1:-1] = False
+    assert (inside & edge).any() == touches
+
+
+def test_the_target_is_a_large_cell_near_the_middle() -> None:
+    boxes = np.array([[40, 40, 60, 60], [0, 0, 20, 20], [52, 45, 56, 49]])
+    areas = np.array([300, 320, 10])
+    assert off_target(boxes, areas, (100, 100)).argmin() == 0
+    # a speck in the very middle is none, nor is a cell at the corner
+    assert off_target(boxes[1:], areas[1:], (100, 100)).argmin() == 1
+    assert off_target(boxes[:1], areas[:1], (100, 100)).tolist() == [-0.5]
