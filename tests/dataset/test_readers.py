@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 
 import numpy as np
 import pytest
@@ -193,6 +194,16 @@ def test_a_table_says_its_columns_in_other_words(tmp_path):
         read(tmp_path / "t.csv")
     found = read(tmp_path / "t.csv", columns={"path": "where", "label": "diagnosis"})
     assert labels_of(found) == {"1.jpg": "a"}
+
+
+@pytest.mark.parametrize(("table", "disk"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC")])
+def test_accents_are_found_in_whatever_form_the_disk_has_them(tmp_path, table, disk):
+    name = "Zelle-ä.jpg"
+    put(tmp_path / unicodedata.normalize(disk, name), JPEG)
+    text = f"path,label\n{unicodedata.normalize(table, name)},LY\n"
+    (tmp_path / "t.txt").write_text(text, encoding="utf-8")
+    found = read(tmp_path / "t.txt")
+    assert labels_of(found) == {unicodedata.normalize(disk, name): "LY"}
 
 
 def medmnist(path, **changes):

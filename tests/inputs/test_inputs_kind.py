@@ -39,13 +39,13 @@ def study(tmp_path_factory):
 
 
 def test_what_is_named_has_one_kind(study, tmp_path):
-    for name in ("1.PNG", "t.csv", "t.TSV", "m.npz", "notes.txt"):
+    for name in ("1.PNG", "t.csv", "t.TSV", "m.npz", "notes.doc"):
         (tmp_path / name).write_bytes(b"")
     with writing(tmp_path / "composites", "images"):
         pass
     kinds = {
         "1.PNG": "image", "t.csv": "table", "t.TSV": "table", "m.npz": "archive",
-        "notes.txt": "file", "composites": "images", ".": "folder",
+        "notes.doc": "file", "composites": "images", ".": "folder",
     }  # fmt: skip
     assert {name: named(tmp_path / name, "x").kind for name in kinds} == kinds
     assert named(study, "x").kind == "study"

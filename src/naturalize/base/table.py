@@ -11,7 +11,7 @@ from naturalize.base.console import remark, warn
 from naturalize.base.errors import InputError, closest
 
 #: Endings of files that are read as tables.
-SUFFIXES = (".csv", ".tsv", ".tab")
+SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 

@@ -12,12 +12,12 @@ from naturalize.dataset.schemes import Scheme
 #: The parts of a split, in order.
 PARTS = ("train", "val", "test")
 
-#: Names of folders (in any case) that stand for a part.
-_NAMES = {
-    "train": "train", "training": "train", "trainset": "train", "train_set": "train",
-    "val": "val", "valid": "val", "validate": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test", "testset": "test", "test_set": "test",
-}  # fmt: skip
+#: Names of folders that stand for a part, such as ``Train``, ``2_valid`` or ``test set``.
+_PART = re.compile(
+    r"(\d+[ _.-]*)?((?P<train>train(ing)?)|(?P<val>val(id(at(e|ion))?)?|dev)|(?P<test>test(ing)?))"
+    r"([ _-]*(set|data|images|split))?",
+    re.IGNORECASE,
+)
 
 #: Names of folders that stand for a patient: a word and what tells one from the other.
 _PATIENT = re.compile(
@@ -35,7 +35,8 @@ def part_named(name: str) -> str | None:
     >>> part_named("Validate"), part_named("TEST"), part_named("LY")
     ('val', 'test', None)
     """
-    return _NAMES.get(name.strip().lower().replace("-", "_").replace(" ", "_"))
+    found = _PART.fullmatch(name.strip())
+    return next((part for part in PARTS if found and found[part]), None)
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def recognised(paths: Sequence[str], scheme: Scheme) -> Levels:
     """
     trees = [path.split("/")[:-1] for path in paths if "/" in path]
     found: dict[str, int] = {}
-    level = 0
+    level = _below_wrapper(trees)
     while word := _word_at(trees, level, found):
         found[word] = level
         level += 1
@@ -110,6 +111,13 @@ def recognised(paths: Sequence[str], scheme: Scheme) -> Levels:
     if all(len(tree) > label + 1 for tree in below) and (word := _word_at(below, label + 1, found)):
         found[word] = label + 1
     return Levels(label, found.get("part"), found.get("patient"))
+
+
+def _below_wrapper(trees: Sequence[Sequence[str]]) -> int:
+    """Return 1 where a single folder holds all and those in it are parts or patients, else 0."""
+    if len({tree[0] for tree in trees}) == 1 and all(len(tree) > 2 for tree in trees):
+        return int(not _word_at(trees, 0, {}) and _word_at(trees, 1, {}) is not None)
+    return 0
 
 
 def _word_at(trees: Sequence[Sequence[str]], level: int, found: dict[str, int]) -> str | None:

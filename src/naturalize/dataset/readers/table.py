@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -55,7 +56,13 @@ def _path(root: Path, text: str, where: str) -> str:
         path = path.relative_to(here)
     if ".." in path.parts:
         raise InputError(f"{where}: column 'path': {text} leaves the folder of the table")
-    return path.as_posix()
+    return _as_on_disk(root, path.as_posix())
+
+
+def _as_on_disk(root: Path, path: str) -> str:
+    """Return the path in the Unicode form that the file has: macOS takes accents apart."""
+    forms = (path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))
+    return next((form for form in forms if (root / form).exists()), path)
 
 
 def _part(value: str, where: str) -> str | None:
