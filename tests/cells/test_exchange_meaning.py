@@ -343,3 +343,34 @@ def test_exported_pictures_are_upright(tmp_path: Path, orientation: int, format:
     again = import_cells if format in ("coco", "labels") else import_bank
     back = read_table(again(out, tmp_path / "back") / "cells.parquet").to_pylist()
     assert [row["area"] for row in back] == [20 * 32 - 1]
+
+
+def test_an_upright_copy_takes_no_other_image_s_name(tmp_path: Path) -> None:
+    from naturalize.cells.exchange import import_bank
+
+    source = tmp_path / "in"
+    (source / "masks").mkdir(parents=True)
+    (source / "images").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, side, about in (("a.jpg", (60, 80), {"exif": exif}), ("a.png", (50, 50), {})):
+        Image.new("RGB", side, (250, 228, 205)).save(source / "images" / name, **about)
+        shape = (60, 80) if about else (50, 50)  # the photo of 60 × 80 lies on its side
+        numbers = np.zeros(shape, np.uint8)
+        numbers[10:30, 10:30] = 1
+        Image.fromarray(numbers).save(source / "masks" / f"{name}_masks.png")
+    rows = [f"{name}_masks.png,1,wbc,LY" for name in ("a.jpg", "a.png")]
+    (source / "cells.csv").write_text("\n".join(["file,number,kind,label", *rows]))
+    bank = CellBank.load(import_bank(source, tmp_path / "bank", judge=False))
+    assert len(bank) == 2
+    export(bank, tmp_path / "out", format="coco")
+    content = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    sizes = {image["file_name"]: (image["width"], image["height"]) for image in content["images"]}
+    assert sizes == {"a.jpg.png": (80, 60), "a.png": (50, 50)}
+    for name, size in sizes.items():
+        with Image.open(tmp_path / "out" / "images" / name) as opened:
+            assert opened.size == size
+    export(bank, tmp_path / "labels", format="labels")
+    assert len(list((tmp_path / "labels" / "masks").iterdir())) == 2
+    back = read_table(import_cells(tmp_path / "labels", tmp_path / "back") / "cells.parquet")
+    assert back["area"].to_pylist() == [400, 400]
