@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from naturalize.base.artifacts import write_bytes
 from naturalize.base.images import read_image
@@ -41,7 +42,6 @@ from naturalize.models.onnx_predictor import INPUT, OUTPUT, OnnxPredictor
 from naturalize.models.predictor import NetworkPredictor, Predictor
 from naturalize.models.preprocess import batch as prepare
 from naturalize.models.preprocess import normalise
-from naturalize.models.shares import softmax
 from naturalize.models.shipped import find
 from naturalize.prediction.files import Prediction
 from naturalize.prediction.standardise import Standardiser
@@ -277,13 +277,13 @@ def _network(predictor: NetworkPredictor, pixels: np.ndarray) -> np.ndarray:
     if isinstance(predictor, OnnxPredictor):
         run = predictor.session.run
         found = [run([OUTPUT], {INPUT: pixels[i : i + 1]})[0] for i in range(len(pixels))]
-        return softmax(np.concatenate(found), temperature)
+        return softmax(np.concatenate(found) / temperature, axis=1)
     import torch
 
     config = predictor.config
     with torch.inference_mode():
         x = normalise(torch.from_numpy(pixels), config.mean, config.std)
-        return softmax(predictor.module(x).numpy(), temperature)
+        return softmax(predictor.module(x).numpy() / temperature, axis=1)
 
 
 def show(rates: Rates, stages: dict[str, float]) -> None:

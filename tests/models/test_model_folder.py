@@ -60,7 +60,7 @@ def test_another_kind_is_refused(model):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(ArtifactError, match=r"nothing-here.*no such folder"):
+    with pytest.raises(ArtifactError, match=r"nothing-here: no such model folder"):
         load_model(tmp_path / "nothing-here")
 
 

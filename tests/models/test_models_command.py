@@ -6,8 +6,7 @@ import pytest
 
 from naturalize.base.errors import SettingsError
 from naturalize.models import weights as sources
-from naturalize.models.listing import find, listed, ways
-from naturalize.models.zoo import build, names
+from naturalize.models.zoo import build, find, listed, names, ways
 
 pytest.importorskip("torch")
 

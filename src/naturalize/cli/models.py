@@ -31,7 +31,7 @@ def models(
     ```
     """
     from naturalize.base.console import result, say
-    from naturalize.models.listing import find, listed, ways
+    from naturalize.models.zoo import find, listed, ways
 
     names = find(pattern)
     width = max(map(len, names))

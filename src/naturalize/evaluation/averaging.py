@@ -15,9 +15,8 @@ from naturalize.base.images import read_image
 from naturalize.base.prefetch import map_ahead
 from naturalize.evaluation.evaluate import Item, known_items
 from naturalize.evaluation.metrics import scores
-from naturalize.models.ensemble import fit_weights
+from naturalize.models.ensemble import check_classes, fit_weights
 from naturalize.models.folder import read_config
-from naturalize.models.members import check_classes
 from naturalize.models.predictor import Predictor
 from naturalize.models.shipped import find
 

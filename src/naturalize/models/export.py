@@ -12,9 +12,9 @@ import numpy as np
 from naturalize.base.artifacts import MANIFEST, file_hash, read_manifest, write_bytes, writing
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.models.config import NetworkConfig
+from naturalize.models.ensemble import is_ensemble, read_members
 from naturalize.models.folder import WEIGHTS
 from naturalize.models.load import load_model
-from naturalize.models.members import is_ensemble, read_members
 from naturalize.models.onnx_predictor import GRAPH, OnnxPredictor, open_session
 from naturalize.models.shipped import find
 

@@ -137,10 +137,10 @@ def read_config(path: Path) -> NetworkConfig:
             std=tuple(raw["std"]),
             weights_source=raw["weights_source"],
             temperature=float(raw["temperature"]),
-            crop=float(raw.get("crop", 1.0)),  # models of the first release have neither
-            balanced=bool(raw.get("balanced", False)),
-            standard=Standard.parse(raw["standard"]) if raw.get("standard") else None,
-            options=dict(raw.get("options", {})),
+            crop=float(raw["crop"]),
+            balanced=bool(raw["balanced"]),
+            standard=Standard.parse(raw["standard"]) if raw["standard"] else None,
+            options=dict(raw["options"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{file}: damaged description ({error})") from error

@@ -9,8 +9,8 @@ from typing import Any
 from naturalize.base.errors import SettingsError
 from naturalize.models import weights as sources
 from naturalize.models.config import Network, NetworkConfig, Wanted
+from naturalize.models.custom_cnn import build_own, check_options, load_all_but_head
 from naturalize.models.names import CBAM, OWN, resolve
-from naturalize.models.own import build_own, check_options, load_all_but_head
 from naturalize.models.shipped import folder_of
 
 _OPTIONS = ["width", "grid", "frozen", "members"]
@@ -156,8 +156,8 @@ def _member(text: str) -> _Member:
 
 
 def _own_size(name: str) -> int:
+    from naturalize.models.custom_cnn import SIZE
     from naturalize.models.from_timm import own_size
-    from naturalize.models.own import SIZE
 
     return SIZE if name in OWN else own_size(name)
 

@@ -15,9 +15,9 @@ from torch.overrides import TorchFunctionMode
 
 from naturalize.base.errors import MissingExtraError, SettingsError
 from naturalize.models.config import NetworkConfig
+from naturalize.models.identity import layout
 from naturalize.models.onnx_predictor import BATCH, INPUT, OUTPUT, WEIGHTS_HASH
 from naturalize.models.preprocess import normalise
-from naturalize.models.safetensors_file import layout
 
 if TYPE_CHECKING:
     import onnx

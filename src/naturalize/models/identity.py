@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import struct
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from naturalize.models.ensemble import is_ensemble, read_members
 from naturalize.models.folder import WEIGHTS
-from naturalize.models.members import is_ensemble, read_members
-from naturalize.models.safetensors_file import numbers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,3 +52,45 @@ def _hash(tensors: Iterable[tuple[str, np.ndarray]]) -> str:
         digest.update(f"{name} torch.{values.dtype} {values.shape}\n".encode())
         digest.update(values.tobytes())
     return digest.hexdigest()[:16]
+
+
+#: safetensors' names of types, and numpy's; read here, as prediction needs no such library.
+_TYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16",
+    "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor of a file: its name, numpy's name of its type, its shape, and its bytes' place."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    length: int
+
+
+def layout(path: Path) -> dict[str, Stored]:
+    """Return what a safetensors file holds, by name; offsets count from its first byte."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        entries = json.loads(file.read(length))
+    entries.pop("__metadata__", None)
+    found = {}
+    for name, entry in entries.items():
+        begin, end = entry["data_offsets"]
+        dtype = _TYPES.get(entry["dtype"], entry["dtype"])
+        place = 8 + length + begin
+        found[name] = Stored(name, dtype, tuple(entry["shape"]), place, end - begin)
+    return found
+
+
+def numbers(path: Path) -> Iterator[tuple[Stored, np.ndarray]]:
+    """Yield each tensor and its numbers, sorted by name, one in memory at a time."""
+    with path.open("rb") as file:
+        for _, stored in sorted(layout(path).items()):
+            file.seek(stored.offset)
+            flat = np.frombuffer(file.read(stored.length), stored.dtype)
+            yield stored, flat.reshape(stored.shape)

@@ -10,8 +10,8 @@ import numpy as np
 from naturalize.base.artifacts import read_manifest
 from naturalize.base.errors import ArtifactError, NaturalizeError
 from naturalize.models.config import Network, NetworkConfig
+from naturalize.models.ensemble import is_ensemble, read_members
 from naturalize.models.folder import WEIGHTS, check_file, read_config
-from naturalize.models.members import is_ensemble, read_members
 from naturalize.models.shipped import find
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def load_model(path: str | Path) -> tuple[nn.Module, NetworkConfig]:
 
 
 def _ensemble(path: Path) -> tuple[nn.Module, NetworkConfig]:
-    from naturalize.models.averaged import Averaged
+    from naturalize.models.fused import Averaged
 
     config, members = read_members(path)
     opened = [load_model(member.path) for member in members]

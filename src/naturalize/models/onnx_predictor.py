@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from naturalize.base.artifacts import Manifest, read_manifest
 from naturalize.base.console import track
 from naturalize.base.errors import ArtifactError
 from naturalize.base.prefetch import map_ahead
 from naturalize.models.config import NetworkConfig
+from naturalize.models.ensemble import is_ensemble, read_members
 from naturalize.models.folder import WEIGHTS, check_file, read_config
-from naturalize.models.members import is_ensemble, read_members
-from naturalize.models.predictor import NetworkPredictor
-from naturalize.models.shares import softmax, tempered
+from naturalize.models.predictor import NetworkPredictor, tempered
 
 #: The graph in a model folder: operations only; its numbers are those of the weights' file.
 GRAPH = "network.onnx"
@@ -92,7 +92,7 @@ class OnnxPredictor(NetworkPredictor):
         """
         pixels = self.config.view.prepare(image, slide)[None]
         (logits,) = self.session.run([OUTPUT], {INPUT: pixels})
-        return softmax(logits[0], self.config.temperature)
+        return softmax(logits[0] / np.float32(self.config.temperature))
 
     def probabilities(
         self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None

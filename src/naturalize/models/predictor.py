@@ -169,3 +169,11 @@ def as_predictor(model: Any) -> Predictor:
             f"a {type(model).__name__} is no model that can predict ({error}); give it `classes` "
             "and `probabilities(images, batch=32)`, or wrap it in OwnPredictor(classes, function)"
         ) from error
+
+
+def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Divide the logits behind probabilities (N, C) by ``temperature``."""
+    if temperature == 1:
+        return probabilities
+    powered = probabilities ** (1 / temperature)
+    return powered / powered.sum(axis=-1, keepdims=True)

@@ -14,8 +14,7 @@ from naturalize.base.errors import SettingsError, unknown
 from naturalize.models import preprocess
 from naturalize.models.config import NetworkConfig
 from naturalize.models.identity import weights_hash
-from naturalize.models.predictor import NetworkPredictor
-from naturalize.models.shares import tempered
+from naturalize.models.predictor import NetworkPredictor, tempered
 from naturalize.models.zoo import channels_last
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class TorchPredictor(NetworkPredictor):
     @staticmethod
     def of(module: nn.Module, config: NetworkConfig, *, device: str = "cpu") -> TorchPredictor:
         """Return the predictor that fits a network: its own, or that of an averaging ensemble."""
-        from naturalize.models.averaged import Averaged
+        from naturalize.models.fused import Averaged
 
         kind = AveragingPredictor if isinstance(module, Averaged) else TorchPredictor
         return kind(module, config, device=device)
@@ -82,7 +81,7 @@ class TorchPredictor(NetworkPredictor):
         def run(x: torch.Tensor) -> torch.Tensor:
             return torch.softmax(self.module(x).float() / self.config.temperature, dim=1)
 
-        return self._over(images, run, len(self.classes), batch, what)
+        return self._over(images, run, batch, what)
 
     def features(
         self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
@@ -93,15 +92,12 @@ class TorchPredictor(NetworkPredictor):
             module = self.module
             return module.forward_head(module.forward_features(x), pre_logits=True).float()
 
-        # what VGG's hidden layers make of the pooled maps has another width, and name, in timm
-        width = getattr(self.module, "head_hidden_size", None) or self.module.num_features
-        return self._over(images, run, int(width), batch, what)
+        return self._over(images, run, batch, what)
 
     def _over(
         self,
         images: Iterable[np.ndarray],
         run: Callable[[torch.Tensor], torch.Tensor],
-        width: int,
         batch: int,
         what: str | None,
     ) -> np.ndarray:
@@ -113,7 +109,11 @@ class TorchPredictor(NetworkPredictor):
         for piece in _batches(source, batch):
             with torch.inference_mode():
                 rows.append(run(self.tensor(piece)).cpu().numpy())
-        return np.concatenate(rows) if rows else np.empty((0, width), np.float32)
+        if not rows:  # the width of an answer to nothing is that of any answer
+            side = self.config.input_size
+            with torch.inference_mode():
+                rows = [run(self.tensor([np.zeros((side, side, 3), np.uint8)])).cpu().numpy()[:0]]
+        return np.concatenate(rows)
 
 
 class AveragingPredictor(TorchPredictor):

