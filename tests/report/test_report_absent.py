@@ -10,6 +10,7 @@ import typer
 from report_study import page_of
 from typer.testing import CliRunner
 
+from naturalize.base.artifacts import read_table, write_table
 from naturalize.base.errors import ArtifactError, InputError
 from naturalize.report import write_report
 
@@ -132,6 +133,13 @@ def test_bad_input_gets_one_line_and_leaves_no_report(
         write_report(given, study / "out.html")
     assert "\n" not in str(caught.value)
     assert not (study / "out.html").exists()
+
+
+def test_a_table_that_lacks_a_column_is_named(study: Path) -> None:
+    file = study / "plan" / "plan.parquet"
+    write_table(file, read_table(file).drop_columns(["label"]))
+    with pytest.raises(ArtifactError, match=r"plan.parquet: lacks the column\(s\) label"):
+        write_report(study)
 
 
 def test_a_folder_as_output_is_refused(study: Path) -> None:

@@ -68,13 +68,13 @@ class Artifact:
         if not file.is_file():
             return None
         try:
-            table = pq.read_table(file, columns=columns and list(columns), filters=where)
+            missing = set(columns or ()) - set(pq.read_schema(file).names)
+            if missing:
+                raise ArtifactError(f"{file}: lacks the column(s) {', '.join(sorted(missing))}")
+            named = None if columns is None else list(columns)
+            return pq.read_table(file, columns=named, filters=where, partitioning=None)
         except (pa.ArrowInvalid, OSError) as error:
             raise ArtifactError(f"{file}: not a readable Parquet table ({error})") from error
-        missing = [column for column in columns or () if column not in table.column_names]
-        if missing:
-            raise ArtifactError(f"{file}: lacks the column(s) {', '.join(missing)}")
-        return table
 
 
 @dataclass(frozen=True, eq=False)
