@@ -149,9 +149,11 @@ def outlined(study: StudyFolder, cells: Artifact, most: int) -> list[tuple[str, 
     The images are drawn at random, classes in turn, from those in which cells were found; none
     where the source images are no longer in place.
     """
+    if study.root is None:
+        return []
     outcomes = cells.table("outcomes.parquet", ["image_id", "path", "outcome"])
     listed = study.artifacts["catalog"].table("catalog.parquet", ["path", "label"])
-    if study.root is None or outcomes is None or listed is None:
+    if outcomes is None or listed is None:
         return []
     label_of = dict(zip(listed["path"].to_pylist(), listed["label"].to_pylist(), strict=True))
     good = [row for row in outcomes.to_pylist() if row["outcome"] == "ok"]
