@@ -118,7 +118,11 @@ class Detections:
 
 
 def group(maps: np.ndarray, scale: float) -> Detections:
-    """Return the cells in the network's outputs, float32 (8, h, w)."""
+    """Return the cells in the network's outputs, float32 (8, h, w).
+
+    White cells without a nucleus are among them only where no white cell shows one: beside such,
+    they are burst cells and smears (of 500 PBC images, in 2).
+    """
     probabilities = _softmax(maps[:CENTRE])
     of_kind = np.stack(
         [
@@ -151,6 +155,10 @@ def group(maps: np.ndarray, scale: float) -> Detections:
         if kind == _WHITE and not nucleated:
             score *= _DOUBTED
         cells.append(DetectedCell(number, _KIND[kind], diameter, score, cut, nucleated))
+    if any(cell.kind == "wbc" and cell.nucleated for cell in cells):
+        doubted = {cell.number for cell in cells if cell.kind == "wbc" and not cell.nucleated}
+        cells = [cell for cell in cells if cell.number not in doubted]
+        clean[np.isin(clean, list(doubted))] = 0
     certainty = float(of_kind.max(0).mean())
     slide = probabilities[SLIDE] > _SURELY_SLIDE
     return Detections(tuple(cells), clean, probabilities, slide, scale, certainty)

@@ -69,18 +69,17 @@ def strengthened(seen: np.ndarray, gain: float) -> np.ndarray:
 def missing_stain(seen: np.ndarray, found: Detections) -> float:
     """Return how many times a stain is to be strengthened; 1 where it is not weak.
 
-    White cells without a nucleus are too pale for the network, whatever the red cells are.
+    White cells without a nucleus are too pale for the network, whatever the red cells are. Where
+    no white cell is seen, the stain is left as it is.
     """
     density = optical_density(seen, (_SLIDE_GREY,) * 3)
     red, white = found.probabilities[RED] > _MEASURED, found.white > _MEASURED
-    times = []
-    if np.count_nonzero(white) > _FEWEST_WHITE:
-        dense = float(np.quantile(density[..., 1][white], 0.9))
-        times.append(_WHITE_DENSITY / max(dense, 1e-3))
-    pale = times and found.whites(nucleated=False)
-    if np.count_nonzero(red) > _FEWEST_RED and not pale:
-        times.append(_RED_DENSITY / max(float(np.median(density.mean(axis=2)[red])), 1e-3))
-    gain = min(times, default=1.0)
+    if np.count_nonzero(white) <= _FEWEST_WHITE:
+        return 1.0
+    gain = _WHITE_DENSITY / max(float(np.quantile(density[..., 1][white], 0.9)), 1e-3)
+    if np.count_nonzero(red) > _FEWEST_RED and not found.whites(nucleated=False):
+        typical = float(np.median(density.mean(axis=2)[red]))
+        gain = min(gain, _RED_DENSITY / max(typical, 1e-3))
     return min(gain, _MOST_STRENGTHENED) if gain > _WEAK else 1.0
 
 
