@@ -24,7 +24,8 @@ def model(tmp_path):
 def edit(file, **changes):
     raw = json.loads(file.read_text())
     raw.update(changes)
-    file.write_text(json.dumps({k: v for k, v in raw.items() if v is not None}))
+    gone = {name for name, value in changes.items() if value is None}
+    file.write_text(json.dumps({k: v for k, v in raw.items() if k not in gone}))
 
 
 def rehash(model):
