@@ -146,7 +146,8 @@ def test_every_image_has_its_outcome_and_none_is_a_crash(cells: Path) -> None:
     assert set(found) == {*READABLE, *UNREADABLE}
     for name in READABLE:
         n = sum(found[name][f"n_{kind}"] for kind in KINDS)
-        assert found[name]["outcome"] == ("ok" if n else "no cell found"), name
+        expected = ("ok" if n else "no cell found", "white cells uncertain")
+        assert found[name]["outcome"] in expected, name
         assert 0 <= found[name]["background_share"] <= 1
     for name in UNREADABLE:
         assert found[name]["outcome"] not in ("ok", "no cell found")
