@@ -36,7 +36,7 @@ from scipy.special import softmax
 
 from naturalize.base.artifacts import write_bytes
 from naturalize.base.images import read_image
-from naturalize.base.process import keep_memory, use_threads, wait_calmly
+from naturalize.base.process import keep_memory, use_threads, wait_passively
 from naturalize.base.walk import find_images
 from naturalize.models.onnx_predictor import INPUT, OUTPUT, OnnxPredictor
 from naturalize.models.predictor import NetworkPredictor, Predictor
@@ -299,5 +299,5 @@ def show(rates: Rates, stages: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    wait_calmly()
+    wait_passively()
     main()

@@ -55,7 +55,7 @@ def main() -> None:
     if not options.phantom and not options.images.is_dir():
         sys.exit(f"{options.images}: no such folder; name real images with --images, or --phantom")
     speed.keep_memory()
-    speed.wait_calmly()
+    speed.wait_passively()
     speed.use_threads(options.threads)
     with tempfile.TemporaryDirectory(prefix="naturalize-bench-") as folder:
         show(options, *run(options, Path(folder)))

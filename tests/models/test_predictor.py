@@ -181,7 +181,7 @@ def test_the_command_writes_the_table(folder, predictor, tmp_path):
 
 
 def test_working_ahead_keeps_the_order_and_the_window():
-    from naturalize.base.prefetch import map_ahead
+    from naturalize.base.prefetch import prefetched
 
     begun = []
 
@@ -189,16 +189,16 @@ def test_working_ahead_keeps_the_order_and_the_window():
         begun.append(item)
         return 2 * item
 
-    results = map_ahead(double, iter(range(100)), window=4)
+    results = prefetched(double, iter(range(100)), window=4)
     assert [next(results) for _ in range(10)] == list(range(0, 20, 2))
     assert max(begun) <= 14
     assert list(results) == list(range(20, 200, 2))
 
 
 def test_an_error_while_working_ahead_comes_out_at_its_item():
-    from naturalize.base.prefetch import map_ahead
+    from naturalize.base.prefetch import prefetched
 
-    results = map_ahead(lambda item: 6 // item, [3, 2, 0, 1])
+    results = prefetched(lambda item: 6 // item, [3, 2, 0, 1])
     assert [next(results), next(results)] == [2, 3]
     with pytest.raises(ZeroDivisionError):
         next(results)

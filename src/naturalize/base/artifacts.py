@@ -78,7 +78,7 @@ def writing(
     Parameters
     ----------
     path
-        Where the artifact shall be.
+        Where the artifact is written.
     kind
         ``"catalog"``, ``"split"``, ``"bank"``, … as in ``docs/formats.md``.
     settings
@@ -168,7 +168,7 @@ def same_images(table: str, ids: Iterable[str]) -> Callable[[Path], bool]:
 
 
 def check_file(path: str | Path) -> Path:
-    """Return the file to write to; ``ArtifactError`` if it is a folder, or there without leave.
+    """Return the file to write to; ``ArtifactError`` if it is a folder, or is there already.
 
     A file is replaced with ``--overwrite`` (:func:`replacing`) only: nothing in it says what it was
     made from.

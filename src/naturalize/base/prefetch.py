@@ -1,4 +1,4 @@
-"""Work ahead in threads: for reading images, which leaves Python's lock alone while it decodes."""
+"""Prefetching in threads: for reading images, which decode outside the lock of Python."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def map_ahead(fn: Callable[[T], R], items: Iterable[T], *, window: int = 64) -> Iterator[R]:
+def prefetched(fn: Callable[[T], R], items: Iterable[T], *, window: int = 64) -> Iterator[R]:
     """Yield ``fn(item)`` for every item, in order, with up to ``window`` of them under way.
 
     No process is started, so it works in any script and at once; an error of ``fn`` comes out at

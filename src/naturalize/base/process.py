@@ -40,7 +40,7 @@ def keep_memory() -> bool:
     return all(mallopt(parameter, value) == 1 for parameter, value in wanted)
 
 
-def wait_calmly() -> bool:
+def wait_passively() -> bool:
     """Let idle OpenMP threads sleep instead of spin, if torch is not loaded yet.
 
     Spinning gains little on a processor of one's own and loses much on a shared one: with four busy

@@ -1,4 +1,4 @@
-"""Contact sheets: many small pictures on one, with captions, for people who would rather look."""
+"""Contact sheets: many small pictures on one, with captions."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def evaluate(
 
     from naturalize.base import console
     from naturalize.base.artifacts import check_place, read_manifest
-    from naturalize.base.process import keep_memory, wait_calmly
+    from naturalize.base.process import keep_memory, wait_passively
     from naturalize.evaluation.evaluate import evaluate as run
     from naturalize.evaluation.evaluate import read_metrics
     from naturalize.evaluation.merge import Merge
@@ -126,7 +126,7 @@ def evaluate(
     from naturalize.prediction.predictor import standardising
 
     keep_memory()
-    wait_calmly()
+    wait_passively()
     chosen = Merge.parse(merge, only=only_mapped)
     folder = find(model)
     predictor = Predictor.load(folder)

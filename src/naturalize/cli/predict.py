@@ -98,11 +98,11 @@ def predict(
     from naturalize.base.artifacts import check_file
     from naturalize.base.console import result
     from naturalize.base.errors import InputError
-    from naturalize.base.process import keep_memory, wait_calmly
+    from naturalize.base.process import keep_memory, wait_passively
     from naturalize.models.predictor import Predictor
 
     keep_memory()
-    wait_calmly()
+    wait_passively()
     from naturalize.base.walk import find_images
     from naturalize.prediction.files import predict_files
     from naturalize.prediction.table import check_ending, write_predictions

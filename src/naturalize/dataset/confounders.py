@@ -44,8 +44,8 @@ def confounders(catalog: Catalog) -> list[dict[str, Any]]:
     -------
     list of dict
         ``property``, ``columns``, ``balanced_accuracy``, ``chance``, ``interval`` [low, high],
-        ``most_told`` {``label``, ``recall``, ``false_positive_rate``}, and ``verdict`` in words;
-        numbers are ``None`` where the data do not allow the test, and the verdict says why.
+        ``best_predicted`` {``label``, ``recall``, ``false_positive_rate``}, and ``verdict`` in
+        words; numbers are ``None`` where the data do not allow the test, and the verdict says why.
     """
     rows = _sampled(catalog.usable())
     labels = np.array(rows["label"].to_pylist(), dtype=object)
@@ -98,13 +98,13 @@ def _tested(
     # resampling n images of a class with recall r and counting hits is a binomial draw
     draws = rng(0, "confounders", name).binomial(n, recall, size=(2000, len(n))) / n
     low, high = percentile_interval(draws.mean(axis=1))
-    told = _most_told(labels, predicted, classes, recall)
+    best = _best_predicted(labels, predicted, classes, recall)
     score = float(recall.mean())
     verdict = _verdict(float(low), chance)
-    return _entry(name, score, chance, [float(low), float(high)], told, verdict)
+    return _entry(name, score, chance, [float(low), float(high)], best, verdict)
 
 
-def _most_told(
+def _best_predicted(
     labels: np.ndarray, predicted: np.ndarray, classes: list[str], recall: np.ndarray
 ) -> dict[str, Any]:
     """Return the class with the largest recall minus false-positive rate (Youden's J)."""
@@ -147,7 +147,7 @@ def _entry(
     score: float | None,
     chance: float | None,
     interval: list[float] | None,
-    told: dict[str, Any] | None,
+    best: dict[str, Any] | None,
     verdict: str,
 ) -> dict[str, Any]:
     return {
@@ -156,6 +156,6 @@ def _entry(
         "balanced_accuracy": None if score is None else round(score, 4),
         "chance": None if chance is None else round(chance, 4),
         "interval": None if interval is None else [round(end, 4) for end in interval],
-        "most_told": told,
+        "best_predicted": best,
         "verdict": verdict,
     }

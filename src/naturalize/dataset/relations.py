@@ -251,7 +251,7 @@ def _oriented(smalls: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
 
 
 def _halved(smalls: np.ndarray) -> np.ndarray:
-    """Return pictures of half the side, float32 (N, 16, 16): enough to tell most pairs apart."""
+    """Return pictures of half the side, float32 (N, 16, 16): enough to distinguish most pairs."""
     blocks = smalls.reshape(len(smalls), SIDE // 2, 2, SIDE // 2, 2)
     return blocks.mean(axis=(2, 4), dtype=np.float32)
 

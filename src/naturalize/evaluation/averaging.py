@@ -12,7 +12,7 @@ import numpy as np
 from naturalize.base.console import track, warn
 from naturalize.base.errors import ImageReadError, InputError
 from naturalize.base.images import read_image
-from naturalize.base.prefetch import map_ahead
+from naturalize.base.prefetch import prefetched
 from naturalize.evaluation.evaluate import Item, known_items
 from naturalize.evaluation.metrics import scores
 from naturalize.models.ensemble import check_classes, fit_weights
@@ -73,7 +73,7 @@ def _predicted(
     columns = [[p.classes.index(name) for name in classes] for p in predictors]
     targets: list[int] = []
     rows: list[np.ndarray] = []
-    pairs = track(zip(items, map_ahead(read, items), strict=True), "predict", len(items))
+    pairs = track(zip(items, prefetched(read, items), strict=True), "predict", len(items))
     while piece := list(itertools.islice(pairs, _PIECE)):
         images = []
         for item, image in piece:

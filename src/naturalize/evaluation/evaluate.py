@@ -24,7 +24,7 @@ from naturalize.base import artifacts
 from naturalize.base.console import warn
 from naturalize.base.errors import ImageReadError, InputError, unknown
 from naturalize.base.images import read_image
-from naturalize.base.prefetch import map_ahead
+from naturalize.base.prefetch import prefetched
 from naturalize.base.shards import resumable_rows
 from naturalize.evaluation import intervals, metrics
 from naturalize.evaluation.intervals import calibration
@@ -305,7 +305,7 @@ def _predicted(
         problems: dict[int, str] = {}
 
         def readable() -> Iterator[np.ndarray]:
-            for i, image in enumerate(map_ahead(read, piece)):
+            for i, image in enumerate(prefetched(read, piece)):
                 if not isinstance(image, ImageReadError):
                     yield image
                 elif strict:

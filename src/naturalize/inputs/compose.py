@@ -38,12 +38,12 @@ class ComposeSource:
     bank
         The cells.
     split
-        The split that says which images may lend pixels, if there is one.
+        The split that says which images cells may be taken from, if there is one.
     real
         Class → number of real images that may; ``None`` lets the plan count them in the bank.
     catalog, cells
         Of a source that was segmented on the way; the catalog keeps unpacked images in place.
-    lender
+    bank_path
         The bank's folder, of a source that has one.
     """
 
@@ -52,7 +52,7 @@ class ComposeSource:
     real: Mapping[str, int] | None = None
     catalog: Catalog | None = field(default=None, repr=False)
     cells: Path | None = None
-    lender: Path | None = None
+    bank_path: Path | None = None
 
     def keep(self, folder: Path) -> None:
         """Leave what was made on the way in ``folder``, as a study has it, to go on from there.
@@ -61,8 +61,8 @@ class ComposeSource:
         bank already, that alone, unless it lies beside ``folder`` or holds its images. The bank of
         an archive holds them: they lie nowhere else.
         """
-        if self.lender is not None and self.lender.parent != folder.parent.resolve():
-            self._keep_bank(self.lender, folder / "bank")
+        if self.bank_path is not None and self.bank_path.parent != folder.parent.resolve():
+            self._keep_bank(self.bank_path, folder / "bank")
         if self.catalog is None or self.cells is None:
             return
         shutil.copytree(self.cells, folder / "cells", copy_function=link_file)
@@ -71,11 +71,11 @@ class ComposeSource:
             self.split.save(folder / "split")
         self.catalog.save(folder / "catalog")
 
-    def _keep_bank(self, lender: Path, folder: Path) -> None:
+    def _keep_bank(self, bank_path: Path, folder: Path) -> None:
         if self.bank.holds:
             return
-        if read_json(lender / "bank.json").get("root") == str(self.bank.root):
-            shutil.copytree(lender, folder, copy_function=link_file)
+        if read_json(bank_path / "bank.json").get("root") == str(self.bank.root):
+            shutil.copytree(bank_path, folder, copy_function=link_file)
         else:  # its images have moved
             self.bank.save(folder)
 
@@ -89,7 +89,7 @@ class ComposeSource:
         return {
             "n_composites": len(plan),
             "n_parents": len(plan.parents()),
-            "statement": f"not checked, no split was given ({cut} lent cells)",
+            "statement": f"not checked, no split was given (cells of {cut})",
         }
 
 
@@ -110,7 +110,7 @@ def open_source(
     backend: str = "serial",
     workers: int | None = None,
 ) -> Iterator[ComposeSource]:
-    """Open what composites shall be made from, as a context manager.
+    """Open what composites are made from, as a context manager.
 
     Parameters
     ----------
@@ -124,8 +124,8 @@ def open_source(
     scheme, reader, columns
         How a labelled source is read.
     split
-        A split artifact: only images of its train part lend cells, and lineage is checked against
-        it. A study has its own. Without one, every image of the source may lend cells.
+        A split artifact: cells are taken from images of its train part only, and lineage is checked
+        against it. A study has its own. Without one, cells are taken from every image.
     fractions
         Split a source that is segmented on the way, into shares of train, val and test, instead.
         Pictures with two labels are left out.
@@ -146,7 +146,7 @@ def open_source(
     ArtifactError
         If it is an artifact of a kind that has no cells.
     SettingsError
-        If a source that has a split, or was cut already, shall be split.
+        If a source that has a split, or has its cells chosen already, is to be split.
     """
     there, work = named(source, _NEEDS), Path(work)
     try:
@@ -205,12 +205,12 @@ def _of_bank(
     from naturalize.dataset.catalog import Catalog
 
     bank, found = CellBank.load(path, root=root), _split(source, split)
-    lender, real = path.resolve(), None
+    bank_path, real = path.resolve(), None
     if found is not None:
         real = found.counts()["train"]
     elif bank.part is None and (catalog := source.find("catalog")):
         real = Catalog.load(catalog).counts()
-    return ComposeSource(bank, found, real, lender=lender)
+    return ComposeSource(bank, found, real, bank_path=bank_path)
 
 
 def _split(source: Named, other: str | Path | None) -> Split | None:
@@ -243,8 +243,8 @@ def _of_catalog(
     items = [(row["image_id"], row["path"]) for row in usable]
     if split is None:
         warn(
-            f"{catalog.root}: no split given, so every image may lend cells; keep the images you "
-            "test on out of it, name a split, or give fractions"
+            f"{catalog.root}: no split given, so cells of every image may be used; keep the images "
+            "you test on out of it, name a split, or give fractions"
         )
     else:
         train = set(split.ids("train"))

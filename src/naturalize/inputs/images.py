@@ -69,7 +69,7 @@ def _id(file: Path) -> str:
 
 
 def summary(out: str | Path) -> list[str]:
-    """Return lines for people: how many cells of each kind, and what became of other images."""
+    """Return lines to print: how many cells of each kind, and what became of other images."""
     table = read_table(Path(out) / "outcomes.parquet", OUTCOMES)
     kinds = {"white cells": "n_wbc", "red cells": "n_rbc", "platelets": "n_platelet"}
     found = ", ".join(

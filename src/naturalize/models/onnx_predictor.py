@@ -12,7 +12,7 @@ from scipy.special import softmax
 from naturalize.base.artifacts import Manifest, read_manifest
 from naturalize.base.console import track
 from naturalize.base.errors import ArtifactError
-from naturalize.base.prefetch import map_ahead
+from naturalize.base.prefetch import prefetched
 from naturalize.models.config import NetworkConfig
 from naturalize.models.ensemble import is_ensemble, read_members
 from naturalize.models.folder import WEIGHTS, check_file, read_config
@@ -99,7 +99,7 @@ class OnnxPredictor(NetworkPredictor):
     ) -> np.ndarray:
         """Return float32 (N, C); see `Predictor`. The rows do not depend on ``batch``."""
         source = track(images, what) if what else images
-        rows = list(map_ahead(self.row, source, window=batch))
+        rows = list(prefetched(self.row, source, window=batch))
         return np.stack(rows) if rows else np.empty((0, len(self.classes)), np.float32)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from naturalize.base.console import track
 from naturalize.base.errors import ImageReadError
 from naturalize.base.images import decode_image, read_bytes
-from naturalize.base.prefetch import map_ahead
+from naturalize.base.prefetch import prefetched
 from naturalize.base.walk import find_images
 from naturalize.models.onnx_predictor import OnnxPredictor
 from naturalize.models.predictor import NetworkPredictor, Predictor
@@ -151,9 +151,9 @@ class _Work:
         device of its own; the cells of a field are a batch, so that no field waits in memory.
         """
         if isinstance(self.predictor, OnnxPredictor):
-            yield from map_ahead(self._answered, paths, window=batch)
+            yield from prefetched(self._answered, paths, window=batch)
             return
-        ready = zip(paths, map_ahead(self._begun, paths, window=2 * batch), strict=True)
+        ready = zip(paths, prefetched(self._begun, paths, window=2 * batch), strict=True)
         while piece := list(itertools.islice(ready, batch)):
             waiting = [one for _, one in piece if isinstance(one, Standardised)]
             with self.lock:

@@ -11,7 +11,7 @@ import numpy as np
 
 from naturalize.base.console import track
 from naturalize.base.errors import SettingsError
-from naturalize.base.prefetch import map_ahead
+from naturalize.base.prefetch import prefetched
 from naturalize.models.config import NetworkConfig
 from naturalize.models.onnx_predictor import OnnxPredictor
 from naturalize.models.predictor import NetworkPredictor, Predictor
@@ -53,9 +53,9 @@ class StandardisingPredictor(Predictor):
         predictor = self.predictor
         images = track(images, what) if what else images
         if isinstance(predictor, OnnxPredictor):
-            rows = list(map_ahead(self._row, images, window=2 * batch))
+            rows = list(prefetched(self._row, images, window=2 * batch))
             return np.stack(rows) if rows else np.empty((0, len(self.classes)), np.float32)
-        made = map_ahead(self.standardiser, images, window=2 * batch)
+        made = prefetched(self.standardiser, images, window=2 * batch)
         pieces = iter(lambda: list(itertools.islice(made, batch)), [])
         found = [of_standardised(predictor, piece, batch=batch) for piece in pieces]
         return np.concatenate(found) if found else np.empty((0, len(self.classes)), np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 from naturalize.base.console import track
 from naturalize.base.errors import ImageReadError, SettingsError, unknown
 from naturalize.base.images import read_image
-from naturalize.base.prefetch import map_ahead
+from naturalize.base.prefetch import prefetched
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.segmenters import segmenter
 from naturalize.cells.tiling import Tiled
@@ -139,7 +139,9 @@ class Standardiser:
         if self.standard is None:
             return self
         chosen = [paths[place] for place in sample(paths, most)]
-        measured = track(map_ahead(self._measured, chosen, window=_AT_ONCE), "measure", len(chosen))
+        measured = track(
+            prefetched(self._measured, chosen, window=_AT_ONCE), "measure", len(chosen)
+        )
         seen = [one for one in measured if one is not None]
         if seen:
             profile = Profile.of(seen, name)

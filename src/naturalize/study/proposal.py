@@ -14,7 +14,7 @@ from math import ceil
 from pathlib import Path
 
 from naturalize.base.engine import available_cpus
-from naturalize.base.process import keep_memory, wait_calmly
+from naturalize.base.process import keep_memory, wait_passively
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.readers.trees import prefix_of
 from naturalize.dataset.schemes import scheme as scheme_named
@@ -80,7 +80,7 @@ def propose(
     if scheme is None and _like_pbc(catalog):
         catalog = catalog_of("pbc11")
     keep_memory()  # as training does, so that the estimate is of the same
-    wait_calmly()
+    wait_passively()
     return _proposal(root, reader, catalog)
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from naturalize.base import engine
 from naturalize.base.console import track, warn
 from naturalize.base.errors import InputError, SettingsError
-from naturalize.base.prefetch import map_ahead
+from naturalize.base.prefetch import prefetched
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
 from naturalize.models.preprocess import View
@@ -179,7 +179,7 @@ class CellImages:
             todo = rows.stores[0].missing().tolist()
             if not todo:
                 continue
-            for _ in track(map_ahead(rows.pixels, todo), f"decode {part}", len(todo)):
+            for _ in track(prefetched(rows.pixels, todo), f"decode {part}", len(todo)):
                 pass
 
     def sampler(self) -> EpochSampler:

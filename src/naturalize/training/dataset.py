@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
-from naturalize.base.prefetch import map_ahead
+from naturalize.base.prefetch import prefetched
 from naturalize.base.rng import rng
 from naturalize.imaging import runlength
 from naturalize.imaging.slide import isolated, slide_colour
@@ -248,7 +248,7 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
     def _images(self, draws: Sequence[Draw | int]) -> Iterator[np.ndarray]:
         # a loader's own process keeps to one thread; where batches are made between steps, the
         # network's threads stand idle meanwhile
-        return map(self._one, draws) if get_worker_info() else map_ahead(self._one, draws)
+        return map(self._one, draws) if get_worker_info() else prefetched(self._one, draws)
 
     def _one(self, drawn: Draw | int) -> np.ndarray:
         if not isinstance(drawn, Draw):

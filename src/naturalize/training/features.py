@@ -155,7 +155,7 @@ def _filled(
     pieces: int,
 ) -> RecordStore:
     """Return the store of the features of all that is asked for, block by block."""
-    from naturalize.base.prefetch import map_ahead
+    from naturalize.base.prefetch import prefetched
 
     size = -(-_BLOCK // pieces)
 
@@ -174,7 +174,7 @@ def _filled(
     if size_gb > 1:
         say(f"features of {len(asked)} images take {size_gb:.1f} GB on disk while the run lasts")
     blocks = sorted({row // _BLOCK for row in store.missing().tolist()})
-    ahead = map_ahead(read, blocks, window=4)
+    ahead = prefetched(read, blocks, window=4)
     for block, batch in track(ahead, f"features of {path.name.split('-')[1]}", len(blocks)):
         for i, record in enumerate(of(batch)):
             store.put(block * _BLOCK + i, record)

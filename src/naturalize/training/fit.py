@@ -117,7 +117,7 @@ def train(
         If the loss is no number any more, with the step and the images of the batch.
     """
     process.keep_memory()
-    process.wait_calmly()
+    process.wait_passively()
     process.use_threads()
     from naturalize.training import loggers, processes
     from naturalize.training.carry import carry_out

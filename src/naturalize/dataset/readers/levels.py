@@ -19,7 +19,7 @@ _PART = re.compile(
     re.IGNORECASE,
 )
 
-#: Names of folders that stand for a patient: a word and what tells one from the other.
+#: Names of folders that stand for a patient: a word and what distinguishes one from another.
 _PATIENT = re.compile(
     r"(patient|pat|subject|subj|donor|case|person)[ _.-]*(?=.*\d)[\w.-]+", re.IGNORECASE
 )
