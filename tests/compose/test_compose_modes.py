@@ -161,14 +161,13 @@ PLUGIN = """
 
         def draw(self, materials, label, targets, generator):
             n = len(targets)
-            zero = np.zeros(n, np.int32)
             at = generator.uniform(30, self.side - 30, (n, 2))
             return Columns(
                 words=Vocabulary(materials.cells, materials.labels, modes=("alone",)),
-                label=zero + materials.labels.index(label), mode=zero, background=zero, finish=zero,
-                size=np.full((n, 2), self.side, np.int32),
-                colour=np.full((n, 3), 250, np.float32),
-                offsets=np.arange(n + 1), cell=targets, blend=zero,
+                label=np.full(n, materials.labels.index(label)),
+                size=np.full((n, 2), self.side),
+                colour=np.full((n, 3), 250),
+                offsets=np.arange(n + 1), cell=targets,
                 placed={"cx": at[:, 0], "cy": at[:, 1]},
             ), {}
 

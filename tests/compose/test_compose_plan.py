@@ -259,16 +259,16 @@ def test_a_plan_is_a_sequence_of_recipes_that_prints_in_a_line(bank: CellBank) -
     assert [recipe.recipe_id for recipe in drawn[2:5]] == drawn.ids[2:5]
     with pytest.raises(IndexError, match="recipe 12 of 12"):
         drawn[12]
-    assert repr(drawn) == "Plan(12 composites, mode 'scene', seed 0: BNE 3, LY 3, MMY 3, SNE 3)"
+    assert repr(drawn) == "<Plan: 12 composites, mode scene, seed 0: BNE 3, LY 3, MMY 3, SNE 3>"
 
 
-def test_the_summary_counts_reuse_for_each_class(bank: CellBank) -> None:
+def test_the_table_by_class_counts_reuse_for_each_class(bank: CellBank) -> None:
     drawn = plan(bank, mode="layout", add=7)
     wanted = []
     for label in LABELS:
         last = [drawn[int(row)].placements[-1].cell_id for row in drawn.rows_of(label)]
         times = Counter(last)
-        (row,) = [row for row in drawn.summary().to_pylist() if row["label"] == label]
+        (row,) = [row for row in drawn.by_class().to_pylist() if row["label"] == label]
         assert (row["composites"], row["cells"]) == (7, 3)
         assert (row["used"], row["most"]) == (len(times), max(times.values()))
         assert times[row["most_used"]] == row["most"]

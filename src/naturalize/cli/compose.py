@@ -182,7 +182,7 @@ def report(made: Plan, lineage: str, folder: Path) -> None:
     from naturalize.base.console import result
 
     result(f"{len(made):,} composites, mode {made.mode}")
-    for row in made.summary().to_pylist():
+    for row in made.by_class().to_pylist():
         cells = f"{row['used']:,} of {row['cells']:,} cells, {row['most']:,} from the most used one"
         result(f"  {row['label']}: {row['composites']:,} from {cells}")
     for reason, n in made.rejections.items():

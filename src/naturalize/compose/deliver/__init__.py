@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from naturalize.base.errors import unknown
+from naturalize.base.artifacts import writing
+from naturalize.base.errors import os_errors_named, unknown
 from naturalize.base.settings import validated
+from naturalize.base.shards import claim
+from naturalize.compose.deliver.annotation import PlanAnnotation
 from naturalize.compose.deliver.coco import Coco
-from naturalize.compose.deliver.files import FORMATS, image_bytes, save_plan
+from naturalize.compose.deliver.files import (
+    FORMATS,
+    check_plan,
+    image_bytes,
+    made_of_same_cells,
+    save_plan,
+)
 from naturalize.compose.deliver.imagefolder import ImageFolder
-from naturalize.compose.deliver.rendering import Writer, render_to
+from naturalize.compose.deliver.rendering import Painter, Rendering, Writer
 from naturalize.compose.deliver.webdataset import WebDataset
+from naturalize.compose.draw.materials import check_sources
+from naturalize.compose.paint.crops import CropStore
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -26,6 +39,10 @@ WRITERS: dict[str, type[Writer]] = {
     "webdataset": WebDataset,
     "coco": Coco,
 }
+
+
+#: What a run may leave in its work folder.
+_LEFT = ("images", "masks", "pieces", "scenes", "shards", "crops", "annotation")
 
 
 def writer(name: str = "imagefolder", /, **settings: Any) -> Writer:
@@ -86,6 +103,28 @@ def write(
     InputError
         For a plan without recipes, or a class that cannot be the name of a folder.
     """
+    check_plan(plan)
     made = kind if isinstance(kind, Writer) else writer(kind, **settings)
+    made.check(plan, bank)
+    out = Path(out)
+    work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
+    decides, inputs = made.settings, {"plan": plan.fingerprint}
+    key = {**decides, **inputs}
     run: dict[str, Any] = {"backend": backend, "workers": workers}
-    return render_to(out, plan, bank, made, lineage=lineage, work=work, also=also, **run)
+    overwrite = made_of_same_cells(out, plan)
+    artifact = writing(out, "images", settings=decides, inputs=inputs, overwrite=overwrite)
+    with os_errors_named(out), artifact as folder:
+        claim(work, key, _LEFT)
+        check_sources(bank, plan.parents())
+        store = CropStore.build(plan, bank, work / "crops", size=made.size, **run)
+        annotation = None
+        if made.needs_truth:
+            place = work / "annotation"
+            annotation = PlanAnnotation.build(plan, bank, place, work=work / "scenes", **run)
+        painter = Painter(store, annotation, made)
+        made.fill(Rendering(plan, bank, painter, folder, work, json.dumps(key), run))
+        save_plan(plan, folder / "plan", bank, lineage or {}, inputs={"bank": plan.bank})
+        if also is not None:
+            also(folder)
+    shutil.rmtree(work, ignore_errors=True)
+    return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,18 +154,6 @@ def made_of_same_cells(path: Path, plan: Plan) -> bool:
         if is_artifact(folder, "plan"):
             return read_json(folder / "plan.json").get("bank") == plan.bank
     return False
-
-
-def put(made: Path, goal: Path) -> None:
-    """Give a finished file its place; where the disk allows, the old name stays until the end.
-
-    So a run that is killed while the artifact is closed does not render again.
-    """
-    goal.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(made, goal)
-    except OSError:  # a disk without links
-        made.replace(goal)
 
 
 def plan_composites(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +11,16 @@ import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from naturalize.base import engine
-from naturalize.base.artifacts import writing
-from naturalize.base.errors import os_errors_named, unknown
+from naturalize.base.artifacts import link_file
+from naturalize.base.errors import unknown
 from naturalize.base.settings import Settings
-from naturalize.base.shards import Pieces, claim, resumable_pieces
+from naturalize.base.shards import Pieces, resumable_pieces
 from naturalize.compose.deliver.annotation import PlanAnnotation
 from naturalize.compose.deliver.files import (
     FORMATS,
-    check_plan,
     image_bytes,
-    made_of_same_cells,
-    put,
-    save_plan,
 )
 from naturalize.compose.deliver.truth import Truth, truth
-from naturalize.compose.draw.materials import check_sources
 from naturalize.compose.paint.crops import CropStore
 from naturalize.compose.paint.sizes import asked_size
 from naturalize.compose.recipe.recipe import Recipe
@@ -40,9 +33,6 @@ T = TypeVar("T")
 
 #: Recipes whose rows make a finished piece.
 _PIECE = 256
-
-#: What a run may leave in its work folder.
-_LEFT = ("images", "masks", "pieces", "scenes", "shards", "crops", "annotation")
 
 
 def _format(name: str) -> str:
@@ -177,50 +167,10 @@ class Rendering:
         """Bring just the files of the plan from :attr:`work` to their places."""
         for recipe in self.plan:
             image = Path("images", self.painter.name(recipe))
-            put(self.work / image, self.folder / image)
+            link_file(self.work / image, self.folder / image)
             if masks:
                 mask = Path("masks", *image.parts[1:]).with_suffix(".png")
-                put(self.work / mask, self.folder / mask)
-
-
-def render_to(
-    out: str | Path,
-    plan: Plan,
-    bank: CellBank,
-    writer: Writer,
-    *,
-    lineage: Mapping[str, Any] | None = None,
-    work: str | Path | None = None,
-    backend: str = "serial",
-    workers: int | None = None,
-    also: Callable[[Path], None] | None = None,
-) -> Path:
-    """Render every recipe of ``plan`` to the ``images`` artifact ``out``; see :func:`write`."""
-    check_plan(plan)
-    writer.check(plan, bank)
-    out = Path(out)
-    work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
-    settings, inputs = writer.settings, {"plan": plan.fingerprint}
-    run: dict[str, Any] = {"backend": backend, "workers": workers}
-    overwrite = made_of_same_cells(out, plan)
-    made = writing(out, "images", settings=settings, inputs=inputs, overwrite=overwrite)
-    with os_errors_named(out), made as folder:
-        key = {**settings, **inputs}
-        claim(work, key, _LEFT)
-        check_sources(bank, plan.parents())
-        store = CropStore.build(plan, bank, work / "crops", size=writer.size, **run)
-        annotation = None
-        if writer.needs_truth:
-            annotation = PlanAnnotation.build(
-                plan, bank, work / "annotation", work=work / "scenes", **run
-            )
-        painter = Painter(store, annotation, writer)
-        writer.fill(Rendering(plan, bank, painter, folder, work, json.dumps(key), run))
-        save_plan(plan, folder / "plan", bank, lineage or {}, inputs={"bank": plan.bank})
-        if also is not None:
-            also(folder)
-    shutil.rmtree(work, ignore_errors=True)
-    return out
+                link_file(self.work / mask, self.folder / mask)
 
 
 def recipe_name(recipe: Recipe) -> str:

@@ -17,11 +17,11 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from naturalize.base.artifacts import write_json
+from naturalize.base.artifacts import link_file, write_json
 from naturalize.base.errors import unknown
 from naturalize.base.images import encode_image
 from naturalize.base.rng import rng
-from naturalize.compose.deliver.files import FORMATS, put
+from naturalize.compose.deliver.files import FORMATS
 from naturalize.compose.deliver.rendering import Painter, Rendering, Writer
 from naturalize.compose.recipe.recipe import Recipe
 
@@ -85,7 +85,7 @@ class WebDataset(Writer):
             for sample in job.each(paint, left, n=len(left), what="render"):
                 shards.add(sample)
         for file in shards.files:
-            put(file, job.folder / "shards" / file.name)
+            link_file(file, job.folder / "shards" / file.name)
         about = [
             {"file": f"shards/{file.name}", "samples": n, "bytes": file.stat().st_size}
             for file, n in zip(shards.files, shards.samples, strict=True)

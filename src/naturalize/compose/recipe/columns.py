@@ -21,6 +21,7 @@ from naturalize.compose.recipe.recipe import (
     header,
 )
 
+_CODES = ("label", "mode", "background", "finish", "ground", "cell", "blend")
 _PER_RECIPE = ("label", "mode", "background", "finish", "size", "colour", "ground")
 
 
@@ -45,6 +46,10 @@ class Vocabulary:
         return [[cell_key(*cell, blend) for cell in self.cells] for blend in self.blends]
 
 
+def _left_out() -> np.ndarray:
+    return np.zeros(0, np.int32)
+
+
 @dataclass(frozen=True, eq=False)
 class Columns:
     """N recipes with M placements in all.
@@ -53,21 +58,23 @@ class Columns:
     ----------
     words
         What the codes below stand for.
-    label, mode, background, finish
-        Int32 (N,): codes.
+    label
+        Int32 (N,): code.
     size
         Int32 (N, 2): width, height of the canvas.
     colour
         Float32 (N, 3): of the background.
     offsets
         Int64 (N + 1,): recipe ``i`` has the placements ``offsets[i]`` to ``offsets[i + 1]``.
-    cell, blend
-        Int32 (M,): codes.
+    cell
+        Int32 (M,): code.
     placed
         Name of a field of :class:`~naturalize.compose.recipe.placement.Placement` → its column,
         (M,) or (M, 3). Fields that are left out have their default in all placements.
+    mode, background, finish, blend
+        Int32 (N,); ``blend`` (M,): codes; where they are left out, all 0.
     ground
-        Int32 (N, 3): turn, x, y of the scene; all 0 where it is left out.
+        Int32 (N, 3): turn, x, y of the scene; where it is left out, all 0.
 
     Raises
     ------
@@ -77,21 +84,27 @@ class Columns:
 
     words: Vocabulary
     label: np.ndarray
-    mode: np.ndarray
-    background: np.ndarray
-    finish: np.ndarray
     size: np.ndarray
     colour: np.ndarray
     offsets: np.ndarray
     cell: np.ndarray
-    blend: np.ndarray
     placed: Mapping[str, np.ndarray]
-    ground: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int32))
+    mode: np.ndarray = field(default_factory=_left_out)
+    background: np.ndarray = field(default_factory=_left_out)
+    ground: np.ndarray = field(default_factory=_left_out)
+    finish: np.ndarray = field(default_factory=_left_out)
+    blend: np.ndarray = field(default_factory=_left_out)
 
     def __post_init__(self) -> None:
         n, m = len(self.label), len(self.cell)
-        if len(self.ground) != n:
+        for name, shape in (("mode", n), ("background", n), ("finish", n), ("blend", m)):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.zeros(shape, np.int32))
+        if not len(self.ground):
             object.__setattr__(self, "ground", np.zeros((n, 3), np.int32))
+        for name in (*_CODES, "size"):
+            object.__setattr__(self, name, getattr(self, name).astype(np.int32, copy=False))
+        object.__setattr__(self, "colour", self.colour.astype(np.float32, copy=False))
         for name, column in self.placed.items():
             if len(column) != m:
                 raise SettingsError(f"{name}: expected {m} rows, got {len(column)}")

@@ -28,8 +28,8 @@ from naturalize.compose.recipe.columns import Columns
 from naturalize.compose.recipe.recipe import Recipe
 from naturalize.compose.recipe.table import SCHEMA, from_table, to_table
 
-#: Columns of :meth:`Plan.summary`.
-SUMMARY = pa.schema(
+#: Columns of :meth:`Plan.by_class`.
+BY_CLASS = pa.schema(
     [
         ("label", pa.string()),
         *((name, pa.int64()) for name in ("composites", "cells", "used", "most")),
@@ -94,23 +94,29 @@ class Plan:
         """Iterate over the recipes."""
         return (self.recipe(i) for i in range(len(self)))
 
-    def __repr__(self) -> str:
+    def summary(self) -> str:
+        """Say in a few words what this holds; the first line of every display."""
         counts = ", ".join(f"{label} {n:,}" for label, n in self.targets.items() if n)
-        return f"Plan({len(self):,} composites, mode {self.mode!r}, seed {self.seed}: {counts})"
+        return f"{len(self):,} composites, mode {self.mode}, seed {self.seed}: {counts}"
 
-    def summary(self) -> pa.Table:
+    def __repr__(self) -> str:
+        return f"<Plan: {self.summary()}>"
+
+    def by_class(self) -> pa.Table:
         """Return a row a class: ``label``, ``composites``, and what ``reuse`` says of its cells."""
         rows = [
             {"label": label, "composites": n, **self.reuse.get(label, {})}
             for label, n in self.targets.items()
             if n
         ]
-        return pa.Table.from_pylist(rows, schema=SUMMARY)
+        return pa.Table.from_pylist(rows, schema=BY_CLASS)
 
     def _repr_html_(self) -> str:
-        names = ["class", "composites", "cells", "cells used", "most of one cell", "that cell"]
-        title = f"{len(self):,} composites, mode {self.mode}, seed {self.seed}"
-        return html_table(self.summary().rename_columns(names), title, rows=50)
+        return html_table(self.by_class(), f"Plan: {self.summary()}", rows=50)
+
+    def to_pandas(self) -> Any:
+        """Return :attr:`table` as a pandas data frame; pandas has to be installed."""
+        return self.table.to_pandas()
 
     @cached_property
     def ids(self) -> list[str]:

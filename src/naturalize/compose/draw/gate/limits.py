@@ -13,25 +13,11 @@ import numpy as np
 from naturalize.base import engine
 from naturalize.base.errors import InputError
 from naturalize.base.rng import rng
+from naturalize.compose.draw import constants as tuned
 from naturalize.imaging.stain import optical_density
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
-
-#: Real images of a class that are measured, and the least that give a class its own limits.
-_REAL, _ENOUGH = 48, 12
-
-#: Quantiles of real images, and the share of what lies between by which limits are wider.
-_QUANTILES, _WIDER = (0.01, 0.99), 0.25
-
-#: Least by which limits are wider, where all images of a class are alike.
-_AT_LEAST = 0.02
-
-#: Pixels beyond a cell's outline that its soft edge may change.
-EDGE_REACH = 5
-
-#: Optical density (green) from which a pixel is no bare slide.
-_STAINED = 0.05
 
 
 @dataclass(frozen=True)
@@ -90,15 +76,15 @@ def appearance(image: np.ndarray, mask: np.ndarray, light: Sequence[float]) -> A
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     rim = (inside <= 1.5) & (away <= 1.5)
-    bare = (away > 4) & (away < 12) & (density[..., 1] < _STAINED)
+    bare = (away > 4) & (away < 12) & (density[..., 1] < tuned.STAINED)
     step = float(luma[bare].mean() - luma[(inside > 3) & (inside < 8)].mean()) if bare.any() else 0
-    beyond = away > EDGE_REACH
+    beyond = away > tuned.EDGE_REACH
     return Appearance(
         float(red),
         float(green),
         float(blue),
         float(slope[rim].mean() / step) if step > 5 else float("nan"),
-        float((density[..., 1][beyond] > _STAINED).mean()) if beyond.any() else float("nan"),
+        float((density[..., 1][beyond] > tuned.STAINED).mean()) if beyond.any() else float("nan"),
     )
 
 
@@ -122,7 +108,7 @@ def real_limits(
     chosen = [
         own[i]
         for label, own in sorted(of_class.items())
-        for i in rng(seed, "gate", "real", label).permutation(len(own))[:_REAL].tolist()
+        for i in rng(seed, "gate", "real", label).permutation(len(own))[: tuned.REAL].tolist()
     ]
     if bank.holds == "crops" or not chosen:
         raise InputError(
@@ -143,7 +129,7 @@ def real_limits(
     for label in of_class:
         own = [one for _, name, one in found if name == label]
         kind = next(kind for kind, name, _ in found if name == label)
-        alike = own if len(own) >= _ENOUGH else [one for k, _, one in found if k == kind]
+        alike = own if len(own) >= tuned.ENOUGH_REAL else [one for k, _, one in found if k == kind]
         limits[label] = {measure: _range(alike, measure) for measure in REASONS}
     return limits
 
@@ -153,8 +139,8 @@ def _range(found: Sequence[Appearance], measure: str) -> tuple[float, float]:
     values = values[np.isfinite(values)]
     if not len(values):
         return -np.inf, np.inf
-    low, high = np.quantile(values, _QUANTILES)
-    more = _WIDER * (high - low) + _AT_LEAST
+    low, high = np.quantile(values, tuned.QUANTILES)
+    more = tuned.WIDER * (high - low) + tuned.AT_LEAST
     return float(low - more), float(high + more)
 
 

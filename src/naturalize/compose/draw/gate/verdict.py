@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from naturalize.base import engine
-from naturalize.compose.draw.gate.limits import EDGE_REACH, REASONS, Limits, appearance
+from naturalize.compose.draw import constants as tuned
+from naturalize.compose.draw.gate.limits import REASONS, Limits, appearance
 from naturalize.compose.paint.place import lay
 from naturalize.compose.paint.render import paste, stage_of
 from naturalize.compose.paint.scenes import CellSource, Scenes, image_of, source_of
@@ -20,15 +21,6 @@ from naturalize.compose.recipe.recipe import Placement, Recipe
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
-
-#: Grey levels by which a pixel counts as changed.
-_CHANGED = 6
-
-#: Share of the cell: of it outside the canvas, and changed beyond its edge.
-_CUT, _LEAK = 0.02, 0.02
-
-#: Share of the cell that its mask may have left out: 0.06 in 19 of 20 accepted PBC cells.
-_MISSING = 0.12
 
 
 def judge(recipe: Recipe, bank: CellSource | CellBank, limits: Limits) -> list[str]:
@@ -53,12 +45,12 @@ def judge(recipe: Recipe, bank: CellSource | CellBank, limits: Limits) -> list[s
     paste(canvas, source, target, shrink)
     after = stage.shown()
     mask, share = _laid_mask(source, target, canvas.shape[:2])
-    if share < 1 - _CUT:
+    if share < 1 - tuned.CUT:
         return ["white cell cut by the canvas"]
     wrong = []
-    near = cv2.dilate(mask.astype(np.uint8), np.ones((2 * EDGE_REACH + 1,) * 2, np.uint8)) > 0
-    changed = np.abs(canvas.astype(np.int16) - before).max(axis=2) > _CHANGED
-    if np.count_nonzero(changed & ~near) > _LEAK * np.count_nonzero(mask):
+    near = cv2.dilate(mask.astype(np.uint8), np.ones((2 * tuned.EDGE_REACH + 1,) * 2, np.uint8)) > 0
+    changed = np.abs(canvas.astype(np.int16) - before).max(axis=2) > tuned.CHANGED
+    if np.count_nonzero(changed & ~near) > tuned.LEAK * np.count_nonzero(mask):
         wrong.append("pixels beyond the cell changed")
     found = appearance(after, mask, recipe.background.colour)
     for measure, (low, high) in limits.get(recipe.label, {}).items():
@@ -129,7 +121,7 @@ def judge_all(
     )
     missing.update(zip(fresh, measured, strict=True))
     bad = ["mask leaves out a part of the white cell"]
-    wrong = [bad if missing[cell_id] > _MISSING else [] for cell_id in targets]
+    wrong = [bad if missing[cell_id] > tuned.LEFT_OUT else [] for cell_id in targets]
     order = sorted(
         (i for i, found in enumerate(wrong) if not found),
         key=lambda i: recipes[i].background.background_id or "",

@@ -12,27 +12,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from naturalize.compose.draw import constants as tuned
 from naturalize.compose.draw.materials import Images, Materials
 from naturalize.imaging.jpeg.grid import on_grid, phase_of, turned_box, turned_point
-
-#: Cells of the grid by which outlines are compared.
-_GRID = 16
-
-#: What counts as much as one: share of the old cell that stays uncovered; share of the new one that
-#: stands out over it; pixels that it is moved for the sake of the codec's grid.
-_UNCOVERED, _STANDS_OUT, _MOVED = 0.06, 0.12, 4.0
-
-#: Likewise: grey levels of light; share of red cells' density; of their sharpness, logarithm.
-_LIGHT, _RED, _FOCUS = 4.0, 0.08, 0.25
-
-#: A cell cannot be sharpened: that its image is less sharp than the scene counts more.
-_BLURRED = 2.0
-
-#: Light of images that may be combined differs by no more than this, in grey levels.
-_MOST_LIGHT = 14.0
-
-#: Cost of an image from another encoder.
-_OTHER_ENCODER = 3.0
 
 #: Cells that are compared with all scenes at a time.
 _BLOCK = 64
@@ -98,13 +80,15 @@ def match(
     scene, turn, cost = [], [], []
     for start in range(0, len(cells), _BLOCK):
         part = cells[start : start + _BLOCK]
-        maps = new[start : start + _BLOCK].reshape(-1, _GRID, _GRID)
+        maps = new[start : start + _BLOCK].reshape(-1, tuned.OUTLINE_GRID, tuned.OUTLINE_GRID)
         area = maps.sum(axis=(1, 2))[:, None]
         costs = np.empty((len(turns), len(part), len(places)), np.float32)
         for k, code in enumerate(turns):
             laid = np.rot90(maps[:, :, ::-1] if code >= 4 else maps, code % 4, axes=(1, 2))
             shared = laid.reshape(len(part), -1) @ old.T
-            costs[k] = (1 - shared / old_area) / _UNCOVERED + (1 - shared / area) / _STANDS_OUT
+            costs[k] = (1 - shared / old_area) / tuned.UNCOVERED + (
+                1 - shared / area
+            ) / tuned.STANDS_OUT
             costs[k] += _misplaced(materials, part, places, code, on_blocks)
         best = costs.argmin(axis=0)
         total = np.take_along_axis(costs, best[None], axis=0)[0]
@@ -134,16 +118,18 @@ def _maps(materials: Materials, cells: np.ndarray, side: float) -> np.ndarray:
 
     The grid is ``side`` pixels wide, the middle of a cell's box in its middle.
     """
-    fine = 4 * _GRID
+    fine = 4 * tuned.OUTLINE_GRID
     scale = fine / side
-    maps = np.zeros((len(cells), _GRID * _GRID), np.float32)
+    maps = np.zeros((len(cells), tuned.OUTLINE_GRID * tuned.OUTLINE_GRID), np.float32)
     for row, cell in enumerate(cells.tolist()):
         mask = materials.mask(cell).astype(np.float32)
         height, width = mask.shape
         shift = np.array([[scale, 0, (fine - scale * width) / 2 + (scale - 1) / 2],
                           [0, scale, (fine - scale * height) / 2 + (scale - 1) / 2]])  # fmt: skip
         laid = cv2.warpAffine(mask, shift, (fine, fine))
-        maps[row] = cv2.resize(laid, (_GRID, _GRID), interpolation=cv2.INTER_AREA).ravel()
+        maps[row] = cv2.resize(
+            laid, (tuned.OUTLINE_GRID, tuned.OUTLINE_GRID), interpolation=cv2.INTER_AREA
+        ).ravel()
     return maps
 
 
@@ -159,7 +145,7 @@ def _misplaced(
     unit = frames.unit[scenes] if on_blocks else np.ones_like(frames.unit[scenes])
     place = on_grid(goal, phase_of(materials.box[cells], turned)[:, None], unit[None])
     outside = (place < 0) | (place + size > frames.size[scenes][None])
-    cost = np.hypot(*np.moveaxis(place - goal, -1, 0)) / _MOVED
+    cost = np.hypot(*np.moveaxis(place - goal, -1, 0)) / tuned.MOVED
     return np.where(outside.any(axis=2), np.inf, cost).astype(np.float32)
 
 
@@ -177,14 +163,14 @@ def unlike(images: Images, cells: np.ndarray, scenes: np.ndarray) -> np.ndarray:
     """
     frames = images.frames
     light = np.abs(images.light[cells][:, None] - images.light[scenes][None]).max(axis=2)
-    cost = light / _LIGHT
+    cost = light / tuned.LIGHT
     red, focus = _filled(np.log(np.maximum(images.red, 1e-3))), _filled(images.focus[:, None])
-    cost = cost + np.abs(red[cells][:, None] - red[scenes][None]).mean(axis=2) / _RED
-    sharper = (focus[cells] - focus[scenes].T) / _FOCUS
-    cost += np.where(sharper < 0, -_BLURRED * sharper, sharper)
-    cost += _OTHER_ENCODER * (frames.encoder[cells][:, None] != frames.encoder[scenes][None])
+    cost = cost + np.abs(red[cells][:, None] - red[scenes][None]).mean(axis=2) / tuned.RED
+    sharper = (focus[cells] - focus[scenes].T) / tuned.FOCUS
+    cost += np.where(sharper < 0, -tuned.BLURRED * sharper, sharper)
+    cost += tuned.OTHER_ENCODER * (frames.encoder[cells][:, None] != frames.encoder[scenes][None])
     apart = (frames.unit[cells][:, None] != frames.unit[scenes][None]).any(axis=2)
-    apart |= light > _MOST_LIGHT
+    apart |= light > tuned.MOST_LIGHT
     apart |= cells[:, None] == scenes[None]
     return np.where(apart, np.inf, cost).astype(np.float32)
 

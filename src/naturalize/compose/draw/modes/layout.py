@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
+from naturalize.compose.draw import constants as tuned
 from naturalize.compose.draw.materials import Materials
 from naturalize.compose.draw.modes.fit import centre
 from naturalize.compose.draw.modes.mode import TURNS, Count, Variation, colour_of, stained, turned
@@ -24,9 +25,6 @@ from naturalize.compose.draw.modes.sites import Sites
 from naturalize.compose.draw.smears import Smear, smears
 from naturalize.compose.recipe.columns import Columns, Vocabulary, offsets_of
 from naturalize.imaging.jpeg.grid import on_grid, phase_of, turned_box, turned_point
-
-#: Platelets of a scene, at most.
-_MOST_PLATELETS = 12
 
 
 def _background(value: Any) -> Any:
@@ -154,7 +152,7 @@ class Layout(Variation):
                 drawn[here] = one.draw(what, chance[here, column])
             counts.append(drawn * sites.size[site].prod(axis=1) / 1e5)
         red = np.rint(self.crowding * counts[0]).astype(int) * (sites.n_red[site] > 0)
-        platelets = np.minimum(np.rint(counts[1]), _MOST_PLATELETS).astype(int)
+        platelets = np.minimum(np.rint(counts[1]), tuned.MOST_PLATELETS).astype(int)
         platelets = platelets * (sites.n_platelets[site] > 0)
         most_red = int(red.max(initial=0))
         k = 1 + most_red + int(platelets.max(initial=0))
@@ -262,17 +260,13 @@ class Layout(Variation):
                 ("layout words", self.blend, self.finishing),
                 lambda: self._words(materials),
             ),
-            label=np.full(n, materials.labels.index(label), np.int32),
-            mode=np.zeros(n, np.int32),
-            background=np.where(self.background == "bare", 1 + sites.image[site], 0).astype(
-                np.int32
-            ),
-            finish=np.zeros(n, np.int32),
-            size=sites.size[site].astype(np.int32),
-            colour=sites.light[site].astype(np.float32),
+            label=np.full(n, materials.labels.index(label)),
+            background=np.where(self.background == "bare", 1 + sites.image[site], 0),
+            size=sites.size[site],
+            colour=sites.light[site],
             offsets=offsets_of(placed.sum(axis=1)),
             cell=cells.ravel()[kept],
-            blend=covers.astype(np.int32),
+            blend=covers,
             placed=rows,
         )
 

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from naturalize.base.errors import SettingsError, closest
 from naturalize.base.settings import Settings
+from naturalize.compose.draw import constants as tuned
 from naturalize.compose.draw.materials import Images, Materials
 from naturalize.compose.paint.blend import BLENDS
 from naturalize.compose.recipe.columns import Columns
@@ -36,18 +37,6 @@ TURNS: dict[Turn, tuple[int, ...]] = {
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-
-#: Most by which density is changed for the sake of the scene, as a share. By eye.
-_MOST_DENSITY = 0.15
-
-#: Logarithm of sharpness by which a cell is too sharp for its scene, and the sigma in pixels that
-#: takes away so much of it (median of 120 PBC red cells, before and after a blur).
-_SHARPER = np.array([0.45, 0.63, 0.75, 0.95, 1.1, 1.34])
-_SIGMA = np.array([0.5, 0.55, 0.6, 0.7, 0.8, 1.0])
-
-#: Factors on density nearer to 1 than this change nothing that could be seen; grey levels by which
-#: the light of two slides may differ and a blend still takes both for slide. By eye.
-_SAME, _FAR = 0.015, 8.0
 
 
 class Mode(Settings):
@@ -245,9 +234,9 @@ def stained(scale: np.ndarray, before: np.ndarray, after: np.ndarray) -> dict[st
     cell comes from and goes to; all (N, 3). Cells whose density is not changed keep their pixels:
     blends find the light of the scene.
     """
-    scale = np.where((np.abs(scale - 1) < _SAME).all(axis=1)[:, None], 1.0, scale)
+    scale = np.where((np.abs(scale - 1) < tuned.SAME_DENSITY).all(axis=1)[:, None], 1.0, scale)
     scale = np.clip(np.round(scale, 3), 0.5, 2.0)
-    changed = (scale != 1).any(axis=1) | (np.abs(before - after) > _FAR).any(axis=1)
+    changed = (scale != 1).any(axis=1) | (np.abs(before - after) > tuned.SAME_SLIDE).any(axis=1)
     shift = scale * np.log10(before / 255) - np.log10(after / 255)
     return {"stain_scale": scale, "stain": np.where(changed[:, None], np.round(shift, 4), 0.0)}
 
@@ -269,7 +258,7 @@ def density_for(
     ratio = np.nan_to_num(ratio)
     whole = np.broadcast_to(np.asarray(red), len(ratio))[:, None]
     ratio = np.where(whole, ratio, share * ratio.mean(axis=1, keepdims=True))
-    return np.exp(np.clip(ratio, -_MOST_DENSITY, _MOST_DENSITY))
+    return np.exp(np.clip(ratio, -tuned.MOST_DENSITY, tuned.MOST_DENSITY))
 
 
 def blur_for(images: Images, origins: np.ndarray, scenes: np.ndarray) -> np.ndarray:
@@ -278,4 +267,6 @@ def blur_for(images: Images, origins: np.ndarray, scenes: np.ndarray) -> np.ndar
     A cell that is less sharp stays as it is: sharpness that was never seen would be invented.
     """
     sharper = np.nan_to_num(images.focus[origins] - images.focus[scenes])
-    return np.where(sharper < _SHARPER[0], 0.0, np.round(np.interp(sharper, _SHARPER, _SIGMA), 2))
+    return np.where(
+        sharper < tuned.SHARPER[0], 0.0, np.round(np.interp(sharper, tuned.SHARPER, tuned.SIGMA), 2)
+    )

@@ -83,7 +83,7 @@ class Paper(Mode):
             cells[:, 1:] = red[generator.integers(len(red), size=(n, k))]
         angle, flip = self._turns(generator.random((n, 1 + k)))
         boxes, placed = place_in_turn(
-            turned_size(materials.size[cells], angle, np.ones_like(angle)),
+            turned_size(materials.size[cells], angle),
             generator.random((n, 1 + k, self.tries, 2)),
             (self.width, self.height),
         )
@@ -117,20 +117,16 @@ class Paper(Mode):
         boxes: np.ndarray,
         placed: np.ndarray,
     ) -> Columns:
-        n, m = len(cells), int(placed.sum())
+        n = len(cells)
         finish = self.finishing
         box = boxes[placed]
         return Columns(
             words=materials.remembered(("paper words", finish), lambda: _words(materials, finish)),
-            label=np.full(n, materials.labels.index(label), np.int32),
-            mode=np.zeros(n, np.int32),
-            background=np.zeros(n, np.int32),
-            finish=np.zeros(n, np.int32),
-            size=np.tile(np.array([self.width, self.height], np.int32), (n, 1)),
-            colour=np.tile(np.array(self.background, np.float32), (n, 1)),
+            label=np.full(n, materials.labels.index(label)),
+            size=np.tile([self.width, self.height], (n, 1)),
+            colour=np.tile(self.background, (n, 1)),
             offsets=offsets_of(placed.sum(axis=1)),
             cell=cells[placed],
-            blend=np.zeros(m, np.int32),
             placed={
                 "cx": (box[:, 0] + box[:, 2]) / 2,
                 "cy": (box[:, 1] + box[:, 3]) / 2,

@@ -1,4 +1,4 @@
-"""Where cells may go: boxes that stay on the canvas and overlap no more than was agreed.
+"""Where cells may go: boxes that stay on the canvas and do not overlap; discs that may.
 
 All functions work on many scenes at once. Boxes are ``x0, y0, x1, y1``, half-open, in pixels.
 """
@@ -7,60 +7,34 @@ from __future__ import annotations
 
 import numpy as np
 
+from naturalize.compose.draw import constants as tuned
 
-def turned_size(size: np.ndarray, angle: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return the size of the upright box around a box that was scaled and turned.
 
-    Parameters
-    ----------
-    size
-        Number (..., 2): width, height in pixels.
-    angle
-        Number (...): degrees.
-    scale
-        Number (...).
+def turned_size(size: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Return the size of the upright box around a turned one, int32 (..., 2), rounded up.
 
-    Returns
-    -------
-    numpy.ndarray
-        Int32 (..., 2), rounded up: the turned box lies inside.
+    ``size``: (..., 2), width and height in pixels; ``angle``: (...), degrees.
     """
     radians = np.deg2rad(angle)
     cos, sin = np.abs(np.cos(radians)), np.abs(np.sin(radians))
-    width, height = size[..., 0] * scale, size[..., 1] * scale
+    width, height = size[..., 0], size[..., 1]
     turned = np.stack([width * cos + height * sin, width * sin + height * cos], axis=-1)
     # a hair less, so that the cosine of 90 degrees (6e-17) adds no pixel
     return np.ceil(turned - 1e-6).astype(np.int32)
 
 
-def overlap_area(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the area that boxes (..., 4) share with boxes (..., 4), in square pixels."""
-    width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
-    height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
-    return np.maximum(width, 0) * np.maximum(height, 0)
-
-
-def area(boxes: np.ndarray) -> np.ndarray:
-    """Return the area of boxes (..., 4)."""
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-
-
-def overlaps(a: np.ndarray, b: np.ndarray, *, allowed: float = 0.0) -> np.ndarray:
-    """Return, bool (...), whether boxes share more than ``allowed`` of the smaller one's area."""
-    return overlap_area(a, b) > allowed * np.minimum(area(a), area(b))
+def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return, bool (...), whether boxes (..., 4) have a pixel in common."""
+    return (np.maximum(a[..., :2], b[..., :2]) < np.minimum(a[..., 2:], b[..., 2:])).all(axis=-1)
 
 
 def place_in_turn(
-    sizes: np.ndarray,
-    chances: np.ndarray,
-    canvas: tuple[int, int],
-    *,
-    allowed: float = 0.0,
+    sizes: np.ndarray, chances: np.ndarray, canvas: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Set boxes one after the other at random places, each where the earlier ones leave room.
 
-    A box takes the first of its tries that overlaps no earlier box by more than ``allowed``; if all
-    fail it is dropped. So the work is bounded by the number of tries, however crowded the scene.
+    A box takes the first of its tries that overlaps no earlier box; if all fail it is dropped. So
+    the work is bounded by the number of tries, however crowded the scene.
 
     Parameters
     ----------
@@ -71,8 +45,6 @@ def place_in_turn(
         1 the last place at which the box still lies inside.
     canvas
         Width, height.
-    allowed
-        Share of the smaller box that two boxes may have in common.
 
     Returns
     -------
@@ -99,7 +71,7 @@ def place_in_turn(
                 break
             corner = (chances[open_rows, turn, attempt] * room[open_rows]).astype(np.int32)
             box = np.concatenate([corner, corner + size[open_rows]], axis=1)
-            bad = overlaps(boxes[open_rows, :turn], box[:, None], allowed=allowed)
+            bad = overlap(boxes[open_rows, :turn], box[:, None])
             free = ~(bad & placed[open_rows, :turn]).any(axis=1)
             boxes[open_rows[free], turn] = box[free]
             placed[open_rows[free], turn] = True
@@ -113,8 +85,6 @@ def place_discs(
     nearest: np.ndarray,
     beside_first: np.ndarray,
     canvas: np.ndarray,
-    *,
-    least: float = 0.1,
 ) -> np.ndarray:
     """Set discs one after the other, each at the first of its tries that is free.
 
@@ -135,8 +105,6 @@ def place_discs(
         Number (N, K): to the first disc.
     canvas
         Number (N, 2): width, height.
-    least
-        Part of its diameter, along each axis, with which a disc reaches into the canvas at least.
 
     Returns
     -------
@@ -159,7 +127,7 @@ def place_discs(
     for turn in range(1, k):
         bound = np.where(np.arange(turn) == 0, beside_first[:, turn, None], nearest[:, turn, None])
         apart = (bound * (radius[:, :turn] + radius[:, turn, None])) ** 2
-        reach = (1 - 2 * least) * radius[:, turn, None]
+        reach = (1 - 2 * tuned.INSIDE) * radius[:, turn, None]
         apart[taken[:, :turn] < 0] = -1
         open_rows = np.flatnonzero(radius[:, turn] > 0)
         done = 0

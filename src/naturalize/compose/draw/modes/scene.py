@@ -19,17 +19,12 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from naturalize.base.errors import InputError
+from naturalize.compose.draw import constants as tuned
 from naturalize.compose.draw.materials import Materials
 from naturalize.compose.draw.modes.fit import Matches, centre_turned, match
 from naturalize.compose.draw.modes.mode import TURNS, Share, Variation, turned
 from naturalize.compose.recipe.columns import Columns, Vocabulary
 from naturalize.imaging.jpeg.grid import after, on_grid, phase_of, turned_box
-
-#: Share of an image that must be bare slide: elsewhere there is none to restore from.
-_LEAST_SLIDE = 0.2
-
-#: Share of a cell's outline that may lie against others: what it hid of them must be guessed.
-_MOST_CONTACT = 0.6
 
 
 class Scene(Variation):
@@ -99,8 +94,10 @@ class Scene(Variation):
                 f"class {label}: the bank holds {len(cells):,} cells and no whole images, so "
                 "there is no scene to set them in; use a bank that has its source images"
             )
-        good = materials.whole[cells] & (images.share[image] >= _LEAST_SLIDE)
-        good &= (materials.contact[cells] <= _MOST_CONTACT) & (images.counts["wbc"][image] == white)
+        good = materials.whole[cells] & (images.share[image] >= tuned.SCENE_SLIDE)
+        good &= (materials.contact[cells] <= tuned.MOST_CONTACT) & (
+            images.counts["wbc"][image] == white
+        )
         return cells[good]
 
     def _large_enough(self, materials: Materials, label: str, pool: np.ndarray) -> np.ndarray:
@@ -144,7 +141,7 @@ class Scene(Variation):
             "cy": cy,
             "feather": np.full(n, self.feather),
         }
-        ground = np.column_stack([turn, begin]).astype(np.int32)
+        ground = np.column_stack([turn, begin])
         return self._columns(materials, label, targets, scenes, placed, ground, canvas), {}
 
     def _scene_turns(self, size: np.ndarray, unit: np.ndarray, chance: np.ndarray) -> np.ndarray:
@@ -184,15 +181,12 @@ class Scene(Variation):
         n = len(targets)
         return Columns(
             words=materials.remembered(("scene words", self), lambda: self._words(materials)),
-            label=np.full(n, materials.labels.index(label), np.int32),
-            mode=np.zeros(n, np.int32),
-            background=(1 + scenes).astype(np.int32),
-            finish=np.zeros(n, np.int32),
-            size=canvas.astype(np.int32),
+            label=np.full(n, materials.labels.index(label)),
+            background=1 + scenes,
+            size=canvas,
             colour=materials.images.light[scenes],
-            offsets=np.arange(n + 1, dtype=np.int64),
-            cell=targets.astype(np.int32),
-            blend=np.zeros(n, np.int32),
+            offsets=np.arange(n + 1),
+            cell=targets,
             placed=placed,
             ground=ground,
         )

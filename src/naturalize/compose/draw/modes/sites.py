@@ -7,15 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from naturalize.base.errors import InputError
+from naturalize.compose.draw import constants as tuned
 from naturalize.compose.draw.materials import Materials
 from naturalize.compose.draw.modes.fit import unlike
 from naturalize.compose.draw.smears import smears
-
-#: Share of an image that must be bare slide for it to be used.
-_LEAST_SLIDE = 0.4
-
-#: Cells from which a scene's red cells are drawn, and its platelets.
-_REDS, _PLATELETS = 64, 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +84,8 @@ class Sites:
         size = frames.size[chosen] if canvas is None else np.tile(canvas, (len(chosen), 1))
         cost = unlike(images, np.arange(len(images)), chosen)
         cost[chosen, np.arange(len(chosen))] = 0.0  # its own cells suit a slide best
-        red, n_red = _suiting(materials, "rbc", cost, _REDS)
-        platelets, n_platelets = _suiting(materials, "platelet", cost, _PLATELETS)
+        red, n_red = _suiting(materials, "rbc", cost, tuned.REDS)
+        platelets, n_platelets = _suiting(materials, "platelet", cost, tuned.PLATELETS)
         order = np.argsort(cost, axis=1, kind="stable")[:, :choices]
         good = np.isfinite(np.take_along_axis(cost, order, axis=1))
         near = np.where(good, order, -1)
@@ -162,10 +157,10 @@ def _slides(
 ) -> np.ndarray:
     """Return the images whose slide is used, at most ``most``, each encoder its share."""
     images, frames = materials.images, materials.images.frames
-    good = images.share >= _LEAST_SLIDE if bare else np.ones(len(images), bool)
+    good = images.share >= tuned.BARE_SLIDE if bare else np.ones(len(images), bool)
     if not good.any():
         raise InputError(
-            f"mode layout: none of {len(images):,} images is bare slide to {_LEAST_SLIDE:.0%} "
+            f"mode layout: none of {len(images):,} images is bare slide to {tuned.BARE_SLIDE:.0%} "
             f"(the most: {images.share.max():.0%}); set background to flat"
         )
     if canvas is not None and bare:

@@ -1,0 +1,64 @@
+"""The tuned numbers of drawing recipes.
+
+Lengths are pixels at the magnification of PBC (red cells of 75 pixels in images of 360 × 363), grey
+levels are of 0–255. Unless another origin is named, a number was chosen by eye on PBC images, on
+sheets of real beside composite images. Defaults of settings stand with the settings.
+"""
+
+import numpy as np
+
+# which scene suits a cell: what counts as much as one
+#: Share of the old cell that stays uncovered; share of the new one that stands out over it; pixels
+#: that it is moved for the sake of the codec's grid.
+UNCOVERED, STANDS_OUT, MOVED = 0.06, 0.12, 4.0
+#: Grey levels of light; share of red cells' density; of their sharpness, logarithm.
+LIGHT, RED, FOCUS = 4.0, 0.08, 0.25
+#: That a cell's image is less sharp than the scene counts more: a cell cannot be sharpened.
+BLURRED = 2.0
+#: Cost of an image from another encoder.
+OTHER_ENCODER = 3.0
+#: Light of images that may be combined differs by no more than this, in grey levels.
+MOST_LIGHT = 14.0
+#: Cells of the grid by which outlines are compared.
+OUTLINE_GRID = 16
+
+# which cells and images may be used
+#: Share of an image that must be bare slide: for a restored scene, for a slide without any cell.
+SCENE_SLIDE, BARE_SLIDE = 0.2, 0.4
+#: Share of a cell's outline that may lie against others: what it hid of them must be guessed.
+MOST_CONTACT = 0.6
+#: Cells from which the red cells and the platelets of a slide are drawn.
+REDS, PLATELETS = 64, 16
+#: Platelets of a scene, at most: three times as many as 99 of 100 PBC images (``smears.json``).
+MOST_PLATELETS = 12
+#: Part of its diameter with which a cell reaches into the canvas at least.
+INSIDE = 0.1
+
+# matching a cell to its scene
+#: Most by which density is changed for the sake of the scene, as a share.
+MOST_DENSITY = 0.15
+#: Logarithm of sharpness by which a cell is too sharp for its scene, and the sigma in pixels that
+#: takes away so much of it: median of 120 PBC red cells, before and after a blur.
+SHARPER = np.array([0.45, 0.63, 0.75, 0.95, 1.1, 1.34])
+SIGMA = np.array([0.5, 0.55, 0.6, 0.7, 0.8, 1.0])
+#: Factors on density nearer to 1 than this change nothing that could be seen.
+SAME_DENSITY = 0.015
+#: Grey levels by which two slides may differ and a blend still takes both for slide.
+SAME_SLIDE = 8.0
+
+# the gate
+#: Real images of a class that are measured, and the least that give a class its own limits.
+REAL, ENOUGH_REAL = 48, 12
+#: Quantiles of real images; the share of what lies between by which limits are wider, and the least
+#: by which they are, where all images of a class are alike.
+QUANTILES, WIDER, AT_LEAST = (0.01, 0.99), 0.25, 0.02
+#: Optical density (green) from which a pixel is no bare slide.
+STAINED = 0.05
+#: Pixels beyond a cell's outline that its edge may change: patches end there.
+EDGE_REACH = 5
+#: Grey levels by which a pixel counts as changed.
+CHANGED = 6
+#: Share of the cell: of it outside the canvas, and changed beyond its edge.
+CUT, LEAK = 0.02, 0.02
+#: Share of a cell that its mask may have left out: 0.06 in 19 of 20 accepted PBC cells.
+LEFT_OUT = 0.12
