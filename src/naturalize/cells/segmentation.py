@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from naturalize.base.errors import SettingsError, unknown
-from naturalize.imaging.shape import touches_border
+from naturalize.imaging.shape import off_target, touches_border
 
 #: Kinds of cells; ``wbc`` is any nucleated cell, erythroblasts included.
 KINDS = ("wbc", "rbc", "platelet")
@@ -110,6 +110,17 @@ class Cell:
 def in_order(cells: Iterable[Cell]) -> tuple[Cell, ...]:
     """Return cells in the order of a segmentation: white, red, platelets; each from the top."""
     return tuple(sorted(cells, key=lambda c: (KINDS.index(c.kind), c.box[1], c.box[0], c.box[2:])))
+
+
+def target_of(cells: Sequence[Cell], shape: Sequence[int]) -> Cell | None:
+    """Return which of some cells their image (height, width, …) was taken of; none without cells.
+
+    A large one near its middle: see :func:`~naturalize.imaging.shape.off_target`.
+    """
+    if not cells:
+        return None
+    boxes, areas = np.array([cell.box for cell in cells]), np.array([cell.area for cell in cells])
+    return cells[int(off_target(boxes, areas, shape).argmin())]
 
 
 @dataclass(frozen=True, eq=False)

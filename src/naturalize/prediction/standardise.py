@@ -13,7 +13,7 @@ from naturalize.base.console import track
 from naturalize.base.errors import ImageReadError, SettingsError, unknown
 from naturalize.base.images import read_image
 from naturalize.base.prefetch import prefetched
-from naturalize.cells.segmentation import Cell, Segmentation
+from naturalize.cells.segmentation import Cell, Segmentation, target_of
 from naturalize.cells.segmenters import segmenter
 from naturalize.cells.tiling import Tiled
 from naturalize.imaging.slide import isolated, slide_colour
@@ -334,12 +334,4 @@ def _whites(found: Segmentation) -> list[Cell]:
 
 def main_cell(found: Segmentation) -> Cell | None:
     """Return the white cell that a picture is taken of: large, and near its middle."""
-    height, width = found.shape
-    reach = math.hypot(height, width) / 2
-
-    def worth(cell: Cell) -> float:
-        x, y = centre(cell)
-        off = math.hypot(x - width / 2, y - height / 2) / reach
-        return cell.area * (1.5 - off)
-
-    return max(_whites(found), key=worth, default=None)
+    return target_of(_whites(found), found.shape)

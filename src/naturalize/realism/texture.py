@@ -17,9 +17,8 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from naturalize.cells.segmentation import LEVELS, Cell, Segmentation
+from naturalize.cells.segmentation import LEVELS, Cell, Segmentation, target_of
 from naturalize.imaging.jpeg.codec import BLOCK, tiles, waves
-from naturalize.imaging.shape import off_target
 from naturalize.realism import settings as tuned
 
 #: Names of the bands between ``tuned.SIGMAS``.
@@ -58,12 +57,8 @@ class Areas:
     @cached_property
     def target(self) -> Cell | None:
         """The cell that the image was taken of: a white cell, else a platelet, as in the bank."""
-        for kind in ("wbc", "platelet"):
-            cells = self.found.of(kind)
-            if cells:
-                boxes, areas = np.array([c.box for c in cells]), np.array([c.area for c in cells])
-                return cells[int(off_target(boxes, areas, self.found.shape).argmin())]
-        return None
+        white, platelets = self.found.of("wbc"), self.found.of("platelet")
+        return target_of(white or platelets, self.found.shape)
 
     @cached_property
     def beyond(self) -> np.ndarray:

@@ -11,8 +11,8 @@ import numpy as np
 from naturalize.base.errors import unknown
 from naturalize.base.statistics import robust_spread
 from naturalize.cells.seams import union
-from naturalize.cells.segmentation import Cell
-from naturalize.imaging.shape import largest_piece, off_target
+from naturalize.cells.segmentation import Cell, target_of
+from naturalize.imaging.shape import largest_piece
 from naturalize.imaging.stain import optical_density
 from naturalize.restoration import constants as tuned
 from naturalize.restoration.halo import (
@@ -95,11 +95,8 @@ def cells_to_remove(cells: Sequence[Cell], shape: tuple[int, int], remove: str) 
     if remove == "white":
         return white
     pool = white or [i for i, cell in enumerate(cells) if cell.kind == "platelet"]
-    if not pool:
-        return []
-    boxes = np.array([cells[i].box for i in pool])
-    areas = np.array([cells[i].area for i in pool])
-    return [pool[int(off_target(boxes, areas, shape).argmin())]]
+    target = target_of([cells[i] for i in pool], shape)
+    return [i for i in pool if cells[i] is target]
 
 
 def plan_removal(work: Analysis, gone: Sequence[int]) -> tuple[Analysis, Removal]:
