@@ -22,7 +22,7 @@ from benchmarks.prediction_rate import phantom
 from naturalize.base.images import read_image, write_image
 from naturalize.base.walk import find_images
 
-_IMPORTS = "import naturalize.prediction.files, naturalize.cells.segmenters.unet.find"
+_IMPORTS = "import naturalize.prediction.files, naturalize.cells.segmenters.unet"
 
 
 def field(images: Path, height: int, width: int, path: Path) -> None:
