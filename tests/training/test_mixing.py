@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from naturalize.base.rng import rng  # noqa: E402
-from naturalize.training.mixing import mix  # noqa: E402
+from naturalize.training.losses import mix  # noqa: E402
 
 
 def flat_images(n: int = 6, height: int = 12, width: int = 18) -> torch.Tensor:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from naturalize.base.errors import NaturalizeError
-from naturalize.training.imbalance import class_weights, epoch_rows
+from naturalize.training.dataset import EpochSampler, epoch_rows
+from naturalize.training.losses import class_weights
 from naturalize.training.pixels import PixelStore, RecordStore
 
 sizes = st.lists(st.integers(1, 12), min_size=1, max_size=5)
@@ -56,9 +57,6 @@ def test_balanced_epochs_draw_classes_equally_and_waste_no_row(counts, draws, ep
     balanced=st.booleans(),
 )
 def test_processes_share_every_batch_of_one_order(counts, share, processes, steps, epoch, balanced):
-    pytest.importorskip("torch")
-    from naturalize.training.dataset import EpochSampler
-
     targets, batch = targets_of(counts), share * processes
 
     def drawn(rank: int, of: int) -> list:

@@ -16,8 +16,7 @@ from naturalize.base.rng import rng, seed_of
 from naturalize.models.config import Network
 from naturalize.models.preprocess import normalise
 from naturalize.training import optimiser, processes
-from naturalize.training.losses import Loss
-from naturalize.training.mixing import mix
+from naturalize.training.losses import Loss, mix
 from naturalize.training.settings import TrainSettings
 
 Batch = dict[str, torch.Tensor]
