@@ -226,7 +226,8 @@ def read_manifest(path: str | Path, kind: str | None = None) -> Manifest:
     file = path / MANIFEST
     if not file.is_file():
         found = "no such folder" if not path.exists() else f"no {MANIFEST} in it"
-        raise ArtifactError(f"{path}: expected {_article(kind)} written by naturalize, {found}")
+        wanted = KINDS.get(kind or "") or f"{_article(kind)} written by naturalize"
+        raise ArtifactError(f"{path}: expected {wanted}; {found}")
     raw = read_json(file)
     try:
         manifest = Manifest(**{k: raw[k] for k in Manifest.__dataclass_fields__})
