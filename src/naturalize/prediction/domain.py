@@ -149,15 +149,7 @@ def _spread(values: np.ndarray) -> float:
 
 
 def typical(found: np.ndarray, labels: Sequence[str]) -> Typical | None:
-    """Return the range of training images' measures; null if they are too few.
-
-    Parameters
-    ----------
-    found
-        Float (N, 12), from :func:`measures`.
-    labels
-        The class of each.
-    """
+    """Return the range of training images' measures, float (N, 12); null if they are too few."""
     if len(found) < _LEAST:
         return None
     names = np.asarray(labels)
@@ -195,12 +187,7 @@ def distance(range_: Typical, label: str, found: np.ndarray) -> tuple[float, str
 def not_a_smear(slide: Colour, found: np.ndarray) -> str | None:
     """Return why a picture of any laboratory is none of a stained blood smear; null if it may be.
 
-    Parameters
-    ----------
-    slide
-        Colour of its slide.
-    found
-        Its :func:`measures`.
+    It follows from the colour of its slide and its :func:`measures`.
     """
     density, red, blue = found[:3]
     if sum(slide) / 3 < _DARK:

@@ -32,21 +32,10 @@ _OF_FILE = ("deep", "rescaled", "pages")
 class Prediction:
     """What a model says of one image, or of one white cell of a field.
 
-    Attributes
-    ----------
-    path
-        The file.
-    label
-        The class, or that there is no cell (`naturalize.prediction.standardise.NO_CELL` …).
-    confidence, probabilities
-        That of the class, and float32 (C,) in the order of the model's classes; null where there is
-        no cell, or an error.
-    error
-        Why the file cannot be read.
-    flags
-        Remarks, such as ``"standardised"`` or ``"2 white cells"``.
-    number, box
-        Of a field: which of its white cells this is, from 1, and its ``x0, y0, x1, y1``.
+    ``label`` is the class, or `NO_CELL` or `NO_WHITE_CELL`; ``probabilities`` float32 (C,) in the
+    order of the model's classes, null where there is no cell or an ``error``; ``flags`` are remarks
+    such as ``"standardised"``; ``number`` and ``box`` (``x0, y0, x1, y1``) say of a field which of
+    its white cells this is.
     """
 
     path: Path
@@ -73,17 +62,9 @@ def predict(
 ) -> list[Prediction]:
     """Return a prediction for each image, and for each white cell of a field.
 
-    Parameters
-    ----------
-    images
-        Image files and folders of them.
-    model
-        A model folder, or the name of a shipped model.
-    profile
-        File of a laboratory profile, which images from elsewhere are brought to the standard by;
-        by default it is measured on these images.
-    whole
-        Give a field one answer too.
+    ``images`` are files and folders of them, ``model`` is a model folder or the name of a shipped
+    model, ``profile`` the file of a laboratory profile; by default one is measured on these images.
+    With ``whole`` a field gets one answer too.
     """
     paths = find_images([images] if isinstance(images, str | Path) else images)
     predictor = Predictor.load(model)
@@ -109,10 +90,8 @@ def predict_files(
 
     Parameters
     ----------
-    predictor
-        The model.
-    paths
-        Image files.
+    predictor, paths
+        The model, and image files.
     batch
         Images a pass, or for onnxruntime, images under way.
     standardiser

@@ -132,16 +132,6 @@ def restained(image: np.ndarray, slide: Colour, profile: Profile, standard: Stan
     cells were not seen, or the colours are hardly two, only the strength is brought to the
     standard's.
 
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3).
-    slide
-        Colour of its bare slide.
-    profile
-        With the stains of its set.
-    standard
-        What they are brought to.
     """
     matrix = stain_matrix(profile, standard)
     density = optical_density(image, slide) @ matrix.T.astype(np.float32)

@@ -20,15 +20,7 @@ from naturalize.prediction.standardise import Standardised, Standardiser
 
 
 class StandardisingPredictor(Predictor):
-    """A predictor whose images go through a standardiser first.
-
-    Parameters
-    ----------
-    predictor
-        The model.
-    standardiser
-        With its standard, having learnt how the images were taken.
-    """
+    """A predictor whose images go through a standardiser first."""
 
     def __init__(self, predictor: NetworkPredictor, standardiser: Standardiser) -> None:
         self.predictor, self.standardiser = predictor, standardiser

@@ -38,18 +38,8 @@ def prediction_sheet(
     """Lay out predictions by class, the most doubtful of each; RGB uint8 (H, W, 3).
 
     An image that was standardised stands beside what the network saw of it. Those that cannot be
-    read are left out.
-
-    Parameters
-    ----------
-    rows
-        Predictions.
-    classes
-        The model's classes, in order.
-    standardiser
-        What brought the images to the model's standard.
-    view
-        What the network sees of an image.
+    read are left out. ``classes`` are the model's, in order; ``standardiser`` brought the images to
+    its standard, and ``view`` is what it sees of one.
     """
     blocks = []
     for count in differential(classes, rows):

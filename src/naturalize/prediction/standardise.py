@@ -108,15 +108,8 @@ class Standardiser:
     sharpened. Scale, stain and blur are those of a laboratory's profile: they are properties of a
     microscope and a stain, not of a cell; a lymphocyte must stay small.
 
-    Parameters
-    ----------
-    standard
-        Of the network; without one, images are taken as they are.
-    mode
-        One of :data:`MODES`.
-    profile
-        How the images were taken; without one, :meth:`learn` measures it, or else each image is
-        brought to the standard by itself.
+    Without a standard, images are taken as they are. ``mode`` is one of `MODES`. Without a profile,
+    :meth:`learn` measures it, or else each image is brought to the standard by itself.
     """
 
     def __init__(

@@ -119,16 +119,10 @@ def _xlsx(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
 
 @dataclass(frozen=True)
 class Count:
-    """How often a class was answered.
+    """How often a class was answered, and how many of these cells have a flag.
 
-    Attributes
-    ----------
-    code, name
-        The class, and its full name where it is an abbreviation of the field.
-    n, flagged
-        Cells of this class, and how many of them have a flag.
-    share, low, high
-        Share of the leukocytes and its 95 % interval (Wilson 1927); null for what is no leukocyte.
+    ``name`` is the full name of an abbreviation of the field; ``share`` is that of the leukocytes,
+    with its 95 % interval (Wilson 1927), null for what is no leukocyte.
     """
 
     code: str
