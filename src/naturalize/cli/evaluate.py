@@ -111,13 +111,10 @@ def evaluate(
     naturalize evaluate pbc11 crops --map Neutrophil=BNE+SNE,Monocyte=MO -o eval/crops
     ```
     """
-    from rich.console import Console
-
-    from naturalize.base import console
     from naturalize.base.artifacts import check_place, read_manifest
+    from naturalize.base.console import warn
     from naturalize.base.process import keep_memory, wait_passively
     from naturalize.evaluation.evaluate import evaluate as run
-    from naturalize.evaluation.evaluate import read_metrics
     from naturalize.evaluation.merge import Merge
     from naturalize.inputs.labelled import labelled_data
     from naturalize.models.folder import describe
@@ -132,19 +129,12 @@ def evaluate(
     predictor = Predictor.load(folder)
     chosen.names(predictor.classes)  # what does not fit is said before a tree is read
     check_place(out)
-    found = labelled_data(
-        data,
-        scheme=scheme,
-        reader=reader,
-        columns=columns_of(columns),
-        part=part,
-        root=root,
-        backend=engine,
-        workers=workers,
-    )
+    how: dict[str, Any] = {"scheme": scheme, "reader": reader, "columns": columns_of(columns)}
+    how |= {"part": part, "root": root, "backend": engine, "workers": workers}
+    found = labelled_data(data, **how)
     paths = [found.root / item.path for item in found.items]
     for remark in chosen.unused(found.labels):
-        console.warn(remark)
+        warn(remark)
     run(
         standardising(predictor, paths, standardise, profile),
         found.items,
@@ -160,6 +150,16 @@ def evaluate(
         inputs={"model": read_manifest(folder).fingerprint, **found.inputs},
         left_out=found.left_out,
     )
+    _print(out)
+
+
+def _print(out: Path) -> None:
+    """Print the scores to standard output, and how they are to be read."""
+    from rich.console import Console
+
+    from naturalize.base import console
+    from naturalize.evaluation.evaluate import read_metrics
+
     result = read_metrics(out)
     for table in score_tables(result):
         Console(highlight=False).print(table)

@@ -141,14 +141,7 @@ def evaluate(
     artifacts.check_place(out, "evaluation", inputs)
     model = as_predictor(predictor)
     known, dropped = known_items(items, merge.names(model.classes), unknown_labels=unknown_labels)
-    trained_on = [item for item in known if item.image_id in model.training_images]
-    if trained_on and leave_out_training:
-        known = _without(known, trained_on)
-    elif trained_on:
-        warn(
-            f"the model was trained on {len(trained_on):,} of these {len(known):,} images: scores "
-            "on them say nothing of new images; leave them out with --leave-out-training"
-        )
+    known, n_trained_on = _seen_in_training(known, model, leave_out_training)
     settings = {
         "protocol": protocol,
         "unknown_labels": unknown_labels,
@@ -168,8 +161,8 @@ def evaluate(
         "model_hash": settings["model"],
         "merged": merge.described(),
         "prepared": model.prepared,
-        "n_trained_on": 0 if leave_out_training else len(trained_on),
-        "n_left_out_training": len(trained_on) if leave_out_training else 0,
+        "n_trained_on": 0 if leave_out_training else n_trained_on,
+        "n_left_out_training": n_trained_on if leave_out_training else 0,
         **_not_scored(skipped, dropped, left_out or {}),
     }
     result = score_table(table, protocol=protocol, resamples=resamples, seed=seed) | facts
@@ -182,15 +175,23 @@ def evaluate(
     return out
 
 
-def _without(items: Sequence[Item], trained_on: Sequence[Item]) -> list[Item]:
-    """Return the items that the model was not trained on."""
-    left = [item for item in items if item not in set(trained_on)]
-    if not left:
-        raise InputError(
-            f"the model was trained on all of these {len(items):,} images; nothing is left to "
-            "score without them"
+def _seen_in_training(
+    items: list[Item], model: Predictor, leave_out: bool
+) -> tuple[list[Item], int]:
+    """Return the items to score, and on how many of ``items`` the model was trained."""
+    left = [item for item in items if item.image_id not in model.training_images]
+    n = len(items) - len(left)
+    if n and not leave_out:
+        warn(
+            f"the model was trained on {n:,} of these {len(items):,} images: scores on them say "
+            "nothing of new images; leave them out with --leave-out-training"
         )
-    return left
+    if leave_out and not left:
+        raise InputError(
+            f"the model was trained on all of these {n:,} images; nothing is left to score "
+            "without them"
+        )
+    return (left if leave_out else items), n
 
 
 def _not_scored(
