@@ -175,12 +175,17 @@ class Standardiser:
         standard = self.standard
         if standard is None:
             return Standardised(image)
-        if (usual := self._usual_slide(image, standard)) is not None:
-            if standard.typical is None:
-                return Standardised(image, slide=usual)
-            apart = nuclei_apart(image, usual)
-            return Standardised(image, slide=usual, measures=measures(image, usual), apart=apart)
+        if (usual := self._as_it_is(image, standard)) is not None:
+            return usual
         return self._foreign(image, self.segmenter.segment(image), standard)
+
+    def _as_it_is(self, image: np.ndarray, standard: Standard) -> Standardised | None:
+        """Return an image that looks like a training image, with its measures; others are null."""
+        slide = self._usual_slide(image, standard)
+        if slide is None or standard.typical is None:
+            return None if slide is None else Standardised(image, slide=slide)
+        found, apart = measures(image, slide), nuclei_apart(image, slide)
+        return Standardised(image, slide=slide, measures=found, apart=apart)
 
     def each(self, image: np.ndarray) -> list[Standardised]:
         """Return one picture for each white cell of a field; of an image of one cell, that one.
@@ -189,8 +194,10 @@ class Standardiser:
         it shows. A field without white cells gives one entry, whose verdict is `NO_WHITE_CELL`.
         """
         standard = self.standard
-        if standard is None or self._usual_slide(image, standard) is not None:
-            return [self(image)]
+        if standard is None:
+            return [Standardised(image)]
+        if (usual := self._as_it_is(image, standard)) is not None:
+            return [usual]
         found = self.segmenter.segment(image)
         profile = self.profile or Profile.of([(image, found)])
         scale = scale_of(profile, standard)
@@ -283,24 +290,18 @@ class Standardiser:
     def judged(self, made: Standardised, label: str) -> Standardised:
         """Return an image with what speaks against its class; see `naturalize.prediction.domain`.
 
-        Only where the image is unlike the training images of that class, or its nuclei lie apart,
-        the segmenter is asked.
+        Only where the image is unlike the training images of that class, the segmenter is asked.
         """
         if made.measures is None or self.standard is None or self.standard.typical is None:
             return made
         far, reason = distance(self.standard.typical, label, made.measures)
-        if far <= 1 and not made.apart:
-            return made
+        flags = made.flags + (("several nucleated cells",) if made.apart else ())
+        if far <= 1:
+            return replace(made, flags=flags) if made.apart else made
         found = self.segmenter.segment(made.image)
-        whites = len(found.of("wbc"))
-        if far > 1 and not whites and not found.of("platelet"):
+        if not found.of("wbc") and not found.of("platelet"):
             return replace(made, verdict=NO_CELL, doubt=True)
-        flags = [*made.flags]
-        if far > 1:
-            flags.append(f"unlike the training images: {reason}")
-        if whites > 1:
-            flags.append(f"{whites} white cells")
-        return replace(made, flags=tuple(flags), doubt=far > 1)
+        return replace(made, flags=(*flags, f"unlike the training images: {reason}"), doubt=True)
 
 
 def _in_range(slide: Colour, standard: Standard) -> bool:
