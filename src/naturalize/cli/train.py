@@ -93,32 +93,14 @@ def train(
     fit.check(chosen)
     from naturalize.inputs.training import open_data
 
-    data = open_data(
-        source,
-        catalog=catalog,
-        split=split,
-        plan=plan,
-        bank=bank,
-        root=root,
-        composites=chosen.composites,
-        masks=chosen.augment.alone > 0,
-        seed=seed,
-        scheme=scheme,
-        reader=reader,
-        columns=columns_of(columns),
-    )
+    places: dict[str, Any] = {"catalog": catalog, "split": split, "plan": plan, "bank": bank}
+    places |= {"root": root, "masks": chosen.augment.alone > 0, "composites": chosen.composites}
+    reading = {"scheme": scheme, "reader": reader, "columns": columns_of(columns)}
+    data = open_data(source, **places, seed=seed, **reading)
     beside = out.with_name(f"{out.name}-data")
     data.keep(beside)
-    fit.train(
-        chosen,
-        data.catalog,
-        data.split,
-        plan=data.plan,
-        bank=data.bank,
-        out=out,
-        protocol=protocol,
-        inputs=data.inputs,
-    )
+    made: dict[str, Any] = {"plan": data.plan, "bank": data.bank, "inputs": data.inputs}
+    fit.train(chosen, data.catalog, data.split, out=out, protocol=protocol, **made)
     result(f"model: {out}")
     if data.new:
         result(f"catalog and split: {beside}; now: naturalize evaluate {out} {beside} -o scores")
