@@ -95,7 +95,7 @@ def train(
 
     places: dict[str, Any] = {"catalog": catalog, "split": split, "plan": plan, "bank": bank}
     places |= {"root": root, "masks": chosen.augment.alone > 0, "composites": chosen.composites}
-    reading = {"scheme": scheme, "reader": reader, "columns": columns_of(columns)}
+    reading: dict[str, Any] = {"scheme": scheme, "reader": reader, "columns": columns_of(columns)}
     data = open_data(source, **places, seed=seed, **reading)
     beside = out.with_name(f"{out.name}-data")
     data.keep(beside)
