@@ -298,7 +298,8 @@ class Standardiser:
         flags = made.flags + (("several nucleated cells",) if made.apart else ())
         if far <= 1:
             return replace(made, flags=flags) if made.apart else made
-        found = self.segmenter.segment(made.image)
+        # of the standard's scale, so one scale is enough
+        found = segmenter(cell_size=self.standard.red_cell).segment(made.image)
         if not found.of("wbc") and not found.of("platelet"):
             return replace(made, verdict=NO_CELL, doubt=True)
         return replace(made, flags=(*flags, f"unlike the training images: {reason}"), doubt=True)
