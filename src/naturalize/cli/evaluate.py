@@ -132,11 +132,10 @@ def evaluate(
     how: dict[str, Any] = {"scheme": scheme, "reader": reader, "columns": columns_of(columns)}
     how |= {"part": part, "root": root, "backend": engine, "workers": workers}
     found = labelled_data(data, **how)
-    paths = [found.root / item.path for item in found.items]
     for remark in chosen.unused(found.labels):
         warn(remark)
     run(
-        standardising(predictor, paths, standardise, profile),
+        standardising(predictor, [found.root / i.path for i in found.items], standardise, profile),
         found.items,
         found.root,
         out,
