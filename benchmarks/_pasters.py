@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from naturalize.compose.paint.crops import CropStore
+from naturalize.compose.paint.sizes import EDGE, PAD
 from naturalize.compose.recipe.plan import Plan
 from naturalize.compose.recipe.recipe import Placement, Recipe
 
@@ -25,9 +26,9 @@ def float_cells(drawn: Plan, store: CropStore) -> Cells:
     """Return each cell's colours, mask and blurred mask, as the NumPy paster keeps them."""
     found = {}
     for cell_id, _, _ in drawn.cells():
-        cutout = store.cutout(cell_id)
-        mask = cutout.mask.astype(np.float32)
-        found[cell_id] = (cutout.rgb.astype(np.float32), mask, blurred(mask))
+        patch, inner = store.patch(cell_id), np.s_[PAD:-PAD, PAD:-PAD]
+        mask = (patch.edge[inner] > EDGE).astype(np.float32)
+        found[cell_id] = (patch.colours[inner].astype(np.float32), mask, blurred(mask))
     return found
 
 
