@@ -181,7 +181,7 @@ def test_the_command_writes_the_table(folder, predictor, tmp_path):
 
 
 def test_working_ahead_keeps_the_order_and_the_window():
-    from naturalize.base.prefetch import prefetched
+    from naturalize.base.engine import prefetched
 
     begun = []
 
@@ -196,7 +196,7 @@ def test_working_ahead_keeps_the_order_and_the_window():
 
 
 def test_an_error_while_working_ahead_comes_out_at_its_item():
-    from naturalize.base.prefetch import prefetched
+    from naturalize.base.engine import prefetched
 
     results = prefetched(lambda item: 6 // item, [3, 2, 0, 1])
     assert [next(results), next(results)] == [2, 3]

@@ -14,13 +14,54 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from naturalize.base.errors import ArtifactError, os_errors_named
-from naturalize.base.kinds import KINDS, version_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 #: Name of the file that makes a folder an artifact.
 MANIFEST = "artifact.json"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of artifact: what it is to its reader, what writes it, and its version.
+
+    A change of any table or file of a kind raises its version.
+    """
+
+    what: str
+    command: str
+    version: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.what} written by `naturalize {self.command}`"
+
+
+#: The kinds of artifacts, as in ``docs/formats.md``.
+KINDS = {
+    "annotation": Kind("a store of annotations", "compose --masks"),
+    "audit": Kind("an audit", "catalog"),
+    "backgrounds": Kind("a folder of backgrounds", "background"),
+    "bank": Kind("a bank of cells", "bank"),
+    "catalog": Kind("a catalog", "catalog"),
+    "cells": Kind("a folder of cells", "segment"),
+    "crops": Kind("a store of crops", "compose"),
+    "evaluation": Kind("an evaluation", "evaluate"),
+    "explanation": Kind("an explanation", "explain"),
+    "export": Kind("an export of cells", "cells export"),
+    "images": Kind("a folder of composites", "compose --write"),
+    "model": Kind("a model", "train"),
+    "observer-sheet": Kind("a sheet for observers", "realism --sheet"),
+    "phantom": Kind("a phantom", "phantom"),
+    "plan": Kind("a plan of composites", "compose"),
+    "realism": Kind("a realism report", "realism"),
+    "split": Kind("a split", "split"),
+}
+
+
+def version_of(kind: str) -> int:
+    """Return the format version of an artifact kind."""
+    return KINDS[kind].version if kind in KINDS else 1
 
 
 @dataclass(frozen=True)
@@ -105,7 +146,11 @@ def writing(
         partial.mkdir(parents=True)
         try:
             yield partial
-            _write_manifest(partial, kind, settings, inputs)
+            found = sorted(file for file in partial.rglob("*") if file.is_file())
+            files = {file.relative_to(partial).as_posix(): file_hash(file) for file in found}
+            name = fingerprint(kind, settings, inputs)
+            manifest = Manifest(kind, version_of(kind), name, settings, inputs, files)
+            write_json(partial / MANIFEST, vars(manifest))
             _move_whole(partial, path)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -181,27 +226,6 @@ def check_file(path: str | Path) -> Path:
             f"{path}: is there already; replace it with --overwrite, or name another file"
         )
     return path
-
-
-def _write_manifest(
-    folder: Path, kind: str, settings: dict[str, Any], inputs: dict[str, str]
-) -> None:
-    files = {
-        p.relative_to(folder).as_posix(): file_hash(p)
-        for p in sorted(folder.rglob("*"))
-        if p.is_file()
-    }
-    write_json(
-        folder / MANIFEST,
-        {
-            "kind": kind,
-            "format_version": version_of(kind),
-            "fingerprint": fingerprint(kind, settings, inputs),
-            "settings": settings,
-            "inputs": inputs,
-            "files": files,
-        },
-    )
 
 
 def _move_whole(partial: Path, path: Path) -> None:
@@ -287,17 +311,24 @@ def link_file(source: str | Path, target: str | Path) -> None:
         shutil.copyfile(source, target)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` beside ``path`` and move it there whole."""
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Give the name of a file beside ``path``; on success, move that file there."""
+    partial = beside(path, "partial")
     with os_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = beside(path, "partial")
         try:
-            partial.write_bytes(data)
+            yield partial
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` beside ``path`` and move it there whole."""
+    with _whole(path) as partial:
+        partial.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -323,12 +354,7 @@ def read_json(path: Path) -> Any:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write an Arrow table as Parquet (zstd), beside its place and moved there whole."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    write_bytes(path, sink.getvalue().to_pybytes())
+    write_tables(path, [table], table.schema)
 
 
 def write_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
@@ -338,17 +364,9 @@ def write_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> N
     """
     import pyarrow.parquet as pq
 
-    partial = beside(path, "partial")
-    with os_errors_named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-                for table in tables:
-                    writer.write_table(table)
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    with _whole(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table)
 
 
 def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:

@@ -94,7 +94,12 @@ def download(
                 _go_on(url, partial, size, timeout, bar, task)
 
             _patiently(once, url, retries, wait, progress=lambda: _size_of(partial))
-        _check(partial, url, sha256)
+        if (found := _sha256(partial)) != sha256.lower():
+            partial.unlink()
+            raise DownloadError(
+                f"{url}: wrong checksum (SHA-256 {found[:12]}…, announced {sha256[:12]}…); "
+                "the download was removed, run the command again"
+            )
         partial.replace(path)
 
 
@@ -111,7 +116,8 @@ def _go_on(url: str, partial: Path, size: int, timeout: float, bar: Progress, ta
     if have == size:
         return
     with _open(url, {"Range": f"bytes={have}-"} if have else {}, timeout) as answer:
-        resumed = answer.status == 206 and _starts_at(answer, have)
+        sent = str(answer.headers.get("Content-Range", ""))
+        resumed = answer.status == 206 and sent.startswith(f"bytes {have}-")
         if not resumed:
             have = 0
         with partial.open("ab" if resumed else "wb") as file:
@@ -128,23 +134,9 @@ def _go_on(url: str, partial: Path, size: int, timeout: float, bar: Progress, ta
         raise _CutOffError(f"the connection ended after {have:,} of {size:,} bytes")
 
 
-def _starts_at(answer: Any, offset: int) -> bool:
-    return str(answer.headers.get("Content-Range", "")).startswith(f"bytes {offset}-")
-
-
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check(partial: Path, url: str, sha256: str) -> None:
-    found = _sha256(partial)
-    if found != sha256.lower():
-        partial.unlink()
-        raise DownloadError(
-            f"{url}: wrong checksum (SHA-256 {found[:12]}…, announced {sha256[:12]}…); "
-            "the download was removed, run the command again"
-        )
 
 
 def _open(url: str, headers: dict[str, str], timeout: float) -> Any:

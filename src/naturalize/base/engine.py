@@ -13,7 +13,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
@@ -118,6 +118,33 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield piece
 
 
+def _windowed(
+    send: Callable[[T], Any], items: Iterable[T], window: int, receive: Callable[[Any], R]
+) -> Iterator[R]:
+    """Yield what is received for each item, in order, with up to ``window`` of them under way."""
+    pending: deque[Any] = deque()
+    for item in items:
+        pending.append(send(item))
+        if len(pending) >= window:
+            yield receive(pending.popleft())
+    while pending:
+        yield receive(pending.popleft())
+
+
+def prefetched(fn: Callable[[T], R], items: Iterable[T], *, window: int = 64) -> Iterator[R]:
+    """Yield ``fn(item)`` for every item, in order, with up to ``window`` of them under way.
+
+    It runs in threads: for reading images, which decode outside the lock of Python. No process is
+    started, so it works in any script and at once; an error of ``fn`` comes out at its item, and
+    what was not begun by then is not done.
+    """
+    pool = ThreadPoolExecutor(available_cpus())
+    try:
+        yield from _windowed(lambda item: pool.submit(fn, item), items, window, Future.result)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
 def threads() -> int:
     """Return how many threads a library may start here: one in a worker, else all processors."""
     return 1 if _in_worker else available_cpus()
@@ -155,34 +182,30 @@ def _processes(guarded: _Guarded, chunks: Iterator[list[Any]], workers: int) -> 
     pool = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_worker, initargs=(guarded,)
     )
+
+    def send(piece: list[Any]) -> tuple[list[Any], Future[list[Any]]]:
+        try:
+            return piece, pool.submit(_run_in_worker, piece)
+        except BrokenProcessPool as error:  # raised where the first piece that it broke comes out
+            broken: Future[list[Any]] = Future()
+            broken.set_exception(error)
+            return piece, broken
+
+    def receive(sent: tuple[list[Any], Future[list[Any]]]) -> list[Any]:
+        try:
+            return sent[1].result()
+        except BrokenProcessPool as error:
+            raise EngineError(
+                "a worker died (killed, or out of memory) at or after "
+                f"{guarded.name(sent[0][0])}; try fewer workers; a script that starts workers "
+                "needs `if __name__ == '__main__':`"
+            ) from error
+
     try:
-        pending: deque[tuple[list[Any], Future[list[Any]]]] = deque()
-        for piece in chunks:
-            try:
-                pending.append((piece, pool.submit(_run_in_worker, piece)))
-            except BrokenProcessPool as error:
-                raise _worker_died(pending[0][0] if pending else piece, guarded.name) from error
-            if len(pending) >= _WINDOW * workers:
-                yield from _result(pending.popleft(), guarded.name)
-        while pending:
-            yield from _result(pending.popleft(), guarded.name)
+        for answers in _windowed(send, chunks, _WINDOW * workers, receive):
+            yield from answers
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _result(sent: tuple[list[Any], Future[list[Any]]], name: Callable[[Any], str]) -> list[Any]:
-    piece, future = sent
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        raise _worker_died(piece, name) from error
-
-
-def _worker_died(piece: list[Any], name: Callable[[Any], str]) -> EngineError:
-    return EngineError(
-        f"a worker died (killed, or out of memory) at or after {name(piece[0])}; "
-        "try fewer workers; a script that starts workers needs `if __name__ == '__main__':`"
-    )
 
 
 def _ray(guarded: _Guarded, chunks: Iterator[list[Any]], workers: int) -> Iterator[Any]:
@@ -196,7 +219,6 @@ def _ray(guarded: _Guarded, chunks: Iterator[list[Any]], workers: int) -> Iterat
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, runtime_env=path)
     remote = ray.remote(_run_in_ray)
     shared = [ray.put(guarded)]  # in a list: Ray would fetch a bare reference for every chunk
-    pending: deque[Any] = deque()
 
     def fetch(reference: Any) -> list[Any]:
         try:
@@ -209,12 +231,11 @@ def _ray(guarded: _Guarded, chunks: Iterator[list[Any]], workers: int) -> Iterat
         except ray.exceptions.RayError as error:
             raise EngineError(f"Ray: {error}") from error
 
-    for piece in chunks:
-        pending.append(remote.remote(shared, piece))
-        if len(pending) >= _WINDOW * workers:
-            yield from fetch(pending.popleft())
-    while pending:
-        yield from fetch(pending.popleft())
+    def send(piece: list[Any]) -> Any:
+        return remote.remote(shared, piece)
+
+    for answers in _windowed(send, chunks, _WINDOW * workers, fetch):
+        yield from answers
 
 
 def _run_in_ray(shared: list[Any], piece: list[Any]) -> list[Any]:

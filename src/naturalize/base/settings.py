@@ -1,14 +1,15 @@
-"""Settings as pydantic models, and what is wrong with them as one line."""
+"""Settings as pydantic models, classes by name, and what is wrong with either as one line."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from naturalize.base.errors import SettingsError, closest
+from naturalize.base.errors import SettingsError, closest, unknown
 
 
 class Settings(BaseModel):
@@ -17,6 +18,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -81,3 +83,46 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [m for argument in get_args(annotation) for m in _models_in(argument)]
+
+
+def named_class(
+    what: str, name: str, own: Mapping[str, type[T]], base: type[Any], group: str
+) -> type[T]:
+    """Return a class by name: one of the package, or one that another brings by an entry point.
+
+    Parameters
+    ----------
+    what
+        What it is, for messages: "segmenter", "mode".
+    name
+        Its name. The package's own names come first; an entry point cannot replace one.
+    own
+        Name → class of the package's own.
+    base
+        What a class of another package must be derived from.
+    group
+        Group of the entry points of other packages.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown name, or an entry point that cannot be used; the message lists what there is.
+    """
+    if name in own:
+        return own[name]
+    others = entry_points(group=group)
+    if name not in others.names:
+        raise unknown(what, name, [*own, *sorted(others.names)])
+    entry = others[name]
+    try:
+        found = entry.load()
+    except Exception as error:  # another package's code: anything may happen
+        raise SettingsError(
+            f"{what} {name}: {entry.value} cannot be loaded ({type(error).__name__}: {error})"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        room = base.__module__.rpartition(".")[0]
+        raise SettingsError(
+            f"{what} {name}: {entry.value} is no class derived from {room}.{base.__name__}"
+        )
+    return found

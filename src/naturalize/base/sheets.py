@@ -40,7 +40,6 @@ def contact_sheet(
     columns: int | None = None,
     tile: int = 128,
     title: str | None = None,
-    gap: int = 6,
 ) -> np.ndarray:
     """Lay pictures out on a grid.
 
@@ -56,8 +55,6 @@ def contact_sheet(
         Side of a tile in pixels.
     title
         Heading of the sheet.
-    gap
-        Pixels between tiles.
 
     Returns
     -------
@@ -66,12 +63,9 @@ def contact_sheet(
     """
     columns = columns or max(1, min(len(tiles), math.ceil(math.sqrt(1.5 * len(tiles)))))
     rows = max(1, math.ceil(len(tiles) / columns))
-    head, foot = (30 if title else 0), (16 if captions else 0)
-    width = columns * (tile + gap) + gap
-    sheet = Image.new("RGB", (width, head + rows * (tile + foot + gap) + gap), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    if title:
-        draw.text((gap, 6), title, fill=_INK, font=_font(16))
+    gap, foot = 6, 16 if captions else 0
+    size = columns * (tile + gap) + gap, rows * (tile + foot + gap) + gap
+    sheet, draw, head = _sheet(*size, title, gap)
     for i, image in enumerate(tiles):
         x = gap + (i % columns) * (tile + gap)
         y = head + gap + (i // columns) * (tile + foot + gap)
@@ -86,23 +80,30 @@ def labelled_rows(
     *,
     tile: int = 96,
     title: str | None = None,
-    gap: int = 4,
 ) -> np.ndarray:
     """Lay pictures out in rows, the row's name at its left; RGB uint8 (H, W, 3)."""
     margin = 16 + max((int(_font(14).getlength(name)) for name in rows), default=0)
-    head = 30 if title else 0
-    longest = max((len(tiles) for tiles in rows.values()), default=0)
-    width = margin + longest * (tile + gap) + gap
-    sheet = Image.new("RGB", (max(width, 200), head + len(rows) * (tile + gap) + gap), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    if title:
-        draw.text((8, 6), title, fill=_INK, font=_font(16))
+    gap, longest = 4, max((len(tiles) for tiles in rows.values()), default=0)
+    width = max(margin + longest * (tile + gap) + gap, 200)
+    sheet, draw, head = _sheet(width, len(rows) * (tile + gap) + gap, title, 8)
     for row, (name, tiles) in enumerate(rows.items()):
         y = head + gap + row * (tile + gap)
         draw.text((8, y + tile // 2 - 9), name, fill=_INK, font=_font(14))
         for column, image in enumerate(tiles):
             _paste(sheet, image, margin + column * (tile + gap), y, tile)
     return np.asarray(sheet)
+
+
+def _sheet(
+    width: int, height: int, title: str | None, left: int
+) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:
+    """Return an empty sheet, its pen, and the height of its title, which is added."""
+    head = 30 if title else 0
+    sheet = Image.new("RGB", (width, head + height), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        draw.text((left, 6), title, fill=_INK, font=_font(16))
+    return sheet, draw, head
 
 
 def _paste(sheet: Image.Image, image: np.ndarray, x: int, y: int, tile: int) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from naturalize.base.console import track, warn
+from naturalize.base.engine import prefetched
 from naturalize.base.errors import ImageReadError, InputError
 from naturalize.base.images import read_image
-from naturalize.base.prefetch import prefetched
 from naturalize.evaluation.evaluate import Item, known_items
 from naturalize.evaluation.metrics import scores
 from naturalize.models.ensemble import check_classes, fit_weights

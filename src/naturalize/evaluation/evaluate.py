@@ -22,9 +22,9 @@ import pyarrow.compute as pc
 
 from naturalize.base import artifacts
 from naturalize.base.console import warn
+from naturalize.base.engine import prefetched
 from naturalize.base.errors import ImageReadError, InputError, unknown
 from naturalize.base.images import read_image
-from naturalize.base.prefetch import prefetched
 from naturalize.base.shards import resumable_rows
 from naturalize.evaluation import intervals, metrics
 from naturalize.evaluation.intervals import calibration

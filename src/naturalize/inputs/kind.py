@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from naturalize.base.artifacts import MANIFEST, is_artifact, read_manifest
+from naturalize.base.artifacts import KINDS, MANIFEST, is_artifact, read_manifest
 from naturalize.base.errors import ArtifactError, InputError
 from naturalize.base.images import IMAGE_SUFFIXES
-from naturalize.base.kinds import KINDS
 from naturalize.base.table import SUFFIXES
 from naturalize.base.walk import IMAGE_KINDS, shown
 

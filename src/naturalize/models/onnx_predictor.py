@@ -11,8 +11,8 @@ from scipy.special import softmax
 
 from naturalize.base.artifacts import Manifest, read_manifest
 from naturalize.base.console import track
+from naturalize.base.engine import prefetched
 from naturalize.base.errors import ArtifactError
-from naturalize.base.prefetch import prefetched
 from naturalize.models.config import NetworkConfig
 from naturalize.models.ensemble import is_ensemble, read_members
 from naturalize.models.folder import WEIGHTS, check_file, read_config

@@ -11,9 +11,9 @@ from threading import Lock
 import numpy as np
 
 from naturalize.base.console import track
+from naturalize.base.engine import prefetched
 from naturalize.base.errors import ImageReadError
 from naturalize.base.images import decode_image, read_bytes
-from naturalize.base.prefetch import prefetched
 from naturalize.base.walk import find_images
 from naturalize.models.onnx_predictor import OnnxPredictor
 from naturalize.models.predictor import NetworkPredictor, Predictor

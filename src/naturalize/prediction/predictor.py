@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from naturalize.base.console import track
+from naturalize.base.engine import prefetched
 from naturalize.base.errors import SettingsError
-from naturalize.base.prefetch import prefetched
 from naturalize.models.config import NetworkConfig
 from naturalize.models.onnx_predictor import OnnxPredictor
 from naturalize.models.predictor import NetworkPredictor, Predictor

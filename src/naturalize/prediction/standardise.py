@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from naturalize.base.console import track
+from naturalize.base.engine import prefetched
 from naturalize.base.errors import ImageReadError, SettingsError, unknown
 from naturalize.base.images import read_image
-from naturalize.base.prefetch import prefetched
 from naturalize.cells.segmentation import Cell, Segmentation, target_of
 from naturalize.cells.segmenters import segmenter
 from naturalize.cells.tiling import Tiled

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 
 from naturalize.base import engine
 from naturalize.base.console import track, warn
+from naturalize.base.engine import prefetched
 from naturalize.base.errors import InputError, SettingsError
-from naturalize.base.prefetch import prefetched
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
 from naturalize.models.preprocess import View

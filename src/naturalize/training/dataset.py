@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
-from naturalize.base.prefetch import prefetched
+from naturalize.base.engine import prefetched
 from naturalize.base.rng import rng
 from naturalize.imaging import runlength
 from naturalize.imaging.slide import isolated, slide_colour

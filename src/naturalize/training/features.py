@@ -155,7 +155,7 @@ def _filled(
     pieces: int,
 ) -> RecordStore:
     """Return the store of the features of all that is asked for, block by block."""
-    from naturalize.base.prefetch import prefetched
+    from naturalize.base.engine import prefetched
 
     size = -(-_BLOCK // pieces)
 

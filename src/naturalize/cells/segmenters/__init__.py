@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from naturalize.base.plugins import named_class
-from naturalize.base.settings import validated
+from naturalize.base.settings import named_class, validated
 from naturalize.cells.segmenters.classical import Classical
 from naturalize.cells.segmenters.protocol import ScaledSegmenter, Segmenter
 from naturalize.cells.segmenters.sam import Sam

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from naturalize.base.plugins import named_class
-from naturalize.base.settings import validated
+from naturalize.base.settings import named_class, validated
 from naturalize.compose.draw.modes.layout import Layout
 from naturalize.compose.draw.modes.mode import Mode
 from naturalize.compose.draw.modes.paper import Paper
