@@ -20,8 +20,7 @@ from naturalize.compose.paint.render import render
 from naturalize.compose.recipe.plan import Plan
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
-from naturalize.inputs.compose import open_source
-from naturalize.inputs.plan import open_plan
+from naturalize.inputs.compose import open_plan, open_source
 from naturalize.inputs.training import open_data
 
 LEFT = ("bank", "catalog", "cells", "split")

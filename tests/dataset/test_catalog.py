@@ -13,8 +13,7 @@ from PIL import Image
 from naturalize.base import images
 from naturalize.base.artifacts import read_manifest
 from naturalize.base.errors import ArtifactError, InputError
-from naturalize.dataset.catalog import Catalog
-from naturalize.dataset.measure import SCHEMA
+from naturalize.dataset.catalog import SCHEMA, Catalog
 from naturalize.imaging.slide import slide_colour
 
 

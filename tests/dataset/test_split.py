@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from naturalize.base.errors import ArtifactError, InputError, SettingsError
 from naturalize.dataset.assign import assign_groups, quotas
-from naturalize.dataset.catalog import Catalog
-from naturalize.dataset.measure import SCHEMA
+from naturalize.dataset.catalog import SCHEMA, Catalog
 from naturalize.dataset.readers.levels import PARTS
 from naturalize.dataset.split import Split
 

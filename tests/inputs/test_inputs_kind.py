@@ -10,11 +10,11 @@ from naturalize.base.errors import ArtifactError, InputError
 from naturalize.base.images import write_image
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
+from naturalize.inputs.compose import open_plan
 from naturalize.inputs.compose import open_source as open_cells
 from naturalize.inputs.images import open_source as open_images
 from naturalize.inputs.kind import named
 from naturalize.inputs.labelled import labelled_data
-from naturalize.inputs.plan import open_plan
 from naturalize.inputs.training import open_data
 
 

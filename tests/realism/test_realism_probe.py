@@ -20,7 +20,7 @@ from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.render import render, render_unfinished
 from naturalize.compose.recipe.plan import Plan
 from naturalize.compose.recipe.recipe import Finish
-from naturalize.inputs.plan import open_plan
+from naturalize.inputs.compose import open_plan
 from naturalize.realism import probe, realism, write_sheet
 from naturalize.realism.baselines import Ingredients, make
 from naturalize.realism.history import History, paint

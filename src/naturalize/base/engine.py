@@ -145,13 +145,7 @@ def prefetched(fn: Callable[[T], R], items: Iterable[T], *, window: int = 64) ->
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def threads() -> int:
-    """Return how many threads a library may start here: one in a worker, else all processors."""
-    return 1 if _in_worker else available_cpus()
-
-
-#: Whether this process is a worker; its work, sent once when it starts.
-_in_worker = False
+#: The work of a worker, sent once when it starts.
 _work: _Guarded | None = None
 
 
@@ -159,8 +153,6 @@ def _one_thread_each() -> None:
     """Keep libraries in a worker from starting a thread per processor of their own."""
     import cv2
 
-    global _in_worker  # noqa: PLW0603 - a process is a worker from its start to its end
-    _in_worker = True
     cv2.setNumThreads(1)
 
 

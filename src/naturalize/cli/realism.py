@@ -146,7 +146,7 @@ def realism(
 
 def _opened(plan: Path, bank: Path | None, root: Path | None, out: Path) -> tuple[Plan, CellBank]:
     from naturalize.base.artifacts import check_place
-    from naturalize.inputs.plan import open_plan
+    from naturalize.inputs.compose import open_plan
 
     check_place(out)
     return open_plan(plan, bank=bank, root=root)

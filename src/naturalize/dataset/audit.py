@@ -103,16 +103,7 @@ def _flagged(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         for flag in row["flags"]:
-            if flag in (
-                "cmyk",
-                "palette",
-                "grey",
-                "alpha",
-                "deep",
-                "rescaled",
-                "pages",
-                "exif_rotated",
-            ):
+            if flag in _MEANING:
                 found[flag].append(row["path"])
     return dict(sorted(found.items()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import shutil
 import tempfile
 from collections import Counter
@@ -29,13 +30,39 @@ from naturalize.base.artifacts import (
 )
 from naturalize.base.console import warn
 from naturalize.base.display import TableView
-from naturalize.base.errors import ArtifactError, InputError
-from naturalize.base.images import read_image
+from naturalize.base.errors import ArtifactError, ImageReadError, InputError
+from naturalize.base.images import content_hash, decode_image, pixel_hash, read_bytes, read_image
 from naturalize.base.walk import images_folder
-from naturalize.dataset.measure import SCHEMA, measure
-from naturalize.dataset.readers import Listing, read
-from naturalize.dataset.readers.listing import Item
-from naturalize.dataset.relations import relate
+from naturalize.dataset.readers import Item, Listing, read
+from naturalize.dataset.relations import perceptual_hash, relate, thumbnail
+from naturalize.imaging.slide import slide_colour
+
+#: Columns of ``catalog.parquet``; see ``docs/formats.md``.
+SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("group", pa.string()),
+        ("source_part", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("mode", pa.string()),
+        ("format", pa.string()),
+        ("n_bytes", pa.int64()),
+        ("encoder", pa.string()),
+        ("exif_rotated", pa.bool_()),
+        ("pixel_hash", pa.string()),
+        ("perceptual_hash", pa.string()),
+        ("background_r", pa.float32()),
+        ("background_g", pa.float32()),
+        ("background_b", pa.float32()),
+        ("flags", pa.list_(pa.string())),
+        ("duplicate_of", pa.string()),
+        ("near_duplicate_of", pa.string()),
+        ("problem", pa.string()),
+    ]
+)
 
 
 @dataclass(repr=False)
@@ -276,7 +303,7 @@ def _measured(
         workers=workers,
         chunk=32,
         what="catalog",
-        name=_path_of,
+        name=operator.attrgetter("path"),
     )
     for row, small in results:
         if strict and row.get("problem") is not None:
@@ -287,5 +314,42 @@ def _measured(
     return rows
 
 
-def _path_of(item: Item) -> str:
-    return item.path
+def measure(item: Item, root: Path) -> tuple[dict[str, Any], np.ndarray | None]:
+    """Return the catalog row of an image and its small grey picture (``None`` if unreadable)."""
+    row: dict[str, Any] = {
+        "image_id": "",
+        "path": item.path,
+        "label": item.label,
+        "group": item.group,
+        "source_part": item.source_part,
+        "n_bytes": 0,
+        "flags": [],
+    }
+    try:
+        data = read_bytes(root / item.path)
+    except ImageReadError as error:
+        row |= {"image_id": content_hash(b""), "problem": error.reason, "flags": ["unreadable"]}
+        return row, None
+    row |= {"image_id": content_hash(data), "n_bytes": len(data)}
+    try:
+        image, facts = decode_image(data, name=item.path)
+    except ImageReadError as error:
+        row |= {"problem": error.reason, "flags": ["unreadable"]}
+        return row, None
+    small = thumbnail(image)
+    red, green, blue = slide_colour(image)
+    row |= {
+        "width": facts.width,
+        "height": facts.height,
+        "mode": facts.mode,
+        "format": facts.format,
+        "encoder": facts.encoder,
+        "exif_rotated": facts.exif_rotated,
+        "pixel_hash": pixel_hash(image),
+        "perceptual_hash": perceptual_hash(small),
+        "background_r": red,
+        "background_g": green,
+        "background_b": blue,
+        "flags": facts.flags,
+    }
+    return row, small

@@ -12,20 +12,15 @@ from naturalize.base.rng import rng, seed_of
 from naturalize.base.statistics import percentile_interval
 from naturalize.dataset.catalog import Catalog
 
+_SIZE, _TINT = ("width", "height"), ("background_r", "background_g", "background_b")
+
 #: Property → columns of the catalog. The number of bytes also follows from what is in the picture.
 PROPERTIES: dict[str, tuple[str, ...]] = {
-    "size": ("width", "height"),
+    "size": _SIZE,
     "encoder": ("encoder",),
-    "background tint": ("background_r", "background_g", "background_b"),
+    "background tint": _TINT,
     "number of bytes": ("n_bytes",),
-    "look (size, encoder and tint)": (
-        "width",
-        "height",
-        "encoder",
-        "background_r",
-        "background_g",
-        "background_b",
-    ),
+    "look (size, encoder and tint)": (*_SIZE, "encoder", *_TINT),
 }
 
 _FOLDS, _LEAST, _MOST = 5, 10, 6000

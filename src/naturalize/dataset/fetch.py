@@ -18,7 +18,7 @@ from naturalize.base.console import say, track
 from naturalize.base.download import DownloadError, download, fetch_json
 from naturalize.base.errors import os_errors_named
 from naturalize.base.walk import walk_images
-from naturalize.dataset.readers.trees import prefix_of
+from naturalize.dataset.readers.files import prefix_of
 
 #: Where Mendeley Data lists the files of the data set.
 MENDELEY_API = (

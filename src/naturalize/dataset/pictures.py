@@ -29,8 +29,8 @@ def draw_pictures(catalog: Catalog, audit: dict[str, Any], folder: Path) -> dict
     if any(entry["balanced_accuracy"] is not None for entry in audit["confounders"]):
         _confounders(audit, folder / "confounders.svg")
         found["confounders"] = "confounders.svg"
-    if sheet := _duplicates(catalog, audit):
-        write_image(folder / "duplicates.jpg", sheet[0], quality=88)
+    if (sheet := _duplicates(catalog, audit)) is not None:
+        write_image(folder / "duplicates.jpg", sheet, quality=88)
         found["duplicates"] = "duplicates.jpg"
     present = [label for label in catalog.labels if audit["counts"][label]]
     for i, label in enumerate(track(present, "contact sheets")):
@@ -46,13 +46,7 @@ def _class_counts(audit: dict[str, Any], path: Path) -> None:
     fig, ax = figure(6.4, 0.9 + 0.27 * len(labels))
     colours = class_colours(labels)
     ax.barh(labels, n, color=[colours[label] for label in labels], height=0.72)
-    for y, value in enumerate(n):
-        ax.annotate(
-            f"{value:,}", (value, y), (4, 0), textcoords="offset points", va="center", fontsize=9
-        )
-    ax.invert_yaxis()
-    ax.grid(visible=False)
-    ax.tick_params(left=False)
+    _number(ax, n)
     ax.spines["left"].set_visible(False)
     ax.set_xlim(0, max([*n, 1]) * 1.1)
     ax.set_xlabel("usable images")
@@ -75,16 +69,21 @@ def _sizes(catalog: Catalog, path: Path) -> None:
     names = [f"{w} × {h}" for (w, h), _ in ordered]
     fig, ax = figure(6.4, 1.0 + 0.27 * len(ordered))
     ax.barh(names, [n for _, n in ordered], color=[ACCENT, *[GREY] * (len(ordered) - 1)])
-    for y, (_, n) in enumerate(ordered):
-        ax.annotate(f"{n:,}", (n, y), (4, 0), textcoords="offset points", va="center", fontsize=9)
+    _number(ax, [n for _, n in ordered])
     ax.set_xscale("log")
     ax.set_xlim(0.7, ordered[0][1] * 2.5)
-    ax.invert_yaxis()
-    ax.grid(visible=False)
-    ax.tick_params(left=False)
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_xlabel("images of each width × height in pixels (logarithmic)")
     save_figure(fig, path)
+
+
+def _number(ax: Any, values: list[int]) -> None:
+    """Write its number beside each bar, and put the first bar on top."""
+    for y, n in enumerate(values):
+        ax.annotate(f"{n:,}", (n, y), (4, 0), textcoords="offset points", va="center", fontsize=9)
+    ax.invert_yaxis()
+    ax.grid(visible=False)
+    ax.tick_params(left=False)
 
 
 def _tints(catalog: Catalog, path: Path) -> None:
@@ -146,7 +145,7 @@ def _class_sheet(catalog: Catalog, label: str) -> np.ndarray:
     )
 
 
-def _duplicates(catalog: Catalog, audit: dict[str, Any]) -> tuple[np.ndarray] | None:
+def _duplicates(catalog: Catalog, audit: dict[str, Any]) -> np.ndarray | None:
     """Return the sheet of conflicting and near duplicates, pairs side by side."""
     sets = [entry["paths"] for entry in audit["label_conflicts"]]
     sets += [paths for paths in audit["near_duplicates"] if paths not in sets]
@@ -158,10 +157,9 @@ def _duplicates(catalog: Catalog, audit: dict[str, Any]) -> tuple[np.ndarray] | 
         zip(catalog.table["path"].to_pylist(), catalog.table["label"].to_pylist(), strict=True)
     )
     shown = [path for pair in pairs for path in pair]
-    sheet = contact_sheet(
+    return contact_sheet(
         [read_image(catalog.root / path) for path in shown],
         captions=[f"{label_of[path] or '?'}  {Path(path).stem[-16:]}" for path in shown],
         columns=4 if len(pairs) > 1 else 2,
         title="Conflicting, near and exact duplicates, in pairs",
     )
-    return (sheet,)

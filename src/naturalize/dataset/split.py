@@ -129,12 +129,7 @@ class Split(TableView):
         else:
             part_of = _random_parts(rows, group_of, shares, seed)
         found = [
-            {
-                "image_id": row["image_id"],
-                "label": row["label"],
-                "group": group_of[row["image_id"]],
-                "part": part_of[row["image_id"]],
-            }
+            {**row, "group": group_of[row["image_id"]], "part": part_of[row["image_id"]]}
             for row in sorted(rows, key=lambda row: row["image_id"])
         ]
         return cls(
@@ -198,10 +193,7 @@ class Split(TableView):
         with writing(path, "split", settings=self.settings, inputs=inputs) as folder:
             write_table(folder / "split.parquet", self.table)
             about = {
-                "fractions": list(self.fractions),
-                "seed": self.seed,
-                "conflicts": self.conflicts,
-                "use": self.use,
+                **self.settings,
                 "catalog": self.catalog,
                 "dropped": self.dropped,
                 "counts": self.counts(),

@@ -1,4 +1,7 @@
-"""What a user calls SOURCE: a study folder, a bank, a catalog, or a tree segmented on the way."""
+"""What a user calls SOURCE: a study folder, a bank, a catalog, or a tree segmented on the way.
+
+And PLAN: a plan artifact, composites written with theirs, or a study folder.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from naturalize.dataset.split import Split
 
 _NEEDS = "a study folder, a bank, a catalog or a folder of labelled images"
+_NEEDS_PLAN = "a plan, composites or a study folder"
 
 
 @dataclass(frozen=True)
@@ -281,3 +285,41 @@ def _cells(
     return segment_images(
         items, catalog.root, finder, cells, work=work / "pieces", inputs=inputs, **engine
     )
+
+
+def open_plan(
+    path: str | Path, *, bank: str | Path | None = None, root: str | Path | None = None
+) -> tuple[Plan, CellBank]:
+    """Open a plan and the bank that it was drawn from.
+
+    Parameters
+    ----------
+    path
+        A ``plan`` artifact, or a folder that holds one as ``plan/``: composites or a study.
+    bank
+        The bank artifact; by default ``bank/`` beside the plan or in the same study.
+    root
+        Where the bank's images are now, if they have moved.
+
+    Raises
+    ------
+    InputError
+        If there is nothing at ``path``, or no bank beside it.
+    ArtifactError
+        If it holds no plan.
+    """
+    from naturalize.cells.bank import CellBank
+    from naturalize.compose.recipe.plan import Plan
+
+    source = named(path, _NEEDS_PLAN)
+    found = source.find("plan")
+    if found is None:
+        raise source.refused(f"{_NEEDS_PLAN}; write one with: naturalize compose SOURCE -o {path}")
+    if bank is None:
+        places = [found / "bank", found.parent / "bank", found.parent.parent / "bank"]
+        bank = next((p for p in places if is_artifact(p, "bank")), None)
+    if bank is None:
+        raise InputError(
+            f"{found}: no bank beside this plan; name the one it was drawn from: --bank"
+        )
+    return Plan.load(found), CellBank.load(bank, root=root)

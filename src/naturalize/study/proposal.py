@@ -16,7 +16,7 @@ from pathlib import Path
 from naturalize.base.engine import available_cpus
 from naturalize.base.process import keep_memory, wait_passively
 from naturalize.dataset.catalog import Catalog
-from naturalize.dataset.readers.trees import prefix_of
+from naturalize.dataset.readers.files import prefix_of
 from naturalize.dataset.schemes import scheme as scheme_named
 
 # -- what a study is sized by; chosen so that one on two cores takes minutes to an hour -----------

@@ -8,11 +8,10 @@ from pathlib import Path
 from naturalize.base.errors import InputError, SettingsError, unknown
 from naturalize.base.table import SUFFIXES
 from naturalize.base.walk import images_folder, walk_images
+from naturalize.dataset.readers.files import prefix_of, read_csv, read_folders, read_prefix
 from naturalize.dataset.readers.levels import Levels, levels_named
 from naturalize.dataset.readers.listing import Item, Listing
 from naturalize.dataset.readers.medmnist import read_medmnist
-from naturalize.dataset.readers.table import read_csv
-from naturalize.dataset.readers.trees import prefix_of, read_folders, read_prefix
 from naturalize.dataset.schemes import Scheme
 from naturalize.dataset.schemes import scheme as scheme_named
 
@@ -76,13 +75,14 @@ def read(
 def _read_folder(root: Path, scheme: Scheme, reader: str, levels: Levels | None) -> Listing:
     if reader in _OF_SUFFIX.values():
         raise SettingsError(f"{root}: reader {reader!r} wants a file, this is a folder")
-    walk = walk_images(images_folder(root))
+    root = images_folder(root)
+    walk = walk_images(root)
     if reader == "auto":
         known = sum(prefix_of(path) in scheme.prefixes for path in walk.images)
         reader = "prefix" if known * 2 > len(walk.images) else "folders"
     if reader == "prefix":
-        return read_prefix(images_folder(root), scheme, walk=walk)
-    return read_folders(images_folder(root), scheme, walk=walk, levels=levels)
+        return read_prefix(root, scheme, walk=walk)
+    return read_folders(root, scheme, walk=walk, levels=levels)
 
 
 def _read_file(

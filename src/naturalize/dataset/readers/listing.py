@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +20,7 @@ class Item:
 
 @dataclass
 class Listing:
-    """What a reader found.
+    """What a reader found, brought into order.
 
     Attributes
     ----------
@@ -30,40 +28,30 @@ class Listing:
         Folder that the paths are relative to.
     reader
         Name of the reader.
+    scheme
+        The label scheme.
     items
         The images, sorted by path.
     skipped
-        ``{"path", "reason"}`` of each file or folder that was passed over.
+        ``{"path", "reason"}`` of each file or folder that was passed over, by path.
     dropped
-        Prefix or class name → number of images that have no class in the scheme.
-    labels
-        The classes, in order.
+        Prefix or class name → number of images that have no class in the scheme, by name.
     """
 
     root: Path
     reader: str
+    scheme: Scheme
     items: list[Item]
     skipped: list[dict[str, str]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        self.items = sorted(self.items, key=lambda item: item.path)
+        self.skipped = sorted(self.skipped, key=lambda entry: entry["path"])
+        self.dropped = dict(sorted(self.dropped.items()))
 
-def listing(
-    root: Path,
-    reader: str,
-    scheme: Scheme,
-    items: list[Item],
-    *,
-    skipped: list[dict[str, str]] | None = None,
-    dropped: Mapping[str, int] | None = None,
-) -> Listing:
-    """Return a :class:`Listing` in order: items by path, counts by name, classes by the scheme."""
-    found = {item.label for item in items if item.label is not None}
-    return Listing(
-        root=root,
-        reader=reader,
-        items=sorted(items, key=lambda item: item.path),
-        skipped=sorted(skipped or [], key=lambda entry: entry["path"]),
-        dropped=dict(sorted(Counter(dropped or {}).items())),
-        labels=scheme.labels if scheme.labels is not None else tuple(sorted(found)),
-    )
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the scheme; those that occur, if it takes any."""
+        found = {item.label for item in self.items if item.label is not None}
+        return self.scheme.labels if self.scheme.labels is not None else tuple(sorted(found))

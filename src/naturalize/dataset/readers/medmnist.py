@@ -13,7 +13,7 @@ from naturalize.base.console import track
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import write_image
 from naturalize.dataset.readers.levels import PARTS
-from naturalize.dataset.readers.listing import Item, Listing, listing
+from naturalize.dataset.readers.listing import Item, Listing
 from naturalize.dataset.schemes import Scheme
 
 
@@ -45,7 +45,7 @@ def read_medmnist(file: Path, scheme: Scheme, images: Path) -> Listing:
             ]
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"{file}: not a readable .npz archive ({error})") from error
-    return listing(images, "medmnist", scheme, items)
+    return Listing(images, "medmnist", scheme, items)
 
 
 def _unpack(
