@@ -112,8 +112,7 @@ def _band(draw: np.random.Generator) -> Shape:
     if draw.random() < 0.12:
         path = np.stack([t * 1.3, draw.uniform(0.20, 0.28) * np.sin(2 * np.pi * t)], 1)
     else:
-        stretch = draw.uniform(0.95, 1.3)
-        path = np.stack([np.cos(t * span) * bend, np.sin(t * span) * bend * stretch], 1)
+        path = _bow(t, span, bend, stretch=draw.uniform(0.95, 1.3))
     path += 0.03 * _wander(draw, steps)
     radii = width * (1 + 0.06 * _wander(draw, steps)[:, 0])
     radii *= 1 + 0.10 * (np.abs(t) * 2) ** 2
@@ -126,7 +125,7 @@ def _kidney(draw: np.random.Generator) -> Shape:
     span = np.radians(draw.uniform(95, 140))
     bend = draw.uniform(0.40, 0.50)
     t = np.linspace(-0.5, 0.5, 6)
-    path = np.stack([np.cos(t * span) * bend, np.sin(t * span) * bend], 1)
+    path = _bow(t, span, bend)
     radii = thick * (1 - 0.10 * np.cos(t * np.pi)) * (1 + 0.10 * draw.uniform(-1, 1) * t * 2)
     shape = _ribbon(draw, path, radii, 0.08, reach=0.92)
     return _moved(shape, draw.uniform(0, 2 * np.pi), draw.uniform(0.03, 0.14))
@@ -139,7 +138,8 @@ def _ribbon(
     far = (np.hypot(*path.T) + radii).max()
     if far > reach:
         path = path * (reach - radii.mean()) / (far - radii.mean())
-    turned = path @ _turn(draw.uniform(0, 2 * np.pi))
+    angle = draw.uniform(0, 2 * np.pi)
+    turned = path @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return lambda x, y: shapes.chain(x, y, turned, radii, blend)
 
 
@@ -150,25 +150,17 @@ def _monocyte(draw: np.random.Generator) -> Shape:
         span = np.radians(draw.uniform(150, 235))
         bend = draw.uniform(0.36, 0.44)
         t = np.linspace(-0.5, 0.5, 8)
-        path = np.stack([np.cos(t * span) * bend, np.sin(t * span) * bend], 1)
-        path += 0.05 * _wander(draw, 8)
+        path = _bow(t, span, bend) + 0.05 * _wander(draw, 8)
         radii = thick * (1 + 0.16 * _wander(draw, 8)[:, 0])
-        return _moved(
-            _ribbon(draw, path, radii, 0.06, reach=0.88),
-            draw.uniform(0, 2 * np.pi),
-            draw.uniform(0, 0.10),
-        )
+        bow = _ribbon(draw, path, radii, 0.06, reach=0.88)
+        return _moved(bow, draw.uniform(0, 2 * np.pi), draw.uniform(0, 0.10))
     angles = draw.uniform(0, 2 * np.pi) + np.array([0, 2.1, 4.2]) + draw.normal(0, 0.25, 3)
     far = draw.uniform(0.24, 0.36, 3)
-    centres = np.stack([np.cos(angles) * far, np.sin(angles) * far], 1)
     radii = draw.uniform(0.38, 0.48, 3)
 
     def shape(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        whole = np.hypot(x, y) - np.float32(0.28)
-        for centre, radius in zip(centres, radii, strict=True):
-            lobe = np.hypot(x - centre[0], y - centre[1]) - np.float32(radius)
-            whole = shapes.union(whole, lobe, 0.03)
-        return whole
+        middle = np.hypot(x, y) - np.float32(0.28)
+        return _discs(x, y, middle, angles, far, radii, 0.03)
 
     return _moved(shape, draw.uniform(0, 2 * np.pi), draw.uniform(0, 0.12))
 
@@ -206,17 +198,29 @@ def _oval(
 def _basophil(draw: np.random.Generator) -> Shape:
     count = int(draw.choice([2, 3]))
     angles = draw.uniform(0, 2 * np.pi) + np.arange(count) * 2 * np.pi / count
-    far = draw.uniform(0.26, 0.36)
+    far = np.full(count, draw.uniform(0.26, 0.36))
     radii = draw.uniform(0.34, 0.42, count)
 
     def shape(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        whole = np.full(x.shape, shapes.FAR)
-        for angle, radius in zip(angles, radii, strict=True):
-            lobe = np.hypot(x - far * np.cos(angle), y - far * np.sin(angle)) - np.float32(radius)
-            whole = shapes.union(whole, lobe, 0.12)
-        return whole
+        return _discs(x, y, np.full(x.shape, shapes.FAR), angles, far, radii, 0.12)
 
     return _moved(shape, draw.uniform(0, 2 * np.pi), draw.uniform(0, 0.15))
+
+
+def _discs(
+    x: np.ndarray,
+    y: np.ndarray,
+    whole: np.ndarray,
+    angles: np.ndarray,
+    far: np.ndarray,
+    radii: np.ndarray,
+    blend: float,
+) -> np.ndarray:
+    """Return ``whole`` grown together with discs about the origin."""
+    for across, down, radius in zip(np.cos(angles) * far, np.sin(angles) * far, radii, strict=True):
+        disc = np.hypot(x - across, y - down) - np.float32(radius)
+        whole = shapes.union(whole, disc, blend)
+    return whole
 
 
 def _moved(shape: Shape, angle: float, by: float) -> Shape:
@@ -224,8 +228,9 @@ def _moved(shape: Shape, angle: float, by: float) -> Shape:
     return lambda x, y: shape(x - dx, y - dy)
 
 
-def _turn(angle: float) -> np.ndarray:
-    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+def _bow(t: np.ndarray, span: float, bend: float, stretch: float = 1.0) -> np.ndarray:
+    """Return the points (K, 2) at ``t`` of an arc of ``span`` radians and radius ``bend``."""
+    return np.stack([np.cos(t * span) * bend, np.sin(t * span) * bend * stretch], 1)
 
 
 def _wander(draw: np.random.Generator, steps: int) -> np.ndarray:

@@ -43,7 +43,13 @@ def draw_red_cells(
     density = draw.uniform(10, 26) / (360 * 363) * width * height
     overlap = draw.uniform(0, 0.4) ** 1.5
     mean = MEAN_RADIUS * draw.lognormal(0, 0.08)
-    style = _draw_style(draw)
+    style = _Style(
+        unevenness=draw.uniform(0.03, 0.11),
+        wobble=draw.uniform(0.02, 0.075),
+        crenated=draw.choice([0.0, 0.35], p=[0.94, 0.06]),
+        pallor=float(np.clip(draw.normal(0.62, 0.28), 0.06, 0.97)),
+        pallor_size=draw.uniform(0.38, 0.62),
+    )
     cells: list[RedCell] = []
     for _ in range(int(density * 14)):
         if len(cells) >= density:
@@ -64,16 +70,6 @@ class _Style:
     crenated: float
     pallor: float
     pallor_size: float
-
-
-def _draw_style(draw: np.random.Generator) -> _Style:
-    return _Style(
-        unevenness=draw.uniform(0.03, 0.11),
-        wobble=draw.uniform(0.02, 0.075),
-        crenated=draw.choice([0.0, 0.35], p=[0.94, 0.06]),
-        pallor=float(np.clip(draw.normal(0.62, 0.28), 0.06, 0.97)),
-        pallor_size=draw.uniform(0.38, 0.62),
-    )
 
 
 def _free(

@@ -148,8 +148,7 @@ def render_phantom(
     stain, light = draw_stain(draw), draw_light(draw)
     layers = draw_layers(draw, label, canvas, scale, stain)
     layers, instances = visible(layers, canvas)
-    density = add_up(layers, canvas)
-    image = expose(density, light, scale, draw)
+    image = expose(add_up(layers, canvas), light, scale, draw)
     return PhantomImage(image, label, instances, _truth(layers, instances, label))
 
 
@@ -174,80 +173,80 @@ def draw_layers(
     stain: Stain,
 ) -> list[Layer]:
     """Draw all cells of the field, the lowest first: red cells, platelets, the white cell."""
-    extent = (canvas[1] / scale, canvas[0] / scale)
+    on = _Canvas(canvas, scale, stain)
     aside = np.clip(draw.standard_t(4, 2) * 5, -26, 26)
-    centre = (extent[0] / 2 + float(aside[0]), extent[1] / 2 + float(aside[1]))
-    white = label != "PLT"
-    radius = white_cells.draw_radius(draw, label) if white else float(draw.uniform(19, 32))
-    target = (
-        _white_layer(draw, label, centre, radius, canvas, scale, stain)
-        if white
-        else _platelet_layer(
-            platelets.draw_platelet(draw, centre, radius), canvas, scale, stain, draw, True
-        )
-    )
+    centre = (on.extent[0] / 2 + float(aside[0]), on.extent[1] / 2 + float(aside[1]))
+    if label == "PLT":
+        radius = float(draw.uniform(19, 32))
+        platelet = platelets.draw_platelet(draw, centre, radius)
+        target = _platelet_layer(draw, on, platelet, is_target=True)
+    else:
+        radius = white_cells.draw_radius(draw, label)
+        target = _white_layer(draw, on, label, centre, radius)
     assert target is not None
-    layers = _red_layers(draw, extent, centre, radius, target, canvas, scale, stain)
-    for platelet in _bystanders(draw, extent, centre, radius):
-        layer = _platelet_layer(platelet, canvas, scale, stain, draw, False)
-        if layer is not None:
-            layers.append(layer)
-    return [*layers, target]
+    others = _red_layers(draw, on, centre, radius, target)
+    for platelet in _bystanders(draw, on.extent, centre, radius):
+        others.append(_platelet_layer(draw, on, platelet))
+    return [*(layer for layer in others if layer is not None), target]
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """What a field is drawn on: (H, W) in pixels, pixels a field pixel, and the slide's dyes."""
+
+    shape: tuple[int, int]
+    scale: float
+    stain: Stain
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Width and height in field pixels."""
+        return self.shape[1] / self.scale, self.shape[0] / self.scale
+
+    def window(self, centre: tuple[float, float], reach: float) -> Window | None:
+        return shapes.window(self.shape, centre, reach, self.scale)
 
 
 def _white_layer(
     draw: np.random.Generator,
+    on: _Canvas,
     label: str,
     centre: tuple[float, float],
     radius: float,
-    canvas: tuple[int, int],
-    scale: float,
-    stain: Stain,
 ) -> Layer | None:
-    at = shapes.window(canvas, centre, radius * 1.12 + 22, scale)
-    if at is None:
+    if (at := on.window(centre, radius * 1.12 + 22)) is None:
         return None
-    painted = white_cells.paint_white_cell(draw, label, radius, at, stain)
-    return Layer("wbc", at, painted.cell, painted.density, painted.nucleus, True)
+    cell, nucleus, density = white_cells.paint_white_cell(draw, label, radius, at, on.stain)
+    return Layer("wbc", at, cell, density, nucleus, True)
 
 
 def _platelet_layer(
-    platelet: Platelet,
-    canvas: tuple[int, int],
-    scale: float,
-    stain: Stain,
-    draw: np.random.Generator,
-    is_target: bool,
+    draw: np.random.Generator, on: _Canvas, platelet: Platelet, *, is_target: bool = False
 ) -> Layer | None:
-    at = shapes.window(canvas, platelet.centre, platelet.radius * 1.3 + 16, scale)
-    if at is None:
+    if (at := on.window(platelet.centre, platelet.radius * 1.3 + 16)) is None:
         return None
     inside = platelets.distance(platelet, at)
-    density = platelets.paint_platelet(platelet, at, inside, stain, draw)
+    density = platelets.paint_platelet(platelet, at, inside, on.stain, draw)
     return Layer("platelet", at, inside, density, None, is_target)
 
 
 def _red_layers(
     draw: np.random.Generator,
-    extent: tuple[float, float],
+    on: _Canvas,
     centre: tuple[float, float],
     radius: float,
     target: Layer,
-    canvas: tuple[int, int],
-    scale: float,
-    stain: Stain,
-) -> list[Layer]:
-    to_target = np.full(canvas, shapes.FAR, np.float32)
+) -> list[Layer | None]:
+    to_target = np.full(on.shape, shapes.FAR, np.float32)
     target.at.of(to_target)[...] = target.inside
     gap = draw.uniform(-1.5, 2.5)
-    layers = []
-    for cell in red_cells.draw_red_cells(draw, extent, centre, radius):
-        at = shapes.window(canvas, cell.centre, cell.radius * 1.25 + 2, scale)
-        if at is None:
+    layers: list[Layer | None] = []
+    for cell in red_cells.draw_red_cells(draw, on.extent, centre, radius):
+        if (at := on.window(cell.centre, cell.radius * 1.25 + 2)) is None:
             continue
         inside = red_cells.distance(cell, at, at.of(to_target), gap)
         amount = red_cells.thickness(cell, at, inside)
-        colour = stain["haemoglobin"] + np.float32(0.3 * cell.blueness) * stain["rna"]
+        colour = on.stain["haemoglobin"] + np.float32(0.3 * cell.blueness) * on.stain["rna"]
         layers.append(Layer("rbc", at, inside, amount[..., None] * colour))
     return layers
 

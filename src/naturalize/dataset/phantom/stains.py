@@ -28,14 +28,8 @@ _DYES = {
 }
 
 
-@dataclass(frozen=True)
-class Stain:
-    """One slide's dyes: name → optical density at unit amount, float32 (3,)."""
-
-    dyes: dict[str, np.ndarray]
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self.dyes[name]
+#: One slide's dyes: name → optical density at unit amount, float32 (3,).
+Stain = dict[str, np.ndarray]
 
 
 def draw_stain(draw: np.random.Generator) -> Stain:
@@ -46,7 +40,7 @@ def draw_stain(draw: np.random.Generator) -> Stain:
     for name, vector in _DYES.items():
         own = draw.lognormal(0, 0.10) * draw.lognormal(0, 0.045, 3)
         dyes[name] = (np.array(vector) * strength * shift * own).astype(np.float32)
-    return Stain(dyes)
+    return dyes
 
 
 @dataclass(frozen=True)

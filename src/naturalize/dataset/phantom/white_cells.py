@@ -104,16 +104,6 @@ KINDS: dict[str, Kind] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class WhiteCell:
-    """The target cell over its window: distances in field pixels, optical density."""
-
-    at: Window
-    cell: np.ndarray
-    nucleus: np.ndarray
-    density: np.ndarray
-
-
 def draw_radius(draw: np.random.Generator, label: str) -> float:
     """Draw the radius of a white cell in field pixels."""
     return float(draw.uniform(*KINDS[label].radius))
@@ -121,8 +111,11 @@ def draw_radius(draw: np.random.Generator, label: str) -> float:
 
 def paint_white_cell(
     draw: np.random.Generator, label: str, radius: float, at: Window, stain: Stain
-) -> WhiteCell:
-    """Draw one white cell of class ``label`` and ``radius`` (field pixels) over the window."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw one white cell of class ``label`` and ``radius`` (field pixels) over the window.
+
+    Return the distances to the cell and to its nucleus in field pixels, and the optical density.
+    """
     kind = KINDS[label]
     cell = _outline(draw, kind, radius, at)
     x, y = _warped(draw, at, radius, 0.03 + 0.3 * kind.wobble)
@@ -130,12 +123,12 @@ def paint_white_cell(
     nucleus = shapes.within(nucleus, cell + np.float32(draw.uniform(1.0, 3.5)), 2.0)
     inside = shapes.coverage(cell, at.scale, 1.5)
     core = shapes.coverage(nucleus, at.scale, 1.6)
-    sap = _cytoplasm(draw, kind, radius, at, cell, nucleus, stain)
+    sap = _cytoplasm(draw, kind, radius, at, cell, stain)
     chromatin = _chromatin(draw, kind, radius, at, nucleus)
     density = sap * (1 - core)[..., None] + (chromatin * core)[..., None] * stain["chromatin"]
     density += _granules(draw, kind, at, cell, nucleus, stain)
     density *= inside[..., None]
-    return WhiteCell(at, cell, nucleus, density)
+    return cell, nucleus, density
 
 
 def _outline(draw: np.random.Generator, kind: Kind, radius: float, at: Window) -> np.ndarray:
@@ -164,7 +157,6 @@ def _cytoplasm(
     radius: float,
     at: Window,
     cell: np.ndarray,
-    nucleus: np.ndarray,
     stain: Stain,
 ) -> np.ndarray:
     cloud = 1 + 0.10 * smooth_noise(draw, at.shape, 0.5 * radius * at.scale)

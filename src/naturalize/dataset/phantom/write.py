@@ -19,26 +19,14 @@ from naturalize.base.sheets import labelled_rows
 from naturalize.dataset.phantom.scene import (
     CLASSES,
     FIELD,
-    PhantomImage,
     check_label,
     check_size,
     render_phantom,
 )
+from naturalize.dataset.schemes import scheme
 
 #: Folder of each class, as in PBC.
-FOLDERS = {
-    "BA": "basophil",
-    "BNE": "neutrophil",
-    "EO": "eosinophil",
-    "ERB": "erythroblast",
-    "LY": "lymphocyte",
-    "MMY": "ig",
-    "MO": "monocyte",
-    "MY": "ig",
-    "PLT": "platelet",
-    "PMY": "ig",
-    "SNE": "neutrophil",
-}
+FOLDERS = {label: scheme("pbc8").prefixes[label] for label in CLASSES}
 
 #: Columns of ``truth/boxes.parquet``; ``path`` is relative to ``images/``.
 BOXES_SCHEMA = pa.schema(
@@ -203,17 +191,6 @@ def _write_one(
     write_image(truth / "masks" / f"{stem}.png", phantom.label_image())
     write_image(truth / "instances" / f"{stem}.png", phantom.instances.astype(np.uint16))
     write_image(truth / "nuclei" / f"{stem}.png", phantom.nucleus_image().astype(np.uint8))
-    return _box_rows(path, phantom), phantom.image if index < _SHOWN else None
-
-
-def _box_rows(path: str, phantom: PhantomImage) -> list[dict[str, Any]]:
-    return [
-        {
-            "path": path,
-            "instance": cell.instance,
-            "kind": cell.kind,
-            "label": cell.label,
-            **dict(zip(("x0", "y0", "x1", "y1"), cell.box, strict=True)),
-        }
-        for cell in phantom.cells
-    ]
+    boxes = [(path, cell.instance, cell.kind, cell.label, *cell.box) for cell in phantom.cells]
+    rows = [dict(zip(BOXES_SCHEMA.names, box, strict=True)) for box in boxes]
+    return rows, phantom.image if index < _SHOWN else None
