@@ -12,12 +12,10 @@ from sam_fakes import FakeModel, logits_of
 from naturalize.base.errors import SettingsError
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.segmenters import segmenter
-from naturalize.cells.segmenters.sam.everything import everything, stability, suppressed
-from naturalize.cells.segmenters.sam.judge import cleaned, density, judge
-from naturalize.cells.segmenters.sam.kinds import Mask
+from naturalize.cells.segmenters.sam.everything import Mask, everything, stability, suppressed
 from naturalize.cells.segmenters.sam.limits import LEAST_QUALITY
 from naturalize.cells.segmenters.sam.model import MAP, Frame
-from naturalize.cells.segmenters.sam.prompted import middle, prompted
+from naturalize.cells.segmenters.sam.prompted import cleaned, density, judge, middle, prompted
 from naturalize.dataset.phantom import render_phantom
 
 SHAPE = (256, 256)

@@ -10,11 +10,10 @@ from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.base.images import read_image
 from naturalize.cells.segmentation import Segmentation
 from naturalize.cells.segmenters import segmenter
-from naturalize.cells.segmenters.unet import is_unsure
+from naturalize.cells.segmenters.unet import is_unsure, missing_stain
 from naturalize.cells.segmenters.unet.group import cells_of, group
-from naturalize.cells.segmenters.unet.network import CENTRE, CYTOPLASM, OUTPUTS, OWN, UNIT
+from naturalize.cells.segmenters.unet.network import CENTRE, CYTOPLASM, OUTPUTS, OWN, UNIT, balanced
 from naturalize.cells.segmenters.unet.network import maps as maps_of
-from naturalize.cells.segmenters.unet.view import balanced, missing_stain
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:

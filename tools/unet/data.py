@@ -169,7 +169,7 @@ def restained(
     """Return RGB float32 as another stain, light and camera would give it.
 
     In optical density against the slide: more or less stain, dyes mixed a little differently; on a
-    grey slide, as :func:`naturalize.cells.segmenters.unet.view.balanced` gives it; then the
+    grey slide, as :func:`naturalize.cells.segmenters.unet.network.balanced` gives it; then the
     camera's gamma.
     """
     density = -np.log10(np.maximum(image.astype(np.float32), 1) / np.maximum(background, 1))

@@ -20,7 +20,7 @@ from naturalize.base.errors import EngineError, ImageReadError, NaturalizeError
 from naturalize.base.images import read_image, write_image
 from naturalize.base.shards import Pieces, resumable_pieces
 from naturalize.cells.pictures import SHEET, draw_outlines, overlay_sheet, thumbnail
-from naturalize.cells.segmenters.protocol import Segmenter
+from naturalize.cells.segmentation import Segmenter
 from naturalize.cells.tables import CELLS, IMAGES, OUTCOMES, failed_row, image_row
 from naturalize.cells.tiling import Tiled
 

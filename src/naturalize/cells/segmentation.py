@@ -1,13 +1,17 @@
-"""What a segmenter gives: cells with masks, and what became of the image."""
+"""What a segmenter is, and what it gives: cells with masks, and what became of the image."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
+from pydantic import Field
 
 from naturalize.base.errors import SettingsError, unknown
+from naturalize.base.settings import Settings
 from naturalize.imaging.shape import off_target, touches_border
 
 #: Kinds of cells; ``wbc`` is any nucleated cell, erythroblasts included.
@@ -168,3 +172,48 @@ class Segmentation:
                 x0, y0, x1, y1 = cell.box
                 image[y0:y1, x0:x1][cell.mask] = LEVELS[kind]
         return image
+
+
+class Segmenter(Settings, ABC):
+    """Cells out of one image. The fields of a segmenter are its settings.
+
+    A segmenter is cheap to pickle: it goes to the workers as it is, and loads what is heavy, such
+    as a network, at the first image. Equal settings and images give equal results.
+    """
+
+    #: The name it is registered under.
+    name: ClassVar[str]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides its results, as JSON values: they become part of the fingerprint."""
+        return self.model_dump(mode="json")
+
+    @abstractmethod
+    def segment(self, image: np.ndarray) -> Segmentation:
+        """Return the cells of RGB uint8 (H, W, 3)."""
+
+    def with_cell_size(self, cell_size: float) -> Segmenter:
+        """Return the segmenter for images whose red cells are ``cell_size`` pixels wide.
+
+        By default a segmenter does not use their size, and this is itself.
+        """
+        return self
+
+
+class ScaledSegmenter(Segmenter):
+    """A segmenter that can be given the size of the red cells.
+
+    Parameters
+    ----------
+    cell_size
+        Diameter of a red cell in pixels; by default each image is measured.
+    """
+
+    cell_size: Annotated[float, Field(ge=4, le=2000)] | None = None
+
+    def with_cell_size(self, cell_size: float) -> Self:
+        """Return the segmenter with this size of red cells, unless it has one already."""
+        if self.cell_size is not None:
+            return self
+        return self.model_copy(update={"cell_size": round(cell_size, 1)})

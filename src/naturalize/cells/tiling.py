@@ -15,8 +15,7 @@ import cv2
 import numpy as np
 
 from naturalize.cells.seams import Candidate, merge
-from naturalize.cells.segmentation import Cell, Segmentation
-from naturalize.cells.segmenters.protocol import Segmenter
+from naturalize.cells.segmentation import Cell, Segmentation, Segmenter
 
 #: Images with a longer side above this (pixels) are taken for whole fields.
 ABOVE = 1200

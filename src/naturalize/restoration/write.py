@@ -19,7 +19,7 @@ from naturalize.base.images import read_image, write_image
 from naturalize.base.shards import resumable_rows
 from naturalize.base.sheets import contact_sheet
 from naturalize.cells.segment import picture_names
-from naturalize.cells.segmenters.protocol import Segmenter
+from naturalize.cells.segmentation import Segmenter
 from naturalize.cells.tiling import Tiled
 from naturalize.restoration.quality import USABLE, Measures
 from naturalize.restoration.restore import scene

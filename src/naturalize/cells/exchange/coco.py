@@ -29,7 +29,7 @@ from naturalize.imaging.runlength import decode, mask_to_rle, polygons_to_mask, 
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
-    from naturalize.cells.exchange.formats import ImportSettings
+    from naturalize.cells.exchange import ImportSettings
 
 #: Names of the annotations in a folder that this project or an annotation tool wrote.
 NAMES = ("annotations.json", "instances_default.json", "_annotations.coco.json", "result.json")

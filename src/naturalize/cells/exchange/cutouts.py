@@ -31,7 +31,7 @@ from naturalize.cells.tables import CELLS, cell_row
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
-    from naturalize.cells.exchange.formats import ImportSettings
+    from naturalize.cells.exchange import ImportSettings
 
 #: Names of files that this project gave: the id of a cell.
 _OUR_ID = re.compile(r"[0-9a-f]{16}-\d+")

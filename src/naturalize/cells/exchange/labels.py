@@ -42,7 +42,7 @@ from naturalize.cells.segmentation import KINDS, LEVELS
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
-    from naturalize.cells.exchange.formats import ImportSettings
+    from naturalize.cells.exchange import ImportSettings
 
 #: What is written at the end of a mask's name, after the stem of its image.
 ENDING = "_masks"

@@ -28,7 +28,7 @@ from naturalize.imaging.runlength import encode
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
-    from naturalize.cells.exchange.formats import ImportSettings
+    from naturalize.cells.exchange import ImportSettings
 
 #: Bytes after which a new shard begins.
 SHARD_BYTES = 64 * 2**20

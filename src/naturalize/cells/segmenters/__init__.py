@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from naturalize.base.settings import named_class, validated
+from naturalize.cells.segmentation import ScaledSegmenter, Segmenter
 from naturalize.cells.segmenters.classical import Classical
-from naturalize.cells.segmenters.protocol import ScaledSegmenter, Segmenter
 from naturalize.cells.segmenters.sam import Sam
 from naturalize.cells.segmenters.unet import UNet
 

@@ -7,11 +7,10 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from naturalize.cells.segmentation import Cell, Segmentation, in_order
+from naturalize.cells.segmentation import Cell, ScaledSegmenter, Segmentation, in_order
 from naturalize.cells.segmenters.classical import limits, red, white
 from naturalize.cells.segmenters.classical.contour import fill
 from naturalize.cells.segmenters.classical.view import View, view
-from naturalize.cells.segmenters.protocol import ScaledSegmenter
 
 
 class Classical(ScaledSegmenter):

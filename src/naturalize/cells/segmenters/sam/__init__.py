@@ -7,8 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from naturalize.cells.segmentation import Segmentation
-from naturalize.cells.segmenters.protocol import Segmenter
+from naturalize.cells.segmentation import Segmentation, Segmenter
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

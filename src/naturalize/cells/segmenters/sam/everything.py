@@ -3,20 +3,39 @@
 After the automatic mask generation of Segment Anything (Kirillov et al., ICCV 2023, appendix B):
 of every point the three masks for whole, part and subpart; those kept that are sure of themselves
 and stable; duplicates removed by their boxes.
+
+They are masks of cells, nuclei, clumps, holes and slide alike. What each is follows from three
+measures: its area against a red cell's, the share of it that is stained at all, and how much
+nuclear stain (azure) it holds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
 import numpy as np
 
-from naturalize.cells.seams import without_repeats
+from naturalize.cells.seams import Box, common, without_repeats
 from naturalize.cells.segmentation import Cell, Segmentation
+from naturalize.cells.segmenters.classical.view import view
+from naturalize.cells.segmenters.classical.white import Seed, threshold
 from naturalize.cells.segmenters.sam import limits
-from naturalize.cells.segmenters.sam.kinds import Mask, StainMaps, sort_out
 from naturalize.cells.segmenters.sam.model import Encoded, Model
+from naturalize.imaging.shape import solidity
 
 #: Prompts at a time.
 _AT_ONCE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A mask of the image: bool (h, w) inside ``box``, and how sure the model is of it."""
+
+    box: Box
+    mask: np.ndarray
+    score: float
 
 
 def everything(
@@ -90,3 +109,161 @@ def _tight(mask: Mask) -> Mask:
     left, top = mask.box[:2]
     box = (int(left + x0), int(top + y0), int(left + x1), int(top + y1))
     return Mask(box, np.ascontiguousarray(mask.mask[y0:y1, x0:x1]), mask.score)
+
+
+@dataclass(frozen=True, eq=False)
+class StainMaps:
+    """The stain of an image, at its own size.
+
+    Attributes
+    ----------
+    azure
+        Float32 (H, W): density of nuclear stain.
+    nuclear, stained
+        Bool (H, W): as much azure as nuclei have; more than bare slide.
+    background
+        RGB of the slide.
+    """
+
+    azure: np.ndarray
+    nuclear: np.ndarray
+    stained: np.ndarray
+    background: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, image: np.ndarray) -> StainMaps:
+        """Return the maps of RGB uint8 (H, W, 3)."""
+        seen = view(image)
+
+        def full(values: np.ndarray) -> np.ndarray:
+            return cv2.resize(values, seen.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+        azure = full(seen.azure)
+        return cls(
+            azure,
+            azure > threshold(seen.azure),
+            full(seen.depth) > 0.02 + 2 * seen.noise,
+            seen.background,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    mask: Mask
+    area: int
+    stained: float
+    azure: float
+    nucleus: Seed
+    convex: float
+
+
+def sort_out(
+    masks: Sequence[Mask], stain: StainMaps
+) -> Iterator[tuple[str, Mask, np.ndarray | None]]:
+    """Yield kind, mask and nucleus (bool like the mask, or ``None``) of masks that are cells."""
+    largest = limits.LARGEST * stain.stained.size
+    measured = [_measured(m, stain) for m in masks]
+    measured = [
+        m
+        for m in measured
+        if m.area < largest and m.stained > limits.STAINED_SHARE and m.convex > limits.CONVEX
+    ]
+    disc = _disc(measured, stain)
+    whites = [m for m in measured if _is_white(m, disc)]
+    for white in _outermost(whites):
+        yield "wbc", white.mask, white.nucleus.mask
+    reds = [m for m in measured if _is_red(m, disc)]
+    # where two discs overlap there are masks of both, of each, and of what they share
+    for red in _outermost([m for m in reds if not _is_clump(m, reds, disc)]):
+        yield "rbc", red.mask, None
+    for platelet in _outermost([m for m in measured if _is_platelet(m, disc)]):
+        yield "platelet", platelet.mask, None
+
+
+def _measured(mask: Mask, stain: StainMaps) -> _Measured:
+    x0, y0, x1, y1 = mask.box
+    here = np.s_[y0:y1, x0:x1]
+    azure = stain.azure[here]
+    nuclear = stain.nuclear[here] & mask.mask
+    values = azure[nuclear]
+    unevenness = float(values.std() / values.mean()) if len(values) else 0.0
+    dense = int(np.count_nonzero(values > limits.DENSE))
+    return _Measured(
+        mask=mask,
+        area=int(np.count_nonzero(mask.mask)),
+        stained=float(stain.stained[here][mask.mask].mean()),
+        azure=float((azure[mask.mask] > limits.AZURE).mean()),
+        nucleus=Seed(nuclear, len(values), dense, unevenness),
+        convex=solidity(mask.mask),
+    )
+
+
+def _disc(measured: Sequence[_Measured], stain: StainMaps) -> float:
+    """Return the usual area of a red cell: the median of whole round masks without nuclear stain.
+
+    Weighted by area, because pieces of cells are many and small. Without any, a share of the image
+    that fits the magnification of the usual single-cell images.
+    """
+    height, width = stain.stained.shape
+    usual = np.pi * (min(height, width) * limits.PLAIN_RADIUS) ** 2
+    low, high = (factor * usual for factor in limits.PLAIN_AREA)
+    areas = np.sort(
+        [
+            m.area
+            for m in measured
+            if m.azure < limits.PLAIN_AZURE and m.convex > limits.PLAIN_CONVEX
+            and low < m.area < high and _is_whole(m.mask.box, width, height)
+        ]
+    )  # fmt: skip
+    if len(areas) < 2:
+        return usual
+    weights = np.cumsum(areas)
+    return float(areas[np.searchsorted(weights, 0.5 * weights[-1])])
+
+
+def _is_whole(box: tuple[int, int, int, int], width: int, height: int) -> bool:
+    return box[0] > 0 and box[1] > 0 and box[2] < width and box[3] < height
+
+
+def _is_white(m: _Measured, disc: float) -> bool:
+    of_its_size = limits.WHITE[0] * disc < m.area < limits.WHITE[1] * disc
+    return of_its_size and m.nucleus.area > 0 and m.nucleus.is_white(disc, m.area)
+
+
+def _is_red(m: _Measured, disc: float) -> bool:
+    return (
+        m.azure < limits.AZURE_SHARE
+        and not _is_white(m, disc)
+        and limits.RED[0] * disc < m.area < limits.RED[1] * disc
+    )
+
+
+def _is_platelet(m: _Measured, disc: float) -> bool:
+    small = limits.PLATELET[0] * disc < m.area < limits.PLATELET[1] * disc
+    return small and m.azure > limits.AZURE_SHARE and not _is_white(m, disc)
+
+
+def _outermost(masks: Sequence[_Measured]) -> list[_Measured]:
+    """Return the masks that lie in no other: a nucleus lies in its cell."""
+    return [m for m in masks if not any(_lies_in(m, o) for o in masks if o.area > m.area)]
+
+
+def _is_clump(mask: _Measured, others: Sequence[_Measured], disc: float) -> bool:
+    """Return whether a mask holds a cell and more, or others side by side make up most of it.
+
+    A pale centre in a paler centre is no second cell: they share too much.
+    """
+    low, high = (share * mask.area for share in limits.CLUMP_PART)
+    inside = [o for o in others if low < o.area < high and _lies_in(o, mask)]
+    holds_a_cell = any(one.area > limits.CLUMP_CELL * disc for one in inside)
+    if mask.area > limits.CLUMP * disc and holds_a_cell:
+        return True
+    apart: list[_Measured] = []
+    for one in sorted(inside, key=lambda o: -o.area):
+        if all(common(one.mask, other.mask) < limits.CLUMP_SHARED * one.area for other in apart):
+            apart.append(one)
+    return len(apart) > 1 and sum(one.area for one in apart) > limits.CLUMP_COVERED * mask.area
+
+
+def _lies_in(small: _Measured, large: _Measured) -> bool:
+    return common(small.mask, large.mask) > limits.INSIDE * small.area

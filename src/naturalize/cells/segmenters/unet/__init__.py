@@ -7,20 +7,38 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from naturalize.cells.segmentation import Segmentation
+from naturalize.cells.segmentation import ScaledSegmenter, Segmentation
 from naturalize.cells.segmenters.classical.view import slide
-from naturalize.cells.segmenters.protocol import ScaledSegmenter
 from naturalize.cells.segmenters.unet.group import Detections, cells_of, group
-from naturalize.cells.segmenters.unet.network import digest, maps
-from naturalize.cells.segmenters.unet.overlapping import completed
-from naturalize.cells.segmenters.unet.view import (
-    RED_CELL,
+from naturalize.cells.segmenters.unet.network import (
+    RED,
+    SLIDE_GREY,
     balanced,
-    missing_stain,
+    digest,
+    maps,
     strengthened,
-    to_usual_width,
 )
+from naturalize.cells.segmenters.unet.overlapping import completed
 from naturalize.imaging.shape import largest_piece
+from naturalize.imaging.stain import optical_density
+
+#: Diameter of a red cell, in pixels of the network's input, in the middle of its training.
+RED_CELL = 37.0
+
+#: Optical density in PBC images (medians over 200): of red cells, mean of the channels; of white
+#: cells, the 90th percentile of green.
+_RED_DENSITY, _WHITE_DENSITY = 0.100, 0.95
+
+#: A stain is weak, and is strengthened, where both are this many times less; at most so far. Of 100
+#: PBC images none is beyond 1.44, of the 30 development fields of fields/cbc all are beyond 1.53.
+_WEAK, _MOST_STRENGTHENED = 1.5, 2.5
+
+#: Probability from which a pixel's density is measured, and fewest such pixels.
+_MEASURED, _FEWEST_RED, _FEWEST_WHITE = 0.8, 100, 60
+
+#: Fewest red cells, not cut by the edge, whose median width is a scale, and the most it changes
+#: the scale: what is farther from a red cell's size is none.
+_FEWEST_CELLS, _MOST_SCALED = 3, 2.0
 
 #: Images are first segmented in half size, small ones (the longer side) at this size or their own:
 #: red cells of PBC images are then as wide as in training.
@@ -129,3 +147,28 @@ def _slide(image: np.ndarray, found: Detections) -> np.ndarray:
     # half the rows and columns are plenty for a median
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST)
     return np.median(small[found.slide], axis=0)
+
+
+def missing_stain(seen: np.ndarray, found: Detections) -> float:
+    """Return how many times a stain is to be strengthened; 1 where it is not weak.
+
+    White cells without a nucleus are too pale for the network, whatever the red cells are. Where
+    no white cell is seen, the stain is left as it is.
+    """
+    density = optical_density(seen, (SLIDE_GREY,) * 3)
+    red, white = found.probabilities[RED] > _MEASURED, found.white > _MEASURED
+    if np.count_nonzero(white) <= _FEWEST_WHITE:
+        return 1.0
+    gain = _WHITE_DENSITY / max(float(np.quantile(density[..., 1][white], 0.9)), 1e-3)
+    if np.count_nonzero(red) > _FEWEST_RED and not found.whites(nucleated=False):
+        typical = float(np.median(density.mean(axis=2)[red]))
+        gain = min(gain, _RED_DENSITY / max(typical, 1e-3))
+    return min(gain, _MOST_STRENGTHENED) if gain > _WEAK else 1.0
+
+
+def to_usual_width(found: Detections) -> float:
+    """Return the factor on the scale that gives red cells the width they had in training."""
+    widths = [cell.diameter for cell in found.cells if cell.kind == "rbc" and not cell.cut]
+    if len(widths) < _FEWEST_CELLS:
+        return 1.0
+    return float(np.clip(RED_CELL / np.median(widths), 1 / _MOST_SCALED, _MOST_SCALED))

@@ -1,4 +1,4 @@
-"""The network's file, and one pass of an image through it."""
+"""The network's file, the image as it was taught to see it, and one pass of it through it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from naturalize.base.errors import ArtifactError
+from naturalize.cells.segmenters.classical.view import slide
 
 #: The weights that come with the package.
 OWN = Path(__file__).with_name("unet.onnx")
@@ -21,6 +22,10 @@ STEP = 16
 #: Outputs of the network: five classes, the centre map, offsets (y, x) in units of ``UNIT`` pixels.
 SLIDE, CYTOPLASM, NUCLEUS, RED, PLATELET, CENTRE = range(6)
 OUTPUTS, UNIT = 8, 16.0
+
+#: Grey level of the bare slide in training, and the most that light is changed to give it (chosen
+#: while the mask sets were looked at; see the model card).
+SLIDE_GREY, _MOST_GAIN = 225.0, 2.2
 
 
 @lru_cache(maxsize=2)
@@ -81,3 +86,36 @@ def maps(image: np.ndarray, weights: str | None = None) -> np.ndarray:
     return run.run(None, {run.get_inputs()[0].name: np.ascontiguousarray(x)})[0][
         0, :, :height, :width
     ]
+
+
+def balanced(image: np.ndarray, scale: float) -> np.ndarray:
+    """Return an image at the scale of the network's input, its slide grey.
+
+    Parameters
+    ----------
+    image
+        RGB uint8 (H, W, 3).
+    scale
+        Pixels of the result to one of the image's.
+
+    Returns
+    -------
+    numpy.ndarray
+        RGB uint8 (h, w, 3), at least 16 × 16: every channel multiplied so that the bare slide
+        becomes grey, as in training; a yellow or lilac slide is no property of the cells.
+    """
+    height, width = image.shape[:2]
+    size = (max(STEP, round(width * scale)), max(STEP, round(height * scale)))
+    how = cv2.INTER_AREA if size[0] * size[1] < width * height else cv2.INTER_LINEAR
+    small = cv2.resize(image, size, interpolation=how)
+    gain = np.clip(SLIDE_GREY / np.maximum(slide(small)[0], 1), 1 / _MOST_GAIN, _MOST_GAIN)
+    levels = np.clip(np.rint(np.arange(256)[:, None] * gain), 0, 255).astype(np.uint8)
+    return cv2.LUT(small, levels[None])
+
+
+def strengthened(seen: np.ndarray, gain: float) -> np.ndarray:
+    """Return a balanced image, RGB uint8 (h, w, 3), with ``gain`` times the optical density."""
+    if gain == 1:
+        return seen
+    passed = np.maximum(np.arange(256, dtype=np.float32), 1) / SLIDE_GREY
+    return cv2.LUT(seen, np.clip(np.rint(SLIDE_GREY * passed**gain), 0, 255).astype(np.uint8))
