@@ -68,10 +68,7 @@ _RIVAL = 0.35
 def choose(cells: Path, catalog: Catalog, split: Split | None, part: str | None) -> dict[str, Any]:
     """Return what a bank of a ``cells`` artifact is made of; see ``CellBank.build``.
 
-    Raises
-    ------
-    InputError
-        If the catalog lists other images than those that were segmented.
+    Raises ``InputError`` if the catalog lists other images than those that were segmented.
     """
     manifest = read_manifest(cells, "cells")
     part = part if split is not None else None

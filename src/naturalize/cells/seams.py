@@ -39,17 +39,9 @@ def merge(
     an edge that is not the image's is a part of a cell, and counts where no tile shows the whole:
     a cell wider than the overlap. Such parts are put together.
 
-    Parameters
-    ----------
-    found
-        The cells of all tiles.
-    shape
-        Height and width of the image.
-    windows
-        The tiles.
-    slack
-        Pixels. A cell whose middle another tile shows farther (by this much) from its edge is left
-        to that tile.
+    ``found``: the cells of all tiles. ``shape``: height and width of the image. ``windows``: the
+    tiles. ``slack``: pixels. A cell whose middle another tile shows farther (by this much) from its
+    edge is left to that tile.
     """
     mine = [c for c in found if _is_best_seen(c, shape, windows, slack)]
     inside = {id(c): _distance_to_edge(c.cell.box, c.window, shape) for c in mine}

@@ -183,19 +183,11 @@ def matching(
 ) -> pa.Table:
     """Return the rows of ``table`` that fit.
 
-    Parameters
-    ----------
-    table
-        Any columns.
-    equal
-        Column → the value that it must have; ``None`` allows any.
-    where
-        Ranges of numeric columns, or an Arrow expression. A row without a value fits no range.
+    ``table``: any columns. ``equal``: column → the value that it must have; ``None`` allows any.
+    ``where``: ranges of numeric columns, or an Arrow expression. A row without a value fits no
+    range.
 
-    Raises
-    ------
-    SettingsError
-        For a column that is not there or not numeric, or a range that is none.
+    Raises ``SettingsError`` for a column that is not there or not numeric, or a range that is none.
     """
     keep = pa.array(np.ones(table.num_rows, bool))
     for name, wanted in equal.items():

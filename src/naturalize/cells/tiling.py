@@ -101,12 +101,7 @@ def tiles(shape: tuple[int, int], side: int, overlap: int) -> list[tuple[int, in
     They cover the image, are ``side`` wide and high (less where the image is), and neighbours
     share at least ``overlap`` pixels.
 
-    Parameters
-    ----------
-    shape
-        Height and width of the image.
-    side, overlap
-        In pixels; ``overlap < side``.
+    ``shape``: height and width of the image. ``side``, ``overlap``: in pixels; ``overlap < side``.
 
     Examples
     --------
@@ -134,10 +129,7 @@ def red_cell_width(image: np.ndarray) -> float | None:
     of a disc of radius R are within 0.293 R of its edge, in clumps too. Discs that stand alone
     are then measured more exactly.
 
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3).
+    ``image``: RGB uint8 (H, W, 3).
     """
     from naturalize.cells.segmenters.classical import red
     from naturalize.cells.segmenters.classical.view import view

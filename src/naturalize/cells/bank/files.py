@@ -55,11 +55,8 @@ class Pictures:
     def read(self, path: str, image_id: str, *, check: bool | None = None) -> np.ndarray:
         """Return the image at ``path``, RGB uint8 (H, W, 3), not to be written to.
 
-        Raises
-        ------
-        ArtifactError
-            If the file is gone, or (with ``check``, by default that of this object) its content is
-            another than when it was segmented.
+        Raises ``ArtifactError`` if the file is gone, or (with ``check``, by default that of this
+        object) its content is another than when it was segmented.
         """
         if self.check if check is None else check:
             self.data(path, image_id, check=True)
@@ -117,10 +114,8 @@ def images_of(*tables: pa.Table) -> dict[str, str]:
 def copy_images(pictures: Pictures, files: Mapping[str, str], folder: Path) -> None:
     """Copy images (path → image id), byte for byte.
 
-    Raises
-    ------
-    ArtifactError
-        If an image is gone, has changed since it was segmented, or lies outside its folder.
+    Raises ``ArtifactError`` if an image is gone, has changed since it was segmented, or lies
+    outside its folder.
     """
     for path in track(list(files), "copy images"):
         write_bytes(folder / path, pictures.data(safe(path), files[path], check=True))

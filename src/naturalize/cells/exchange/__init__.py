@@ -261,10 +261,7 @@ def _bank_of(found: Measured, listing: Listing, settings: ImportSettings) -> Cel
 def detected(source: Path) -> str:
     """Return the format of a source by what lies there.
 
-    Raises
-    ------
-    InputError
-        If there is nothing, or nothing of these formats.
+    Raises ``InputError`` if there is nothing, or nothing of these formats.
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")

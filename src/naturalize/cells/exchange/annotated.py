@@ -90,10 +90,7 @@ class Measured:
 def measured(listing: Listing, *, backend: str, workers: int | None) -> Measured:
     """Measure all cells of a source that can be used; warn of the others, counted by reason.
 
-    Raises
-    ------
-    InputError
-        If no cell can be used.
+    Raises ``InputError`` if no cell can be used.
     """
     rows = engine.map(
         partial(_measure, root=listing.root, read=listing.read),
@@ -149,14 +146,8 @@ def check_size(where: object, got: Sequence[Any], shape: Sequence[int]) -> None:
 class ImageFinder:
     """Images below a folder, found by the names that annotations give them.
 
-    Parameters
-    ----------
-    root
-        The folder.
-    stems
-        Names are those of masks: they lack the suffix of their image.
-    without
-        Files whose stem ends so are no images.
+    ``root``: the folder; ``stems``: names are those of masks: they lack the suffix of their image;
+    ``without``: files whose stem ends so are no images.
     """
 
     def __init__(self, root: Path, *, stems: bool = False, without: tuple[str, ...] = ()) -> None:
@@ -180,10 +171,7 @@ class ImageFinder:
         gives must be the image's own. Of an absolute path, as another computer wrote it, the file
         and at least its folder must fit.
 
-        Raises
-        ------
-        UnusableError
-            If there is none, or there are several.
+        Raises ``UnusableError`` if there is none, or there are several.
         """
         pure = PurePosixPath(_composed(name.replace("\\", "/")))
         given = pure.parts[:-1]

@@ -118,10 +118,8 @@ def list_coco(source: Path, settings: ImportSettings, run: Mapping[str, Any]) ->
     from its folder. Annotations and images that cannot be used are left out, by reason. Of ``run``
     nothing is needed: one file is read.
 
-    Raises
-    ------
-    InputError
-        If the file is none, or two of its images or categories contradict each other.
+    Raises ``InputError`` if the file is none, or two of its images or categories contradict each
+    other.
     """
     file = _file(source)
     content = _read(file)

@@ -97,10 +97,7 @@ def import_rgba(source: Path, out: Path, settings: ImportSettings, run: Mapping[
     ``image_id``, unless its name is a cell id of this project, which is then kept. Files that
     cannot be used are left out, counted by reason.
 
-    Raises
-    ------
-    InputError
-        If no file can be used.
+    Raises ``InputError`` if no file can be used.
     """
     unusable: list[UnusableError] = []
     files = list(_files(source, settings.kinds, unusable))

@@ -50,12 +50,8 @@ _SMALL = 1.2
 def kind_named(name: str, parent: str | None = None) -> tuple[str | None, bool]:
     """Return the kind that a name stands for, and whether it is a class rather than a kind.
 
-    Parameters
-    ----------
-    name
-        Of a category, a folder or a table's cell, in any case, one or many.
-    parent
-        A name of what it belongs to (COCO's ``supercategory``); it decides if it is a kind.
+    ``name``: of a category, a folder or a table's cell, in any case, one or many. ``parent``: a
+    name of what it belongs to (COCO's ``supercategory``); it decides if it is a kind.
 
     Examples
     --------
@@ -78,10 +74,7 @@ def kind_named(name: str, parent: str | None = None) -> tuple[str | None, bool]:
 def given_kinds(kinds: Kinds) -> tuple[dict[str, str], str | None]:
     """Return name (lower case) → kind, and the kind of all other names, as the user gave them.
 
-    Raises
-    ------
-    SettingsError
-        For a kind that there is not.
+    Raises ``SettingsError`` for a kind that there is not.
     """
     choices = [*KINDS, AUTO]
     for kind in [kinds] if isinstance(kinds, str) else (kinds or {}).values():
@@ -98,10 +91,7 @@ def resolve(name: str, kinds: Kinds, *, where: str, parent: str | None = None) -
 
     What the user gave by name comes first, then what the name means, then what was given for all.
 
-    Raises
-    ------
-    UnusableError
-        For a name that means nothing here.
+    Raises ``UnusableError`` for a name that means nothing here.
     """
     by_name, rest = given_kinds(kinds)
     kind, is_class = kind_named(name, parent)
@@ -121,12 +111,7 @@ def guess(image: np.ndarray, masks: Sequence[tuple[tuple[int, int], np.ndarray]]
     White cells and platelets have nuclear stain (azure), red cells have none; platelets are no
     larger than the image's red cells. Without whole red cells all stained ones are white.
 
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3).
-    masks
-        Offset ``x0, y0`` and bool (h, w) of each cell.
+    ``image``: RGB uint8 (H, W, 3); ``masks``: offset ``x0, y0`` and bool (h, w) of each cell.
     """
     stain = azure(optical_density(image, slide(image)[0]))
     height, width = image.shape[:2]

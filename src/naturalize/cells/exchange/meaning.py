@@ -97,10 +97,7 @@ def read_mask(file: Path, *, invert: bool = False) -> Mask:
     readings that with the slide along the image's edge is taken. ``invert``: the slide has the
     highest number.
 
-    Raises
-    ------
-    UnusableError
-        If the file cannot be read, or holds no whole numbers.
+    Raises ``UnusableError`` if the file cannot be read, or holds no whole numbers.
     """
     values, lossy, reverse = _pixels(file)
     colours, doubt = 0, ""
@@ -159,10 +156,7 @@ def facts_of(file: Path, *, invert: bool) -> Facts | UnusableError:
 def decide(found: Sequence[Facts], asked: MeaningName | None, *, invert: bool) -> Meaning:
     """Return how a folder of masks is to be read: as ``asked`` by the user, or as it can only be.
 
-    Raises
-    ------
-    InputError
-        If the masks can mean several things; the message names the options.
+    Raises ``InputError`` if the masks can mean several things; the message names the options.
     """
     values = sorted({value for facts in found for value in facts.values})
     inside = [pair for facts in found for pair in facts.inside]

@@ -85,10 +85,8 @@ def import_shards(
     ``source``: a folder of ``.tar`` files, or one of them. Of the settings and of ``run`` nothing
     is needed.
 
-    Raises
-    ------
-    InputError
-        If there is no shard, or one is damaged or not of this layout; the message names it.
+    Raises ``InputError`` if there is no shard, or one is damaged or not of this layout; the message
+    names it.
     """
     shards = [source] if source.is_file() else sorted(source.glob("*.tar"))
     if not shards:

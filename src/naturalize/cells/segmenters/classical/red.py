@@ -33,14 +33,9 @@ def disc_radius(fore: np.ndarray, nuclear: np.ndarray, default: float) -> float:
     The median, by area, over discs that stand alone (from their area) and peaks of the distance
     transform in clumps; where a white cell fills the image, from that.
 
-    Parameters
-    ----------
-    fore
-        Bool (h, w): all cells, holes filled.
-    nuclear
-        Bool (h, w): nuclei and platelets.
-    default
-        What is likely, from the size of the image; the result is 0.55 to 2.2 times as much.
+    ``fore``: bool (h, w): all cells, holes filled. ``nuclear``: bool (h, w): nuclei and platelets.
+    ``default``: what is likely, from the size of the image; the result is 0.55 to 2.2 times as
+    much.
     """
     low, high = (times * default for times in limits.RADIUS_RANGE)
     n, labels, stats, _ = cv2.connectedComponentsWithStats(fore.astype(np.uint8), connectivity=4)
@@ -84,12 +79,7 @@ def discs(mask: np.ndarray, radius: float) -> np.ndarray:
 
     Watershed on the distance transform, from the maxima that stand out.
 
-    Parameters
-    ----------
-    mask
-        Bool (h, w): red cells, holes filled.
-    radius
-        Of a red cell, in pixels.
+    ``mask``: bool (h, w): red cells, holes filled; ``radius``: of a red cell, in pixels.
     """
     from skimage.morphology import h_maxima
     from skimage.segmentation import watershed

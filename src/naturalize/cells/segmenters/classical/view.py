@@ -15,22 +15,11 @@ from naturalize.imaging.stain import optical_density
 class View:
     """An image at working resolution.
 
-    Attributes
-    ----------
-    density
-        Float32 (h, w, 3): optical density against the slide, lightly smoothed.
-    azure
-        Float32 (h, w): density of nuclear stain, red cells at zero; see :func:`azure`.
-    depth
-        Float32 (h, w): how far from the slide's colour a pixel is, in density.
-    noise
-        Standard deviation of the slide's density.
-    scale
-        Pixels of the image to one pixel here.
-    background
-        RGB of the slide, 0–255.
-    shape
-        Height and width of the whole image.
+    ``density``: float32 (h, w, 3): optical density against the slide, lightly smoothed. ``azure``:
+    float32 (h, w): density of nuclear stain, red cells at zero; see :func:`azure`. ``depth``:
+    float32 (h, w): how far from the slide's colour a pixel is, in density. ``noise``: standard
+    deviation of the slide's density. ``scale``: pixels of the image to one pixel here.
+    ``background``: RGB of the slide, 0–255. ``shape``: height and width of the whole image.
     """
 
     density: np.ndarray

@@ -22,14 +22,9 @@ _BINS = (16, 20, 16)
 class Seed:
     """A group of nuclear lobes at working resolution.
 
-    Attributes
-    ----------
-    mask
-        Bool (h, w).
-    area, dense
-        Its pixels, and how many of them are as dense as well-stained nuclei are.
-    unevenness
-        Standard deviation of the azure density, as a share of its mean.
+    ``mask``: bool (h, w); ``area``, ``dense``: its pixels, and how many of them are as dense as
+    well-stained nuclei are; ``unevenness``: standard deviation of the azure density, as a share of
+    its mean.
     """
 
     mask: np.ndarray
@@ -50,12 +45,7 @@ class Seed:
         none of these. The limits part PBC's platelet folder from its erythroblasts, and keep the
         weakly stained nuclei of other laboratories.
 
-        Parameters
-        ----------
-        disc
-            Area of a red cell.
-        inside
-            Area of the outline around it.
+        ``disc``: area of a red cell; ``inside``: area of the outline around it.
         """
         dense_enough = self.dense > limits.DENSE_AREA * disc
         large = self.area > limits.LARGE_AREA * disc

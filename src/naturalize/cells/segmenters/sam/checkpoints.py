@@ -85,21 +85,11 @@ def stretched(image: np.ndarray) -> np.ndarray:
 def load_checkpoint(family: str, path: Path, *, threads: int) -> Model:
     """Return the model of a checkpoint or folder; on a CUDA device where there is one.
 
-    Parameters
-    ----------
-    family
-        ``"transformers"`` (a folder), ``"sam"``, ``"mobilesam"`` or ``"sam2"``.
-    path
-        The folder or the file.
-    threads
-        Of PyTorch, on a processor.
+    ``family``: ``"transformers"`` (a folder), ``"sam"``, ``"mobilesam"`` or ``"sam2"``; ``path``:
+    the folder or the file; ``threads``: of PyTorch, on a processor.
 
-    Raises
-    ------
-    MissingExtraError
-        Without PyTorch or transformers.
-    WeightsError
-        If it does not hold such a network.
+    Raises ``MissingExtraError`` without PyTorch or transformers; ``WeightsError`` if it does not
+    hold such a network.
     """
     try:
         import torch

@@ -115,14 +115,8 @@ def _tight(mask: Mask) -> Mask:
 class StainMaps:
     """The stain of an image, at its own size.
 
-    Attributes
-    ----------
-    azure
-        Float32 (H, W): density of nuclear stain.
-    nuclear, stained
-        Bool (H, W): as much azure as nuclei have; more than bare slide.
-    background
-        RGB of the slide.
+    ``azure``: float32 (H, W): density of nuclear stain. ``nuclear``, ``stained``: bool (H, W): as
+    much azure as nuclei have; more than bare slide. ``background``: RGB of the slide.
     """
 
     azure: np.ndarray

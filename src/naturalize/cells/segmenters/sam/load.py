@@ -20,15 +20,9 @@ from naturalize.cells.segmenters.sam.weights import WeightsError, find
 class LocatedWeights:
     """Weights on this machine.
 
-    Attributes
-    ----------
-    family
-        ``"onnx"``, ``"transformers"`` (a folder), ``"sam"``, ``"mobilesam"`` or ``"sam2"``
-        (official checkpoints).
-    path
-        The folder, or the checkpoint.
-    identity
-        16 hexadecimal digits naming their bytes.
+    ``family``: ``"onnx"``, ``"transformers"`` (a folder), ``"sam"``, ``"mobilesam"`` or ``"sam2"``
+    (official checkpoints); ``path``: the folder, or the checkpoint; ``identity``: 16 hexadecimal
+    digits naming their bytes.
     """
 
     family: str
@@ -39,14 +33,9 @@ class LocatedWeights:
 def locate(weights: str) -> LocatedWeights:
     """Return where ``weights``, a published name or a path, are.
 
-    Raises
-    ------
-    MissingWeightsError
-        If the published weights are not on this machine; names the command that gets them.
-    SettingsError
-        If it is neither a published name nor a path.
-    WeightsError
-        If the path holds no such weights.
+    Raises ``MissingWeightsError`` if the published weights are not on this machine; names the
+    command that gets them; ``SettingsError`` if it is neither a published name nor a path;
+    ``WeightsError`` if the path holds no such weights.
     """
     if weights in PUBLISHED:
         published, folder = PUBLISHED[weights], find(weights)

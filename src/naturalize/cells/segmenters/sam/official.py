@@ -82,10 +82,7 @@ def renamed(state: Mapping[str, Any], rules: Renames) -> dict[str, Any]:
 def sam(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings of SAM's vision encoder, and a checkpoint's tensors renamed.
 
-    Parameters
-    ----------
-    state
-        As ``torch.load`` gives it of ``sam_vit_*.pth``.
+    ``state``: as ``torch.load`` gives it of ``sam_vit_*.pth``.
     """
     blocks = _blocks(state, r"image_encoder\.blocks\.(\d+)\.")
     width = int(state["image_encoder.pos_embed"].shape[-1])

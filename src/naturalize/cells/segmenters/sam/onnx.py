@@ -76,17 +76,10 @@ class EncodedImage:
 class OnnxPair:
     """The two networks of a folder.
 
-    Parameters
-    ----------
-    folder
-        Holds ``encoder.onnx`` and ``sam.onnx``.
-    threads
-        Threads within an operation; they do not change the result.
+    ``folder``: holds ``encoder.onnx`` and ``sam.onnx``. ``threads``: threads within an operation;
+    they do not change the result.
 
-    Raises
-    ------
-    WeightsError
-        If the files are not the two networks.
+    Raises ``WeightsError`` if the files are not the two networks.
     """
 
     def __init__(self, folder: Path, *, threads: int) -> None:
@@ -129,12 +122,8 @@ def prepared(image: np.ndarray) -> np.ndarray:
 def opened_up(data: bytes) -> bytes:
     """Return an ONNX decoder that gives :data:`MAPS` and :data:`SCORES` for a batch of prompts.
 
-    Raises
-    ------
-    MissingExtraError
-        Without the library onnx.
-    WeightsError
-        If the bytes are no ONNX model, or no decoder with these two tensors.
+    Raises ``MissingExtraError`` without the library onnx; ``WeightsError`` if the bytes are no ONNX
+    model, or no decoder with these two tensors.
     """
     try:
         import onnx

@@ -25,16 +25,9 @@ _AT_ONCE = 32
 def prompted(image: np.ndarray, found: Segmentation, model: Model, *, by: str) -> Segmentation:
     """Return the cells of ``found`` with the model's outlines.
 
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3).
-    found
-        What a detector found in it: kinds, and the nuclei, which are cut to the new outlines.
-    model
-        Encodes the image once.
-    by
-        ``"boxes"`` or ``"points"``: what of a cell is the prompt.
+    ``image``: RGB uint8 (H, W, 3); ``found``: what a detector found in it: kinds, and the nuclei,
+    which are cut to the new outlines; ``model``: encodes the image once; ``by``: ``"boxes"`` or
+    ``"points"``: what of a cell is the prompt.
     """
     depth = density(image, found.background)
     encoded = model.encode(image)
@@ -102,16 +95,9 @@ def judge(
     the model's estimate alone gives 0.958 and 0.859, the detector 0.942, and the best of the four
     masks, if it were known, 0.964 and 0.951.
 
-    Parameters
-    ----------
-    frame
-        Where the maps lie in the image.
-    maps, scores
-        Float32 (m, 256, 256) and (m,): what the model offers for one prompt.
-    cell
-        As the detector found it.
-    depth
-        Float32 (H, W): see :func:`density`.
+    ``frame``: where the maps lie in the image; ``maps``, ``scores``: float32 (m, 256, 256) and
+    (m,): what the model offers for one prompt; ``cell``: as the detector found it; ``depth``:
+    float32 (H, W): see :func:`density`.
     """
     window = _around(cell.box, frame.shape)
     found, nucleus = _placed(cell, window)

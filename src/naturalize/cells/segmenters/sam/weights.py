@@ -78,12 +78,8 @@ def find(name: str) -> Path:
 
     Only their sizes are compared, which is quick; :func:`verify` reads them whole.
 
-    Raises
-    ------
-    MissingWeightsError
-        If they are not there.
-    WeightsError
-        If a file has not the size it should have.
+    Raises ``MissingWeightsError`` if they are not there; ``WeightsError`` if a file has not the
+    size it should have.
     """
     weights = published(name)
     place = folder() / name

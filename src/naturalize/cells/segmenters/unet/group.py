@@ -56,20 +56,10 @@ _LEVEL = {"wbc": 0.5, "rbc": 0.5, "platelet": 0.6}
 class DetectedCell:
     """A cell at the network's size.
 
-    Attributes
-    ----------
-    number
-        Of its pixels in ``Detections.numbers``.
-    kind
-        ``"wbc"``, ``"rbc"`` or ``"platelet"``.
-    diameter
-        Of a disc of its area, in input pixels.
-    score
-        Mean probability of its kind over its pixels.
-    cut
-        Whether it reaches the edge of the input.
-    nucleated
-        Whether a nucleus is seen in it, if it is a white cell.
+    ``number``: of its pixels in ``Detections.numbers``; ``kind``: ``"wbc"``, ``"rbc"`` or
+    ``"platelet"``; ``diameter``: of a disc of its area, in input pixels; ``score``: mean
+    probability of its kind over its pixels; ``cut``: whether it reaches the edge of the input;
+    ``nucleated``: whether a nucleus is seen in it, if it is a white cell.
     """
 
     number: int
@@ -84,20 +74,10 @@ class DetectedCell:
 class Detections:
     """What one pass of the network gave.
 
-    Attributes
-    ----------
-    cells
-        The cells.
-    numbers
-        Int32 (h, w): which cell a pixel belongs to, 0 for none.
-    probabilities
-        Float32 (5, h, w): probability of each class.
-    slide
-        Bool (h, w): bare slide for certain.
-    scale
-        Input pixels to one of the image's.
-    certainty
-        Mean probability of the kind that each pixel is taken for.
+    ``cells``: the cells; ``numbers``: int32 (h, w): which cell a pixel belongs to, 0 for none;
+    ``probabilities``: float32 (5, h, w): probability of each class; ``slide``: bool (h, w): bare
+    slide for certain; ``scale``: input pixels to one of the image's; ``certainty``: mean
+    probability of the kind that each pixel is taken for.
     """
 
     cells: tuple[DetectedCell, ...]
@@ -179,14 +159,8 @@ def _peaks(logit: np.ndarray) -> np.ndarray:
 def _assigned(offsets: np.ndarray, kinds: np.ndarray, peaks: np.ndarray) -> np.ndarray:
     """Return for each pixel on a cell the number of the centre its arrow points at, else 0.
 
-    Parameters
-    ----------
-    offsets
-        Float32 (2, h, w): arrows (y, x) in units of 16 pixels.
-    kinds
-        Uint8 (h, w): kind of each pixel.
-    peaks
-        Int (n, 2): row, column.
+    ``offsets``: float32 (2, h, w): arrows (y, x) in units of 16 pixels; ``kinds``: uint8 (h, w):
+    kind of each pixel; ``peaks``: int (n, 2): row, column.
     """
     numbers = np.zeros(kinds.shape, np.int32)
     if len(peaks):

@@ -28,12 +28,7 @@ def completed(cells: list[Cell], shape: tuple[int, int]) -> list[Cell]:
     through it is taken where it fits, and where what it adds lies on other red cells, not on the
     slide.
 
-    Parameters
-    ----------
-    cells
-        Masks do not overlap.
-    shape
-        Height and width of the image.
+    ``cells``: masks do not overlap; ``shape``: height and width of the image.
     """
     owner = np.zeros(shape, np.int32)
     red = np.zeros(shape, np.uint8)
