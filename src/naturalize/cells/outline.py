@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from naturalize.cells.tables import mask_runs
-from naturalize.imaging.runlength import decode
+from naturalize.cells.tables import CellMasks
 
 #: A red cell with this much of the usual haemoglobin, and no rounder than this, is two.
 _DOUBLE = ((1.4, 0.85), (1.7, 0.92))
@@ -37,7 +36,7 @@ def odd_outlines(
     ``facts``: columns of ``cells`` as arrays; ``target``: bool (N,), the cells that images are
     labelled for.
     """
-    masks = _Masks(cells)
+    masks = CellMasks(cells)
     joined, appended = np.zeros((2, cells.num_rows), bool)
     content = haemoglobin(facts)
     for i in np.flatnonzero(content > _DOUBLE[0][0]):
@@ -97,16 +96,3 @@ def limb(mask: np.ndarray) -> float:
     rest = inside & (away > radius).astype(np.uint8)
     n, _, stats, _ = cv2.connectedComponentsWithStats(rest)
     return float(stats[1:n, cv2.CC_STAT_AREA].max(initial=0)) / area
-
-
-class _Masks:
-    """The masks of a table of cells, decoded one at a time."""
-
-    def __init__(self, cells: pa.Table) -> None:
-        self._offsets, self._values = mask_runs(cells)
-        boxes = (cells[name].to_numpy() for name in ("x0", "y0", "x1", "y1"))
-        self._boxes = np.stack(list(boxes), axis=1)
-
-    def __getitem__(self, i: int | np.signedinteger) -> np.ndarray:
-        x0, y0, x1, y1 = (int(value) for value in self._boxes[i])
-        return decode(self._values[self._offsets[i] : self._offsets[i + 1]], (y1 - y0, x1 - x0))

@@ -145,15 +145,13 @@ def cells_sheet(
     title: str,
     *,
     columns: int = 12,
-    tile: int = 96,
     around: int = 0,
 ) -> np.ndarray:
     """Return rows of cells, the name of a group and its number of cells at the left.
 
     ``groups``: name → rows of a bank's table, at least one each, of which up to ``columns`` are
-    drawn at random, the same for the same bank. ``tile``: side of a picture in pixels; all cells of
-    a row are at one scale. ``around``: pixels around a cell that are shown as well, paler, with the
-    cell's outline.
+    drawn at random, the same for the same bank; all cells of a row are at one scale. ``around``:
+    pixels around a cell that are shown as well, paler, with the cell's outline.
     """
     rows = {}
     for name, table in groups.items():
@@ -161,7 +159,7 @@ def cells_sheet(
         drawn = rng(0, "bank sheet", name).permutation(len(ids))[:columns]
         shown = [_shown(cutout, ids[i], around) for i in sorted(drawn)]
         rows[f"{name} ({len(ids):,})"] = _one_scale(shown)
-    return labelled_rows(rows, tile=tile, title=title)
+    return labelled_rows(rows, tile=96, title=title)
 
 
 def cell_picture(cutout: CutoutOf, cell_id: str, *, side: int = 384) -> np.ndarray:

@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -109,7 +110,9 @@ def segment_images(
     )
 
     def compute(part: Iterable[_Task]) -> Iterator[pa.Table]:
-        return engine.map(one, part, backend=backend, workers=workers, chunk=2, name=_path_of)
+        return engine.map(
+            one, part, backend=backend, workers=workers, chunk=2, name=attrgetter("path")
+        )
 
     # the settings and inputs decide what is made, the root from which files
     key = json.dumps([settings, dict(inputs or {}), str(Path(root).resolve())], sort_keys=True)
@@ -138,10 +141,13 @@ def described(
     overlays: bool = False,
 ) -> dict[str, Any]:
     """Return the settings of the artifact that :func:`segment_images` makes of these images."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(repr(tuple(item)).encode())
     return {
         "segmenter": segmenter.name,
         **Tiled(segmenter).settings,
-        "images": _named(items),
+        "images": digest.hexdigest()[:16],
         "masks": masks,
         "overlays": overlays,
     }
@@ -219,18 +225,6 @@ def _row(
     return row
 
 
-def _named(items: Sequence[tuple[str, str]]) -> str:
-    """Return 16 hex digits naming which images are segmented, under which names."""
-    digest = hashlib.sha256()
-    for item in items:
-        digest.update(repr(tuple(item)).encode())
-    return digest.hexdigest()[:16]
-
-
-def _path_of(task: _Task) -> str:
-    return task.path
-
-
 def _failure_of_all(pieces: Pieces) -> str | None:
     """Return the first failure of the segmenter, if it failed wherever an image could be read."""
     first = None
@@ -277,12 +271,8 @@ def _write_sheet(file: Path, thumbnails: Path, tasks: Sequence[_Task], pieces: P
         if task.shown and row["background_r"] is not None:
             pictures.append(read_image(thumbnails / f"{task.picture}.png"))
             counts = f"{row['n_wbc']} white, {row['n_rbc']} red, {row['n_platelet']} plt"
-            captions.append(f"{_ending(task.picture)}  {counts}")
+            name = task.picture
+            captions.append(f"{name if len(name) <= 22 else '…' + name[-21:]}  {counts}")
     if pictures:
         title = f"{len(pictures)} of {len(tasks):,} images"
         write_image(file, overlay_sheet(pictures, captions, title=title), quality=90)
-
-
-def _ending(name: str) -> str:
-    """Return a picture's name, its beginning left out where it is too long for a caption."""
-    return name if len(name) <= 22 else f"…{name[-21:]}"

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from naturalize.base.errors import SettingsError, unknown
 from naturalize.cells.segmentation import KINDS, Cell, Segmentation
-from naturalize.imaging.runlength import encode
+from naturalize.imaging.runlength import decode, encode
 from naturalize.imaging.shape import contact, has_waist, solidity
 from naturalize.imaging.stain import focus, mean_density
 
@@ -170,12 +170,20 @@ def cell_row(
     }
 
 
-def mask_runs(cells: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the run lengths of each mask begin, and those of all masks one after another."""
-    column = cells["mask"].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks)
-    return column.offsets.to_numpy(), column.values.to_numpy()
+class CellMasks:
+    """The masks of a table of cells, decoded one at a time; ``boxes``: int (N, 4)."""
+
+    def __init__(self, cells: pa.Table) -> None:
+        column = cells["mask"].combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.chunks)
+        self._offsets, self._runs = column.offsets.to_numpy(), column.values.to_numpy()
+        self.boxes = np.stack([cells[name].to_numpy() for name in ("x0", "y0", "x1", "y1")], axis=1)
+
+    def __getitem__(self, i: int | np.signedinteger) -> np.ndarray:
+        """Return the mask of cell ``i`` over its box, bool (h, w)."""
+        x0, y0, x1, y1 = (int(value) for value in self.boxes[i])
+        return decode(self._runs[self._offsets[i] : self._offsets[i + 1]], (y1 - y0, x1 - x0))
 
 
 def matching(

@@ -137,7 +137,7 @@ def red_cell_width(image: np.ndarray) -> float | None:
     shrunk = max(1.0, min(image.shape[:2]) / _OVERVIEW)
     size = (max(1, round(image.shape[1] / shrunk)), max(1, round(image.shape[0] / shrunk)))
     seen = view(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-    fore = red.filled(red.foreground(seen.depth, seen.noise)[0])
+    fore = red.filled(red.foreground(seen.depth, seen.noise))
     inside = cv2.distanceTransform(fore.astype(np.uint8), cv2.DIST_L2, 5)[fore]
     if len(inside) < 0.002 * fore.size:
         return None

@@ -38,6 +38,19 @@ _Rejected = Annotated[
 ]
 
 
+_Kinds = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=KIND, or KIND for all others: wbc, rbc, platelet, auto."),
+]
+_Meaning = Annotated[
+    str | None,
+    typer.Option(
+        help="What the numbers of label images are: numbers (a cell each), kinds (1 white, "
+        "2 red, 3 platelet), binary (cell and slide) or levels (cytoplasm and nucleus)."
+    ),
+]
+
+
 @app.command()
 def show(
     bank: _Bank,
@@ -157,17 +170,8 @@ def import_(
     format: Annotated[
         str, typer.Option("--format", "-f", help="auto, coco, labels, masks, rgba or shards.")
     ] = "auto",
-    kind: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=KIND, or KIND for all others: wbc, rbc, platelet, auto."),
-    ] = None,
-    meaning: Annotated[
-        str | None,
-        typer.Option(
-            help="What the numbers of label images are: numbers (a cell each), kinds (1 white, "
-            "2 red, 3 platelet), binary (cell and slide) or levels (cytoplasm and nucleus)."
-        ),
-    ] = None,
+    kind: _Kinds = None,
+    meaning: _Meaning = None,
     invert: Annotated[
         bool, typer.Option("--invert", help="The slide has the highest number of a label image.")
     ] = False,

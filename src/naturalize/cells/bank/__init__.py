@@ -36,16 +36,15 @@ from naturalize.cells.bank.files import (
 from naturalize.cells.tables import (
     BACKGROUNDS,
     BANK,
+    CellMasks,
     Where,
     are_sharp,
     counted,
-    mask_runs,
     matching,
     overview,
 )
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
-from naturalize.imaging.runlength import decode
 
 __all__ = ["CellBank", "Cutout"]
 
@@ -318,10 +317,7 @@ class CellBank(TableView):
 
     def mask(self, cell_id: str) -> np.ndarray:
         """Return a cell's mask over its box, bool (h, w); no image is read."""
-        i = self._index_of(cell_id)
-        x0, y0, x1, y1 = self._boxes[i]
-        offsets, values = self._masks
-        return decode(values[offsets[i] : offsets[i + 1]], (int(y1 - y0), int(x1 - x0)))
+        return self._masks[self._index_of(cell_id)]
 
     def cutout(self, cell_id: str, *, margin: int = 0) -> Cutout:
         """Return a cell's pixels; its source image is decoded at most once in a while.
@@ -334,7 +330,7 @@ class CellBank(TableView):
             Pixels around the box that are wanted as well, as far as the image goes.
         """
         i = self._index_of(cell_id)
-        x0, y0, x1, y1 = (int(value) for value in self._boxes[i])
+        x0, y0, x1, y1 = (int(value) for value in self._masks.boxes[i])
         path, image_id = self._places[i]
         image = self.pictures.read(path, image_id)
         height, width = image.shape[:2]
@@ -365,7 +361,7 @@ class CellBank(TableView):
         return self.pictures.read(self._paths[image_id], image_id, check=check)
 
     def __getstate__(self) -> dict[str, Any]:
-        lazy = ("_index", "_boxes", "_places", "_masks", "_paths")
+        lazy = ("_index", "_places", "_masks", "_paths")
         return {key: value for key, value in self.__dict__.items() if key not in lazy}
 
     def _index_of(self, cell_id: str) -> int:
@@ -378,17 +374,13 @@ class CellBank(TableView):
         return {cell_id: i for i, cell_id in enumerate(self.table["cell_id"].to_pylist())}
 
     @cached_property
-    def _boxes(self) -> np.ndarray:
-        return np.stack([self.table[name].to_numpy() for name in ("x0", "y0", "x1", "y1")], axis=1)
-
-    @cached_property
     def _places(self) -> list[tuple[str, str]]:
         columns = (self.table[name].to_pylist() for name in ("path", "image_id"))
         return list(zip(*columns, strict=True))
 
     @cached_property
-    def _masks(self) -> tuple[np.ndarray, np.ndarray]:
-        return mask_runs(self.table)
+    def _masks(self) -> CellMasks:
+        return CellMasks(self.table)
 
     @cached_property
     def _paths(self) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import cv2
 import numpy as np
 import pyarrow as pa
 
@@ -227,12 +228,12 @@ def _cell(annotation: Mapping[str, Any], shape: tuple[int, int]) -> AnnotatedCel
             check_size(where, one.shape, shape)
     if not mask.any():
         raise UnusableError(where, "mask without a pixel in the image")
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    inside = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    inside = np.s_[y : y + height, x : x + width]
     return AnnotatedCell(
         mask=np.ascontiguousarray(mask[inside]),
         kind=annotation["kind"],
-        offset=(int(columns[0]), int(rows[0])),
+        offset=(x, y),
         label=annotation["label"],
         nucleus=None if nucleus is None else nucleus[inside],
         score=annotation["score"],

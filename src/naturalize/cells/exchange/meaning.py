@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,7 +21,6 @@ from naturalize.base.errors import InputError, UnusableError
 #: ``numbers``: each is a cell; ``kinds``: 1 white, 2 red, 3 platelet; ``binary``: cell or slide;
 #: ``levels``: cytoplasm and nucleus. In the last three each connected piece is a cell.
 MeaningName = Literal["numbers", "kinds", "binary", "levels"]
-MEANINGS = get_args(MeaningName)
 
 #: Two pieces of a number count as two cells if the second has this share of the first: less is a
 #: stray pixel of the annotation.

@@ -24,34 +24,25 @@ class Classical(ScaledSegmenter):
 
     def segment(self, image: np.ndarray) -> Segmentation:
         """Return the cells of RGB uint8 (H, W, 3)."""
-        return _find(image, self.cell_size)
-
-
-def _find(image: np.ndarray, cell_size: float | None) -> Segmentation:
-    """Return the cells of RGB uint8 (H, W, 3): the steps in order."""
-    seen = view(image)
-    fore, _ = red.foreground(seen.depth, seen.noise)
-    fore = red.filled(fore)
-    level = white.threshold(seen.azure)
-    default = min(fore.shape) / limits.SIDES_TO_RADIUS
-    if cell_size:
-        radius = cell_size / 2 / seen.scale
-    else:
-        radius = red.disc_radius(fore, seen.azure > limits.PLATELET, default)
-    disc = np.pi * radius**2
-    groups = white.seeds(seen.azure, level, limits.LOBES_APART * radius)
-    large = [g for g in groups if g.area > limits.LEAST_NUCLEUS * disc]
-    whites, taken = _whites(seen, large, fore, radius)
-    platelets = _platelets(seen, taken, radius)
-    for cell_mask in platelets:
-        taken = taken | cell_mask
-    reds = _reds(fore & ~taken, radius)
-    cells = [
-        *whites,
-        *(_cell("rbc", mask, seen) for mask in reds),
-        *(_cell("platelet", mask, seen) for mask in platelets),
-    ]
-    return Segmentation(seen.shape, in_order(cells), seen.background)
+        seen = view(image)
+        fore = red.filled(red.foreground(seen.depth, seen.noise))
+        if self.cell_size:
+            radius = self.cell_size / 2 / seen.scale
+        else:
+            default = min(fore.shape) / limits.SIDES_TO_RADIUS
+            radius = red.disc_radius(fore, seen.azure > limits.PLATELET, default)
+        level = white.threshold(seen.azure)
+        groups = white.seeds(seen.azure, level, limits.LOBES_APART * radius)
+        large = [g for g in groups if g.area > limits.LEAST_NUCLEUS * (np.pi * radius**2)]
+        whites, taken = _whites(seen, large, fore, radius)
+        platelets = _platelets(seen, taken, radius)
+        reds = _reds(fore & ~np.logical_or.reduce([taken, *platelets]), radius)
+        cells = [
+            *whites,
+            *(_cell("rbc", mask, seen) for mask in reds),
+            *(_cell("platelet", mask, seen) for mask in platelets),
+        ]
+        return Segmentation(seen.shape, in_order(cells), seen.background)
 
 
 def _whites(
@@ -61,9 +52,7 @@ def _whites(
     disc = np.pi * radius**2
     if not groups:
         return [], taken
-    sure = np.zeros(fore.shape, bool)
-    for group in groups:
-        sure |= group.mask
+    sure = np.logical_or.reduce([group.mask for group in groups])
     proof = white.evidence(seen, sure, radius)
     cells = []
     for group, points in white.outlines(groups, proof, radius):
@@ -111,12 +100,8 @@ def _is_sliver(mask: np.ndarray, taken: np.ndarray) -> bool:
 def _reds(mask: np.ndarray, radius: float) -> list[np.ndarray]:
     open_ = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
     labels = red.discs(open_, radius)
-    found = []
-    for k in range(1, int(labels.max()) + 1):
-        one = labels == k
-        if np.count_nonzero(one) > limits.LEAST_RED * np.pi * radius**2:
-            found.append(one)
-    return found
+    found = (labels == k for k in range(1, int(labels.max()) + 1))
+    return [one for one in found if np.count_nonzero(one) > limits.LEAST_RED * np.pi * radius**2]
 
 
 def _upsampled(mask: np.ndarray, seen: View, smooth: float = 0.8) -> np.ndarray:

@@ -5,59 +5,41 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+#: Rays around the centre, and the most (in pixels) that the radius changes from one to the next.
+_ANGLES, _STIFFNESS = 72, 2
+
 
 def star(
     evidence: np.ndarray,
     centre: tuple[float, float],
     reach: float,
-    *,
-    angles: int = 72,
-    stiffness: int = 1,
-) -> tuple[np.ndarray, float]:
-    """Return the outline around ``centre`` that holds the most evidence.
+) -> np.ndarray:
+    """Return the outline around ``centre`` that holds the most evidence, float32 (n, 2): x, y.
 
-    The image is unrolled into rays; a path over the rays that changes its radius by at most
-    ``stiffness`` steps from one ray to the next is found by dynamic programming, maximising the
-    evidence inside (a region term as in Chan & Vese, IEEE TIP 10:266, 2001, on the polar graph of
-    Wu & Chen's optimal net surfaces, ICALP 2002).
+    The image is unrolled into rays; a path over the rays that changes its radius only so much from
+    one ray to the next is found by dynamic programming, maximising the evidence inside (a region
+    term as in Chan & Vese, IEEE TIP 10:266, 2001, on the polar graph of Wu & Chen's optimal net
+    surfaces, ICALP 2002).
 
-    Parameters
-    ----------
-    evidence
-        Float32 (h, w): above 0 inside the object, below 0 outside.
-    centre
-        x, y of a point inside.
-    reach
-        Longest radius in pixels.
-    angles
-        Number of rays.
-    stiffness
-        Largest step, in radial steps of a pixel, between neighbouring rays.
-
-    Returns
-    -------
-    points
-        Float32 (angles, 2): x, y of the outline.
-    total
-        Evidence inside the outline.
+    ``evidence``: float32 (h, w), above 0 inside the object, below 0 outside; ``centre``: x, y of a
+    point inside; ``reach``: longest radius in pixels.
     """
     radii = max(4, int(reach))
     rays = cv2.warpPolar(
-        evidence, (radii, angles), centre, radii, cv2.INTER_LINEAR | cv2.WARP_FILL_OUTLIERS
+        evidence, (radii, _ANGLES), centre, radii, cv2.INTER_LINEAR | cv2.WARP_FILL_OUTLIERS
     )
     # a ring at radius r has r times the pixels of the ring at radius 1
     gain = np.cumsum(rays * (np.arange(radii, dtype=np.float32) + 0.5), axis=1)
-    path = _best_cycle(gain, stiffness)
-    theta = np.arange(angles, dtype=np.float32) * (2 * np.pi / angles)
+    path = _best_cycle(gain)
+    theta = np.arange(_ANGLES, dtype=np.float32) * (2 * np.pi / _ANGLES)
     radius = _smooth(path + 0.5)
     points = np.stack(
         [centre[0] + radius * np.cos(theta), centre[1] + radius * np.sin(theta)], axis=1
     )
-    total = float(gain[np.arange(angles), path].sum() * 2 * np.pi / angles)
-    return points.astype(np.float32), total
+    return points.astype(np.float32)
 
 
-def _best_cycle(gain: np.ndarray, stiffness: int) -> np.ndarray:
+def _best_cycle(gain: np.ndarray) -> np.ndarray:
     """Return the radius index of each ray: the best path that closes on itself, nearly.
 
     The path is run over two turns and its middle is kept, so that the seam has no end effects.
@@ -67,15 +49,14 @@ def _best_cycle(gain: np.ndarray, stiffness: int) -> np.ndarray:
     turns = np.concatenate([gain[-half:], gain, gain[:half]])
     back = np.zeros((len(turns), radii), np.int16)
     best = turns[0].copy()
-    offsets = np.arange(-stiffness, stiffness + 1)
-    padded = np.full(radii + 2 * stiffness, -np.inf, np.float32)
+    padded = np.full(radii + 2 * _STIFFNESS, -np.inf, np.float32)
     # a view: it shows what is written into `padded`
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * stiffness + 1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _STIFFNESS + 1)
     index = np.arange(radii)
     for k in range(1, len(turns)):
-        padded[stiffness : stiffness + radii] = best
+        padded[_STIFFNESS : _STIFFNESS + radii] = best
         choice = windows.argmax(axis=1)
-        back[k] = index + offsets[choice]
+        back[k] = index + choice - _STIFFNESS
         best = windows[index, choice] + turns[k]
     path = np.empty(len(turns), np.int64)
     path[-1] = int(best.argmax())

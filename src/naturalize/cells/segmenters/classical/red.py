@@ -8,14 +8,13 @@ import numpy as np
 from naturalize.cells.segmenters.classical import limits
 
 
-def foreground(depth: np.ndarray, noise: float) -> tuple[np.ndarray, float]:
-    """Return what is not slide (bool (h, w)) and the density that parts them."""
+def foreground(depth: np.ndarray, noise: float) -> np.ndarray:
+    """Return what is not slide, bool (h, w)."""
     inside = depth[depth > limits.STAINED * noise]
     if inside.size < 50:
-        return np.zeros(depth.shape, bool), limits.STAINED * noise
+        return np.zeros(depth.shape, bool)
     typical = float(np.median(inside[inside <= np.quantile(inside, 0.9)]))
-    level = max(limits.ABOVE_NOISE * noise, limits.OF_TYPICAL * typical)
-    return depth > level, level
+    return depth > max(limits.ABOVE_NOISE * noise, limits.OF_TYPICAL * typical)
 
 
 def filled(mask: np.ndarray) -> np.ndarray:

@@ -32,6 +32,13 @@ class Seed:
     dense: int
     unevenness: float
 
+    @classmethod
+    def of(cls, mask: np.ndarray, azure: np.ndarray) -> Seed:
+        """Return the seed of a mask, bool (h, w), by the azure density of its pixels."""
+        values = azure[mask]
+        unevenness = float(values.std() / max(float(values.mean()), 1e-6)) if len(values) else 0.0
+        return cls(mask, len(values), int(np.count_nonzero(values > limits.DENSE)), unevenness)
+
     @property
     def centre(self) -> tuple[float, float]:
         """Mean x and y."""
@@ -80,19 +87,12 @@ def seeds(azure: np.ndarray, level: float, reach: float) -> list[Seed]:
         if window is None:
             continue
         part = labels[window] == k
-        area = int(np.count_nonzero(part))
-        if area < 6:
+        if np.count_nonzero(part) < 6:
             continue
         mask = np.zeros(azure.shape, bool)
         mask[window] = part
-        found.append(_seed(mask, azure))
+        found.append(Seed.of(mask, azure))
     return found
-
-
-def _seed(mask: np.ndarray, azure: np.ndarray) -> Seed:
-    values = azure[mask]
-    unevenness = float(values.std() / max(float(values.mean()), 1e-6))
-    return Seed(mask, len(values), int(np.count_nonzero(values > limits.DENSE)), unevenness)
 
 
 def evidence(view: View, sure: np.ndarray, radius: float) -> np.ndarray:
@@ -203,9 +203,8 @@ def _is_part(lobe: Seed, seed: Seed, inside: np.ndarray, radius: float) -> bool:
 
 def _merged(parts: list[Seed]) -> Seed:
     mask = np.logical_or.reduce([part.mask for part in parts])
-    first = parts[0]
-    dense = sum(part.dense for part in parts)
-    return Seed(mask, sum(part.area for part in parts), dense, first.unevenness)
+    area, dense = sum(part.area for part in parts), sum(part.dense for part in parts)
+    return Seed(mask, area, dense, parts[0].unevenness)
 
 
 def _outline(seed: Seed, others: list[Seed], proof: np.ndarray, radius: float) -> np.ndarray:
@@ -224,7 +223,7 @@ def _outline(seed: Seed, others: list[Seed], proof: np.ndarray, radius: float) -
     if (span > 0.9 * reach).mean() > 0.15:  # the cell is larger than it could be
         points, inside = _recentred(seed.centre, proof, limits.FARTHER * reach)
     if full and any(not _is_part(other, seed, inside, radius) for other in full):
-        points = star(rivals, seed.centre, reach, stiffness=2)[0]
+        points = star(rivals, seed.centre, reach)
     return points
 
 
@@ -232,11 +231,11 @@ def _recentred(
     centre: tuple[float, float], proof: np.ndarray, reach: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return outline and inside of a cell, drawn a second time from its own middle."""
-    points = star(proof, centre, reach, stiffness=2)[0]
+    points = star(proof, centre, reach)
     inside = fill(points, proof.shape)
     if inside.any():
         rows, columns = np.nonzero(inside)
-        points = star(proof, (float(columns.mean()), float(rows.mean())), reach, stiffness=2)[0]
+        points = star(proof, (float(columns.mean()), float(rows.mean())), reach)
     return points, inside
 
 

@@ -23,7 +23,7 @@ from naturalize.cells.segmenters.classical.view import view
 from naturalize.cells.segmenters.classical.white import Seed, threshold
 from naturalize.cells.segmenters.sam import limits
 from naturalize.cells.segmenters.sam.model import Encoded, Model
-from naturalize.imaging.shape import solidity
+from naturalize.imaging.shape import solidity, touches_border
 
 #: Prompts at a time.
 _AT_ONCE = 32
@@ -103,12 +103,10 @@ def suppressed(masks: list[Mask]) -> list[Mask]:
 
 def _tight(mask: Mask) -> Mask:
     """Return the mask with the smallest box that holds it."""
-    rows = np.flatnonzero(mask.mask.any(axis=1))
-    columns = np.flatnonzero(mask.mask.any(axis=0))
-    y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    left, top = mask.box[:2]
-    box = (int(left + x0), int(top + y0), int(left + x1), int(top + y1))
-    return Mask(box, np.ascontiguousarray(mask.mask[y0:y1, x0:x1]), mask.score)
+    x, y, width, height = cv2.boundingRect(mask.mask.astype(np.uint8))
+    left, top = mask.box[0] + x, mask.box[1] + y
+    inside = np.ascontiguousarray(mask.mask[y : y + height, x : x + width])
+    return Mask((left, top, left + width, top + height), inside, mask.score)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,16 +176,12 @@ def _measured(mask: Mask, stain: StainMaps) -> _Measured:
     x0, y0, x1, y1 = mask.box
     here = np.s_[y0:y1, x0:x1]
     azure = stain.azure[here]
-    nuclear = stain.nuclear[here] & mask.mask
-    values = azure[nuclear]
-    unevenness = float(values.std() / values.mean()) if len(values) else 0.0
-    dense = int(np.count_nonzero(values > limits.DENSE))
     return _Measured(
         mask=mask,
         area=int(np.count_nonzero(mask.mask)),
         stained=float(stain.stained[here][mask.mask].mean()),
         azure=float((azure[mask.mask] > limits.AZURE).mean()),
-        nucleus=Seed(nuclear, len(values), dense, unevenness),
+        nucleus=Seed.of(stain.nuclear[here] & mask.mask, azure),
         convex=solidity(mask.mask),
     )
 
@@ -206,17 +200,13 @@ def _disc(measured: Sequence[_Measured], stain: StainMaps) -> float:
             m.area
             for m in measured
             if m.azure < limits.PLAIN_AZURE and m.convex > limits.PLAIN_CONVEX
-            and low < m.area < high and _is_whole(m.mask.box, width, height)
+            and low < m.area < high and not touches_border(m.mask.box, (height, width))
         ]
     )  # fmt: skip
     if len(areas) < 2:
         return usual
     weights = np.cumsum(areas)
     return float(areas[np.searchsorted(weights, 0.5 * weights[-1])])
-
-
-def _is_whole(box: tuple[int, int, int, int], width: int, height: int) -> bool:
-    return box[0] > 0 and box[1] > 0 and box[2] < width and box[3] < height
 
 
 def _is_white(m: _Measured, disc: float) -> bool:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-# -- which of the masks offered for a cell is the cell (``judge``, ``prompted``) --
+# -- which of the masks offered for a cell is the cell (``prompted``) --
 
 #: Mean optical density from which a pixel is stained; the slide's noise is a quarter of it.
 STAINED = 0.04
@@ -24,10 +24,7 @@ LEAST_QUALITY = 0.25
 #: intersection over union from which two boxes are of one mask. Both are SAM's own.
 SHIFT, SAME_BOX = 1.0, 0.7
 
-# -- what a mask of anything is (``kinds``); areas in those of a red cell; chosen, but for DENSE --
-
-#: Azure density that nuclei reach and platelets seldom do, as the classical segmenter has it.
-DENSE = 0.6
+# -- what a mask of anything is (``everything``); areas in those of a red cell; chosen --
 
 #: Least share of stained pixels: less is slide, or a cell with slide around it.
 STAINED_SHARE = 0.7

@@ -108,6 +108,8 @@ def sam2(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
     What SAM 2 needs for video alone is left out.
     """
+    import torch
+
     state = state.get("model", state)
     blocks = _blocks(state, r"image_encoder\.trunk\.blocks\.(\d+)\.")
     if blocks not in _STAGES:
@@ -134,7 +136,7 @@ def sam2(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     kept = {key: value for key, value in state.items() if key.startswith(parts)}
     tensors = _with_shared(renamed(kept, _DECODER + _HIERA))
     points = [tensors.pop(f"prompt_encoder.point_embed.{k}.weight") for k in range(4)]
-    tensors["prompt_encoder.point_embed.weight"] = _stacked(points)
+    tensors["prompt_encoder.point_embed.weight"] = torch.cat(points)
     return vision, tensors
 
 
@@ -145,12 +147,6 @@ def fill(network: Any, tensors: Mapping[str, Any], what: object) -> None:
     except RuntimeError as error:
         first = " ".join(str(error).split())[:200]
         raise WeightsError(f"{what}: not the tensors of this network ({first})") from error
-
-
-def _stacked(tensors: list[Any]) -> Any:
-    import torch
-
-    return torch.cat(tensors)
 
 
 def _cleaned(state: Mapping[str, Any]) -> dict[str, Any]:

