@@ -40,18 +40,15 @@ def paired(
     images (or whole groups) for both. With ``common_only`` the images in both are compared, and
     tables of different images are not refused.
 
+    ``InputError`` if the tables are of different images (unless ``common_only``), have none in
+    common, or give one image two different true labels.
+
     Returns
     -------
     dict
         JSON-able: ``n``; ``n_only_a``, ``n_only_b`` (images left out); ``mcnemar`` {only_a_right,
         only_b_right, both_right, both_wrong, p_value}; ``scores`` {score: {a, b, difference,
         interval}} with difference = a − b, for `COMPARED`; ``method``.
-
-    Raises
-    ------
-    InputError
-        If the tables are of different images (unless ``common_only``), have none in common, or give
-        one image two different true labels.
     """
     if resamples < 100:
         raise SettingsError(f"resamples: expected 100 or more, got {resamples}")

@@ -42,19 +42,15 @@ def bootstrap(
     says what belongs together (patient, slide, duplicate) and is drawn together; an image whose
     group is null is a group of its own. ``level`` is the coverage aimed at, 0–1.
 
+    ``InputError`` if there is nothing to score, a name is no label, or lengths differ;
+    ``SettingsError`` for fewer than 100 resamples, or a level outside (0, 1).
+
     Returns
     -------
     dict
         JSON-able: ``intervals`` {score: [low, high]} for `metrics.SUMMARY`; ``per_class`` {label:
         {precision, recall, f1: [low, high]}} for the labels that occur; ``accuracy_wilson``
         [low, high]; ``method`` (one sentence); ``units`` (how many images or groups were drawn).
-
-    Raises
-    ------
-    InputError
-        If there is nothing to score, a name is no label, or lengths differ.
-    SettingsError
-        For fewer than 100 resamples, or a level outside (0, 1).
 
     Examples
     --------

@@ -14,19 +14,13 @@ from naturalize.base.text import pieces_of
 
 @dataclass(frozen=True)
 class Merge:
-    """Which of a model's classes make up one of the images'.
+    """Which of a model's classes make up one of the images'."""
 
-    Attributes
-    ----------
-    classes
-        Class of the images → classes of the model whose probabilities are summed for it. Classes of
-        the model that are in none stay what they are: an answer that names one of them is wrong.
-    only
-        Ask which of the mapped classes it is: all others are left out, and the probabilities of the
-        mapped ones made to sum to one (as if it were known that no others can occur).
-    """
-
+    #: Class of the images → classes of the model whose probabilities are summed for it. Classes of
+    #: the model that are in none stay what they are: an answer that names one of them is wrong.
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Ask which of the mapped classes it is: all others are left out, and the probabilities of the
+    #: mapped ones made to sum to one (as if it were known that no others can occur).
     only: bool = False
 
     @classmethod
@@ -36,10 +30,7 @@ class Merge:
         A name on the left may hold commas; one on the right then needs double quotes around its
         ``CLASS=…``.
 
-        Raises
-        ------
-        SettingsError
-            If the text is of another form, or names a class of the images twice.
+        ``SettingsError`` if the text is of another form, or names a class of the images twice.
 
         Examples
         --------
@@ -65,16 +56,10 @@ class Merge:
     def names(self, model_classes: Sequence[str]) -> list[str]:
         """Return the classes that are scored: each at the place of the first of its parts.
 
-        Parameters
-        ----------
-        model_classes
-            The model's classes, in order.
+        ``model_classes``: the model's classes, in order.
 
-        Raises
-        ------
-        SettingsError
-            If a class is none of the model's or in two of the images', or if a name would stand for
-            a merged class and for another one of the model.
+        ``SettingsError`` if a class is none of the model's or in two of the images', or if a name
+        would stand for a merged class and for another one of the model.
 
         Examples
         --------

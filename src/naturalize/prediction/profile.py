@@ -46,29 +46,18 @@ _KIND, _VERSION = "naturalize laboratory profile", 1
 
 @dataclass(frozen=True)
 class Profile:
-    """How a set of images was taken, as far as it could be measured.
+    """How a set of images was taken, as far as it could be measured."""
 
-    Attributes
-    ----------
-    red_cell, white_cell
-        Median diameter in pixels of whole red cells and of white cells; null if too few were seen.
-    nucleus_stain, red_stain
-        Median optical density (red, green, blue) of nuclei and of red cells; null if none was seen.
-    sharpening
-        How much images are sharpened to be like the standard's; null: each as it needs.
-    images
-        How many were measured.
-    name
-        Of the laboratory, or of what was measured.
-    """
-
+    #: Median diameter in pixels of whole red cells and of white cells; null if too few were seen.
     red_cell: float | None
     white_cell: float | None
+    #: Median optical density (red, green, blue) of nuclei and of red cells; null if none was seen.
     nucleus_stain: Colour | None
     red_stain: Colour | None
+    #: How much images are sharpened to be like the standard's; null: each as it needs.
     sharpening: float | None = None
-    images: int = 0
-    name: str = ""
+    images: int = 0  # how many were measured
+    name: str = ""  # of the laboratory, or of what was measured
 
     @classmethod
     def of(cls, seen: Iterable[tuple[np.ndarray, Segmentation]], name: str = "") -> Profile:

@@ -63,38 +63,24 @@ _MOST_SHARE = 0.97
 
 @dataclass(frozen=True)
 class Standardised:
-    """An image ready for the network, and what is to be said of it.
+    """An image ready for the network, and what is to be said of it."""
 
-    Attributes
-    ----------
-    image
-        RGB uint8 (H, W, 3), what the network gets.
-    flags
-        Short remarks for the table; empty where the image was taken as it is.
-    kind
-        What the cell in the middle was found to be; null where no segmenter was asked, or nothing
-        was found.
-    slide
-        Colour of the bare slide, where it was measured and the image was taken as it is.
-    measures, apart
-        The image's measures, and whether its nuclei lie apart, where it looks like a training image
-        at first sight.
-    doubt
-        Whether the answer is unsure whatever the network says.
-    verdict
-        The answer where no network need be asked: `NO_CELL` or `NO_WHITE_CELL`.
-    number, box
-        Of a field: which of its white cells this is, from 1, and its ``x0, y0, x1, y1``.
-    """
-
-    image: np.ndarray
+    image: np.ndarray  # RGB uint8 (H, W, 3), what the network gets
+    #: Short remarks for the table; empty where the image was taken as it is.
     flags: tuple[str, ...] = ()
+    #: What the cell in the middle was found to be; null where no segmenter was asked, or nothing
+    #: was found.
     kind: str | None = None
+    #: Colour of the bare slide, where it was measured and the image was taken as it is.
     slide: Colour | None = None
+    #: The image's measures, and whether its nuclei lie apart, where it looks like a training image
+    #: at first sight.
     measures: np.ndarray | None = None
     apart: bool = False
-    doubt: bool = False
+    doubt: bool = False  # whether the answer is unsure whatever the network says
+    #: The answer where no network need be asked: `NO_CELL` or `NO_WHITE_CELL`.
     verdict: str | None = None
+    #: Of a field: which of its white cells this is, from 1, and its ``x0, y0, x1, y1``.
     number: int | None = None
     box: tuple[int, int, int, int] | None = None
 

@@ -50,23 +50,15 @@ _KIND = "annotation"
 
 @dataclass(frozen=True, eq=False)
 class SceneCell:
-    """A cell that a scene brings along.
+    """A cell that a scene brings along."""
 
-    Attributes
-    ----------
-    cell_id, kind, label
-        As in the bank; the label is null unless it is the cell that its image's label speaks of.
-    box
-        ``x0, y0, x1, y1`` in the scene before any turn, half-open pixels.
-    mask
-        Bool (y1 − y0, x1 − x0).
-    """
-
+    #: As in the bank; the label is null unless it is the cell that its image's label speaks of.
     cell_id: str
     kind: str
     label: str | None
+    #: ``x0, y0, x1, y1`` in the scene before any turn, half-open pixels.
     box: tuple[int, int, int, int]
-    mask: np.ndarray
+    mask: np.ndarray  # bool (y1 − y0, x1 − x0)
 
 
 class Annotation(Protocol):
@@ -131,16 +123,10 @@ class PlanAnnotation:
     ) -> PlanAnnotation:
         """Write the annotation of the cells of ``plan`` to ``folder`` and open it.
 
-        Parameters
-        ----------
-        plan, bank
-            The recipes and their cells.
-        folder
-            Where it goes; what already stands there for the same plan is opened as it is.
-        work
-            Folder for finished pieces, so that a killed run goes on where it stopped.
-        backend, workers
-            As for :func:`naturalize.base.engine.map`; they change no byte.
+        ``plan``, ``bank``: the recipes and their cells; ``folder``: where it goes; what already
+        stands there for the same plan is opened as it is; ``work``: folder for finished pieces, so
+        that a killed run goes on where it stopped; ``backend``, ``workers``: as for
+        :func:`naturalize.base.engine.map`; they change no byte.
         """
         words = plan.columns.words
         used = np.unique(plan.columns.background).tolist()
@@ -177,10 +163,7 @@ class PlanAnnotation:
     def scene(self, background_id: str) -> Sequence[SceneCell]:
         """Return the cells that a scene still shows.
 
-        Raises
-        ------
-        InputError
-            If the plan has no such scene.
+        ``InputError`` if the plan has no such scene.
         """
         if background_id not in self._scenes:
             raise InputError(

@@ -28,22 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RealImages:
-    """Files of real images, treated as the composites beside them are.
-
-    Attributes
-    ----------
-    paths
-        The files.
-    finishes
-        What composites beside them are finished with, dealt to the files in turn: with one pass of
-        a codec more or less, a network could tell composed from real images.
-    size
-        Width and height that all are brought to, if they are.
-    """
+    """Files of real images, treated as the composites beside them are."""
 
     paths: Sequence[str]
+    #: What composites beside them are finished with, dealt to the files in turn: with one pass of a
+    #: codec more or less, a network could tell composed from real images.
     finishes: Sequence[Finish] = ()
-    size: tuple[int, int] | None = None
+    size: tuple[int, int] | None = None  # width and height that all are brought to, if they are
 
     def __len__(self) -> int:
         """Return the number of files."""
@@ -134,12 +125,8 @@ class CompositeDataset:
     def __getitem__(self, i: SupportsIndex) -> tuple[Any, int]:
         """Return picture ``i``, RGB uint8 (height, width, 3), and the number of its class.
 
-        Raises
-        ------
-        IndexError
-            Beyond the last.
-        ImageReadError
-            If the file of a real image cannot be read.
+        ``IndexError`` beyond the last; ``ImageReadError`` if the file of a real image cannot be
+        read.
         """
         n, row = len(self), operator.index(i)
         if not -n <= row < n:
@@ -168,10 +155,7 @@ def real_images(
 ) -> list[tuple[Path, str]]:
     """Return path and class of the images of a part of a split, or of all usable ones.
 
-    Raises
-    ------
-    InputError
-        If there is none.
+    ``InputError`` if there is none.
     """
     rows = catalog.usable().select(["image_id", "path", "label"]).to_pylist()
     here = None if split is None else set(split.ids(part))

@@ -97,12 +97,8 @@ def real_beside_composite(
 ) -> np.ndarray:
     """Lay real images on the left and composites on the right, one row a class.
 
-    Parameters
-    ----------
-    real, composite
-        Class → RGB uint8 (H, W, 3) images; the rows are the classes of ``composite``, in order.
-    tile
-        Side of a picture in pixels.
+    ``real``, ``composite``: class → RGB uint8 (H, W, 3) images; the rows are the classes of
+    ``composite``, in order; ``tile``: side of a picture in pixels.
 
     Returns
     -------

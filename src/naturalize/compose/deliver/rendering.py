@@ -83,19 +83,12 @@ class Writer(Settings):
 
 @dataclass(frozen=True)
 class Painter:
-    """Paints recipes as files; sent to workers.
+    """Paints recipes as files; sent to workers."""
 
-    Attributes
-    ----------
-    store, annotation
-        The cells, and what they are; ``annotation`` only where the truth is asked for.
-    writer
-        Format, quality and size.
-    """
-
+    #: The cells, and what they are; ``annotation`` only where the truth is asked for.
     store: CropStore
     annotation: PlanAnnotation | None
-    writer: Writer
+    writer: Writer  # format, quality and size
 
     def image(self, recipe: Recipe) -> bytes:
         """Return a composite as the bytes of a file."""
@@ -115,29 +108,16 @@ class Painter:
 
 @dataclass(frozen=True)
 class Rendering:
-    """A rendering under way.
+    """A rendering under way."""
 
-    Attributes
-    ----------
-    plan, bank, painter
-        What is painted, from what, and how.
-    folder
-        The artifact as it grows.
-    work
-        For finished pieces.
-    key
-        Names what is made; pieces of another key are not taken.
-    run
-        ``backend`` and ``workers``.
-    """
-
+    #: What is painted, from what, and how.
     plan: Plan
     bank: CellBank
     painter: Painter
     folder: Path
-    work: Path
-    key: str
-    run: Mapping[str, Any]
+    work: Path  # for finished pieces
+    key: str  # names what is made; pieces of another key are not taken
+    run: Mapping[str, Any]  # ``backend`` and ``workers``
 
     def each(
         self, paint: Callable[[Recipe], T], rows: Iterable[int], *, n: int, what: str | None = None

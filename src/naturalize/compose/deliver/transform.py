@@ -157,17 +157,10 @@ class Naturalize:
     def __call__(self, *sample: Any, key: str | int | None = None) -> Any:
         """Return image and label, the image replaced or not.
 
-        Parameters
-        ----------
-        *sample
-            Image and label, or one pair of them.
-        key
-            Names the sample, such as its number in the data set; by default its pixels do.
+        ``*sample``: image and label, or one pair of them; ``key``: names the sample, such as its
+        number in the data set; by default its pixels do.
 
-        Raises
-        ------
-        InputError
-            If that is no image and label, or the label is none of the classes.
+        ``InputError`` if that is no image and label, or the label is none of the classes.
         """
         image, label = _image_and_label(sample)
         name, rgb = self._class_of(label), as_rgb(image)

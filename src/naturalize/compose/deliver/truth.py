@@ -28,42 +28,21 @@ _MOST = np.iinfo(np.uint16).max
 
 
 class TrueCell(NamedTuple):
-    """A cell that is seen in a composite.
+    """A cell that is seen in a composite."""
 
-    Attributes
-    ----------
-    instance
-        Its number in :attr:`Truth.instances`.
-    kind
-        ``"wbc"``, ``"rbc"`` or ``"platelet"``.
-    label
-        Class of a cell that its own image's label speaks of; null for the others.
-    cell_id
-        The cell of the bank.
-    box
-        ``x0, y0, x1, y1`` of what is seen of it, half-open pixels.
-    """
-
-    instance: int
-    kind: str
-    label: str | None
+    instance: int  # its number in :attr:`Truth.instances`
+    kind: str  # ``"wbc"``, ``"rbc"`` or ``"platelet"``
+    label: str | None  # class of a cell that its own image's label speaks of; null for the others
     cell_id: str
-    box: tuple[int, int, int, int]
+    box: tuple[int, int, int, int]  # ``x0, y0, x1, y1`` of what is seen of it, half-open pixels
 
 
 class Truth(NamedTuple):
-    """The truth about a composite.
+    """The truth about a composite."""
 
-    Attributes
-    ----------
-    instances
-        Uint16 (height, width): 0 where no cell is, else the number of the cell that is seen.
-    cells
-        One a number, from 1 on, from the lowest to the topmost.
-    """
-
+    #: Uint16 (height, width): 0 where no cell is, else the number of the cell that is seen.
     instances: np.ndarray
-    cells: tuple[TrueCell, ...]
+    cells: tuple[TrueCell, ...]  # one a number, from 1 on, from the lowest to the topmost
 
     def mask(self, instance: int) -> np.ndarray:
         """Return where a cell is seen, bool over its box."""

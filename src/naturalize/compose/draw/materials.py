@@ -29,52 +29,25 @@ _UNITS = {"444": (8, 8), "422": (16, 8), "420": (16, 16), "grey": (8, 8)}
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Files of N images.
+    """Files of N images."""
 
-    Attributes
-    ----------
-    size
-        Int32 (N, 2): width, height.
-    unit
-        Int32 (N, 2): width, height in pixels of a coding unit; 1 where there is none.
-    encoder
-        Int32 (N,): equal numbers came from equal encoders.
-    """
-
-    size: np.ndarray
+    size: np.ndarray  # int32 (N, 2): width, height
+    #: Int32 (N, 2): width, height in pixels of a coding unit; 1 where there is none.
     unit: np.ndarray
-    encoder: np.ndarray
+    encoder: np.ndarray  # int32 (N,): equal numbers came from equal encoders
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """N images, sorted by id.
-
-    Attributes
-    ----------
-    ids
-        Image ids.
-    label
-        Text (N,): the class of its target cell, empty where none was found.
-    light
-        Float32 (N, 3): RGB of the bare slide.
-    share
-        Float32 (N,): share of the image that is bare slide.
-    counts
-        Kind → int32 (N,): cells that were found, accepted or not.
-    red
-        Float32 (N, 3): mean optical density of its whole red cells; NaN without one.
-    focus
-        Float32 (N,): mean logarithm of their sharpness; NaN without one.
-    """
+    """N images, sorted by id."""
 
     ids: tuple[str, ...]
-    label: np.ndarray
-    light: np.ndarray
-    share: np.ndarray
-    counts: dict[str, np.ndarray]
-    red: np.ndarray
-    focus: np.ndarray
+    label: np.ndarray  # text (N,): the class of its target cell, empty where none was found
+    light: np.ndarray  # float32 (N, 3): RGB of the bare slide
+    share: np.ndarray  # float32 (N,): share of the image that is bare slide
+    counts: dict[str, np.ndarray]  # kind → int32 (N,): cells that were found, accepted or not
+    red: np.ndarray  # float32 (N, 3): mean optical density of its whole red cells; NaN without one
+    focus: np.ndarray  # float32 (N,): mean logarithm of their sharpness; NaN without one
     bank: CellBank = field(repr=False)
 
     def __len__(self) -> int:
@@ -173,41 +146,20 @@ class Materials:
     """Cells of a bank, sorted by ``cell_id``, so that the bank's own order decides nothing.
 
     What modes find out about them is kept, so hand them along where a bank is drawn from often.
-
-    Attributes
-    ----------
-    cells
-        ``(cell_id, image_id, kind)`` of each of N cells.
-    labels
-        The bank's classes, in order.
-    label
-        Int32 (N,): position in ``labels``, or −1.
-    box
-        Int32 (N, 4): in the source image.
-    whole, target
-        Bool (N,): not cut by the image's edge; the cell that its image's label speaks of.
-    area
-        Int32 (N,): pixels of the mask.
-    contact
-        Float32 (N,): share of its outline that lies against other cells; 0 where not known.
-    images
-        The images that they come from.
-    image
-        Int32 (N,): position in ``images``.
-    bank
-        Where they are.
     """
 
-    cells: tuple[tuple[str, str, str], ...]
+    cells: tuple[tuple[str, str, str], ...]  # ``(cell_id, image_id, kind)`` of each of N cells
     labels: tuple[str, ...]
-    label: np.ndarray
-    box: np.ndarray
+    label: np.ndarray  # int32 (N,): position in ``labels``, or −1
+    box: np.ndarray  # int32 (N, 4): in the source image
+    #: Bool (N,): not cut by the image's edge; the cell that its image's label speaks of.
     whole: np.ndarray
     target: np.ndarray
-    area: np.ndarray
+    area: np.ndarray  # int32 (N,): pixels of the mask
+    #: Float32 (N,): share of its outline that lies against other cells; 0 where not known.
     contact: np.ndarray
     images: Images
-    image: np.ndarray
+    image: np.ndarray  # int32 (N,): position in ``images``
     bank: CellBank = field(repr=False)
     _memory: dict[Any, Any] = field(default_factory=dict, repr=False)
 
@@ -268,11 +220,8 @@ class Materials:
 def check_sources(bank: CellBank, image_ids: Iterable[str]) -> None:
     """Read the files that pixels come from, without decoding them.
 
-    Raises
-    ------
-    ArtifactError
-        If some are gone or have changed since they were segmented: how many of which classes, and
-        what is wrong with the first.
+    ``ArtifactError`` if some are gone or have changed since they were segmented: how many of which
+    classes, and what is wrong with the first.
     """
     wanted = sorted(set(image_ids))
     paths: dict[str, set[str]] = {}

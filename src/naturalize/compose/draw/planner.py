@@ -148,20 +148,13 @@ def plan(
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """A mode that draws from the cells of a bank.
+    """A mode that draws from the cells of a bank."""
 
-    Attributes
-    ----------
-    mode, materials, seed
-        What draws, from what, and by which seed.
-    max_reuse
-        Most recipes with the same target cell, if there is a limit.
-    """
-
+    #: What draws, from what, and by which seed.
     mode: Mode
     materials: Materials
     seed: int
-    max_reuse: int | None = None
+    max_reuse: int | None = None  # most recipes with the same target cell, if there is a limit
 
     def pool(self, label: str) -> np.ndarray:
         """Return the target cells of a class that the mode can use, int32."""

@@ -33,24 +33,12 @@ DISTRIBUTIONS = (
 
 @dataclass(frozen=True, eq=False)
 class Smear:
-    """Statistics of one domain.
-
-    Attributes
-    ----------
-    name
-        What the domain is.
-    light
-        Median RGB of the bare slide.
-    size
-        Usual width and height of an image.
-    quantiles
-        Distribution → its values at ``LEVELS``, float64 (21,).
-    """
+    """Statistics of one domain."""
 
     name: str
-    light: tuple[float, float, float]
-    size: tuple[int, int]
-    quantiles: Mapping[str, np.ndarray]
+    light: tuple[float, float, float]  # median RGB of the bare slide
+    size: tuple[int, int]  # usual width and height of an image
+    quantiles: Mapping[str, np.ndarray]  # distribution → its values at ``LEVELS``, float64 (21,)
 
     def draw(self, what: str, chance: np.ndarray) -> np.ndarray:
         """Return values of a distribution by chances in [0, 1)."""
@@ -60,10 +48,7 @@ class Smear:
 def smears(source: str) -> tuple[Smear, ...]:
     """Return the domains of ``"pbc"``, which comes with the package, or of a file like it.
 
-    Raises
-    ------
-    ArtifactError
-        If the file is missing or is not of this form.
+    ``ArtifactError`` if the file is missing or is not of this form.
     """
     if source != "pbc":
         return _parsed(read_json(Path(source)), source)

@@ -65,10 +65,7 @@ def one_target(
 ) -> tuple[str, int | None]:
     """Return the one target that was given: ``("add" | "per_class", n)`` or ``("balance", None)``.
 
-    Raises
-    ------
-    SettingsError
-        Unless exactly one is given, of at least 1; ``name`` is one of :func:`named`.
+    ``SettingsError`` unless exactly one is given, of at least 1; ``name`` is one of :func:`named`.
     """
     numbers = {"name": name, "add": add, "per_class": per_class, "balance": balance or None}
     given = [key for key, value in numbers.items() if value is not None]
@@ -92,20 +89,12 @@ def target_counts(
 ) -> dict[str, int]:
     """Return class → number of composites.
 
-    Parameters
-    ----------
-    classes
-        The classes to compose.
-    real
-        Class → number of real images, of all classes.
-    target, number
-        ``"add"``: ``number`` for each class. ``"per_class"``: as many as bring each class, real and
-        composite together, to ``number``. ``"balance"``: to the size of the largest of all classes.
+    ``classes``: the classes to compose. ``real``: class → number of real images, of all classes.
+    ``target``, ``number``: ``"add"``: ``number`` for each class. ``"per_class"``: as many as bring
+    each class, real and composite together, to ``number``. ``"balance"``: to the size of the
+    largest of all classes.
 
-    Raises
-    ------
-    InputError
-        If no class needs a composite.
+    ``InputError`` if no class needs a composite.
     """
     if target == "add":
         return dict.fromkeys(classes, number or 0)

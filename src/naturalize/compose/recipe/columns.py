@@ -54,43 +54,23 @@ def _left_out() -> np.ndarray:
 class Columns:
     """N recipes with M placements in all.
 
-    Attributes
-    ----------
-    words
-        What the codes below stand for.
-    label
-        Int32 (N,): code.
-    size
-        Int32 (N, 2): width, height of the canvas.
-    colour
-        Float32 (N, 3): of the background.
-    offsets
-        Int64 (N + 1,): recipe ``i`` has the placements ``offsets[i]`` to ``offsets[i + 1]``.
-    cell
-        Int32 (M,): code.
-    placed
-        Name of a field of :class:`~naturalize.compose.recipe.placement.Placement` → its column,
-        (M,) or (M, 3). Fields that are left out have their default in all placements.
-    mode, background, finish, blend
-        Int32 (N,); ``blend`` (M,): codes; where they are left out, all 0.
-    ground
-        Int32 (N, 3): turn, x, y of the scene; where it is left out, all 0.
-
-    Raises
-    ------
-    SettingsError
-        For values that could not be painted.
+    ``SettingsError`` for values that could not be painted.
     """
 
-    words: Vocabulary
-    label: np.ndarray
-    size: np.ndarray
-    colour: np.ndarray
+    words: Vocabulary  # what the codes below stand for
+    label: np.ndarray  # int32 (N,): code
+    size: np.ndarray  # int32 (N, 2): width, height of the canvas
+    colour: np.ndarray  # float32 (N, 3): of the background
+    #: Int64 (N + 1,): recipe ``i`` has the placements ``offsets[i]`` to ``offsets[i + 1]``.
     offsets: np.ndarray
-    cell: np.ndarray
+    cell: np.ndarray  # int32 (M,): code
+    #: Name of a field of :class:`~naturalize.compose.recipe.placement.Placement` → its column, (M,)
+    #: or (M, 3). Fields that are left out have their default in all placements.
     placed: Mapping[str, np.ndarray]
+    #: Int32 (N,); ``blend`` (M,): codes; where they are left out, all 0.
     mode: np.ndarray = field(default_factory=_left_out)
     background: np.ndarray = field(default_factory=_left_out)
+    #: Int32 (N, 3): turn, x, y of the scene; where it is left out, all 0.
     ground: np.ndarray = field(default_factory=_left_out)
     finish: np.ndarray = field(default_factory=_left_out)
     blend: np.ndarray = field(default_factory=_left_out)

@@ -258,12 +258,8 @@ def columns_of(placements: Sequence[Placement]) -> dict[str, np.ndarray]:
 def hashed(columns: Mapping[str, np.ndarray], offsets: Sequence[int]) -> list[list[bytes]]:
     """Return the bytes that placements add to the id of each recipe.
 
-    Parameters
-    ----------
-    columns
-        Columns of all placements; those left out say nothing.
-    offsets
-        Recipe ``i`` has the placements ``offsets[i]`` to ``offsets[i + 1]``.
+    ``columns``: columns of all placements; those left out say nothing; ``offsets``: recipe ``i``
+    has the placements ``offsets[i]`` to ``offsets[i + 1]``.
     """
     spans = list(pairwise(offsets))
     always = [_bytes(_placed(place), columns, spans) for place in (_NUMBERS, _FLIPS)]

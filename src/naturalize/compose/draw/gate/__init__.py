@@ -62,19 +62,11 @@ def gated(
     At first with the same target cell, then (unless ``max_reuse`` limits it) with another one. Each
     draw is named by seed, class, round and number, so the result is always the same.
 
-    Parameters
-    ----------
-    plan, drawing
-        What to judge, and what drew it.
-    rounds
-        How often a recipe may be drawn anew.
-    backend, workers
-        As for :func:`naturalize.base.engine.map`; they do not change the result.
+    ``plan``, ``drawing``: what to judge, and what drew it; ``rounds``: how often a recipe may be
+    drawn anew; ``backend``, ``workers``: as for :func:`naturalize.base.engine.map`; they do not
+    change the result.
 
-    Raises
-    ------
-    InputError
-        If a class has composites that fail however often they are drawn.
+    ``InputError`` if a class has composites that fail however often they are drawn.
     """
     bank = drawing.materials.bank
     limits = real_limits(bank, backend=backend, workers=workers)

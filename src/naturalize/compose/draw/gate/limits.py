@@ -22,23 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Appearance:
-    """How an image with its white cell appears, in numbers.
+    """How an image with its white cell appears, in numbers."""
 
-    Attributes
-    ----------
-    red, green, blue
-        Mean optical density of the cell.
-    steepness
-        Mean gradient of brightness across its outline, over the step from inside to outside.
-    fullness
-        Share of the rest of the image that is not bare slide.
-    """
-
+    #: Mean optical density of the cell.
     red: float
     green: float
     blue: float
+    #: Mean gradient of brightness across its outline, over the step from inside to outside.
     steepness: float
-    fullness: float
+    fullness: float  # share of the rest of the image that is not bare slide
 
 
 #: Measure → what is wrong with a composite outside its range.
@@ -57,14 +49,8 @@ Limits = Mapping[str, Mapping[str, tuple[float, float]]]
 def appearance(image: np.ndarray, mask: np.ndarray, light: Sequence[float]) -> Appearance:
     """Measure an image.
 
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3).
-    mask
-        Bool (H, W): its white cell, at least one pixel.
-    light
-        RGB of the bare slide.
+    ``image``: RGB uint8 (H, W, 3); ``mask``: bool (H, W): its white cell, at least one pixel;
+    ``light``: RGB of the bare slide.
     """
     density = optical_density(image, tuple(light))
     red, green, blue = density[mask].mean(axis=0, dtype=np.float64)
@@ -96,10 +82,7 @@ def real_limits(
     From up to 48 images of a class whose own cell is accepted. A class with fewer than 12 has the
     range of all images of its kind.
 
-    Raises
-    ------
-    InputError
-        If the bank has no whole images to measure.
+    ``InputError`` if the bank has no whole images to measure.
     """
     rows = bank.cells(target=True).sort_by("cell_id").select(["cell_id", "kind", "label"])
     of_class: dict[str, list[dict[str, Any]]] = {}

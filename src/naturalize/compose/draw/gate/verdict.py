@@ -26,14 +26,8 @@ if TYPE_CHECKING:
 def judge(recipe: Recipe, bank: CellSource | CellBank, limits: Limits) -> list[str]:
     """Return what is wrong with a composite, in words; nothing for a good one.
 
-    Parameters
-    ----------
-    recipe
-        Its target cell is the last one placed.
-    bank
-        Where its cells and its scene come from.
-    limits
-        Of :func:`real_limits`.
+    ``recipe``: its target cell is the last one placed; ``bank``: where its cells and its scene come
+    from; ``limits``: of :func:`real_limits`.
     """
     source, shrink = source_of(bank), Shrink.to((recipe.width, recipe.height), None)
     stage = stage_of(recipe, source, shrink)

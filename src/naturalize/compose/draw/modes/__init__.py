@@ -32,10 +32,7 @@ def mode(name: str = DEFAULT, /, **settings: Any) -> Mode:
 
     The package's own names come first; an entry point cannot replace one.
 
-    Raises
-    ------
-    SettingsError
-        For an unknown name or setting, a value out of range, or an entry point that cannot be used;
-        the message lists what there is.
+    ``SettingsError`` for an unknown name or setting, a value out of range, or an entry point that
+    cannot be used; the message lists what there is.
     """
     return validated(named_class("mode", name, MODES, Mode, GROUP), settings, what=f"mode {name}")

@@ -22,24 +22,14 @@ _BLOCK = 64
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """The best scenes of each of N cells.
+    """The best scenes of each of N cells."""
 
-    Attributes
-    ----------
-    cells
-        Int32 (N,): positions in the materials, ascending; those with at least one scene.
-    scene
-        Int32 (N, K): positions in the materials of the cells whose place they can take.
-    turn
-        Int64 (N, K): how the cell is turned before the scene is.
-    upto
-        Float64 (N, K): chances, cumulative.
-    """
-
+    #: Int32 (N,): positions in the materials, ascending; those with at least one scene.
     cells: np.ndarray
+    #: Int32 (N, K): positions in the materials of the cells whose place they can take.
     scene: np.ndarray
-    turn: np.ndarray
-    upto: np.ndarray
+    turn: np.ndarray  # int64 (N, K): how the cell is turned before the scene is
+    upto: np.ndarray  # float64 (N, K): chances, cumulative
 
     def pick(self, cells: np.ndarray, chance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return a scene's cell and a turn for each of ``cells``, by chances in [0, 1)."""
@@ -154,12 +144,8 @@ def unlike(images: Images, cells: np.ndarray, scenes: np.ndarray) -> np.ndarray:
 
     Infinite where they must not be combined: the same image, another coding unit, another light.
 
-    Parameters
-    ----------
-    images
-        All images.
-    cells, scenes
-        Int (n,), (m,): images that a cell comes from, images that a scene comes from.
+    ``cells``, ``scenes``: int (n,), (m,): images that a cell comes from, images that a scene comes
+    from.
     """
     frames = images.frames
     light = np.abs(images.light[cells][:, None] - images.light[scenes][None]).max(axis=2)

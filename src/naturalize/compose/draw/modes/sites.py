@@ -15,33 +15,21 @@ from naturalize.compose.draw.smears import smears
 
 @dataclass(frozen=True, eq=False)
 class Sites:
-    """S slides that scenes are built on.
+    """S slides that scenes are built on."""
 
-    Attributes
-    ----------
-    image
-        Int64 (S,): position in the images; −1 for a slide that is only a colour.
-    size, unit
-        Int32 (S, 2): canvas; coding unit.
-    light
-        Float32 (S, 3): RGB.
-    red, platelets
-        Int32 (S, P): positions in the materials of the cells that suit it.
-    n_red, n_platelets
-        Int64 (S,): how many of them there are.
-    near
-        Image → positions of its best sites, int64 (N, K); −1 where there are fewer. ``None``: any
-        site will do.
-    """
-
-    image: np.ndarray
+    image: np.ndarray  # int64 (S,): position in the images; −1 for a slide that is only a colour
+    #: Int32 (S, 2): canvas; coding unit.
     size: np.ndarray
     unit: np.ndarray
-    light: np.ndarray
+    light: np.ndarray  # float32 (S, 3): RGB
+    #: Int32 (S, P): positions in the materials of the cells that suit it.
     red: np.ndarray
     platelets: np.ndarray
+    #: Int64 (S,): how many of them there are.
     n_red: np.ndarray
     n_platelets: np.ndarray
+    #: Image → positions of its best sites, int64 (N, K); −1 where there are fewer. ``None``: any
+    #: site will do.
     near: np.ndarray | None
 
     @classmethod
