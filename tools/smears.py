@@ -20,7 +20,7 @@ from naturalize.base.errors import InputError
 from naturalize.base.statistics import robust_spread
 from naturalize.cells.bank import CellBank
 from naturalize.compose.draw.materials import Images
-from naturalize.compose.draw.smears import LEVELS
+from naturalize.compose.draw.modes.sites import LEVELS
 
 #: Images from which a domain of its own is measured.
 _ENOUGH = 40

@@ -163,7 +163,7 @@ def test_workers_decide_nothing(bank: CellBank, tmp_path: Path) -> None:
 
 
 def test_a_plan_says_where_the_pixels_come_from(bank: CellBank, always: Naturalize) -> None:
-    from naturalize.compose.recipe.lineage import check_parts
+    from naturalize.compose.recipe.plan import check_parts
 
     parts = dict.fromkeys(bank.backgrounds["image_id"].to_pylist(), "train")
     assert check_parts(always.plan, parts)["outside"] == 0

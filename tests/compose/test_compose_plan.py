@@ -16,8 +16,7 @@ from naturalize.base.errors import ArtifactError, InputError, SettingsError
 from naturalize.cells.bank import CellBank
 from naturalize.compose.draw.planner import plan
 from naturalize.compose.draw.targets import named
-from naturalize.compose.recipe.lineage import check_parts
-from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.plan import Plan, check_parts
 
 paper = partial(plan, mode="paper")
 

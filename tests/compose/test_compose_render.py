@@ -26,8 +26,7 @@ from naturalize.compose.paint.blend import BLENDS
 from naturalize.compose.paint.crops import CropStore
 from naturalize.compose.paint.render import render
 from naturalize.compose.paint.sizes import EDGE, PAD
-from naturalize.compose.recipe.lineage import check_parts
-from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.plan import Plan, check_parts
 from naturalize.compose.recipe.recipe import Background, Placement, Recipe
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -15,7 +15,8 @@ from naturalize.cells.bank import CellBank
 from naturalize.cells.segmentation import Cell
 from naturalize.compose.deliver.files import plan_composites
 from naturalize.compose.draw import gate
-from naturalize.compose.draw.gate import appearance, judge, judge_all, real_limits
+from naturalize.compose.draw.gate import judge, judge_all
+from naturalize.compose.draw.limits import appearance, real_limits
 from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.blend import BLENDS, Blend
 from naturalize.compose.paint.scenes import Scenes

@@ -15,8 +15,8 @@ from naturalize.base.errors import ArtifactError, InputError, SettingsError
 from naturalize.cells.bank import CellBank
 from naturalize.compose.draw.modes import mode
 from naturalize.compose.draw.modes.placing import place_discs
+from naturalize.compose.draw.modes.sites import DISTRIBUTIONS, LEVELS, smears
 from naturalize.compose.draw.planner import plan
-from naturalize.compose.draw.smears import DISTRIBUTIONS, LEVELS, smears
 from naturalize.compose.paint.render import render
 from naturalize.compose.recipe.plan import Plan
 from naturalize.compose.recipe.recipe import Recipe

@@ -134,7 +134,7 @@ def predict(
     _remarks(rows, standardiser)
     if sheet is not None:
         from naturalize.base.images import write_image
-        from naturalize.prediction.sheet import prediction_sheet
+        from naturalize.prediction.table import prediction_sheet
 
         picture = prediction_sheet(rows, predictor.classes, standardiser, predictor.config.view)
         write_image(sheet, picture)

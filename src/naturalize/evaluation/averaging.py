@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,7 @@ import numpy as np
 from naturalize.base.console import track, warn
 from naturalize.base.engine import prefetched
 from naturalize.base.errors import ImageReadError, InputError
-from naturalize.base.images import read_image
-from naturalize.evaluation.evaluate import Item, known_items
+from naturalize.evaluation.evaluate import Item, known_items, read_item
 from naturalize.evaluation.metrics import scores
 from naturalize.models.ensemble import check_classes, fit_weights
 from naturalize.models.folder import read_config
@@ -63,13 +63,7 @@ def _predicted(
     predictors: Sequence[Predictor], items: Sequence[Item], root: Path, classes: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return targets (N,) and probabilities (M, N, C) of the images that can be read."""
-
-    def read(item: Item) -> np.ndarray | ImageReadError:
-        try:
-            return read_image(root / item.path)
-        except ImageReadError as error:
-            return error
-
+    read = partial(read_item, root=root)
     columns = [[p.classes.index(name) for name in classes] for p in predictors]
     targets: list[int] = []
     rows: list[np.ndarray] = []

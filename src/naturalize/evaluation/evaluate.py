@@ -300,7 +300,7 @@ def _predicted(
     predictor: Predictor, items: list[Item], root: Path, work: Path, strict: bool, merge: Merge
 ) -> tuple[pa.Table, list[dict[str, str]]]:
     """Return the predictions table, and which images were skipped and why."""
-    read = partial(_read, root=root)
+    read = partial(read_item, root=root)
 
     def rows(piece: Sequence[Item]) -> Iterator[dict[str, Any]]:
         problems: dict[int, str] = {}
@@ -335,7 +335,7 @@ def _predicted(
     return table, skipped
 
 
-def _read(item: Item, *, root: Path) -> np.ndarray | ImageReadError:
+def read_item(item: Item, *, root: Path) -> np.ndarray | ImageReadError:
     """Return an image, or why it cannot be read."""
     try:
         return read_image(root / item.path)

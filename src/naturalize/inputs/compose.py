@@ -85,7 +85,7 @@ class ComposeSource:
 
     def lineage(self, plan: Plan) -> dict[str, Any]:
         """Return what ``lineage.json`` says of a plan; without a split: not checked."""
-        from naturalize.compose.recipe.lineage import check
+        from naturalize.compose.recipe.plan import check
 
         if self.split is not None:
             return check(plan, self.split)

@@ -173,7 +173,7 @@ def _inputs(catalog: Catalog, split: Split, plan: Plan | None) -> dict[str, str]
 
 def _lineage(plan: Plan, split: Split, protocol: str) -> str:
     """Return the statement on the composites' parents; an honest run has them all in train."""
-    from naturalize.compose.recipe.lineage import check
+    from naturalize.compose.recipe.plan import check
 
     found = check(plan, split)
     if found["outside"] and protocol == "honest":

@@ -85,7 +85,7 @@ def write(
     kind
         ``"imagefolder"``, ``"webdataset"`` or ``"coco"``; or what :func:`writer` returns.
     lineage
-        What :func:`naturalize.compose.recipe.lineage.check` found; written beside the plan.
+        What :func:`naturalize.compose.recipe.plan.check` found; written beside the plan.
     work
         Folder for what is under way; by default hidden beside ``out``. Removed at the end.
     backend, workers
@@ -118,7 +118,7 @@ def write(
         check_sources(bank, plan.parents())
         store = CropStore.build(plan, bank, work / "crops", size=made.size, **run)
         annotation = None
-        if made.needs_truth:
+        if made.masks:
             place = work / "annotation"
             annotation = PlanAnnotation.build(plan, bank, place, work=work / "scenes", **run)
         painter = Painter(store, annotation, made)

@@ -53,11 +53,6 @@ class Coco(Writer):
     masks: Literal[True] = True
     categories: Annotated[str, AfterValidator(_categories_of)] = "label"
 
-    @property
-    def needs_truth(self) -> bool:
-        """Whether it asks which cell is seen at each pixel."""
-        return True
-
     def fill(self, job: Rendering) -> None:
         """Write the images and their annotations."""
         rows = job.tables(partial(_paint, job.painter, job.work), _ROWS)

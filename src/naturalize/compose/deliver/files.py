@@ -176,7 +176,7 @@ def plan_composites(
     inputs
         Name → fingerprint of what was read.
     """
-    from naturalize.compose.recipe.lineage import check
+    from naturalize.compose.recipe.plan import check
 
     chosen = {key: value for key, value in settings.items() if key != "settings"}
     of_mode = dict(settings.get("settings", {}))

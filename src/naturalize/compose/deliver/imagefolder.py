@@ -39,13 +39,6 @@ class ImageFolder(Writer):
 
     name: ClassVar[str] = "imagefolder"
 
-    masks: bool = False
-
-    @property
-    def needs_truth(self) -> bool:
-        """Whether it asks which cell is seen at each pixel."""
-        return self.masks
-
     def fill(self, job: Rendering) -> None:
         """Write the images, and the masks where they are asked for."""
         if self.masks:

@@ -16,10 +16,7 @@ from naturalize.base.errors import unknown
 from naturalize.base.settings import Settings
 from naturalize.base.shards import Pieces, resumable_pieces
 from naturalize.compose.deliver.annotation import PlanAnnotation
-from naturalize.compose.deliver.files import (
-    FORMATS,
-    image_bytes,
-)
+from naturalize.compose.deliver.files import FORMATS, image_bytes
 from naturalize.compose.deliver.truth import Truth, truth
 from naturalize.compose.paint.crops import CropStore
 from naturalize.compose.paint.sizes import asked_size
@@ -52,6 +49,8 @@ class Writer(Settings):
         :func:`~naturalize.compose.paint.render.render` gives.
     size
         Side of a square, or width and height: compose at that size, as for ``render``.
+    masks
+        Write which cell is seen at each pixel as well.
     """
 
     model_config = ConfigDict(strict=True)
@@ -61,11 +60,7 @@ class Writer(Settings):
     format: Annotated[str, AfterValidator(_format)] = "jpeg"
     quality: Annotated[int, Field(ge=1, le=100)] = 95
     size: Annotated[tuple[int, int] | None, BeforeValidator(asked_size)] = None
-
-    @property
-    def needs_truth(self) -> bool:
-        """Whether it asks which cell is seen at each pixel."""
-        return False
+    masks: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:

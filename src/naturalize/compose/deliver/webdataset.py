@@ -56,13 +56,7 @@ class WebDataset(Writer):
 
     name: ClassVar[str] = "webdataset"
 
-    masks: bool = False
     shard_bytes: Annotated[int, Field(ge=tarfile.RECORDSIZE)] = SHARD_BYTES
-
-    @property
-    def needs_truth(self) -> bool:
-        """Whether it asks which cell is seen at each pixel."""
-        return self.masks
 
     def check(self, plan: Plan, bank: CellBank) -> None:
         """Raise ``SettingsError`` for a class that the bank does not have: it has no number."""

@@ -1,8 +1,8 @@
 """``layout``: a scene from nothing, as full, as crowded and as cut as real smears are.
 
 How many red cells and platelets there are, how near they come to each other and to the white cell,
-is drawn from what was measured on real smears (:mod:`naturalize.compose.draw.smears`), the same for
-all classes. Slide, light and grain of a scene are those of a real image without its cells; its
+is drawn from what was measured on real smears (:mod:`naturalize.compose.draw.modes.sites`), the
+same for all classes. Slide, light and grain of a scene are those of a real image without its cells; its
 red cells come from images with the same light, stain and sharpness as that and as the image of
 the white cell. Cells are copied, not resampled, unless that is asked for; overlapping red cells
 take light from each other; the white cell is painted last, so that nothing covers it.
@@ -21,8 +21,7 @@ from naturalize.compose.draw.materials import Materials
 from naturalize.compose.draw.modes.fit import centre
 from naturalize.compose.draw.modes.mode import TURNS, Count, Variation, colour_of, stained, turned
 from naturalize.compose.draw.modes.placing import place_discs
-from naturalize.compose.draw.modes.sites import Sites
-from naturalize.compose.draw.smears import Smear, smears
+from naturalize.compose.draw.modes.sites import Sites, Smear, smears
 from naturalize.compose.recipe.columns import Columns, Vocabulary, offsets_of
 from naturalize.imaging.jpeg.grid import on_grid, phase_of, turned_box, turned_point
 

@@ -105,7 +105,7 @@ def real_limits(
         workers=workers,
         chunk=16,
         what="measure real images",
-        name=_cell_name,
+        name=cell_name,
     )
     found = [(row["kind"], row["label"], one) for row, one in zip(chosen, found_all, strict=True)]
     limits = {}
@@ -142,5 +142,6 @@ def light_of(bank: CellBank) -> dict[str, tuple[float, float, float]]:
     return {i: (r, g, b) for i, r, g, b in zip(*columns, strict=True)}
 
 
-def _cell_name(cell_id: str) -> str:
+def cell_name(cell_id: str) -> str:
+    """Return what messages call a cell."""
     return f"cell {cell_id}"
