@@ -2,8 +2,8 @@
 
 How many red cells and platelets there are, how near they come to each other and to the white cell,
 is drawn from what was measured on real smears (:mod:`naturalize.compose.draw.modes.sites`), the
-same for all classes. Slide, light and grain of a scene are those of a real image without its cells; its
-red cells come from images with the same light, stain and sharpness as that and as the image of
+same for all classes. Slide, light and grain of a scene are those of a real image without its cells;
+its red cells come from images with the same light, stain and sharpness as that and as the image of
 the white cell. Cells are copied, not resampled, unless that is asked for; overlapping red cells
 take light from each other; the white cell is painted last, so that nothing covers it.
 """
