@@ -93,17 +93,13 @@ def _page(data: bytes, page: Any) -> tuple[np.ndarray, bool]:
         values = np.asarray(page.asarray())
         axes = page.axes
     except (ValueError, NotImplementedError):  # tifffile alone reads no LZW and no packed bits
-        import cv2
-
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        decoded = _by_opencv(data)
         if decoded is None:
             raise
-        values = np.asarray(decoded)
+        values = decoded
         if (empty := 8 * values.dtype.itemsize - int(page.bitspersample)) > 0:
             values = values >> empty  # OpenCV puts packed bits at the upper end
         axes = "YX" if values.ndim == 2 else "YXS"
-        if values.ndim == 3:
-            values = values[:, :, [2, 1, 0, *range(3, values.shape[2])]]
     if axes == "SYX":
         values = np.moveaxis(values, 0, 2)
     elif axes == "YX":
@@ -118,16 +114,21 @@ def _page(data: bytes, page: Any) -> tuple[np.ndarray, bool]:
 
 def png_samples(data: bytes) -> Samples:
     """Read a PNG file of 16 bits a sample."""
-    import cv2
-
-    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    values = _by_opencv(data)
     if values is None:
         raise ValueError("damaged PNG file")
     values = values[:, :, None] if values.ndim == 2 else values
-    alpha = values.shape[2] in (2, 4)
-    if values.shape[2] >= 3:
+    return Samples(values, 16, _png_bits(data), alpha=values.shape[2] in (2, 4))
+
+
+def _by_opencv(data: bytes) -> np.ndarray | None:
+    """Return an image as OpenCV reads it, its colours in the order R, G, B."""
+    import cv2
+
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is not None and values.ndim == 3 and values.shape[2] >= 3:
         values = values[:, :, [2, 1, 0, *range(3, values.shape[2])]]
-    return Samples(values, 16, _png_bits(data), alpha)
+    return values
 
 
 def _png_bits(data: bytes) -> int | None:

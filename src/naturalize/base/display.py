@@ -50,6 +50,11 @@ class TableView(ABC):
         return self.table.to_pandas()
 
 
+def rows_of(table: pa.Table, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Return the values of the columns ``names``, a tuple a row."""
+    return zip(*(table[name].to_pylist() for name in names), strict=True)
+
+
 def html_table(table: pa.Table, title: str = "", *, rows: int = ROWS) -> str:
     """Return the first rows of an Arrow table as HTML; columns without a value are left out."""
     names = [name for name in table.column_names if table[name].null_count < table.num_rows]

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from naturalize.base import deep
-from naturalize.base.errors import ImageReadError
+from naturalize.base.artifacts import write_bytes
+from naturalize.base.errors import ImageReadError, SettingsError
 
 #: Suffixes that are taken for images; compared in lower case.
 IMAGE_SUFFIXES = frozenset(
@@ -263,8 +264,6 @@ def _encoder(image: Image.Image) -> str:
 
 def encode_image(image: np.ndarray, format: str = "png", *, quality: int = 95) -> bytes:
     """Encode RGB uint8 (H, W, 3), or labels uint8/uint16 (H, W), as PNG, JPEG or WebP bytes."""
-    from naturalize.base.errors import SettingsError
-
     name = {"jpg": "jpeg"}.get(format.lower(), format.lower())
     if name not in ("png", "jpeg", "webp"):
         raise SettingsError(f"format: expected png, jpeg or webp, got {format!r}")
@@ -278,7 +277,5 @@ def encode_image(image: np.ndarray, format: str = "png", *, quality: int = 95) -
 
 def write_image(path: str | Path, image: np.ndarray, *, quality: int = 95) -> None:
     """Write an image beside its place and move it there whole; the suffix names the format."""
-    from naturalize.base.artifacts import write_bytes
-
     path = Path(path)
     write_bytes(path, encode_image(image, path.suffix.lstrip("."), quality=quality))

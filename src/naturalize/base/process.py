@@ -18,18 +18,15 @@ _VARIABLES = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "
 
 
 def keep_memory() -> bool:
-    """Tell glibc to keep freed memory instead of giving it back to the system.
+    """Tell glibc to keep freed memory instead of giving it back; return whether it was done.
+
+    Only on Linux with glibc, and not where the environment already has allocator settings or
+    another allocator is preloaded.
 
     Every layer allocates and frees megabytes; by default each such block is mapped and unmapped,
     and its pages are cleared again and again, which took half of the time of a training step
     (EfficientNet-Lite0, 192 px, 2 cores). It is the same as starting the program with
     ``MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=… MALLOC_TOP_PAD_=…``.
-
-    Returns
-    -------
-    bool
-        Whether it was done: only on Linux with glibc, and not where the environment already has
-        allocator settings or another allocator is preloaded.
     """
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in _VARIABLES):
         return False
@@ -43,13 +40,10 @@ def keep_memory() -> bool:
 def wait_passively() -> bool:
     """Let idle OpenMP threads sleep instead of spin, if torch is not loaded yet.
 
+    Return whether it was done; a policy that the environment names stays.
+
     Spinning gains little on a processor of one's own and loses much on a shared one: with four busy
     processes on two cores a training step took 3 to 5 times as long (EfficientNet-Lite0, 192 px).
-
-    Returns
-    -------
-    bool
-        Whether it was done; a policy that the environment names stays.
     """
     if "torch" in sys.modules or {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
         return False

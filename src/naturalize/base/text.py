@@ -24,15 +24,13 @@ def pieces_of(text: str) -> list[str]:
 
 
 @overload
-def names_of(
-    texts: Sequence[str] | str, known: Sequence[str] | None = None, *, what: str = "class"
-) -> list[str]: ...
+def names_of(texts: Sequence[str] | str, known: Sequence[str] | None = None) -> list[str]: ...
 @overload
-def names_of(texts: None, known: Sequence[str] | None = None, *, what: str = "class") -> None: ...
+def names_of(texts: None, known: Sequence[str] | None = None) -> None: ...
 def names_of(
-    texts: Sequence[str] | str | None, known: Sequence[str] | None = None, *, what: str = "class"
+    texts: Sequence[str] | str | None, known: Sequence[str] | None = None
 ) -> list[str] | None:
-    """Return the names that an option lists; each text of a repeated option is a list.
+    """Return the classes that an option lists; each text of a repeated option is a list.
 
     Parameters
     ----------
@@ -41,8 +39,6 @@ def names_of(
     known
         The names that may stand there. Pieces that make up one of them together are joined, so that
         such a name needs no quotes.
-    what
-        What the names are, for the error.
 
     Raises
     ------
@@ -62,11 +58,11 @@ def names_of(
             found.append(text.strip())
         else:
             pieces = [piece for piece in pieces_of(text) if piece]
-            found += pieces if known is None else _joined(pieces, known, what)
+            found += pieces if known is None else _joined(pieces, known)
     return list(dict.fromkeys(found))
 
 
-def _joined(pieces: list[str], known: Sequence[str], what: str) -> list[str]:
+def _joined(pieces: list[str], known: Sequence[str]) -> list[str]:
     """Join pieces to known names, the longest run of pieces first."""
     plain = {_plain(name): name for name in known}
     found, start = [], 0
@@ -75,7 +71,7 @@ def _joined(pieces: list[str], known: Sequence[str], what: str) -> list[str]:
         runs = ((end, plain.get(_plain(",".join(pieces[start:end])))) for end in ends)
         end, name = next(((end, name) for end, name in runs if name is not None), (start, None))
         if name is None:
-            raise unknown(what, pieces[start], list(known))
+            raise unknown("class", pieces[start], list(known))
         found.append(name)
         start = end
     return found

@@ -182,12 +182,8 @@ def _why_not(entry: os.DirEntry[str], suffixes: Collection[str]) -> str | None:
     if not _is_text(entry.name):
         return "name that is not valid UTF-8"
     name = entry.name.lower()
-    if entry.is_dir():
-        return _why_not_folder(name, entry)
-    return _why_not_file(name, entry, suffixes)
-
-
-def _why_not_folder(name: str, entry: os.DirEntry[str]) -> str | None:
+    if not entry.is_dir():
+        return _why_not_file(name, entry, suffixes)
     if name.startswith("."):
         return "hidden folder"
     if name in _SYSTEM_FOLDERS:

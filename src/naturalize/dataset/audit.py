@@ -10,6 +10,7 @@ from naturalize.base.artifacts import write_json
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.confounders import confounders
 from naturalize.dataset.pictures import draw_pictures
+from naturalize.dataset.relations import usual_size
 
 #: Classes with fewer usable images than this are called tiny.
 TINY = 30
@@ -81,16 +82,13 @@ def _duplicates(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _sizes(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    sizes = Counter((row["width"], row["height"]) for row in rows if row["width"])
-    usual, n_usual = sizes.most_common(1)[0] if sizes else ((0, 0), 0)
+    usual = usual_size(rows)
     odd: dict[tuple[int, int], Counter[str]] = defaultdict(Counter)
     for row in rows:
         if "odd_size" in row["flags"]:
             odd[row["width"], row["height"]][row["label"] or "no label"] += 1
     return {
-        "usual_size": None
-        if n_usual * 2 <= sizes.total()
-        else {"width": usual[0], "height": usual[1], "n": n_usual},
+        "usual_size": usual and dict(zip(("width", "height", "n"), usual, strict=True)),
         "odd_sizes": [
             {"width": w, "height": h, "n": n.total(), "labels": dict(sorted(n.items()))}
             for (w, h), n in sorted(odd.items(), key=lambda entry: (-entry[1].total(), entry[0]))

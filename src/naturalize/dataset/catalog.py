@@ -29,7 +29,7 @@ from naturalize.base.artifacts import (
     writing,
 )
 from naturalize.base.console import warn
-from naturalize.base.display import TableView
+from naturalize.base.display import TableView, rows_of
 from naturalize.base.errors import ArtifactError, ImageReadError, InputError
 from naturalize.base.images import content_hash, decode_image, pixel_hash, read_bytes, read_image
 from naturalize.base.walk import images_folder
@@ -164,11 +164,7 @@ class Catalog(TableView):
     @property
     def settings(self) -> dict[str, Any]:
         """What decided the content: scheme, reader and a hash over the images and their labels."""
-        lines = zip(
-            *(self.table[name].to_pylist() for name in ("path", "image_id", "label")),
-            *(self.table[name].to_pylist() for name in ("group", "source_part")),
-            strict=True,
-        )
+        lines = rows_of(self.table, "path", "image_id", "label", "group", "source_part")
         digest = hashlib.sha256(repr(sorted(lines, key=repr)).encode()).hexdigest()[:16]
         return {"scheme": self.scheme, "reader": self.reader, "images": digest}
 
@@ -189,9 +185,9 @@ class Catalog(TableView):
         stays, so renaming files changes nothing. Pictures with two labels are still in (flag
         ``label_conflict``).
         """
-        columns = [self.table[name].to_pylist() for name in ("pixel_hash", "label", "image_id")]
+        rows = rows_of(self.table, "pixel_hash", "label", "image_id")
         best: dict[tuple[str, str], tuple[str, int]] = {}
-        for i, (pixels, label, image_id) in enumerate(zip(*columns, strict=True)):
+        for i, (pixels, label, image_id) in enumerate(rows):
             if pixels is not None and label is not None:
                 found = (image_id, i)
                 best[pixels, label] = min(best.get((pixels, label), found), found)
@@ -218,14 +214,12 @@ class Catalog(TableView):
 
     @cached_property
     def _path_of_id(self) -> dict[str, str]:
-        ids, paths = self.table["image_id"].to_pylist(), self.table["path"].to_pylist()
-        return dict(zip(reversed(ids), reversed(paths), strict=True))
+        return dict(reversed([*rows_of(self.table, "image_id", "path")]))
 
     def unreadable(self) -> list[dict[str, str]]:
         """Return ``{"path", "reason"}`` of each image that cannot be read."""
         bad = self.table.filter(pc.is_valid(self.table["problem"]))
-        names = zip(bad["path"].to_pylist(), bad["problem"].to_pylist(), strict=True)
-        return [{"path": path, "reason": reason} for path, reason in names]
+        return bad.select(["path", "problem"]).rename_columns(["path", "reason"]).to_pylist()
 
     def save(self, path: str | Path, *, also: Callable[[Path], None] | None = None) -> None:
         """Write the catalog artifact to ``path``.

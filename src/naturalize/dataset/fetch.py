@@ -54,9 +54,7 @@ def fetch_pbc(
     *,
     api_url: str = MENDELEY_API,
     expected: Mapping[str, int] | None = None,
-    retries: int = 5,
-    wait: float = 1.0,
-    timeout: float = 30.0,
+    **how: Any,
 ) -> Path:
     """Download, check and unpack the PBC images; return the folder that holds them.
 
@@ -71,8 +69,8 @@ def fetch_pbc(
         Where the files are listed, with their sizes, SHA-256 and addresses.
     expected
         Prefix → number of images; the published counts by default.
-    retries, wait, timeout
-        As for :func:`naturalize.base.download.download`.
+    how
+        ``retries``, ``wait`` and ``timeout``, as for :func:`naturalize.base.download.download`.
 
     Raises
     ------
@@ -89,11 +87,11 @@ def fetch_pbc(
         return folder
     archive = dest / ARCHIVE
     try:
-        entry = _entry(fetch_json(api_url, retries=retries, wait=wait, timeout=timeout), api_url)
+        entry = _entry(fetch_json(api_url, **how), api_url)
         with os_errors_named(dest):
             dest.mkdir(parents=True, exist_ok=True)
         _check_room(dest, entry["size"])
-        download(entry.pop("url"), archive, **entry, retries=retries, wait=wait, timeout=timeout)
+        download(entry.pop("url"), archive, **entry, **how)
     except DownloadError as error:
         raise DownloadError(
             f"{error}; or download {ARCHIVE} from {MENDELEY_PAGE} and unpack it into {dest}"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from naturalize.base.console import track
+from naturalize.base.display import rows_of
 from naturalize.base.images import read_image, write_image
 from naturalize.base.plots import ACCENT, ALERT, GREY, INK, class_colours, figure, save_figure
 from naturalize.base.rng import rng
@@ -25,7 +26,7 @@ def draw_pictures(catalog: Catalog, audit: dict[str, Any], folder: Path) -> dict
     _sizes(catalog, folder / "sizes.svg")
     _tints(catalog, folder / "tints.svg")
     found = {"class counts": "class_counts.svg", "sizes": "sizes.svg"}
-    found["background tints"] = "tints.svg"
+    found |= {"background tints": "tints.svg"}
     if any(entry["balanced_accuracy"] is not None for entry in audit["confounders"]):
         _confounders(audit, folder / "confounders.svg")
         found["confounders"] = "confounders.svg"
@@ -55,8 +56,7 @@ def _class_counts(audit: dict[str, Any], path: Path) -> None:
 
 def _sizes(catalog: Catalog, path: Path) -> None:
     """Draw the sizes of readable images: a bar each where there are few, else a histogram."""
-    columns = (catalog.table[name].drop_null().to_pylist() for name in ("width", "height"))
-    sizes = Counter(zip(*columns, strict=True))
+    sizes = Counter(size for size in rows_of(catalog.table, "width", "height") if None not in size)
     if len(sizes) > 14:
         sides = np.array([(w * h) ** 0.5 for w, h in sizes.elements()])
         fig, ax = figure(6.4, 3.2)
@@ -129,12 +129,7 @@ def _confounders(audit: dict[str, Any], path: Path) -> None:
 
 
 def _class_sheet(catalog: Catalog, label: str) -> np.ndarray:
-    rows = catalog.usable()
-    paths = [
-        path
-        for path, its in zip(rows["path"].to_pylist(), rows["label"].to_pylist(), strict=True)
-        if its == label
-    ]
+    paths = [path for path, its in rows_of(catalog.usable(), "path", "label") if its == label]
     order = rng(0, "contact sheet", label).permutation(len(paths))[:_ON_SHEET]
     shown = [paths[i] for i in sorted(order)]
     return contact_sheet(
@@ -153,9 +148,7 @@ def _duplicates(catalog: Catalog, audit: dict[str, Any]) -> np.ndarray | None:
     pairs = [paths[:2] for paths in sets[:_PAIRS]]
     if not pairs:
         return None
-    label_of = dict(
-        zip(catalog.table["path"].to_pylist(), catalog.table["label"].to_pylist(), strict=True)
-    )
+    label_of = dict(rows_of(catalog.table, "path", "label"))
     shown = [path for pair in pairs for path in pair]
     return contact_sheet(
         [read_image(catalog.root / path) for path in shown],

@@ -9,7 +9,7 @@ so every candidate is confirmed on the small pictures themselves.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,15 +94,17 @@ def _labels(rows: Sequence[dict[str, Any]], members: Iterable[int]) -> int:
 
 
 def _flag_odd_sizes(rows: Sequence[dict[str, Any]]) -> None:
-    sizes = Counter((row["width"], row["height"]) for row in rows if row.get("width"))
-    if not sizes:
-        return
-    usual, n = sizes.most_common(1)[0]
-    if n * 2 <= sizes.total():
-        return  # no size is usual here, so none is odd
+    usual = usual_size(rows)
     for row in rows:
-        if row.get("width") and (row["width"], row["height"]) != usual:
+        if usual and row.get("width") and (row["width"], row["height"]) != usual[:2]:
             row["flags"].append("odd_size")
+
+
+def usual_size(rows: Iterable[Mapping[str, Any]]) -> tuple[int, int, int] | None:
+    """Return width, height and number of the size that most images have, if there is one."""
+    sizes = Counter((row["width"], row["height"]) for row in rows if row.get("width"))
+    (size, n), *_ = sizes.most_common(1) or [((0, 0), 0)]
+    return (*size, n) if n * 2 > sizes.total() else None
 
 
 # -- near duplicates ----------------------------------------------------------------------------

@@ -44,6 +44,8 @@ class Scheme:
         return {**{label.lower(): label for label in self.labels or ()}, **self.names}
 
 
+_ELEVEN = ("BA", "BNE", "EO", "ERB", "LY", "MMY", "MO", "MY", "PLT", "PMY", "SNE")
+
 #: Prefix → class of 11, class of 8 (the folder), after Acevedo et al., Data in Brief 30 (2020).
 _PBC = {
     "BA": ("BA", "basophil"),
@@ -62,27 +64,33 @@ _PBC = {
     "SNE": ("SNE", "neutrophil"),
 }
 
+#: What the field's abbreviations of classes stand for.
+CLASS_NAMES = {
+    "BA": "basophil",
+    "BNE": "band neutrophil",
+    "EO": "eosinophil",
+    "ERB": "erythroblast",
+    "IG": "immature granulocyte",
+    "LY": "lymphocyte",
+    "MMY": "metamyelocyte",
+    "MO": "monocyte",
+    "MY": "myelocyte",
+    "NEU": "neutrophil",
+    "PLT": "platelet",
+    "PMY": "promyelocyte",
+    "SNE": "segmented neutrophil",
+}
+
 #: Names other sources use → class of 11. ``ig`` and ``neutrophil`` do not say which subtype.
 _NAMES_11: dict[str, str | None] = {
-    "basophil": "BA",
-    "band_neutrophil": "BNE",
-    "eosinophil": "EO",
-    "erythroblast": "ERB",
-    "lymphocyte": "LY",
-    "metamyelocyte": "MMY",
-    "monocyte": "MO",
-    "myelocyte": "MY",
-    "platelet": "PLT",
-    "promyelocyte": "PMY",
-    "segmented_neutrophil": "SNE",
-    "ig": None,
-    "neutrophil": None,
+    **{name.replace(" ", "_"): label for label, name in CLASS_NAMES.items() if label in _ELEVEN},
+    **dict.fromkeys(("ig", "neutrophil")),
 }
 
 SCHEMES: dict[str, Scheme] = {
     "pbc11": Scheme(
         "pbc11",
-        ("BA", "BNE", "EO", "ERB", "LY", "MMY", "MO", "MY", "PLT", "PMY", "SNE"),
+        _ELEVEN,
         {prefix: eleven for prefix, (eleven, _) in _PBC.items()},
         _NAMES_11,
     ),
@@ -111,23 +119,6 @@ def scheme(name: str | Scheme) -> Scheme:
         raise unknown("scheme", name, list(SCHEMES))
     return SCHEMES[name]
 
-
-#: What the field's abbreviations of classes stand for.
-CLASS_NAMES = {
-    "BA": "basophil",
-    "BNE": "band neutrophil",
-    "EO": "eosinophil",
-    "ERB": "erythroblast",
-    "IG": "immature granulocyte",
-    "LY": "lymphocyte",
-    "MMY": "metamyelocyte",
-    "MO": "monocyte",
-    "MY": "myelocyte",
-    "NEU": "neutrophil",
-    "PLT": "platelet",
-    "PMY": "promyelocyte",
-    "SNE": "segmented neutrophil",
-}
 
 #: Classes that are counted beside the leukocytes, not among them.
 NO_LEUKOCYTES = frozenset({"ERB", "PLT", "erythroblast", "platelet"})

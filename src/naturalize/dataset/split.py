@@ -21,7 +21,7 @@ from naturalize.base.artifacts import (
     writing,
 )
 from naturalize.base.console import remark, warn
-from naturalize.base.display import TableView
+from naturalize.base.display import TableView, rows_of
 from naturalize.base.errors import ArtifactError, InputError, SettingsError, unknown
 from naturalize.base.statistics import connected
 from naturalize.dataset.assign import assign_groups
@@ -177,14 +177,12 @@ class Split(TableView):
 
     def part_of(self) -> dict[str, str]:
         """Return image id → part."""
-        ids, parts = self.table["image_id"].to_pylist(), self.table["part"].to_pylist()
-        return dict(zip(ids, parts, strict=True))
+        return dict(rows_of(self.table, "image_id", "part"))
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return part → class → number of images."""
-        labels, parts = self.table["label"].to_pylist(), self.table["part"].to_pylist()
-        n = Counter(zip(parts, labels, strict=True))
-        classes = sorted(set(labels))
+        n = Counter(rows_of(self.table, "part", "label"))
+        classes = sorted({label for _, label in n})
         return {part: {label: n[part, label] for label in classes} for part in PARTS}
 
     def save(self, path: str | Path, *, inputs: Mapping[str, str] | None = None) -> None:

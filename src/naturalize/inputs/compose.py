@@ -102,9 +102,6 @@ def open_source(
     source: str | Path,
     *,
     work: str | Path,
-    scheme: str = "folders",
-    reader: str = "auto",
-    columns: Mapping[str, str] | None = None,
     split: str | Path | None = None,
     fractions: Sequence[float] | None = None,
     root: str | Path | None = None,
@@ -113,6 +110,7 @@ def open_source(
     kept: str | Path | None = None,
     backend: str = "serial",
     workers: int | None = None,
+    **reading: Any,
 ) -> Iterator[ComposeSource]:
     """Open what composites are made from, as a context manager.
 
@@ -125,8 +123,6 @@ def open_source(
     work
         Folder for what is made on the way; removed at the end and after a user's mistake, kept by a
         kill, so that the same call goes on from there.
-    scheme, reader, columns
-        How a labelled source is read.
     split
         A split artifact: cells are taken from images of its train part only, and lineage is checked
         against it. A study has its own. Without one, cells are taken from every image.
@@ -142,6 +138,8 @@ def open_source(
         segmented again by the same segmenter.
     backend, workers
         As for :func:`naturalize.base.engine.map`; they do not change the result.
+    reading
+        ``scheme``, ``reader``, ``columns``: how a labelled source is read.
 
     Raises
     ------
@@ -159,9 +157,8 @@ def open_source(
         if bank is not None:
             yield _of_bank(there, bank, split, root)
         else:
-            reading = {"scheme": scheme, "reader": reader, "columns": columns}
             engine = {"backend": backend, "workers": workers}
-            catalog = _catalog(there, root, **reading, **engine)
+            catalog = there.catalog(_NEEDS, root, **reading, **engine)
             found = _cut(catalog, fractions) if fractions else _split(there, split)
             if found is None and len(catalog.parts()) > 1:
                 found = _cut(catalog, None)
@@ -222,16 +219,6 @@ def _split(source: Named, other: str | Path | None) -> Split | None:
 
     found = other if other is not None else source.find("split")
     return Split.load(found) if found is not None else None
-
-
-def _catalog(source: Named, root: str | Path | None, **reading: Any) -> Catalog:
-    from naturalize.dataset.catalog import Catalog
-
-    if found := source.find("catalog"):
-        return Catalog.load(found, root=root)
-    if not source.labelled:
-        raise source.refused(_NEEDS)
-    return Catalog.build(source.path, **reading)
 
 
 def _of_catalog(

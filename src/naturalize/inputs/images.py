@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from naturalize.base.artifacts import read_table
 from naturalize.base.console import track
+from naturalize.base.display import rows_of
 from naturalize.base.errors import InputError
 from naturalize.base.images import IMAGE_SUFFIXES, content_hash, read_bytes
 from naturalize.base.walk import images_folder, say_skipped, walk_images
@@ -47,8 +48,8 @@ def open_source(source: Path) -> tuple[Path, Items, dict[str, str]]:
     there = named(source, "images, a folder of them or a catalog")
     if (found := there.find("catalog")) is not None:
         catalog = Catalog.load(found)
-        columns = (catalog.table[name].to_pylist() for name in ("image_id", "path"))
-        return catalog.root, list(zip(*columns, strict=True)), {"catalog": catalog.fingerprint}
+        items = list(rows_of(catalog.table, "image_id", "path"))
+        return catalog.root, items, {"catalog": catalog.fingerprint}
     if there.kind == "image":
         return source.parent, [(content_hash(read_bytes(source)), source.name)], {}
     if not source.is_dir():
@@ -77,9 +78,7 @@ def summary(out: str | Path) -> list[str]:
     )
     others = table.filter(pc.not_equal(table["outcome"], OK))
     paths: dict[str, list[str]] = {}
-    for outcome, path in zip(
-        others["outcome"].to_pylist(), others["path"].to_pylist(), strict=True
-    ):
+    for outcome, path in rows_of(others, "outcome", "path"):
         paths.setdefault(outcome, []).append(path)
     return [
         f"{table.num_rows:,} images: {found}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from naturalize.base.console import remark
+from naturalize.base.display import rows_of
 from naturalize.base.errors import InputError, unknown
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.readers.levels import PARTS
@@ -46,13 +46,9 @@ class LabelledData:
 def labelled_data(
     source: str | Path,
     *,
-    scheme: str = "folders",
-    reader: str = "auto",
-    columns: Mapping[str, str] | None = None,
     part: str = "test",
     root: str | Path | None = None,
-    backend: str = "serial",
-    workers: int | None = None,
+    **reading: Any,
 ) -> LabelledData:
     """Open what a user calls DATA.
 
@@ -62,15 +58,14 @@ def labelled_data(
         A study folder or a folder with a catalog and a split in it (its ``part`` is taken), a
         catalog artifact, or any labelled source that
         :meth:`naturalize.dataset.catalog.Catalog.build` reads (all of it, unless it names parts).
-    scheme, reader, columns
-        How a labelled source is read; a catalog has its own.
     part
         Part of a split, or of the parts that the source itself names: ``train``, ``val``, ``test``
         or ``all``.
     root
         Where the images are now, if they have moved since the catalog was written.
-    backend, workers
-        As for :func:`naturalize.base.engine.map`.
+    reading
+        ``scheme``, ``reader``, ``columns``: how a labelled source is read (a catalog has its own);
+        ``backend``, ``workers``: as for :func:`naturalize.base.engine.map`.
 
     Raises
     ------
@@ -78,21 +73,9 @@ def labelled_data(
         If there is nothing at ``source``, or no labelled image.
     """
     there = named(source, _NEEDS)
-    found, split_path = there.find("catalog"), there.find("split")
-    split = Split.load(split_path) if found and split_path else None
-    if found is not None:
-        catalog = Catalog.load(found, root=root)
-    elif there.labelled:
-        catalog = Catalog.build(
-            there.path,
-            scheme=scheme,
-            reader=reader,
-            columns=columns,
-            backend=backend,
-            workers=workers,
-        )
-    else:
-        raise there.refused(_NEEDS)
+    split_path = there.find("split") if there.find("catalog") else None
+    split = Split.load(split_path) if split_path else None
+    catalog = there.catalog(_NEEDS, root, **reading)
     if part not in (*PARTS, "all"):
         raise unknown("part", part, [*PARTS, "all"])
     if split is not None and part != "all":
@@ -114,11 +97,9 @@ def labelled_data(
 def part_items(catalog: Catalog, split: Split, part: str) -> list[Item]:
     """Return the images of one part of a split, with their groups, in the catalog's order."""
     wanted = set(split.ids(part))
-    groups = dict(
-        zip(split.table["image_id"].to_pylist(), split.table["group"].to_pylist(), strict=True)
-    )
-    rows = _rows(catalog.usable())
-    return [Item(i, path, label, groups[i]) for i, path, label, _ in rows if i in wanted]
+    groups = dict(rows_of(split.table, "image_id", "group"))
+    rows = rows_of(catalog.usable(), "image_id", "path", "label")
+    return [Item(i, path, label, groups[i]) for i, path, label in rows if i in wanted]
 
 
 def _own_part(catalog: Catalog, part: str) -> list[Item]:
@@ -127,8 +108,7 @@ def _own_part(catalog: Catalog, part: str) -> list[Item]:
     parts = catalog.parts()
     if part == "all" or len(parts) < 2:
         return items
-    columns = (catalog.table[name].to_pylist() for name in ("path", "source_part"))
-    part_of = dict(zip(*columns, strict=True))
+    part_of = dict(rows_of(catalog.table, "path", "source_part"))
     named = ", ".join(f"{name} {n:,}" for name, n in sorted(parts.items()))
     remark(f"{catalog.root}: names parts ({named}); {part} is taken, --part all takes all")
     return [item for item in items if part_of[item.path] == part]
@@ -137,7 +117,8 @@ def _own_part(catalog: Catalog, part: str) -> list[Item]:
 def _all(catalog: Catalog) -> list[Item]:
     bad = pc.and_(pc.is_valid(catalog.table["problem"]), pc.is_valid(catalog.table["label"]))
     unreadable = catalog.table.filter(bad)
-    items = [Item(*row) for row in [*_rows(catalog.usable()), *_rows(unreadable)]]
+    rows = pa.concat_tables([catalog.usable(), unreadable])
+    items = [Item(*row) for row in rows_of(rows, "image_id", "path", "label", "group")]
     return sorted(items, key=lambda item: item.path)
 
 
@@ -150,8 +131,3 @@ def _left_out(catalog: Catalog) -> dict[str, Any]:
         "n_copies": n_copies,
         "passed_over": list(catalog.skipped),
     }
-
-
-def _rows(table: pa.Table) -> list[tuple[str, str, str, str | None]]:
-    columns = [table[name].to_pylist() for name in ("image_id", "path", "label", "group")]
-    return list(zip(*columns, strict=True))
