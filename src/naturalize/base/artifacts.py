@@ -114,14 +114,13 @@ def writing(
 
     An artifact that was made there from the same source is replaced. On an error nothing is left
     behind, and what was at ``path`` stays. After a SIGKILL a hidden ``.<name>.partial`` folder may
-    remain; the next writer removes it.
+    remain; the next writer removes it. ``ArtifactError`` if ``path`` is a file, or holds files of
+    somebody else or an artifact of another source.
 
     Parameters
     ----------
-    path
-        Where the artifact is written.
     kind
-        ``"catalog"``, ``"split"``, ``"bank"``, … as in ``docs/formats.md``.
+        As in ``docs/formats.md``: ``"catalog"``, ``"split"``, ``"bank"``, …
     settings
         What decided the content: JSON values only, no paths of the machine and no worker counts.
     inputs
@@ -131,11 +130,6 @@ def writing(
         of the same inputs have the same source.
     overwrite
         Replace an artifact of another kind or source too, as :func:`replacing` allows it.
-
-    Raises
-    ------
-    ArtifactError
-        If ``path`` is a file, or holds files of somebody else or an artifact of another source.
     """
     path = Path(path)
     settings, inputs = dict(settings or {}), dict(inputs or {})
@@ -240,11 +234,8 @@ def _move_whole(partial: Path, path: Path) -> None:
 def read_manifest(path: str | Path, kind: str | None = None) -> Manifest:
     """Read ``artifact.json`` of the folder ``path``.
 
-    Raises
-    ------
-    ArtifactError
-        If the folder or its manifest is missing or unreadable, if it is of another ``kind``, or
-        of a format version that this release does not read.
+    ``ArtifactError`` if the folder or its manifest is missing or unreadable, if it is of another
+    ``kind``, or of a format version that this release does not read.
     """
     path = Path(path)
     file = path / MANIFEST
@@ -372,10 +363,7 @@ def write_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> N
 def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
     """Read a Parquet table; with ``schema``, check that the columns and types are those.
 
-    Raises
-    ------
-    ArtifactError
-        If the file is missing, damaged, or lacks a column of ``schema``.
+    ``ArtifactError`` if the file is missing, damaged, or lacks a column of ``schema``.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -56,10 +56,7 @@ def is_deep_png(data: bytes) -> bool:
 def tiff_samples(data: bytes, max_pixels: int) -> Samples:
     """Read the first image of a TIFF file; its three channels where they are pages of their own.
 
-    Raises
-    ------
-    ValueError
-        If it is damaged, compressed in a way that cannot be read, or too large.
+    ``ValueError`` if it is damaged, compressed in a way that cannot be read, or too large.
     """
     import tifffile
 

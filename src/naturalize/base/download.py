@@ -60,7 +60,9 @@ def download(
     """Fetch ``url`` to ``path``; a file that is there already is only checked.
 
     What has come stays in ``<path>.partial``, so a cut connection, or a killed run, goes on where
-    it stopped (where the server allows it; else from the start).
+    it stopped (where the server allows it; else from the start). ``DownloadError`` if the server
+    has no such file, cannot be reached, or the bytes are not those announced; in the last case
+    nothing is left in place.
 
     Parameters
     ----------
@@ -73,12 +75,6 @@ def download(
         Seconds before the second try; doubled for each further one.
     timeout
         Seconds without a byte before a connection counts as cut.
-
-    Raises
-    ------
-    DownloadError
-        If the server has no such file, cannot be reached, or the bytes are not those announced;
-        in the last case nothing is left in place.
     """
     partial = path.with_name(path.name + ".partial")
     if path.exists():

@@ -42,6 +42,10 @@ def map(
 ) -> Iterator[R]:
     """Yield ``fn(item)`` for every item, in order.
 
+    ``EngineError`` when ``fn`` failed for an item (with its name), or a worker died; a
+    ``NaturalizeError`` that ``fn`` raised passes through as it is. ``SettingsError`` for an unknown
+    backend.
+
     Parameters
     ----------
     fn
@@ -60,14 +64,6 @@ def map(
         Number of items, for the bar, where ``items`` has no length.
     name
         Names an item in an error message.
-
-    Raises
-    ------
-    EngineError
-        When ``fn`` failed for an item (with its name), or a worker died. A ``NaturalizeError``
-        that ``fn`` raised passes through as it is.
-    SettingsError
-        For an unknown backend.
     """
     if backend not in BACKENDS:
         raise unknown("engine", backend, list(BACKENDS))

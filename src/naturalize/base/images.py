@@ -83,24 +83,15 @@ def pixel_hash(image: np.ndarray) -> str:
     return hashlib.sha256(shape + np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
 
 
-def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read an image file of any usual kind.
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image file of any usual kind as RGB, uint8, shape (H, W, 3).
 
     It is upright. Grey, palette, CMYK and LAB images are converted, numbers of more than 8 bits as
     :mod:`naturalize.base.deep` says; transparency is laid over white. Of several pages the first is
-    read.
-
-    Returns
-    -------
-    numpy.ndarray
-        RGB, uint8, shape (H, W, 3).
-
-    Raises
-    ------
-    ImageReadError
-        If the file is missing, empty, truncated, no image, or has more than ``max_pixels`` pixels.
+    read. ``ImageReadError`` if the file is missing, empty, truncated, no image, or has more than
+    ``MAX_PIXELS`` pixels.
     """
-    return decode_image(read_bytes(path), name=path, max_pixels=max_pixels)[0]
+    return decode_image(read_bytes(path), name=path)[0]
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -198,13 +189,7 @@ def _of_samples(
 
 
 def file_facts(data: bytes, *, name: object = "image") -> ImageFacts:
-    """Return what a file's bytes say about it, without decoding its pixels.
-
-    Raises
-    ------
-    ImageReadError
-        If it is no image.
-    """
+    """Return what a file says without decoding its pixels; ``ImageReadError`` if it is no image."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

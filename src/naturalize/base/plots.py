@@ -109,14 +109,8 @@ def inline_svg(fig: Any, label: str) -> str:
     """Return a figure as an SVG element for a page; the same text for the same figure.
 
     It has no background, scales with its column, leaves the font to the page, and takes each colour
-    of `PALETTE` from the page's variable of that name (``var(--accent)``).
-
-    Parameters
-    ----------
-    fig
-        From :func:`figure`, drawn in colours of `LIGHT`.
-    label
-        What it shows, for a screen reader.
+    of `PALETTE` from the page's variable of that name (``var(--accent)``). ``label`` says what it
+    shows, for a screen reader; ``fig`` is drawn in colours of `LIGHT`.
     """
     from xml.etree import ElementTree as ET
 

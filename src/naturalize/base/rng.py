@@ -8,21 +8,11 @@ import numpy as np
 
 
 def rng(seed: int, *keys: str | int) -> np.random.Generator:
-    """Return the generator that belongs to ``seed`` and ``keys``.
+    """Return the generator of ``seed`` and ``keys``: PCG64, seeded with their BLAKE2b hash.
 
-    Parameters
-    ----------
-    seed
-        The user's seed.
-    keys
-        What the draw is for, such as ``("plan", "SNE", 17)``. Equal seeds and keys give equal
-        draws on every machine, in any order and in any process; different keys give
-        independent ones.
-
-    Returns
-    -------
-    numpy.random.Generator
-        A PCG64 generator seeded with the BLAKE2b hash of its arguments.
+    ``keys`` say what the draw is for, such as ``("plan", "SNE", 17)``. Equal seeds and keys give
+    equal draws on every machine, in any order and in any process; different keys give independent
+    ones.
 
     Examples
     --------

@@ -23,21 +23,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def validated(model: type[Model], values: Mapping[str, Any], *, what: str) -> Model:
-    """Return ``values`` as a settings model.
+    """Return ``values`` (key → value, as a user gave them) as a settings model.
 
-    Parameters
-    ----------
-    model
-        The pydantic model.
-    values
-        Key → value, as a user gave them.
-    what
-        Whose settings they are; the error begins with it.
-
-    Raises
-    ------
-    SettingsError
-        One line: the key, what was expected, what came; for a misspelt key the nearest one.
+    ``SettingsError``, in one line: ``what`` (whose settings they are), the key, what was expected,
+    what came; for a misspelt key the nearest one.
     """
     try:
         return model.model_validate(dict(values))
@@ -90,23 +79,19 @@ def named_class(
 ) -> type[T]:
     """Return a class by name: one of the package, or one that another brings by an entry point.
 
+    ``SettingsError`` for an unknown name, or an entry point that cannot be used; the message lists
+    what there is.
+
     Parameters
     ----------
     what
         What it is, for messages: "segmenter", "mode".
-    name
-        Its name. The package's own names come first; an entry point cannot replace one.
     own
-        Name → class of the package's own.
+        Name → class of the package's own; an entry point cannot replace one.
     base
         What a class of another package must be derived from.
     group
         Group of the entry points of other packages.
-
-    Raises
-    ------
-    SettingsError
-        For an unknown name, or an entry point that cannot be used; the message lists what there is.
     """
     if name in own:
         return own[name]

@@ -21,15 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Pieces:
-    """Finished pieces of a long work, in order; read one at a time, as often as one likes.
-
-    Attributes
-    ----------
-    files
-        One Parquet file a piece.
-    schema
-        Of every one of them.
-    """
+    """Finished pieces of a long work, in order: a Parquet file each, read as often as one likes."""
 
     files: tuple[Path, ...]
     schema: pa.Schema
@@ -52,7 +44,8 @@ def resumable_pieces(
     """Compute a table for each of ``items``, keeping each finished piece under ``work``.
 
     Memory is flat: no more than one piece is held. Workers are started once, as ``compute`` is
-    called once, with all that is left to do.
+    called once, with all that is left to do. The pieces are in the order of ``items``, and the same
+    after any number of interruptions.
 
     Parameters
     ----------
@@ -60,8 +53,6 @@ def resumable_pieces(
         Folder for the pieces; the caller removes it once its artifact stands.
     key
         Names the settings and inputs; pieces left by other settings are thrown away.
-    items
-        What to compute tables for.
     compute
         Takes items, lazily, and gives a table for each, in order.
     schema
@@ -70,11 +61,6 @@ def resumable_pieces(
         Items a piece.
     what
         Heading of the progress bar.
-
-    Returns
-    -------
-    Pieces
-        In the order of ``items``; the same after any number of interruptions.
     """
     claim(work, {"key": key, "items": len(items), "piece": piece}, ["piece-*.parquet"])
     starts = range(0, len(items), piece)
@@ -117,20 +103,8 @@ def resumable_rows(
 ) -> pa.Table:
     """Compute rows for ``items`` piece by piece, keeping each finished piece under ``work``.
 
-    As :func:`resumable_pieces`, for work that wants a whole piece at once and rows that fit into
-    memory together.
-
-    Parameters
-    ----------
-    work, key, items, schema, piece, what
-        As above.
-    compute
-        Gives the rows of one piece, in order.
-
-    Returns
-    -------
-    pyarrow.Table
-        All rows, in the order of ``items``; the same after any number of interruptions.
+    As :func:`resumable_pieces`, for work that wants a whole piece at once (``compute`` gives its
+    rows, in order) and rows that fit into memory together.
     """
     claim(work, {"key": key, "items": len(items), "piece": piece}, ["piece-*.parquet"])
     tables = []

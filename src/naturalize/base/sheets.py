@@ -41,12 +41,10 @@ def contact_sheet(
     tile: int = 128,
     title: str | None = None,
 ) -> np.ndarray:
-    """Lay pictures out on a grid.
+    """Lay pictures (RGB uint8 (H, W, 3) of any size) out on a grid; RGB uint8.
 
     Parameters
     ----------
-    tiles
-        RGB uint8 (H, W, 3) each, of any size.
     captions
         One short text a tile, written under it.
     columns
@@ -55,11 +53,6 @@ def contact_sheet(
         Side of a tile in pixels.
     title
         Heading of the sheet.
-
-    Returns
-    -------
-    numpy.ndarray
-        RGB uint8.
     """
     columns = columns or max(1, min(len(tiles), math.ceil(math.sqrt(1.5 * len(tiles)))))
     rows = max(1, math.ceil(len(tiles) / columns))

@@ -46,12 +46,8 @@ def percentile_interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
 def resampled_units(units: np.ndarray, resamples: int, draw: np.random.Generator) -> np.ndarray:
     """Return how often each of N items counts in a bootstrap, float64 (1 + resamples, N).
 
-    Items of one unit are drawn together. In the first row, the sample itself, each counts once.
-
-    Parameters
-    ----------
-    units
-        Int (N,), 0 … U − 1: the unit of each item.
+    Items of one unit are drawn together; ``units``, int (N,), numbers them from 0. In the first
+    row, the sample itself, each counts once.
     """
     n = int(units.max()) + 1
     drawn = draw.multinomial(n, np.full(n, 1 / n), size=resamples)

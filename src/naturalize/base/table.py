@@ -44,25 +44,18 @@ def read_rows(
     *,
     renamed: Mapping[str, str] | None = None,
 ) -> list[Row]:
-    """Read a table with a header line.
+    """Read a table with a header line; ``InputError`` names the line and what to change.
 
     Commas, semicolons, tabs or bars divide it, or what a first line ``sep=`` names. It may be in
     UTF-8, UTF-16 or Windows-1252, with any line ends. Empty rows and other columns are ignored.
 
     Parameters
     ----------
-    file
-        The table.
     required, optional
         Names of columns. A column is found under its name, in any case, or under one of its
         :data:`SYNONYMS`.
     renamed
         Name → what the column is called in this table; ``None`` if no option says that.
-
-    Raises
-    ------
-    InputError
-        If it is no such table: with the line, and what to change.
     """
     file = Path(file)
     lines = _text(file).replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -32,18 +32,9 @@ def names_of(
 ) -> list[str] | None:
     """Return the classes that an option lists; each text of a repeated option is a list.
 
-    Parameters
-    ----------
-    texts
-        ``"A,B"``, ``'A,"B, c"'`` or several of them; ``None`` stays ``None``.
-    known
-        The names that may stand there. Pieces that make up one of them together are joined, so that
-        such a name needs no quotes.
-
-    Raises
-    ------
-    SettingsError
-        For a name that is not among ``known``, with the most similar one.
+    ``texts`` is ``"A,B"``, ``'A,"B, c"'`` or several of them; ``None`` stays ``None``. Pieces that
+    make up one of the ``known`` names together are joined, so that such a name needs no quotes.
+    ``SettingsError`` for a name that is not among them, with the most similar one.
 
     Examples
     --------

@@ -36,11 +36,8 @@ def walk_images(root: Path, *, suffixes: Collection[str] = IMAGE_SUFFIXES) -> Wa
     Hidden and system files are skipped, and so is what naturalize wrote, except for images that it
     composed. Links are followed, real folders are read before links to folders, and no folder is
     read twice: a loop of links ends, and a link inside the tree does not double its images.
-
-    Raises
-    ------
-    InputError
-        If the path of ``root`` is not valid UTF-8, so that no table could name its images.
+    ``InputError`` if the path of ``root`` is not valid UTF-8, so that no table could name its
+    images.
     """
     _check_name(root)
     found = Walk()
@@ -78,12 +75,8 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     """Return the image files that ``inputs`` name, in their order; folders are walked.
 
     A file that is named outright is taken whatever its suffix. A file that is named twice, or by
-    its folder too, is taken once. What is skipped is said in one line.
-
-    Raises
-    ------
-    InputError
-        If an input is missing, or there is no image at all.
+    its folder too, is taken once. What is skipped is said in one line. ``InputError`` if an input
+    is missing, or there is no image at all.
     """
     files: dict[Path, Path] = {}
     skipped: list[dict[str, str]] = []

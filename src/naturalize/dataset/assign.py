@@ -33,25 +33,13 @@ def quotas(n: int, shares: Mapping[str, float]) -> dict[str, int]:
 def assign_groups(
     groups: Mapping[str, Mapping[str, int]], shares: Mapping[str, float], *, seed: int
 ) -> dict[str, str]:
-    """Assign whole groups to parts so that each class is divided in proportion.
+    """Assign whole groups (group → class → images) to parts, each class divided in proportion.
 
-    Each class, rare ones first, gives every part one of its smallest groups; then the groups,
-    large ones first, go where the squared relative distance to the class quotas grows least.
-    Classes whose groups are single images meet their quotas exactly.
-
-    Parameters
-    ----------
-    groups
-        Group → class → number of images.
-    shares
-        Part → share; parts with a share of 0 get nothing.
-    seed
-        Decides among groups that are alike.
-
-    Raises
-    ------
-    InputError
-        If a class has fewer groups than there are parts.
+    Each class, rare ones first, gives every part one of its smallest groups; then the groups, large
+    ones first, go where the squared relative distance to the class quotas grows least. Classes
+    whose groups are single images meet their quotas exactly. Parts with a share of 0 get nothing;
+    ``seed`` decides among groups that are alike. ``InputError`` if a class has fewer groups than
+    there are parts.
     """
     shares = {part: share for part, share in shares.items() if share > 0}
     of_label: dict[str, list[str]] = defaultdict(list)

@@ -59,7 +59,9 @@ def fetch_pbc(
     """Download, check and unpack the PBC images; return the folder that holds them.
 
     Run again after an interruption, it goes on where it stopped; once the images are there, it
-    only counts them.
+    only counts them. ``DownloadError`` if the archive cannot be had, is not as announced, or holds
+    other images than published; nothing half-written is left but ``*.partial``, from which the next
+    run goes on.
 
     Parameters
     ----------
@@ -71,12 +73,6 @@ def fetch_pbc(
         Prefix → number of images; the published counts by default.
     how
         ``retries``, ``wait`` and ``timeout``, as for :func:`naturalize.base.download.download`.
-
-    Raises
-    ------
-    DownloadError
-        If the archive cannot be had, is not as announced, or holds other images than published;
-        nothing half-written is left but ``*.partial``, from which the next run goes on.
     """
     dest = Path(dest)
     expected = PBC_COUNTS if expected is None else expected

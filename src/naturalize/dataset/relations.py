@@ -132,19 +132,9 @@ def perceptual_hash(small: np.ndarray) -> str:
 def near_duplicates(
     smalls: np.ndarray, *, block: int = _BLOCK, budget: int = _BUDGET
 ) -> list[tuple[int, int]]:
-    """Return the index pairs (i < j) of near duplicates among small pictures.
+    """Return the index pairs (i < j) of near duplicates among small pictures, uint8 (N, 32, 32).
 
-    Parameters
-    ----------
-    smalls
-        uint8 (N, 32, 32).
-    block
-        Rows that are compared at once.
-    budget
-        Candidates that are confirmed, besides 20 a picture.
-
-    Notes
-    -----
+    ``block`` rows are compared at once; besides 20 a picture, ``budget`` candidates are confirmed.
     Time is N² multiply-adds of 64 numbers in BLAS; memory is flat.
     """
     lively = np.array([i for i, small in enumerate(smalls) if small.std() >= _FLAT], np.int64)

@@ -279,6 +279,9 @@ def open_plan(
 ) -> tuple[Plan, CellBank]:
     """Open a plan and the bank that it was drawn from.
 
+    ``InputError`` if there is nothing at ``path``, or no bank beside it; ``ArtifactError`` if it
+    holds no plan.
+
     Parameters
     ----------
     path
@@ -287,13 +290,6 @@ def open_plan(
         The bank artifact; by default ``bank/`` beside the plan or in the same study.
     root
         Where the bank's images are now, if they have moved.
-
-    Raises
-    ------
-    InputError
-        If there is nothing at ``path``, or no bank beside it.
-    ArtifactError
-        If it holds no plan.
     """
     from naturalize.cells.bank import CellBank
     from naturalize.compose.recipe.plan import Plan

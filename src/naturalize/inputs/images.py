@@ -34,10 +34,7 @@ def segment_source(
 ) -> Path:
     """Segment a catalog, a tree of images or one image; ``options`` as for `segment_images`.
 
-    Raises
-    ------
-    InputError
-        If there is nothing at ``source``, or no image in it.
+    ``InputError`` if there is nothing at ``source``, or no image in it.
     """
     root, items, inputs = open_source(Path(source))
     return segment_images(items, root, segmenter, out, inputs=inputs, **options)

@@ -62,19 +62,9 @@ class Named:
 
 
 def named(path: str | Path, needs: str) -> Named:
-    """Return what is at ``path``.
+    """Return what is at ``path``; ``InputError`` if nothing is there.
 
-    Parameters
-    ----------
-    path
-        What the user named.
-    needs
-        What the command needs, as words that follow "name".
-
-    Raises
-    ------
-    InputError
-        If nothing is there.
+    ``needs`` says what the command needs, as words that follow "name".
     """
     path = Path(path)
     if not path.exists():

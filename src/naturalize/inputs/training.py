@@ -56,6 +56,9 @@ def open_data(
 ) -> TrainingData:
     """Open catalog, split and, with ``composites``, plan and bank.
 
+    ``SettingsError`` if something that is needed was not named; ``ArtifactError`` if something is
+    no such artifact, or the split is of another catalog.
+
     Parameters
     ----------
     source
@@ -67,13 +70,6 @@ def open_data(
         Where the images are now, if they have moved.
     masks
         The bank is needed for the masks of cells.
-
-    Raises
-    ------
-    SettingsError
-        If something that is needed was not named.
-    ArtifactError
-        If something is no such artifact, or the split is of another catalog.
     """
     given = {"catalog": catalog, "split": split, "plan": plan, "bank": bank}
     if source is not None:

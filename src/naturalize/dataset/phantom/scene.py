@@ -37,20 +37,10 @@ _OPACITY = {"wbc": 1.0, "rbc": 0.45, "platelet": 0.0}
 class PhantomCell:
     """The truth about one cell.
 
-    Attributes
-    ----------
-    instance
-        Its value in `PhantomImage.instances`.
-    kind
-        ``"wbc"``, ``"rbc"`` or ``"platelet"``.
-    label
-        The class, for the cell that the image is about; None for the others.
-    box
-        ``x0, y0, x1, y1``, half-open pixels, of the visible part.
-    mask
-        bool (y1 - y0, x1 - x0): the visible part.
-    nucleus
-        bool, the same shape: the nucleus; None for cells without one.
+    ``instance`` is its value in `PhantomImage.instances`, ``kind`` one of ``"wbc"``, ``"rbc"`` and
+    ``"platelet"``, ``label`` the class of the cell that the image is about (else None). ``box`` is
+    ``x0, y0, x1, y1``, half-open pixels, of the visible part; ``mask``, bool (y1 - y0, x1 - x0), is
+    that part, ``nucleus``, of the same shape, its nucleus (None for cells without one).
     """
 
     instance: int
@@ -63,18 +53,10 @@ class PhantomCell:
 
 @dataclass(frozen=True)
 class PhantomImage:
-    """An image and the truth about it.
+    """An image, RGB uint8 (H, W, 3), its class and the truth about it.
 
-    Attributes
-    ----------
-    image
-        RGB uint8 (H, W, 3).
-    label
-        Its class.
-    instances
-        int32 (H, W): 0 background, otherwise the number of the cell to be seen there.
-    cells
-        One a number, in order; from the lowest to the topmost.
+    ``instances``, int32 (H, W), is 0 on the background, otherwise the number of the cell to be seen
+    there; ``cells`` holds one a number, in order, from the lowest to the topmost.
     """
 
     image: np.ndarray
@@ -117,22 +99,11 @@ class Layer:
 def render_phantom(
     label: str, seed: int, index: int, *, size: tuple[int, int] = FIELD
 ) -> PhantomImage:
-    """Draw phantom image number ``index`` of class ``label``.
+    """Draw phantom image number ``index`` of class ``label``, one of `CLASSES`.
 
-    Parameters
-    ----------
-    label
-        One of `CLASSES`.
-    seed, index
-        Name the image: equal ones give the same image.
-    size
-        Width and height in pixels. The field is always about 360 × 363 field pixels; other sizes
-        show the same kind of field enlarged or reduced.
-
-    Raises
-    ------
-    SettingsError
-        For an unknown class, or a size below 48 or above 4096 pixels.
+    Equal seeds and indices give the same image. ``size`` is width and height in pixels; the field
+    is always about 360 × 363 field pixels, other sizes show the same kind of field enlarged or
+    reduced. ``SettingsError`` for an unknown class, or a size below 48 or above 4096 pixels.
 
     Examples
     --------

@@ -23,14 +23,8 @@ FAR = np.float32(1e4)
 class Window:
     """A part of the canvas, and the field coordinates of its pixels relative to a centre.
 
-    Attributes
-    ----------
-    rows, columns
-        Slices into the canvas (pixels).
-    x, y
-        float32 (h, w): field pixels right of and below the centre.
-    scale
-        Canvas pixels a field pixel.
+    ``rows`` and ``columns`` are slices into the canvas (pixels); ``x`` and ``y``, float32 (h, w),
+    field pixels right of and below the centre; ``scale`` canvas pixels a field pixel.
     """
 
     rows: slice
@@ -181,23 +175,11 @@ def granules(
     diameter: float,
     spread: float = 0.25,
 ) -> np.ndarray:
-    """Return round grains scattered where ``where`` (float (h, w), 0–1) allows them.
+    """Return ``count`` round grains scattered where ``where`` (float (h, w), 0–1) allows them.
 
-    Parameters
-    ----------
-    draw
-        Source of randomness.
-    where
-        Probability, up to a factor, that a grain's centre lies in a pixel.
-    count
-        Grains to scatter.
-    diameter
-        Mean diameter in pixels; single grains differ by ``spread``, relative.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (h, w): how much grain lies in each pixel; 1 is the middle of one grain.
+    ``where`` is the probability, up to a factor, that a grain's centre lies in a pixel;
+    ``diameter`` the mean in pixels, from which single grains differ by ``spread``, relative.
+    float32 (h, w): how much grain lies in each pixel; 1 is the middle of one grain.
     """
     out = np.zeros(where.shape, np.float32)
     weights = np.cumsum(where, dtype=np.float64)

@@ -107,10 +107,7 @@ def write_phantom(
 def count_classes(per_class: int | Mapping[str, int]) -> dict[str, int]:
     """Return class → images in the order of `CLASSES`.
 
-    Raises
-    ------
-    SettingsError
-        For an unknown class, a number that is not from 1 to 999,999, or no class at all.
+    ``SettingsError`` for an unknown class, a number that is not from 1 to 999,999, or no class.
     """
     given = dict(per_class) if isinstance(per_class, Mapping) else dict.fromkeys(CLASSES, per_class)
     if not given:
@@ -128,11 +125,7 @@ def parse_counts(text: str) -> dict[str, int]:
     """Return class → images from ``"24"``, ``"BNE=5,SNE=60"`` or ``"24,BNE=5"``.
 
     A bare number counts for every class; ``NAME=N`` for that class, whatever the order.
-
-    Raises
-    ------
-    SettingsError
-        For text of another form, an unknown class or a number below 1.
+    ``SettingsError`` for text of another form, an unknown class or a number below 1.
 
     Examples
     --------
@@ -155,13 +148,7 @@ def parse_counts(text: str) -> dict[str, int]:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Return (width, height) from ``"360x363"``.
-
-    Raises
-    ------
-    SettingsError
-        For text of another form.
-    """
+    """Return (width, height) from ``"360x363"``; ``SettingsError`` for text of another form."""
     found = re.fullmatch(r"\s*(\d+)\s*[x×,]\s*(\d+)\s*", text, flags=re.IGNORECASE)
     if not found:
         raise SettingsError(f"size: expected WIDTHxHEIGHT such as 360x363, got {text!r}")

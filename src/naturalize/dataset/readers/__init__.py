@@ -33,6 +33,9 @@ def read(
 ) -> Listing:
     """List the images of a source.
 
+    ``InputError`` if there is no such source, or no image in it that has a class; ``SettingsError``
+    if the reader is unknown or does not fit the source.
+
     Parameters
     ----------
     root
@@ -49,13 +52,6 @@ def read(
         Where the images of an ``.npz`` archive are written.
     columns
         ``path``, ``label``, ``group``, ``part`` → what a table calls that column.
-
-    Raises
-    ------
-    InputError
-        If there is no such source, or no image in it that has a class.
-    SettingsError
-        If the reader is unknown or does not fit the source.
     """
     root, scheme = Path(root), scheme_named(scheme)
     levels = levels_named(reader)

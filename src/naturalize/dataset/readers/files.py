@@ -95,12 +95,8 @@ def read_csv(file: Path, scheme: Scheme, columns: Mapping[str, str] | None = Non
     none), and optionally ``group`` (patient, slide or source) and ``part`` (``train``, ``val``,
     ``test`` or another name of one). ``columns`` says what they are called; see
     :func:`naturalize.base.table.read_rows`. Labels without a class in the scheme are dropped and
-    counted.
-
-    Raises
-    ------
-    InputError
-        Naming the line and the column: one is missing, a path is empty or repeated, a part unknown.
+    counted. ``InputError`` names the line and the column: one is missing, a path is empty or
+    repeated, a part unknown.
     """
     root, items, dropped = file.parent, [], Counter[str]()
     seen: dict[str, int] = {}

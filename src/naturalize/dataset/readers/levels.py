@@ -70,10 +70,7 @@ class Levels:
 def levels_named(text: str) -> Levels | None:
     """Return the levels that a text such as ``"part/patient/class"`` names; ``None`` if it is none.
 
-    Raises
-    ------
-    SettingsError
-        If a word occurs twice, or no level is the class.
+    ``SettingsError`` if a word occurs twice, or no level is the class.
     """
     words = text.strip("/").split("/")
     if not set(words) <= set(_WORDS):
@@ -93,12 +90,8 @@ def recognised(paths: Sequence[str], scheme: Scheme) -> Levels:
     The first level is the class, unless every folder of it is a part (``Train``, ``val``, …) or a
     patient (``Patient_06``); so is the next one, and a level below the classes that holds only
     parts or only patients. Below patients, the class is the folder that holds the images.
-
-    Raises
-    ------
-    InputError
-        If some folders of a level look like parts or patients and others do not: the message says
-        which option decides.
+    ``InputError`` if some folders of a level look like parts or patients and others do not: the
+    message says which option decides.
     """
     trees = [path.split("/")[:-1] for path in paths if "/" in path]
     found: dict[str, int] = {}

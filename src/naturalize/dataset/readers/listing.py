@@ -22,20 +22,9 @@ class Item:
 class Listing:
     """What a reader found, brought into order.
 
-    Attributes
-    ----------
-    root
-        Folder that the paths are relative to.
-    reader
-        Name of the reader.
-    scheme
-        The label scheme.
-    items
-        The images, sorted by path.
-    skipped
-        ``{"path", "reason"}`` of each file or folder that was passed over, by path.
-    dropped
-        Prefix or class name → number of images that have no class in the scheme, by name.
+    Paths are relative to ``root``. ``skipped`` lists ``{"path", "reason"}`` of each file or folder
+    that was passed over, ``dropped`` says how many images of a prefix or class name have no class
+    in the scheme.
     """
 
     root: Path

@@ -23,12 +23,8 @@ def read_medmnist(file: Path, scheme: Scheme, images: Path) -> Listing:
     The archive holds ``<part>_images`` (uint8, (N, H, W) or (N, H, W, 3)) and ``<part>_labels``
     (integers, (N, 1) or (N,)). Image *i* of a part becomes ``<part>/<i>.png``; PNG keeps every
     pixel. Class *k* is the *k*-th class of the scheme, or ``"k"`` under the scheme ``folders``
-    (BloodMNIST: ``pbc8``). Images are read one at a time, so memory stays flat.
-
-    Raises
-    ------
-    InputError
-        If the archive is damaged, lacks an array, or its arrays do not fit each other.
+    (BloodMNIST: ``pbc8``). Images are read one at a time, so memory stays flat. ``InputError`` if
+    the archive is damaged, lacks an array, or its arrays do not fit each other.
     """
     if scheme.name == "pbc11":
         raise SettingsError(
