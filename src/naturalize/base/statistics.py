@@ -36,8 +36,8 @@ def percentile_interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
 
     Examples
     --------
-    >>> percentile_interval(np.arange(101.0), 0.9).tolist()
-    [5.0, 95.0]
+    >>> percentile_interval(np.arange(101.0), 0.5).tolist()
+    [25.0, 75.0]
     """
     tail = (1 - level) / 2
     return np.nanquantile(values, [tail, 1 - tail], axis=0)
