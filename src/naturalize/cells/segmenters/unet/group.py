@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
+from scipy.special import softmax
 
 from naturalize.cells.segmentation import Cell, in_order
 from naturalize.cells.segmenters.unet.network import (
@@ -19,7 +20,7 @@ from naturalize.cells.segmenters.unet.network import (
     SLIDE,
     UNIT,
 )
-from naturalize.imaging.shape import largest_piece
+from naturalize.imaging.shape import largest_piece, touches_border
 
 #: Kinds of a pixel, 0 for none; cytoplasm and nucleus are one kind.
 _KIND = {1: "wbc", 2: "rbc", 3: "platelet"}
@@ -103,7 +104,7 @@ def group(maps: np.ndarray, scale: float) -> Detections:
     White cells without a nucleus are among them only where no white cell shows one: beside such,
     they are burst cells and smears (of 500 PBC images, in 2).
     """
-    probabilities = _softmax(maps[:CENTRE])
+    probabilities = softmax(maps[:CENTRE], axis=0)
     of_kind = np.stack(
         [
             probabilities[SLIDE],
@@ -131,7 +132,9 @@ def group(maps: np.ndarray, scale: float) -> Detections:
             continue
         clean[window][mask] = number
         diameter = float(np.sqrt(4 / np.pi * area))
-        cut = _at_edge(window, kinds.shape)
+        rows, columns = window
+        box = (columns.start, rows.start, columns.stop, rows.stop)
+        cut = touches_border(box, kinds.shape)
         if kind == _WHITE and not nucleated:
             score *= _DOUBTED
         cells.append(DetectedCell(number, _KIND[kind], diameter, score, cut, nucleated))
@@ -142,11 +145,6 @@ def group(maps: np.ndarray, scale: float) -> Detections:
     certainty = float(of_kind.max(0).mean())
     slide = probabilities[SLIDE] > _SURELY_SLIDE
     return Detections(tuple(cells), clean, probabilities, slide, scale, certainty)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(0))
-    return powers / powers.sum(0)
 
 
 def _peaks(logit: np.ndarray) -> np.ndarray:
@@ -177,10 +175,6 @@ def _one_kind(mine: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, int]:
     """
     kind = int(np.bincount(kinds[mine], minlength=4)[1:].argmax()) + 1
     return largest_piece(mine & (kinds == kind)), kind
-
-
-def _at_edge(window: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
-    return any(s.start == 0 or s.stop == side for s, side in zip(window, shape, strict=True))
 
 
 def cells_of(found: Detections, shape: tuple[int, int]) -> list[Cell]:

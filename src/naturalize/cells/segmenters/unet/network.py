@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from naturalize.base.artifacts import file_hash
 from naturalize.base.errors import ArtifactError
 from naturalize.cells.segmenters.classical.view import slide
 
@@ -46,7 +46,7 @@ def session(weights: str | None = None) -> Any:
         reason = str(error).strip().splitlines()[0]
         raise ArtifactError(f"{path}: cannot be opened as an ONNX network ({reason})") from error
     outputs = made.get_outputs()
-    if len(made.get_inputs()) != 1 or len(outputs) != 1 or outputs[0].shape[1] not in (OUTPUTS,):
+    if len(made.get_inputs()) != 1 or len(outputs) != 1 or outputs[0].shape[1] != OUTPUTS:
         raise ArtifactError(
             f"{path}: expected one input (n, 3, h, w) and one output (n, {OUTPUTS}, h, w)"
         )
@@ -58,25 +58,16 @@ def digest(weights: str | None = None) -> str:
     """Return 16 hex digits of the SHA-256 of the weights' file."""
     path = Path(weights) if weights else OWN
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return file_hash(path)
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def maps(image: np.ndarray, weights: str | None = None) -> np.ndarray:
-    """Return the network's outputs for an image at the scale of its input.
+    """Return the network's outputs, float32 (8, h, w), for an image at the scale of its input.
 
-    Parameters
-    ----------
-    image
-        RGB uint8 (h, w, 3), its slide grey.
-    weights
-        As for :class:`~naturalize.cells.segmenters.unet.UNet`.
-
-    Returns
-    -------
-    numpy.ndarray
-        Float32 (8, h, w).
+    ``image``: RGB uint8 (h, w, 3), its slide grey; ``weights``: as for
+    :class:`~naturalize.cells.segmenters.unet.UNet`.
     """
     height, width = image.shape[:2]
     # mirrored past the edge, as in training: a cell cut by the edge goes on to look like a cell
@@ -89,20 +80,10 @@ def maps(image: np.ndarray, weights: str | None = None) -> np.ndarray:
 
 
 def balanced(image: np.ndarray, scale: float) -> np.ndarray:
-    """Return an image at the scale of the network's input, its slide grey.
+    """Return RGB uint8 (H, W, 3) at the scale of the network's input, at least 16 × 16.
 
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3).
-    scale
-        Pixels of the result to one of the image's.
-
-    Returns
-    -------
-    numpy.ndarray
-        RGB uint8 (h, w, 3), at least 16 × 16: every channel multiplied so that the bare slide
-        becomes grey, as in training; a yellow or lilac slide is no property of the cells.
+    Every channel is multiplied so that the bare slide becomes grey, as in training; a yellow or
+    lilac slide is no property of the cells. ``scale``: pixels of the result to one of the image's.
     """
     height, width = image.shape[:2]
     size = (max(STEP, round(width * scale)), max(STEP, round(height * scale)))
