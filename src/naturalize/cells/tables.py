@@ -101,15 +101,13 @@ def image_row(
     for cell in segmentation.cells:
         x0, y0, x1, y1 = cell.box
         covered[y0:y1, x0:x1] |= cell.mask
-    red, green, blue = segmentation.background
+    slide = ("background_r", "background_g", "background_b")
     return {
         "image_id": image_id,
         "path": path,
         "outcome": segmentation.outcome,
         **{f"n_{kind}": len(segmentation.of(kind)) for kind in KINDS},
-        "background_r": red,
-        "background_g": green,
-        "background_b": blue,
+        **dict(zip(slide, segmentation.background, strict=True)),
         "background_share": float((~covered).mean()),
         "cells": [
             {
@@ -143,17 +141,14 @@ def cell_row(
     """
     x0, y0, x1, y1 = cell.box
     part = image[y0:y1, x0:x1]
-    red, green, blue = mean_density(part, cell.mask, background)
+    density = mean_density(part, cell.mask, background)
     nucleus = cell.nucleus
     return {
         "cell_id": cell_id,
         "image_id": image_id,
         "path": path,
         "kind": cell.kind,
-        "x0": x0,
-        "y0": y0,
-        "x1": x1,
-        "y1": y1,
+        **dict(zip(("x0", "y0", "x1", "y1"), cell.box, strict=True)),
         "area": cell.area,
         "mask": encode(cell.mask),
         "nucleus": None if nucleus is None else encode(nucleus),
@@ -162,9 +157,7 @@ def cell_row(
         "waist": has_waist(cell.mask),
         "contact": 0.0,
         "focus": focus(part, cell.mask),
-        "od_r": red,
-        "od_g": green,
-        "od_b": blue,
+        **dict(zip(("od_r", "od_g", "od_b"), density, strict=True)),
         "nc_ratio": None if nucleus is None else np.count_nonzero(nucleus) / cell.area,
         "score": cell.score,
     }

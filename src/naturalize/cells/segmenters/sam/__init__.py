@@ -72,8 +72,7 @@ class Sam(Segmenter):
             "version": _VERSION,
         }
         if self.mode == "everything":
-            for key in ("grid", "least_score", "least_stability"):
-                found[key] = getattr(self, key)
+            found |= self.model_dump(include={"grid", "least_score", "least_stability"})
         else:
             detector = self._detector()
             found["detector"] = {"name": detector.name, **detector.settings}
