@@ -7,7 +7,6 @@ these two. Prediction goes in pieces, so a killed run goes on where it stopped.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from naturalize.base import artifacts
 from naturalize.base.console import warn
 from naturalize.base.engine import prefetched
 from naturalize.base.errors import ImageReadError, InputError, unknown
-from naturalize.base.images import read_image
+from naturalize.base.images import content_hash, read_image
 from naturalize.base.shards import resumable_rows
 from naturalize.evaluation import intervals, metrics
 from naturalize.evaluation.intervals import calibration
@@ -288,12 +287,12 @@ def read_metrics(path: str | Path) -> dict[str, Any]:
 def model_hash(predictor: Predictor) -> str:
     """Return 16 hex digits naming a predictor: its classes, and its ``weights_hash`` if any."""
     text = f"{list(predictor.classes)} {predictor.weights_hash}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return content_hash(text.encode())
 
 
 def _items_hash(items: Sequence[Item]) -> str:
     lines = "\n".join(f"{i.image_id}\t{i.path}\t{i.label}\t{i.group}" for i in items)
-    return hashlib.sha256(lines.encode()).hexdigest()[:16]
+    return content_hash(lines.encode())
 
 
 def _predicted(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ import pyarrow as pa
 from naturalize.base import artifacts
 from naturalize.base.console import warn
 from naturalize.base.errors import ImageReadError, InputError, SettingsError, unknown
-from naturalize.base.images import read_image, write_image
+from naturalize.base.images import content_hash, read_image, write_image
 from naturalize.base.shards import resumable_rows
 from naturalize.base.sheets import labelled_rows
 from naturalize.cells.segmentation import Segmentation
@@ -113,14 +112,16 @@ def explain_images(
         "methods": list(methods),
         "layer": layer,
         "channels": channels,
-        "items": _hash([repr(item) for item in items]),
+        "items": content_hash("\n".join(map(repr, items)).encode()),
         "model": weights_hash(predictor.module),
         "classes": list(predictor.classes),
         **(settings or {}),
     }
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
     jobs = [(item, method) for item in items for method in methods]
-    rows = _explained(predictor, jobs, root, work, layer, channels, _hash([repr(decided)]))
+    rows = _explained(
+        predictor, jobs, root, work, layer, channels, content_hash(repr(decided).encode())
+    )
     _warn_of_problems(root, jobs, rows)
     with artifacts.writing(out, "explanation", settings=decided, inputs=inputs) as folder:
         _write(folder, root, jobs, rows, masks or {})
@@ -317,7 +318,3 @@ def heat_remark(entry: Mapping[str, Any]) -> str | None:
     return (
         f"{100 * (1 - inside):.0f} % of the heat outside the cell, {100 * on[most]:.0f} % on {most}"
     )
-
-
-def _hash(parts: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

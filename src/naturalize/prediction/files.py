@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +108,8 @@ def predict_files(
     """
     if standardiser is None:
         standardiser = Standardiser(predictor.config.standard).learn(paths)
-    work = _Work(predictor, standardiser, unsure, whole, Lock())
+    lock = nullcontext() if isinstance(predictor, OnnxPredictor) else Lock()
+    work = _Work(predictor, standardiser, unsure, whole, lock)
     found = work.in_threads(paths, batch)
     if what:
         found = track(found, what, len(paths))
@@ -121,7 +124,7 @@ class _Work:
     standardiser: Standardiser
     unsure: float
     whole: bool
-    lock: Lock
+    lock: AbstractContextManager[Any]  # of the network; onnxruntime needs none
 
     def in_threads(self, paths: Sequence[Path], batch: int) -> Iterator[list[Prediction]]:
         """Yield the predictions of each file; images are read and standardised in threads.
@@ -162,11 +165,8 @@ class _Work:
 
     def _of(self, path: Path, made: Sequence[Standardised]) -> list[Prediction]:
         asked = [one for one in made if one.verdict is None]
-        if isinstance(self.predictor, OnnxPredictor):
+        with self.lock:
             rows = iter(of_standardised(self.predictor, asked))
-        else:
-            with self.lock:
-                rows = iter(of_standardised(self.predictor, asked))
         return [
             self._prediction(path, one, next(rows) if one.verdict is None else None) for one in made
         ]

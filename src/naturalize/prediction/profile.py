@@ -6,7 +6,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from naturalize.base.artifacts import read_json, write_json
 from naturalize.base.errors import ArtifactError, InputError
+from naturalize.base.images import content_hash
 from naturalize.base.rng import rng
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.imaging.shape import solidity
@@ -73,8 +73,10 @@ class Profile:
             cells = found.of("wbc")
             whites += [diameter(cell) for cell in cells if not cell.touches(found.shape)]
             slide = found.background
-            nuclei += [stain for cell in cells if (stain := nuclear_stain(image, cell, slide))]
-            red_stains += [_stain(image, cell, slide) for cell in found.of("rbc")]
+            inside = [_stain(image, cell.box, cell.nucleus, slide) for cell in cells]
+            nuclei += [stain for stain in inside if stain]
+            whole = [_stain(image, cell.box, cell.mask, slide) for cell in found.of("rbc")]
+            red_stains += [stain for stain in whole if stain]
         return cls(
             red_cell=float(np.median(reds)) if len(reds) >= max(1, _ENOUGH * images) else None,
             white_cell=float(np.median(whites)) if whites else None,
@@ -120,7 +122,7 @@ class Profile:
 def _digest(standard: Standard) -> str:
     """Name what a profile depends on in a standard: not the range of measures."""
     facts = {key: value for key, value in asdict(standard).items() if key != "typical"}
-    return sha256(repr(sorted(facts.items())).encode()).hexdigest()[:16]
+    return content_hash(repr(sorted(facts.items())).encode())
 
 
 def diameter(cell: Cell) -> float:
@@ -128,17 +130,14 @@ def diameter(cell: Cell) -> float:
     return _disc(cell.area)
 
 
-def nuclear_stain(image: np.ndarray, cell: Cell, slide: Colour) -> Colour | None:
-    """Return the mean optical density of a cell's nucleus, or null if it shows none."""
-    if cell.nucleus is None or not cell.nucleus.any():
+def _stain(
+    image: np.ndarray, box: tuple[int, int, int, int], mask: np.ndarray | None, slide: Colour
+) -> Colour | None:
+    """Return the mean optical density of what a mask shows in its box, or null if it is nothing."""
+    if mask is None or not mask.any():
         return None
-    x0, y0, x1, y1 = cell.box
-    return mean_density(image[y0:y1, x0:x1], cell.nucleus, slide)
-
-
-def _stain(image: np.ndarray, cell: Cell, slide: Colour) -> Colour:
-    x0, y0, x1, y1 = cell.box
-    return mean_density(image[y0:y1, x0:x1], cell.mask, slide)
+    x0, y0, x1, y1 = box
+    return mean_density(image[y0:y1, x0:x1], mask, slide)
 
 
 def measure_standard(catalog: Catalog, bank: CellBank, *, alone: bool, seed: int = 0) -> Standard:
@@ -214,11 +213,9 @@ def _stain_of(row: dict[str, Any], image: np.ndarray) -> Colour | None:
 
     if not row["nucleus"]:
         return None
-    x0, y0, x1, y1 = (row[name] for name in ("x0", "y0", "x1", "y1"))
+    box = x0, y0, x1, y1 = row["x0"], row["y0"], row["x1"], row["y1"]
     nucleus = decode(np.asarray(row["nucleus"], np.uint32), (y1 - y0, x1 - x0))
-    if not nucleus.any():
-        return None
-    return mean_density(image[y0:y1, x0:x1], nucleus, slide_colour(image))
+    return _stain(image, box, nucleus, slide_colour(image))
 
 
 def sample(paths: Sequence[object], n: int) -> list[int]:

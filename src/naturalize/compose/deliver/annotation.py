@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -22,6 +21,7 @@ from naturalize.base.artifacts import (
     writing,
 )
 from naturalize.base.errors import ArtifactError, InputError
+from naturalize.base.images import content_hash
 from naturalize.base.shards import resumable_pieces
 from naturalize.compose.paint.scenes import REMOVALS, Scenes, image_of
 from naturalize.imaging.runlength import decode, encode
@@ -132,7 +132,7 @@ class PlanAnnotation:
         used = np.unique(plan.columns.background).tolist()
         scenes = sorted(name for code in used if (name := words.backgrounds[code][0]) is not None)
         cells = [cell_id for cell_id, _, _ in plan.cells()]
-        names = hashlib.sha256(repr((scenes, cells)).encode()).hexdigest()[:16]
+        names = content_hash(repr((scenes, cells)).encode())
         settings, inputs = {"of": names}, {"bank": bank.fingerprint}
         key, folder = fingerprint(_KIND, settings, inputs), Path(folder)
         if is_artifact(folder, _KIND) and read_manifest(folder).fingerprint == key:
@@ -174,7 +174,12 @@ class PlanAnnotation:
         if not rows:
             return []
         part = self._table.slice(rows[0], len(rows)).to_pylist()
-        return [_cell_of_row(row) for row in part]
+        found = []
+        for row in part:
+            x0, y0, x1, y1 = box = (row["x0"], row["y0"], row["x1"], row["y1"])
+            mask = decode(np.array(row["mask"], np.uint32), (y1 - y0, x1 - x0))
+            found.append(SceneCell(row["cell_id"], row["kind"], row["label"], box, mask))
+        return found
 
 
 @lru_cache(maxsize=4)
@@ -207,12 +212,6 @@ def _scene_rows(bank: CellBank, background_id: str) -> pa.Table:
         for cell in _scene_cells(bank, background_id)
     ]
     return pa.Table.from_pylist(rows, schema=SCENE_CELLS)
-
-
-def _cell_of_row(row: dict[str, Any]) -> SceneCell:
-    x0, y0, x1, y1 = box = (row["x0"], row["y0"], row["x1"], row["y1"])
-    mask = decode(np.array(row["mask"], np.uint32), (y1 - y0, x1 - x0))
-    return SceneCell(row["cell_id"], row["kind"], row["label"], box, mask)
 
 
 def _scene_cells(bank: CellBank, background_id: str) -> list[SceneCell]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 #: Format → suffix of the files.
 FORMATS = {"jpeg": ".jpg", "png": ".png"}
 
-#: Quality of contact sheets; pictures of a class on them, real and composite.
-_SHEET_QUALITY, _PER_CLASS = 90, 4
+#: Quality of contact sheets; pictures of a class on them, real and composite; their side in pixels.
+_SHEET_QUALITY, _PER_CLASS, _TILE = 90, 4, 150
 
 
 def check_plan(plan: Plan) -> None:
@@ -89,30 +89,6 @@ def save_plan(
     plan.save(path, inputs, more=more, overwrite=made_of_same_cells(Path(path), plan))
 
 
-def real_beside_composite(
-    real: Mapping[str, Sequence[np.ndarray]],
-    composite: Mapping[str, Sequence[np.ndarray]],
-    *,
-    tile: int = 150,
-) -> np.ndarray:
-    """Lay real images on the left and composites on the right, one row a class.
-
-    ``real``, ``composite``: class → RGB uint8 (H, W, 3) images; the rows are the classes of
-    ``composite``, in order; ``tile``: side of a picture in pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        RGB uint8.
-    """
-    shown = {label: list(real.get(label, ())) for label in composite}
-    left = labelled_rows(shown, tile=tile, title="real images")
-    right = labelled_rows(composite, tile=tile, title="composites of the same cells")
-    gap = np.full((len(left), 24, 3), 255, np.uint8)
-    gap[:, 12] = (200, 203, 210)
-    return np.concatenate([left, gap, right], axis=1)
-
-
 def plan_sheet(plan: Plan, bank: CellBank, *, per_class: int = _PER_CLASS) -> np.ndarray:
     """Return the sheet of a plan: composites of each class, beside the images their cells are from.
 
@@ -127,7 +103,11 @@ def plan_sheet(plan: Plan, bank: CellBank, *, per_class: int = _PER_CLASS) -> np
         cells = [p for recipe in recipes for p in recipe.placements]
         parents = dict.fromkeys(p.image_id for p in cells if bank.row(p.cell_id)["target"])
         real[label] = [bank.image(image_id) for image_id in parents]
-    return real_beside_composite(real, composite)
+    left = labelled_rows(real, tile=_TILE, title="real images")
+    right = labelled_rows(composite, tile=_TILE, title="composites of the same cells")
+    gap = np.full((len(left), 24, 3), 255, np.uint8)
+    gap[:, 12] = (200, 203, 210)
+    return np.concatenate([left, gap, right], axis=1)
 
 
 def _various(plan: Plan, rows: np.ndarray, n: int, scenes: set[str]) -> list[Recipe]:

@@ -167,6 +167,8 @@ def _middles(start: int, end: int, factor: float, length: int) -> tuple[np.ndarr
 
 def _numbered(canvas: np.ndarray, cells: Sequence[tuple[str, str | None, str]]) -> Truth:
     """Return the truth of a canvas of cells (from 1 on, 0 none): those that are seen, in order."""
+    from scipy.ndimage import find_objects
+
     counts = np.bincount(canvas.ravel(), minlength=len(cells) + 1)
     seen = 1 + np.flatnonzero(counts[1:])
     if len(seen) > _MOST:
@@ -174,17 +176,9 @@ def _numbered(canvas: np.ndarray, cells: Sequence[tuple[str, str | None, str]]) 
     table = np.zeros(len(cells) + 1, np.uint16)
     table[seen] = np.arange(1, len(seen) + 1)
     instances = table[canvas]
-    boxes = _boxes(instances, len(seen))
+    boxes = find_objects(instances.astype(np.int32), max_label=len(seen))
     rows = []
-    for number, (old, box) in enumerate(zip(seen.tolist(), boxes, strict=True), start=1):
-        kind, label, cell_id = cells[old - 1]
-        rows.append(TrueCell(number, kind, label, cell_id, box))
+    for number, (old, (down, across)) in enumerate(zip(seen.tolist(), boxes, strict=True), start=1):
+        box = (across.start, down.start, across.stop, down.stop)
+        rows.append(TrueCell(number, *cells[old - 1], box))
     return Truth(instances, tuple(rows))
-
-
-def _boxes(instances: np.ndarray, n: int) -> list[tuple[int, int, int, int]]:
-    """Return the box of each of ``n`` numbers, all of which are there."""
-    from scipy.ndimage import find_objects
-
-    found = find_objects(instances.astype(np.int32), max_label=n)
-    return [(c.start, r.start, c.stop, r.stop) for r, c in found]

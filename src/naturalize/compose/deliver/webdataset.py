@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -114,25 +114,16 @@ def _sample(painter: Painter, labels: tuple[str, ...], masks: bool, recipe: Reci
 
 
 class Shards:
-    """Tar files of bounded size, written one after the other; finished ones are taken again.
+    """Tar files of at most ``most`` bytes in ``folder``; finished ones are taken again.
 
-    Parameters
-    ----------
-    folder
-        Where they are.
-    most
-        Bytes a shard.
-    ids
-        Of the samples that shall be in them, in order.
-    suffixes
-        Of each sample's files.
+    ``ids`` are those of the samples that shall be in them, in order; each has files of ``suffixes``.
     """
 
     def __init__(self, folder: Path, most: int, ids: Sequence[str], suffixes: list[str]) -> None:
         self.folder, self.most, self.ids, self.suffixes = folder, most, ids, suffixes
         self.files: list[Path] = []
         self.samples: list[int] = []
-        self._open: tuple[IO[bytes], tarfile.TarFile] | None = None
+        self._open: tarfile.TarFile | None = None
         self._n = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._find()
@@ -166,16 +157,12 @@ class Shards:
         if self._open is not None and self._size(sample) > self.most:
             self._finish()
         if self._open is None:
-            opened = self._growing.open("wb")
-            self._open = (
-                opened,
-                tarfile.TarFile(fileobj=opened, mode="w", format=tarfile.USTAR_FORMAT),
-            )
+            self._open = tarfile.TarFile(self._growing, "w", format=tarfile.USTAR_FORMAT)
         key = self.ids[self.written + self._n]
         for suffix, data in sample:
             member = tarfile.TarInfo(f"{key}{suffix}")  # no time, no owner
             member.size = len(data)
-            self._open[1].addfile(member, io.BytesIO(data))
+            self._open.addfile(member, io.BytesIO(data))
         self._n += 1
 
     def _size(self, sample: Sample) -> int:
@@ -183,14 +170,12 @@ class Shards:
         assert self._open is not None
         block, record = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
         more = sum(block + -(-len(data) // block) * block for _, data in sample)
-        return -(-(self._open[1].offset + more + 2 * block) // record) * record
+        return -(-(self._open.offset + more + 2 * block) // record) * record
 
     def _finish(self) -> None:
         if self._open is None:
             return
-        opened, tar = self._open
-        tar.close()
-        opened.close()
+        self._open.close()
         self._open = None
         file = self._file(len(self.files))
         self._growing.replace(file)
@@ -205,7 +190,7 @@ class Shards:
         if kind is None:
             self._finish()
         elif self._open is not None:
-            self._open[0].close()
+            self._open.close()
 
 
 def _names(file: Path) -> list[str]:

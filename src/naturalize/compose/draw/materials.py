@@ -63,7 +63,29 @@ class Images:
         ArtifactError
             If a file is gone, or has changed since it was segmented; with classes and counts.
         """
-        return _frames(self.bank, self.ids)
+        sizes, units, encoders = [], [], []
+        wrong: dict[str, NaturalizeError] = {}
+        columns = (self.bank.backgrounds[name].to_pylist() for name in ("image_id", "path"))
+        read = dict(zip(*columns, strict=True))
+        for image_id in track(self.ids, "read image headers"):
+            try:
+                data = self.bank.pictures.data(read[image_id], image_id, check=True)
+                facts = file_facts(data, name=read[image_id])
+            except NaturalizeError as error:
+                wrong[image_id] = error
+                continue
+            coded = facts.encoder.startswith("jpeg") and not facts.exif_rotated
+            sizes.append((facts.width, facts.height))
+            units.append(_UNITS.get(facts.encoder.split("-")[1], (1, 1)) if coded else (1, 1))
+            encoders.append(facts.encoder)
+        if wrong:
+            raise _changed(self.bank, wrong, self.ids)
+        codes = {name: i for i, name in enumerate(sorted(set(encoders)))}
+        return Frames(
+            np.array(sizes, np.int32).reshape(-1, 2),
+            np.array(units, np.int32).reshape(-1, 2),
+            np.array([codes[name] for name in encoders], np.int32),
+        )
 
     @classmethod
     def of(cls, bank: CellBank) -> Images:
@@ -75,8 +97,7 @@ class Images:
         owner = np.array([place.get(i, -1) for i in table["image_id"].to_pylist()], np.int64)
         kinds = np.array(table["kind"].to_pylist(), dtype="U8")
         label = np.full(len(ids), "", dtype=object)
-        named = [(i, text) for i, text in zip(owner, table["label"].to_pylist(), strict=True)]
-        for i, text in named:
+        for i, text in zip(owner, table["label"].to_pylist(), strict=True):
             if text is not None and i >= 0:
                 label[i] = text
         known = owner >= 0
@@ -106,38 +127,6 @@ def _means(owner: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
     times = np.bincount(owner, minlength=n)[:, None].astype(np.float64)
     return np.divide(sums, times, out=np.full_like(sums, np.nan), where=times > 0).astype(
         np.float32
-    )
-
-
-def _frames(bank: CellBank, ids: Sequence[str]) -> Frames:
-    sizes, units, encoders = [], [], []
-    wrong: dict[str, NaturalizeError] = {}
-    read = dict(
-        zip(
-            bank.backgrounds["image_id"].to_pylist(),
-            bank.backgrounds["path"].to_pylist(),
-            strict=True,
-        )
-    )
-    for image_id in track(ids, "read image headers"):
-        try:
-            facts = file_facts(
-                bank.pictures.data(read[image_id], image_id, check=True), name=read[image_id]
-            )
-        except NaturalizeError as error:
-            wrong[image_id] = error
-            continue
-        coded = facts.encoder.startswith("jpeg") and not facts.exif_rotated
-        sizes.append((facts.width, facts.height))
-        units.append(_UNITS.get(facts.encoder.split("-")[1], (1, 1)) if coded else (1, 1))
-        encoders.append(facts.encoder)
-    if wrong:
-        raise _changed(bank, wrong, ids)
-    codes = {name: i for i, name in enumerate(sorted(set(encoders)))}
-    return Frames(
-        np.array(sizes, np.int32).reshape(-1, 2),
-        np.array(units, np.int32).reshape(-1, 2),
-        np.array([codes[name] for name in encoders], np.int32),
     )
 
 

@@ -17,7 +17,6 @@ from naturalize.compose.draw.modes import DEFAULT, Mode
 from naturalize.compose.draw.modes import mode as mode_of
 from naturalize.compose.draw.targets import (
     DUPLICATES,
-    check_supply,
     chosen_classes,
     deal,
     one_target,
@@ -162,10 +161,19 @@ class Drawing:
 
     def check(self, label: str, n: int) -> None:
         """Raise ``InputError`` if a class has too few cells for ``n`` composites."""
-        accepted, pool = len(self.materials.targets(label)), len(self.pool(label))
-        check_supply(
-            label, n, pool, accepted=accepted, max_reuse=self.max_reuse, mode=self.mode.name
-        )
+        n_cells, accepted = len(self.pool(label)), len(self.materials.targets(label))
+        if n and not n_cells:
+            raise InputError(
+                f"class {label}: {n:,} composites asked, but the bank has no cell of it that mode "
+                f"{self.mode.name} can use ({accepted:,} accepted); add images of {label}, or "
+                "leave it out"
+            )
+        if self.max_reuse is not None and n > n_cells * self.max_reuse:
+            raise InputError(
+                f"class {label}: {n:,} composites asked, but {n_cells:,} cells with max_reuse "
+                f"{self.max_reuse} make {n_cells * self.max_reuse:,}; raise max_reuse or ask for "
+                "fewer"
+            )
 
     def recipes(self, label: str, n: int) -> tuple[Columns, Counter[str]]:
         """Draw ``n`` different recipes of a class, block by block; also what was left out, and why.
@@ -187,7 +195,7 @@ class Drawing:
         columns = Columns.concat(parts)
         ids = np.array(columns.ids())
         for attempt in range(_REDRAWS):
-            equal = _repeated(ids)
+            equal = np.setdiff1d(np.arange(n), np.unique(ids, return_index=True)[1])
             if not len(equal):
                 return columns, left_out
             left_out[DUPLICATES] += len(equal)
@@ -243,9 +251,3 @@ def _warn_of_reuse(made: Plan) -> None:
             f"few cells are used often ({few}); a network may learn these cells by heart: add "
             "images of these classes, ask for fewer, or set max_reuse"
         )
-
-
-def _repeated(ids: np.ndarray) -> np.ndarray:
-    """Return the positions of ids that stood there before, int64."""
-    first = np.unique(ids, return_index=True)[1]
-    return np.setdiff1d(np.arange(len(ids)), first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,8 @@ def real_counts(bank: CellBank) -> dict[str, int]:
     """Return class → number of images in which the bank's segmenter found the labelled cell."""
     table = bank.cells(target=True, accepted=None)
     pairs = set(zip(table["label"].to_pylist(), table["image_id"].to_pylist(), strict=True))
-    return {label: sum(1 for its, _ in pairs if its == label) for label in bank.labels}
+    found = Counter(label for label, _ in pairs)
+    return {label: found[label] for label in bank.labels}
 
 
 def chosen_classes(
@@ -120,21 +122,3 @@ def deal(pool: np.ndarray, n: int, seed: int, *keys: str | int) -> np.ndarray:
     tiled = np.tile(pool, (rounds, 1))
     dealt = [rng(seed, *keys, deck).permuted(tiled, axis=1).ravel() for deck in range(decks)]
     return np.concatenate(dealt)[:n] if dealt else pool[:0]
-
-
-def check_supply(
-    label: str, n: int, n_cells: int, *, accepted: int, max_reuse: int | None, mode: str
-) -> None:
-    """Raise ``InputError`` if a class has no cells for ``n`` composites, or too few to reuse."""
-    if not n:
-        return
-    if not n_cells:
-        raise InputError(
-            f"class {label}: {n:,} composites asked, but the bank has no cell of it that mode "
-            f"{mode} can use ({accepted:,} accepted); add images of {label}, or leave it out"
-        )
-    if max_reuse is not None and n > n_cells * max_reuse:
-        raise InputError(
-            f"class {label}: {n:,} composites asked, but {n_cells:,} cells with max_reuse "
-            f"{max_reuse} make {n_cells * max_reuse:,}; raise max_reuse or ask for fewer"
-        )

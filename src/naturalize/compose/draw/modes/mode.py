@@ -193,10 +193,19 @@ class Variation(Mode):
         red
             Bool (N,): red cells, which take on the scene's stain wholly.
         """
-        density = density_for(images, origins, scenes, self.match_stain, red)
+        # within a class, the density of white cells follows that of the red ones beside them only in
+        # part, and their hue is their own
+        stains = np.maximum(images.red, 1e-3)
+        ratio = np.nan_to_num(np.log(stains[scenes] / stains[origins]))
+        whole = np.broadcast_to(np.asarray(red), len(ratio))[:, None]
+        ratio = np.where(whole, ratio, self.match_stain * ratio.mean(axis=1, keepdims=True))
+        density = np.exp(np.clip(ratio, -tuned.MOST_DENSITY, tuned.MOST_DENSITY))
+        # a cell that is less sharp stays as it is: sharpness that was never seen would be invented
+        sharper = np.nan_to_num(images.focus[origins] - images.focus[scenes])
+        blur = np.round(np.interp(sharper, tuned.SHARPER, tuned.SIGMA), 2)
         return {
             **stained(density * stain, images.light[origins], light),
-            "blur": blur_for(images, origins, scenes),
+            "blur": np.where(sharper < tuned.SHARPER[0], 0.0, blur),
         }
 
 
@@ -239,34 +248,3 @@ def stained(scale: np.ndarray, before: np.ndarray, after: np.ndarray) -> dict[st
     changed = (scale != 1).any(axis=1) | (np.abs(before - after) > tuned.SAME_SLIDE).any(axis=1)
     shift = scale * np.log10(before / 255) - np.log10(after / 255)
     return {"stain_scale": scale, "stain": np.where(changed[:, None], np.round(shift, 4), 0.0)}
-
-
-def density_for(
-    images: Images,
-    origins: np.ndarray,
-    scenes: np.ndarray,
-    share: float,
-    red: np.ndarray | bool = False,
-) -> np.ndarray:
-    """Return the factors on optical density, (n, 3), that bring cells to the stain of a scene.
-
-    ``(red cells of the scene / red cells of the cell's own image)^share``: within a class, the
-    density of white cells follows that of the red ones beside them only in part, and their hue is
-    their own. Red cells (``red``, bool (n,)) take on the scene's wholly, channel by channel.
-    """
-    ratio = np.log(np.maximum(images.red[scenes], 1e-3) / np.maximum(images.red[origins], 1e-3))
-    ratio = np.nan_to_num(ratio)
-    whole = np.broadcast_to(np.asarray(red), len(ratio))[:, None]
-    ratio = np.where(whole, ratio, share * ratio.mean(axis=1, keepdims=True))
-    return np.exp(np.clip(ratio, -tuned.MOST_DENSITY, tuned.MOST_DENSITY))
-
-
-def blur_for(images: Images, origins: np.ndarray, scenes: np.ndarray) -> np.ndarray:
-    """Return the sigma in pixels, (n,), that makes cells no sharper than their scenes.
-
-    A cell that is less sharp stays as it is: sharpness that was never seen would be invented.
-    """
-    sharper = np.nan_to_num(images.focus[origins] - images.focus[scenes])
-    return np.where(
-        sharper < tuned.SHARPER[0], 0.0, np.round(np.interp(sharper, tuned.SHARPER, tuned.SIGMA), 2)
-    )

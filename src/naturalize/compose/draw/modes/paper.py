@@ -23,7 +23,6 @@ from naturalize.compose.draw.materials import Materials
 from naturalize.compose.draw.modes.mode import TURNS, Count, Mode, colour_of
 from naturalize.compose.draw.modes.placing import place_in_turn, turned_size
 from naturalize.compose.recipe.columns import Columns, Vocabulary, offsets_of
-from naturalize.compose.recipe.recipe import Finish
 
 #: The classes that the paper composes.
 WEAK = ("BNE", "MMY", "MY", "PMY", "SNE")
@@ -121,7 +120,10 @@ class Paper(Mode):
         finish = self.finishing
         box = boxes[placed]
         return Columns(
-            words=materials.remembered(("paper words", finish), lambda: _words(materials, finish)),
+            words=materials.remembered(
+                ("paper words", finish),
+                lambda: Vocabulary(materials.cells, materials.labels, finishes=(finish,)),
+            ),
             label=np.full(n, materials.labels.index(label)),
             size=np.tile([self.width, self.height], (n, 1)),
             colour=np.tile(self.background, (n, 1)),
@@ -133,7 +135,3 @@ class Paper(Mode):
                 **how,
             },
         )
-
-
-def _words(materials: Materials, finish: Finish) -> Vocabulary:
-    return Vocabulary(materials.cells, materials.labels, finishes=(finish,))
