@@ -116,7 +116,8 @@ def _sample(painter: Painter, labels: tuple[str, ...], masks: bool, recipe: Reci
 class Shards:
     """Tar files of at most ``most`` bytes in ``folder``; finished ones are taken again.
 
-    ``ids`` are those of the samples that shall be in them, in order; each has files of ``suffixes``.
+    ``ids`` are those of the samples that shall be in them, in order, ``suffixes`` those of the
+    files of each sample.
     """
 
     def __init__(self, folder: Path, most: int, ids: Sequence[str], suffixes: list[str]) -> None:

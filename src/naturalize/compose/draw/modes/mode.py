@@ -193,8 +193,8 @@ class Variation(Mode):
         red
             Bool (N,): red cells, which take on the scene's stain wholly.
         """
-        # within a class, the density of white cells follows that of the red ones beside them only in
-        # part, and their hue is their own
+        # within a class, the density of white cells follows that of the red ones beside them only
+        # in part, and their hue is their own
         stains = np.maximum(images.red, 1e-3)
         ratio = np.nan_to_num(np.log(stains[scenes] / stains[origins]))
         whole = np.broadcast_to(np.asarray(red), len(ratio))[:, None]
