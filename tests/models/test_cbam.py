@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from naturalize.base.errors import SettingsError
+from naturalize.models.custom_cnn import attention
 from naturalize.models.folder import describe, save_model
-from naturalize.models.fused import attention
 from naturalize.models.predictor import Predictor
 from naturalize.models.torch_predictor import TorchPredictor
 from naturalize.models.zoo import build

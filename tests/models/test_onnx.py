@@ -17,9 +17,9 @@ from naturalize.base.errors import ArtifactError, MissingExtraError, SettingsErr
 from naturalize.base.images import write_image
 from naturalize.models.ensemble import save_ensemble
 from naturalize.models.folder import save_model
-from naturalize.models.names import names
 from naturalize.models.onnx_predictor import GRAPH, OnnxPredictor, has_graph
 from naturalize.models.predictor import Predictor
+from naturalize.models.zoo import names
 from naturalize.prediction.files import predict_files
 
 torch = pytest.importorskip("torch")

@@ -11,9 +11,9 @@ import pytest
 from scipy.spatial.distance import mahalanobis
 
 from naturalize.base.images import content_hash, read_image, write_image
+from naturalize.models.config import Typical
 from naturalize.models.predictor import Predictor
 from naturalize.models.shipped import find
-from naturalize.models.standard import Typical
 from naturalize.prediction.domain import MEASURES, distance, measures, not_a_smear, typical
 from naturalize.prediction.files import predict_files
 

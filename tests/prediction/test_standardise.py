@@ -19,7 +19,7 @@ from naturalize.cells.segment import segment_images
 from naturalize.cells.segmenters import segmenter
 from naturalize.dataset.catalog import Catalog
 from naturalize.imaging.stain import focus, optical_density
-from naturalize.models.standard import Standard
+from naturalize.models.config import Standard
 from naturalize.prediction.files import predict_files
 from naturalize.prediction.frame import restained, sharpened, stain_matrix, wanted_sharpening
 from naturalize.prediction.predictor import of_kind, standardising

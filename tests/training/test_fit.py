@@ -159,7 +159,7 @@ def test_the_state_of_other_settings_is_not_taken_up(toys, tmp_path, monkeypatch
     pixels = {path: path.stat().st_mtime_ns for path in work.glob("pixels-*")}
     assert pixels
     with monkeypatch.context() as patch:
-        patch.setattr("naturalize.training.carry.fit", stop)
+        patch.setattr("naturalize.training.loop.fit", stop)
         with pytest.raises(KeyboardInterrupt):
             fit(toys, tmp_path / "model", short.model_copy(update={"seed": 1}), work=work)
     assert not (work / "state.ckpt").exists()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from naturalize.training.temperature import fit_temperature
+from naturalize.training.learner import fit_temperature
 
 
 @settings(deadline=None, max_examples=25)
@@ -29,7 +29,7 @@ def test_it_stays_within_bounds_where_all_is_right():
 def test_a_network_is_calibrated_on_validation_batches_if_there_are_enough():
     torch = pytest.importorskip("torch")
     from naturalize.models.zoo import build
-    from naturalize.training.temperature import validation_temperature
+    from naturalize.training.learner import validation_temperature
 
     network = build("custom_cnn", ["A", "B"], input_size=16)
     generator = np.random.default_rng(3)

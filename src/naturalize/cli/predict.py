@@ -155,7 +155,7 @@ def _standardiser(
     """Return a standardiser with a profile that was measured before, or on these images."""
     from naturalize.base.console import result, warn
     from naturalize.base.errors import InputError, SettingsError
-    from naturalize.models.standard import Standard
+    from naturalize.models.config import Standard
     from naturalize.prediction.profile import Profile
     from naturalize.prediction.standardise import ENOUGH, TO_KEEP, Standardiser
 

@@ -183,7 +183,7 @@ def default_methods(module: Any) -> tuple[str, ...]:
     Those of an averaging ensemble are those that fit any of its members.
     """
     from naturalize.explain.maps import attention_layers
-    from naturalize.models.fused import Averaged
+    from naturalize.models.load import Averaged
 
     if isinstance(module, Averaged):
         fitting = (name for member in module.averaged for name in default_methods(member))

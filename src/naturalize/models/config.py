@@ -1,4 +1,4 @@
-"""What a network is: the configuration that builds and feeds it, and the pair of both."""
+"""What a network is: the configuration that builds and feeds it, and what it was trained on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,100 @@ from typing import TYPE_CHECKING, Any
 
 from naturalize.base.errors import SettingsError
 from naturalize.models.preprocess import View
-from naturalize.models.standard import Standard
 
 if TYPE_CHECKING:
     from torch import nn
+
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Typical:
+    """The range of training images' measures (`naturalize.prediction.domain`).
+
+    Attributes
+    ----------
+    means
+        Class → the median of each measure.
+    inverse
+        Inverse covariance of the measures about them.
+    limit
+        Squared distance within which all but a few training images lie.
+    """
+
+    means: Mapping[str, tuple[float, ...]] = field(hash=False)
+    inverse: tuple[tuple[float, ...], ...]
+    limit: float
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> Typical:
+        """Read what ``dataclasses.asdict`` gave."""
+        means = {str(name): tuple(map(float, row)) for name, row in raw["means"].items()}
+        inverse = tuple(tuple(map(float, row)) for row in raw["inverse"])
+        return cls(means, inverse, float(raw["limit"]))
+
+
+@dataclass(frozen=True)
+class Standard:
+    """The look of the images that a network was trained on.
+
+    Attributes
+    ----------
+    height, width
+        Their usual size in pixels.
+    slide, slide_low, slide_high
+        Colour of the bare slide, RGB 0–255: its median, and the range of all but a few images.
+    red_cell, white_cell
+        Median diameter in pixels of whole red cells, and of white cells.
+    nucleus_stain, red_stain
+        Median optical density (red, green, blue) of nuclei and of red cells, against the slide.
+    alone
+        Whether the network also learnt cells that lie alone on a bare slide.
+    focus
+        Median sharpness of white cells, as `naturalize.imaging.stain.focus` measures it.
+    kinds
+        Class → kind of its cells, ``"wbc"`` or ``"platelet"``.
+    typical
+        The range of the images' measures; null where too few were measured.
+    """
+
+    height: int
+    width: int
+    slide: Colour
+    slide_low: Colour
+    slide_high: Colour
+    red_cell: float
+    white_cell: float
+    nucleus_stain: Colour
+    red_stain: Colour
+    alone: bool
+    focus: float
+    kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
+    typical: Typical | None = None
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> Standard:
+        """Read what ``dataclasses.asdict`` gave, lists for tuples; raises ``KeyError`` and such."""
+        return cls(
+            height=int(raw["height"]),
+            width=int(raw["width"]),
+            slide=_colour(raw["slide"]),
+            slide_low=_colour(raw["slide_low"]),
+            slide_high=_colour(raw["slide_high"]),
+            red_cell=float(raw["red_cell"]),
+            white_cell=float(raw["white_cell"]),
+            nucleus_stain=_colour(raw["nucleus_stain"]),
+            red_stain=_colour(raw["red_stain"]),
+            alone=bool(raw["alone"]),
+            focus=float(raw["focus"]),
+            kinds={str(name): str(kind) for name, kind in raw["kinds"].items()},
+            typical=Typical.parse(raw["typical"]) if raw.get("typical") else None,
+        )
+
+
+def _colour(raw: Any) -> Colour:
+    red, green, blue = (float(value) for value in raw)
+    return red, green, blue
 
 
 @dataclass(frozen=True)

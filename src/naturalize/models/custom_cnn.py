@@ -11,7 +11,7 @@ from torch import nn
 from naturalize.base.errors import ArtifactError, SettingsError, closest
 from naturalize.models import weights as sources
 from naturalize.models.config import Network, NetworkConfig, Wanted
-from naturalize.models.fused import attention
+from naturalize.models.torchvision_compat import ensure
 
 #: Short trainings: running statistics must follow within a few dozen steps.
 _MOMENTUM = 0.3
@@ -78,6 +78,28 @@ class CustomCNN(nn.Module):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Return timm's description of which parameters lie how deep, for layer-wise rates."""
         return {"stem": r"^blocks\.0\.", "blocks": r"^blocks\.(\d+)"}
+
+
+def attention(channels: int, *, reduction: int = 16) -> nn.Module:
+    r"""Return a convolutional block attention module (Woo et al., ECCV 2018, eq. 1–3).
+
+    Maps :math:`F`, (N, C, H, W), become :math:`F' = M_c(F) \otimes F` and then
+    :math:`F'' = M_s(F') \otimes F'`, with
+    :math:`M_c = \sigma(MLP(AvgPool(F)) + MLP(MaxPool(F)))`, one number a channel, and
+    :math:`M_s = \sigma(BN(f^{7 \times 7}[AvgPool(F'); MaxPool(F')]))`, one a place. The batch norm
+    is that of the authors' code. The module is timm's.
+
+    Parameters
+    ----------
+    channels
+        Channels of the maps.
+    reduction
+        The MLP's hidden layer has ``channels / reduction`` units, at least one.
+    """
+    ensure()
+    from timm.layers.cbam import CbamModule
+
+    return CbamModule(channels, rd_ratio=1 / reduction)
 
 
 def _block(width: int, out: int, *, pool: bool, cbam: bool) -> nn.Sequential:

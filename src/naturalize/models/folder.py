@@ -17,8 +17,7 @@ from naturalize.base.artifacts import (
     writing,
 )
 from naturalize.base.errors import ArtifactError
-from naturalize.models.config import NetworkConfig
-from naturalize.models.standard import Standard
+from naturalize.models.config import NetworkConfig, Standard
 
 if TYPE_CHECKING:
     import torch

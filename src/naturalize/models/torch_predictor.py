@@ -52,7 +52,7 @@ class TorchPredictor(NetworkPredictor):
     @staticmethod
     def of(module: nn.Module, config: NetworkConfig, *, device: str = "cpu") -> TorchPredictor:
         """Return the predictor that fits a network: its own, or that of an averaging ensemble."""
-        from naturalize.models.fused import Averaged
+        from naturalize.models.load import Averaged
 
         kind = AveragingPredictor if isinstance(module, Averaged) else TorchPredictor
         return kind(module, config, device=device)

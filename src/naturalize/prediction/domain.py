@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from naturalize.models.standard import Colour, Typical
+from naturalize.models.config import Colour, Typical
 
 #: Share of an image's shorter side that is measured, and the side in pixels it is shrunk to.
 _MIDDLE, _SIDE = 0.75, 90

@@ -9,7 +9,7 @@ import numpy as np
 
 from naturalize.cells.segmentation import Cell
 from naturalize.imaging.stain import focus, optical_density
-from naturalize.models.standard import Colour, Standard
+from naturalize.models.config import Colour, Standard
 from naturalize.prediction.profile import Profile
 
 #: Blurred images are sharpened: σ of the mask in pixels of the standard, and its greatest weight.

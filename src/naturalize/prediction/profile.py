@@ -19,7 +19,7 @@ from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.imaging.shape import solidity
 from naturalize.imaging.slide import slide_colour
 from naturalize.imaging.stain import mean_density
-from naturalize.models.standard import Colour, Standard
+from naturalize.models.config import Colour, Standard
 from naturalize.prediction.domain import measures, typical
 
 if TYPE_CHECKING:

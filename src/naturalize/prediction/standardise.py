@@ -17,7 +17,7 @@ from naturalize.cells.segmentation import Cell, Segmentation, target_of
 from naturalize.cells.segmenters import segmenter
 from naturalize.cells.tiling import Tiled
 from naturalize.imaging.slide import isolated, slide_colour
-from naturalize.models.standard import Colour, Standard
+from naturalize.models.config import Colour, Standard
 from naturalize.prediction.domain import distance, measures, not_a_smear, nuclei_apart
 from naturalize.prediction.frame import (
     centre,

@@ -83,8 +83,8 @@ def check_study(study: StudySettings) -> None:
 
 
 def _check_run(study: StudySettings, run: str) -> None:
-    from naturalize.models.names import resolve
     from naturalize.models.shipped import folder_of
+    from naturalize.models.zoo import resolve
 
     settings = study.runs[run]
     with _key(f"runs.{run}.model"):

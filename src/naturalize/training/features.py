@@ -12,9 +12,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from naturalize.base.console import say, track
+from naturalize.models.config import Network
 from naturalize.models.identity import weights_hash
 from naturalize.models.preprocess import normalise
-from naturalize.models.zoo import Network
 from naturalize.training.data import CellImages
 from naturalize.training.dataset import Draw, Rows, Samples, as_is
 from naturalize.training.pixels import RecordStore

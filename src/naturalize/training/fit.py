@@ -21,8 +21,7 @@ from naturalize.training.settings import TrainSettings
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.compose.recipe.plan import Plan
-    from naturalize.models.standard import Standard
-    from naturalize.models.zoo import Network
+    from naturalize.models.config import Network, Standard
     from naturalize.training.data import CellImages
     from naturalize.training.loop import Run
 
@@ -50,8 +49,7 @@ def check(settings: TrainSettings) -> None:
         For an unknown model, a size or option that it cannot take, absent weights, a device that is
         not there, or a logger that is not installed.
     """
-    from naturalize.models.names import resolve
-    from naturalize.models.zoo import build
+    from naturalize.models.zoo import build, resolve
     from naturalize.training import loggers
     from naturalize.training.devices import place
 
@@ -120,10 +118,9 @@ def train(
     process.wait_passively()
     process.use_threads()
     from naturalize.training import loggers, processes
-    from naturalize.training.carry import carry_out
     from naturalize.training.data import check_composites, classes_of
     from naturalize.training.devices import place
-    from naturalize.training.loop import Run
+    from naturalize.training.loop import Run, carry_out
 
     out = Path(out)
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
@@ -226,7 +223,7 @@ def _write(
     from naturalize.models.folder import TRAINING_IMAGES, save_model
     from naturalize.training.checkpoint import Checkpoint, write_history
     from naturalize.training.features import learning_part
-    from naturalize.training.temperature import validation_temperature
+    from naturalize.training.learner import validation_temperature
 
     checkpoint = Checkpoint(work, settings)
     history, best = checkpoint.history, checkpoint.best

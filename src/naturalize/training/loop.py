@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from naturalize.base.console import progress_bar, say
-from naturalize.base.errors import NaturalizeError
+import torch
+
+from naturalize.base import process
+from naturalize.base.artifacts import write_bytes
+from naturalize.base.console import progress_bar, say, warn
+from naturalize.base.engine import available_cpus
+from naturalize.base.errors import NaturalizeError, SettingsError
+from naturalize.base.rng import seed_of
+from naturalize.cells.bank import CellBank
+from naturalize.compose.recipe.plan import Plan
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
+from naturalize.models.config import Network
+from naturalize.models.zoo import build, channels_last
+from naturalize.training import loggers, processes
+from naturalize.training.checkpoint import Checkpoint
+from naturalize.training.data import CellImages
 from naturalize.training.devices import Place
+from naturalize.training.features import Features, learning_part
+from naturalize.training.learner import Learner
+from naturalize.training.losses import Loss
 from naturalize.training.settings import TrainSettings
 
-if TYPE_CHECKING:
-    from naturalize.cells.bank import CellBank
-    from naturalize.compose.recipe.plan import Plan
-    from naturalize.models.config import Network
-    from naturalize.training.checkpoint import Checkpoint
-    from naturalize.training.data import CellImages
-    from naturalize.training.learner import Learner
-    from naturalize.training.loggers import Logger
+#: Which file says in how many pieces a batch fits into memory.
+PIECES = "pieces.json"
 
 #: Steps after which the time of the whole run is estimated; the first ones are slower.
 _ESTIMATE_FROM, _ESTIMATE_AT = 2, 6
@@ -63,11 +75,6 @@ class Run:
 
     def network(self) -> Network:
         """Build the network as it is before the first step; the same one every time."""
-        import torch
-
-        from naturalize.base.rng import seed_of
-        from naturalize.models.zoo import build
-
         settings = self.settings
         torch.manual_seed(seed_of(settings.seed, "initial weights"))
         network = build(
@@ -84,15 +91,11 @@ class Run:
     @property
     def processes(self) -> int:
         """How many processes train; the head of a frozen network needs one only."""
-        from naturalize.training import processes
-
         several = max(len(self.place.devices), processes.size())
         return 1 if self.settings.mode == "transfer" else several
 
     def data(self, network: Network) -> CellImages:
         """Open the images that ``network`` is trained on."""
-        from naturalize.training.data import CellImages
-
         return CellImages(
             self.settings,
             self.catalog,
@@ -106,6 +109,91 @@ class Run:
         )
 
 
+def carry_out(run: Run, network: Network, data: CellImages) -> Network:
+    """Train, in as many processes as the run says, until the run's state on disk is its last.
+
+    A batch that does not fit into memory is worked off in pieces, half as large each time, and the
+    run goes on from its last state.
+
+    Raises
+    ------
+    NaturalizeError
+        If a single image does not fit, or whatever stops a run.
+    """
+    _check_processes(run, len(data.val))
+    epochs = len(Checkpoint(run.work, run.settings).history)
+    if epochs:
+        say(f"going on after epoch {epochs} of {run.settings.epochs}")
+    run = replace(run, pieces=_remembered(run))
+    while True:
+        try:
+            if len(run.place.devices) > 1 and run.settings.mode != "transfer":
+                processes.start(_fit, run.place.devices, run.work / "meeting", run)
+            else:
+                fit(run, network, data)
+            return network
+        except MemoryFullError as error:
+            run = replace(run, pieces=_more_pieces(run, error))
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        network = run.network()  # a step that was broken off may have touched it
+        data = run.data(network)
+
+
+def _fit(run: Run) -> None:
+    """Train as one of several processes that were started for it."""
+    process.keep_memory()
+    process.use_threads(max(1, available_cpus() // processes.size()))
+    run = replace(run, place=Place((run.place.devices[processes.rank()],)))
+    network = run.network()
+    fit(run, network, run.data(network))
+
+
+def _check_processes(run: Run, n_val: int) -> None:
+    settings, several = run.settings, run.processes
+    if settings.batch_size % several:
+        raise SettingsError(
+            f"batch_size {settings.batch_size} cannot be dealt evenly to the {several} "
+            f"processes of device {settings.device}"
+        )
+    if several > n_val:
+        raise SettingsError(
+            f"device {settings.device}: {several} processes for {n_val} "
+            "validation images; use fewer"
+        )
+    if settings.mode == "transfer" and processes.size() > 1:
+        raise SettingsError("mode transfer trains in one process: start it without torchrun")
+    if settings.mode == "transfer" and len(run.place.devices) > 1:
+        warn("mode transfer trains only the classifier, in one process, on the first device")
+
+
+def _more_pieces(run: Run, error: MemoryFullError) -> int:
+    pieces, share = run.pieces * 2, run.settings.batch_size // run.processes
+    if pieces > share:
+        raise NaturalizeError(
+            f"not even one image at a time fits into memory ({error}); "
+            "set a smaller input_size, or a smaller model"
+        ) from error
+    write_bytes(run.work / PIECES, json.dumps({"pieces": pieces}).encode())
+    if processes.size() > 1:
+        raise NaturalizeError(
+            f"out of memory ({error}); start the same command again: it goes on after its last "
+            f"whole epoch, {-(-share // pieces)} images at a time"
+        ) from error
+    warn(
+        f"out of memory: each batch of {share} is now worked off {-(-share // pieces)} images at a "
+        f"time, and its gradients are added up, so that the step stays that of {share}; the run "
+        "goes on after its last whole epoch"
+    )
+    return pieces
+
+
+def _remembered(run: Run) -> int:
+    file = run.work / PIECES
+    return int(json.loads(file.read_text())["pieces"]) if file.is_file() else 1
+
+
 def fit(run: Run, network: Network, cells: CellImages) -> None:
     """Train in this process, alone or as one of several, from the last checkpoint on disk.
 
@@ -116,12 +204,6 @@ def fit(run: Run, network: Network, cells: CellImages) -> None:
     NaturalizeError
         If the loss is no number any more.
     """
-    from naturalize.models.zoo import channels_last
-    from naturalize.training.checkpoint import Checkpoint
-    from naturalize.training.features import Features, learning_part
-    from naturalize.training.learner import Learner
-    from naturalize.training.losses import Loss
-
     settings, checkpoint = run.settings, Checkpoint(run.work, run.settings)
     if checkpoint.finished:
         return
@@ -146,8 +228,6 @@ def fit(run: Run, network: Network, cells: CellImages) -> None:
 
 
 def _epochs(run: Run, learner: Learner, data: Any, checkpoint: Checkpoint, steps: int) -> None:
-    from naturalize.training import loggers, processes
-
     if checkpoint.learner is not None:
         learner.load_state_dict(checkpoint.learner)
     train, val, settings = data.train_dataloader(), data.val_dataloader(), run.settings
@@ -175,7 +255,7 @@ def _epochs(run: Run, learner: Learner, data: Any, checkpoint: Checkpoint, steps
             _log(written, "epoch", last, int(last.pop("epoch")))
 
 
-def _log(written: list[Logger], what: str, row: dict[str, float], step: int) -> None:
+def _log(written: list[loggers.Logger], what: str, row: dict[str, float], step: int) -> None:
     for logger in written:
         logger.log({f"{what}/{key}": value for key, value in row.items()}, step)
 
@@ -236,8 +316,6 @@ def _duration(seconds: float) -> str:
 
 
 def _bf16(run: Run) -> bool:
-    import torch
-
     wanted = run.settings.precision
     return wanted == "bf16" or (
         wanted == "auto" and run.place.gpu and torch.cuda.is_bf16_supported()
@@ -247,8 +325,6 @@ def _bf16(run: Run) -> bool:
 @contextmanager
 def _repeatable(gpu: bool) -> Iterator[None]:
     """Ask a GPU for the same sums in the same order; a processor gives them unasked."""
-    import torch
-
     strict = torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     if gpu:
@@ -263,8 +339,6 @@ def _repeatable(gpu: bool) -> Iterator[None]:
 @contextmanager
 def _memory_watched() -> Iterator[None]:
     """Turn every way in which memory can be too small into ``MemoryFullError``."""
-    import torch
-
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
