@@ -20,14 +20,8 @@ Colour = tuple[float, float, float]
 class Typical:
     """The range of training images' measures (`naturalize.prediction.domain`).
 
-    Attributes
-    ----------
-    means
-        Class → the median of each measure.
-    inverse
-        Inverse covariance of the measures about them.
-    limit
-        Squared distance within which all but a few training images lie.
+    ``means`` has the median of each measure by class, ``inverse`` their inverse covariance about
+    them; within the squared distance ``limit`` lie all but a few training images.
     """
 
     means: Mapping[str, tuple[float, ...]] = field(hash=False)
@@ -44,40 +38,24 @@ class Typical:
 
 @dataclass(frozen=True)
 class Standard:
-    """The look of the images that a network was trained on.
+    """The look of the images that a network was trained on; sizes are in pixels."""
 
-    Attributes
-    ----------
-    height, width
-        Their usual size in pixels.
-    slide, slide_low, slide_high
-        Colour of the bare slide, RGB 0–255: its median, and the range of all but a few images.
-    red_cell, white_cell
-        Median diameter in pixels of whole red cells, and of white cells.
-    nucleus_stain, red_stain
-        Median optical density (red, green, blue) of nuclei and of red cells, against the slide.
-    alone
-        Whether the network also learnt cells that lie alone on a bare slide.
-    focus
-        Median sharpness of white cells, as `naturalize.imaging.stain.focus` measures it.
-    kinds
-        Class → kind of its cells, ``"wbc"`` or ``"platelet"``.
-    typical
-        The range of the images' measures; null where too few were measured.
-    """
-
-    height: int
+    height: int  #: The images' usual size.
     width: int
+    #: Colour of the bare slide, RGB 0–255: its median, and the range of all but a few images.
     slide: Colour
     slide_low: Colour
     slide_high: Colour
-    red_cell: float
-    white_cell: float
+    red_cell: float  #: Median diameter of whole red cells.
+    white_cell: float  #: Median diameter of white cells.
+    #: Median optical density (red, green, blue) of nuclei and of red cells, against the slide.
     nucleus_stain: Colour
     red_stain: Colour
-    alone: bool
-    focus: float
+    alone: bool  #: Whether the network also learnt cells that lie alone on a bare slide.
+    focus: float  #: Median sharpness of white cells, by `naturalize.imaging.stain.focus`.
+    #: Class → kind of its cells, ``"wbc"`` or ``"platelet"``.
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
+    #: The range of the images' measures; null where too few were measured.
     typical: Typical | None = None
 
     @classmethod
@@ -154,13 +132,7 @@ class Wanted:
 
 
 def json_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return options as a model folder will give them back: lists for tuples, text for keys.
-
-    Raises
-    ------
-    SettingsError
-        If a value is none that JSON knows.
-    """
+    """Return options as a model folder will give them back: lists for tuples, text for keys."""
     try:
         return json.loads(json.dumps(dict(options or {}), allow_nan=False))
     except (TypeError, ValueError) as error:

@@ -22,17 +22,9 @@ class CustomCNN(nn.Module):
 
     It has timm's interface (``forward_features``, ``forward_head``, ``get_classifier``,
     ``num_features``), so that training, prediction and explanation treat all networks alike.
-
-    Parameters
-    ----------
-    num_classes
-        Number of outputs.
-    channels
-        Output channels of each block; every block halves height and width.
-    drop_rate
-        Share of the pooled features dropped in training.
-    cbam
-        Whether each block ends in CBAM, before its pooling.
+    ``channels`` are those of each block, which halves height and width; with ``cbam`` each block
+    ends in CBAM, before its pooling; ``drop_rate`` is the share of the pooled features dropped in
+    training.
     """
 
     def __init__(
@@ -80,26 +72,20 @@ class CustomCNN(nn.Module):
         return {"stem": r"^blocks\.0\.", "blocks": r"^blocks\.(\d+)"}
 
 
-def attention(channels: int, *, reduction: int = 16) -> nn.Module:
+def attention(channels: int) -> nn.Module:
     r"""Return a convolutional block attention module (Woo et al., ECCV 2018, eq. 1–3).
 
     Maps :math:`F`, (N, C, H, W), become :math:`F' = M_c(F) \otimes F` and then
     :math:`F'' = M_s(F') \otimes F'`, with
     :math:`M_c = \sigma(MLP(AvgPool(F)) + MLP(MaxPool(F)))`, one number a channel, and
     :math:`M_s = \sigma(BN(f^{7 \times 7}[AvgPool(F'); MaxPool(F')]))`, one a place. The batch norm
-    is that of the authors' code. The module is timm's.
-
-    Parameters
-    ----------
-    channels
-        Channels of the maps.
-    reduction
-        The MLP's hidden layer has ``channels / reduction`` units, at least one.
+    is that of the authors' code. The module is timm's; its MLP's hidden layer has C / 16 units, at
+    least one.
     """
     ensure()
     from timm.layers.cbam import CbamModule
 
-    return CbamModule(channels, rd_ratio=1 / reduction)
+    return CbamModule(channels, rd_ratio=1 / 16)
 
 
 def _block(width: int, out: int, *, pool: bool, cbam: bool) -> nn.Sequential:
@@ -172,10 +158,7 @@ def check_options(wanted: Wanted, known: list[str]) -> None:
 def load_all_but_head(module: Any, found: sources.Weights, head: str, name: str) -> None:
     """Load a state dict, but for a classifier (called ``head``) of another size.
 
-    Raises
-    ------
-    ArtifactError
-        If any other tensor is missing, unknown or of another shape.
+    ``ArtifactError`` if any other tensor is missing, unknown or of another shape.
     """
     own = module.state_dict()
     state = {

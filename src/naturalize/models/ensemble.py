@@ -82,7 +82,15 @@ def save_ensemble(
         }
         for i, (share, config, manifest) in enumerate(zip(shares, configs, manifests, strict=True))
     ]
-    config = _common(configs)
+    standards = {config.standard for config in configs}
+    config = replace(  # the whole is described by its first member, and by what all of them have
+        configs[0],
+        architecture=ARCHITECTURE,
+        weights_source="members",
+        temperature=1.0,
+        standard=configs[0].standard if len(standards) == 1 else None,
+        options={},
+    )
     settings = {"network": asdict(config), MEMBERS: listed}
     sources = {f"member-{i:02d}": m.fingerprint for i, m in enumerate(manifests)}
     cards = [describe(folder) for folder in folders]
@@ -138,19 +146,6 @@ def fit_weights(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return softmax(found.x)
 
 
-def _common(configs: Sequence[NetworkConfig]) -> NetworkConfig:
-    """Describe the whole by its first member, and by what all of them have."""
-    standards = {config.standard for config in configs}
-    return replace(
-        configs[0],
-        architecture=ARCHITECTURE,
-        weights_source="members",
-        temperature=1.0,
-        standard=configs[0].standard if len(standards) == 1 else None,
-        options={},
-    )
-
-
 @dataclass(frozen=True)
 class Member:
     """A member of an averaging ensemble: its model folder, and what it counts."""
@@ -165,13 +160,7 @@ def is_ensemble(path: Path) -> bool:
 
 
 def read_members(path: Path) -> tuple[NetworkConfig, list[Member]]:
-    """Read which members an averaging ensemble has, and check that they are those.
-
-    Raises
-    ------
-    ArtifactError
-        If the list is damaged, or a member is not the one that was written.
-    """
+    """Read an averaging ensemble's members; ``ArtifactError`` unless they are those written."""
     manifest = read_manifest(path, "model")
     config, listed = read_config(path), read_json(path / MODEL)[MEMBERS]
     try:
@@ -205,13 +194,7 @@ def check_classes(folders: Sequence[Path], configs: Sequence[NetworkConfig]) -> 
 
 
 def normalised(weights: Sequence[float] | None, n: int) -> np.ndarray:
-    """Return ``n`` weights that sum to one, float64; equal ones by default.
-
-    Raises
-    ------
-    SettingsError
-        If there are fewer than two, not ``n``, or one is negative or no number, or all are 0.
-    """
+    """Return ``n`` weights that sum to one, float64; equal ones by default."""
     if n < 2:
         raise SettingsError(f"an ensemble needs two models or more, got {n}")
     if weights is None:

@@ -37,11 +37,10 @@ from naturalize.models.onnx_predictor import (
 )
 from naturalize.models.preprocess import normalise
 from naturalize.models.shipped import find
+from naturalize.models.torch_predictor import TorchPredictor
 
 if TYPE_CHECKING:
     import onnx
-
-    from naturalize.models.torch_predictor import TorchPredictor
 
 #: The version of ONNX's operators: what onnxruntime reads since 2023.
 _OPSET = 17
@@ -117,19 +116,12 @@ def _write(path: Path, out: Path, images: list[np.ndarray]) -> list[float]:
 
 
 def _write_graph(path: Path, folder: Path, images: list[np.ndarray]) -> float:
-    from naturalize.models.torch_predictor import TorchPredictor
-
     module, config = load_model(path)  # which also says whether the weights are whole
     weights = folder / WEIGHTS
     write_bytes(folder / GRAPH, graph(module, config, weights, file_hash(weights)))
-    return _difference(folder, TorchPredictor(module, config), config, images)
-
-
-def _difference(
-    folder: Path, predictor: TorchPredictor, config: NetworkConfig, images: list[np.ndarray]
-) -> float:
     found = OnnxPredictor(open_session(folder / GRAPH), config).probabilities(images)
-    difference = float(np.abs(found - predictor.probabilities(images, batch=4)).max())
+    expected = TorchPredictor(module, config).probabilities(images, batch=4)
+    difference = float(np.abs(found - expected).max())
     if not difference <= MOST_APART:
         raise ArtifactError(
             f"{folder / GRAPH}: its probabilities differ from PyTorch's by up to {difference:.1e} "
@@ -159,29 +151,14 @@ class _FromPixels(nn.Module):
 
 
 def graph(module: nn.Module, config: NetworkConfig, weights: Path, weights_hash: str) -> bytes:
-    """Return the ONNX graph of a network, from pixels to logits.
+    """Return the ONNX graph of a network on the processor, from pixels to logits.
 
-    Tensors of the network are *external data*: an offset and a length in ``weights``, which has to
-    lie beside the graph. Those stored as float16 are cast; the runtime does so once, when it opens
-    the file. The batch norms are there as they are; the runtime fuses them.
-
-    Parameters
-    ----------
-    module
-        Takes normalised (N, 3, S, S) to logits (N, C); on the processor.
-    config
-        Input size, and the normalisation that becomes a part of the graph.
-    weights
-        The safetensors file that ``module`` was read from.
-    weights_hash
-        Its hash, for the graph to say whose it is.
-
-    Raises
-    ------
-    MissingExtraError
-        If the package onnx is not installed.
-    SettingsError
-        If the network does something that ONNX has no operator for.
+    Tensors of the network are *external data*: an offset and a length in ``weights``, the
+    safetensors file that ``module`` was read from, which has to lie beside the graph;
+    ``weights_hash`` says whose it is. Those stored as float16 are cast; the runtime does so once,
+    when it opens the file. The normalisation of ``config`` is a part of the graph. The batch norms
+    are there as they are; the runtime fuses them. ``SettingsError`` if the network does something
+    that ONNX has no operator for.
     """
     model = _traced(module.eval(), config)
     _refer(model, module.state_dict(), weights)
@@ -233,7 +210,7 @@ def _refer(model: onnx.ModelProto, state: dict[str, torch.Tensor], weights: Path
     for tensor in model.graph.initializer:
         key = tensor.name.removeprefix(_PREFIX)
         entry = entries.get(key)
-        if entry is None or tensor.raw_data != _bytes(state[key]):
+        if entry is None or tensor.raw_data != state[key].contiguous().numpy().tobytes():
             continue  # made by the tracer: it stays in the graph
         tensor.ClearField("raw_data")
         tensor.data_location = onnx.TensorProto.EXTERNAL
@@ -248,10 +225,6 @@ def _refer(model: onnx.ModelProto, state: dict[str, torch.Tensor], weights: Path
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-
-
-def _bytes(tensor: torch.Tensor) -> bytes:
-    return tensor.detach().contiguous().numpy().tobytes()
 
 
 class _Poolable(TorchFunctionMode):

@@ -144,10 +144,8 @@ def _member(text: str) -> _Member:
         return _Member(name, {}, _own_size(name))
     from naturalize.models.folder import MEMBERS, describe, read_config
 
-    if MEMBERS in describe(folder):
-        raise SettingsError(f"cbam: {text} is an ensemble itself; name its members instead")
-    config = read_config(folder)
-    if config.architecture.startswith(CBAM):
+    average, config = MEMBERS in describe(folder), read_config(folder)
+    if average or config.architecture.startswith(CBAM):
         raise SettingsError(f"cbam: {text} is an ensemble itself; name its members instead")
     return _Member(
         config.architecture,
@@ -210,23 +208,17 @@ class Fused(nn.Module):
 
     Parameters
     ----------
-    members
-        Networks that take (N, 3, S, S) to maps (N, K, h, w), or to a list that ends in such maps.
-    channels
-        K of each member.
-    num_classes
-        Number of outputs.
+    members, channels
+        Networks that take (N, 3, S, S) to maps (N, K, h, w), or to a list that ends in such maps,
+        and the K of each.
     affine
         Scale and shift, three numbers each, that bring the common input to what each member was
         normalised for; null for a member whose input is the common one.
-    width
-        Channels after the 1×1 reduction of the joined maps; null: no reduction.
-    grid
-        Side of the grid; the finest of the members' by default.
+    width, grid
+        Channels after the 1×1 reduction of the joined maps (null: no reduction), and the side of
+        the grid (by default the finest of the members').
     frozen
         Whether the members are never trained and keep their batch statistics.
-    drop_rate
-        Share of the pooled features dropped in training.
     """
 
     def __init__(
@@ -245,8 +237,10 @@ class Fused(nn.Module):
         self.members = nn.ModuleList(members)
         self.grid, self.frozen = grid, frozen
         for i, pair in enumerate(affine):
-            tensors = [None, None] if pair is None else [_column(values) for values in pair]
-            for name, tensor in zip(("scale", "shift"), tensors, strict=True):
+            for name, values in zip(("scale", "shift"), pair or (None, None), strict=True):
+                tensor = None
+                if values is not None:
+                    tensor = torch.tensor(values, dtype=torch.float32).view(3, 1, 1)
                 self.register_buffer(f"{name}_{i}", tensor, persistent=False)
         self.head = Head(sum(channels), num_classes, width=width, drop_rate=drop_rate)
         self.num_features, self.num_classes = self.head.num_features, num_classes
@@ -294,7 +288,10 @@ class Head(nn.Module):
         self, channels: int, num_classes: int, *, width: int | None, drop_rate: float
     ) -> None:
         super().__init__()
-        self.reduce: nn.Module = nn.Identity() if width is None else _reduction(channels, width)
+        self.reduce: nn.Module = nn.Identity()
+        if width is not None:
+            convolution = nn.Conv2d(channels, width, 1, bias=False)
+            self.reduce = nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
         self.num_features = width or channels
         self.cbam = attention(self.num_features)
         self.dropout = nn.Dropout(drop_rate)
@@ -317,12 +314,3 @@ def on_grid(maps: torch.Tensor, side: int) -> torch.Tensor:
     if side < min(maps.shape[-2:]):
         return functional.adaptive_avg_pool2d(maps, size)
     return functional.interpolate(maps, size, mode="bilinear", align_corners=False)
-
-
-def _reduction(channels: int, width: int) -> nn.Sequential:
-    convolution = nn.Conv2d(channels, width, 1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-
-
-def _column(values: Sequence[float]) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float32).view(3, 1, 1)

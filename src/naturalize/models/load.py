@@ -95,16 +95,8 @@ class Averaged(nn.Module):
     """Networks whose probabilities are averaged.
 
     Where all of them have one view of an image (size, crop, balance), it is a network like any
-    other, whose logits are the logarithms of the mean probabilities.
-
-    Parameters
-    ----------
-    members
-        Networks that take normalised (N, 3, S, S) to logits (N, C).
-    configs
-        Their configurations, in the same order. Classes may be in any order.
-    shares
-        What each counts, summing to one.
+    other, whose logits are the logarithms of the mean probabilities. Members take normalised
+    (N, 3, S, S) to logits (N, C); their classes may be in any order; their shares sum to one.
     """
 
     shares: torch.Tensor
@@ -124,13 +116,7 @@ class Averaged(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits (N, C) of images normalised as the first member wants them.
-
-        Raises
-        ------
-        SettingsError
-            If the members have different views, so that no one input serves them all.
-        """
+        """Return logits (N, C) of images normalised as the first member wants them."""
         first = self.configs[0]
         if any(config.view != first.view for config in self.configs):
             raise SettingsError(

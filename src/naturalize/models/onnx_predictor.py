@@ -54,10 +54,7 @@ class OnnxPredictor(NetworkPredictor):
     def open(path: str | Path) -> OnnxPredictor:
         """Open a model folder for onnxruntime; of an ensemble, each member.
 
-        Raises
-        ------
-        ArtifactError
-            If the folder is damaged, has no graph, or one that belongs to other weights.
+        ``ArtifactError`` if it is damaged, has no graph, or one that belongs to other weights.
         """
         path = Path(path)
         manifest = read_manifest(path, "model")
@@ -76,19 +73,10 @@ class OnnxPredictor(NetworkPredictor):
         return stored_hash(self.path) if self.path is not None else ""
 
     def row(self, image: np.ndarray, slide: tuple[float, float, float] | None = None) -> np.ndarray:
-        """Return the probability of each class for one image.
+        """Return the probability of each class for one image, float32 (C,), summing to one.
 
-        Parameters
-        ----------
-        image
-            RGB uint8 (H, W, 3) of any size.
-        slide
-            Colour of its bare slide, if that is known; see `naturalize.models.preprocess`.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (C,), summing to one.
+        The image is RGB uint8 of any size; ``slide`` is the colour of its bare slide, if that is
+        known.
         """
         pixels = self.config.view.prepare(image, slide)[None]
         (logits,) = self.session.run([OUTPUT], {INPUT: pixels})
@@ -106,14 +94,7 @@ class OnnxPredictor(NetworkPredictor):
 class OnnxAveraging(OnnxPredictor):
     """The mean of several, each of which prepares images as it was trained to see them.
 
-    Parameters
-    ----------
-    members
-        Weight and predictor of each; the weights sum to one.
-    config
-        Of the whole; its classes give the order.
-    path
-        The ensemble's folder.
+    The members' weights sum to one; the classes of ``config`` give the order.
     """
 
     def __init__(
@@ -165,8 +146,7 @@ def _session(path: Path, manifest: Manifest, config: NetworkConfig) -> Any:
 def open_session(file: Path) -> Any:
     """Return the onnxruntime session of a graph whose weights lie beside it.
 
-    It computes on the thread that asks, and many may ask at once. ``ArtifactError`` if it cannot be
-    opened.
+    It computes on the thread that asks, and many may ask at once.
     """
     import onnxruntime
 

@@ -20,18 +20,11 @@ SLIDE_GREY, _MOST_GAIN = 235, 2.2
 
 @dataclass(frozen=True)
 class View:
-    """What a network gets to see of an image.
+    """What a network gets to see of an image: ``size`` × ``size`` pixels of it.
 
-    Attributes
-    ----------
-    size
-        Side of the network's input in pixels.
-    crop
-        Share of the shorter side that is shown, a square about the centre; 1 shows the whole image,
-        stretched to a square.
-    balanced
-        Whether each channel is multiplied so that the bare slide becomes neutral grey: a yellow or
-        a lilac slide is no property of a cell.
+    ``crop`` is the share of the shorter side that is shown, a square about the centre; 1 shows the
+    whole image, stretched to a square. ``balanced``: each channel is multiplied so that the bare
+    slide becomes neutral grey, as a yellow or a lilac slide is no property of a cell.
     """
 
     size: int
@@ -65,22 +58,10 @@ class View:
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Bring an image to ``size`` × ``size`` pixels.
+    """Bring RGB uint8 (H, W, 3) to ``size`` × ``size`` pixels, contiguous.
 
     Shrinking averages over areas (``cv2.INTER_AREA``), so that no fine texture turns into aliases;
     enlarging is cubic. The aspect ratio is not kept: the images of one acquisition have one shape.
-
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3).
-    size
-        Side in pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        RGB uint8 (size, size, 3), contiguous.
     """
     height, width = image.shape[:2]
     if (height, width) == (size, size):
@@ -106,14 +87,9 @@ def batch(images: Sequence[np.ndarray], view: View) -> np.ndarray:
 
 
 def normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """Turn uint8 (N, H, W, 3) into float32 (N, 3, H, W), channels last in memory.
+    """Turn RGB uint8 (N, H, W, 3) into float32 (N, 3, H, W), channels last in memory.
 
-    Parameters
-    ----------
-    pixels
-        RGB uint8 tensor on any device.
-    mean, std
-        Per channel, on a 0–1 scale: the result is ``(x / 255 − mean) / std``.
+    ``mean`` and ``std`` are on a 0–1 scale: the result is ``(x / 255 − mean) / std``.
     """
     import torch
 

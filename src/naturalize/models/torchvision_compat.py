@@ -24,11 +24,7 @@ def ensure() -> bool:
     """Make torchvision importable; call it before importing torchvision or timm.
 
     Does nothing where torchvision is absent, imported already, or whole (its extension loads).
-
-    Returns
-    -------
-    bool
-        Whether the operators had to be declared (in this call or an earlier one).
+    Returns whether the operators had to be declared (in this call or an earlier one).
     """
     if _declared or hasattr(sys.modules.get("torchvision"), "transforms"):
         return bool(_declared)

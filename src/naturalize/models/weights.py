@@ -36,24 +36,13 @@ class Weights:
 
 
 def find(name: str, wanted: str) -> Weights | None:
-    """Return the weights that ``wanted`` asks for, or null to start from scratch.
+    """Return the weights of a timm name that ``wanted`` asks for, or null to start from scratch.
 
-    Parameters
-    ----------
-    name
-        A timm name.
-    wanted
-        ``"none"``; ``"imagenet"`` (a pip package or timm's cache on this machine); ``"download"``
-        (as before, and else fetched by timm); ``"auto"`` (as ``imagenet``, null if there are
-        none); the path of a ``.safetensors``/``.pth`` state dict or of a model folder; or the name
-        of a shipped model.
-
-    Raises
-    ------
-    SettingsError
-        If ImageNet weights are asked for and not there; the message says how to get them.
-    ArtifactError
-        If a file is missing or damaged.
+    ``wanted`` is ``"none"``; ``"imagenet"`` (a pip package or timm's cache on this machine);
+    ``"download"`` (as before, and else fetched by timm); ``"auto"`` (as ``imagenet``, null if there
+    are none); the path of a ``.safetensors``/``.pth`` state dict or of a model folder; or the name
+    of a shipped model. ``SettingsError`` if ImageNet weights are asked for and not there (the
+    message says how to get them), ``ArtifactError`` if a file is missing or damaged.
     """
     if wanted == "none":
         return None

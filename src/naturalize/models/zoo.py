@@ -74,12 +74,7 @@ def resolve(name: str) -> str:
     """Return the full name of a network: one of :func:`names`, or a timm name.
 
     Names of CBAM ensembles are checked by the part before the colon only; their members may be
-    model folders.
-
-    Raises
-    ------
-    SettingsError
-        If no network is called so; the message has the nearest name.
+    model folders. ``SettingsError`` if no network is called so; the message has the nearest name.
 
     Examples
     --------
@@ -199,10 +194,7 @@ class Listed:
 def find(pattern: str | None) -> list[str]:
     """Return the usual names, or the timm names that match ``pattern`` (``resnet*``).
 
-    Raises
-    ------
-    SettingsError
-        If there is none; the message has the nearest.
+    ``SettingsError`` if there is none; the message has the nearest.
     """
     if pattern is None:
         return names()

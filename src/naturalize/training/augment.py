@@ -26,37 +26,18 @@ _LEAST_BLUR = 0.25
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to one image.
+    """What is done to one image, in this order, but for ``alone``, which is before all else."""
 
-    Attributes
-    ----------
-    flip
-        Left–right, before all else.
-    turns
-        Right angles, counter-clockwise.
-    angle, zoom, shift
-        Then: degrees counter-clockwise about the centre, factor, (x, y) in shares of the side.
-    gain
-        Factor on the optical density of each channel (R, G, B).
-    offset
-        Added to all optical densities; negative is brighter.
-    blur
-        σ of a Gaussian, in shares of the side.
-    alone
-        Whether the cell is shown alone (what is done before all else).
-    operations
-        RandAugment's, done after all else: name, and strength from −1 to 1.
-    """
-
-    flip: bool = False
-    turns: int = 0
-    angle: float = 0.0
-    zoom: float = 1.0
-    shift: tuple[float, float] = (0.0, 0.0)
-    gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    offset: float = 0.0
-    blur: float = 0.0
-    alone: bool = False
+    flip: bool = False  #: Left–right.
+    turns: int = 0  #: Right angles, counter-clockwise.
+    angle: float = 0.0  #: Degrees counter-clockwise about the centre.
+    zoom: float = 1.0  #: Factor.
+    shift: tuple[float, float] = (0.0, 0.0)  #: (x, y) in shares of the side.
+    gain: tuple[float, float, float] = (1.0, 1.0, 1.0)  #: On each channel's optical density.
+    offset: float = 0.0  #: Added to all optical densities; negative is brighter.
+    blur: float = 0.0  #: σ of a Gaussian, in shares of the side.
+    alone: bool = False  #: Whether the cell is shown alone.
+    #: RandAugment's: name, and strength from −1 to 1.
     operations: tuple[tuple[str, float], ...] = ()
 
 
@@ -91,21 +72,11 @@ def _randaugment(settings: AugmentSettings, seed: int) -> tuple[tuple[str, float
 
 
 def apply(image: np.ndarray, change: Augmentation) -> np.ndarray:
-    """Apply an augmentation.
+    """Apply an augmentation to RGB uint8 (S, S, 3).
 
     Without a free part, flips and right angles move pixels exactly; with one, all of it is one
     bilinear warp, mirrored at the border. Colour is changed in optical density, −log(light), where
     stain adds up: there, each channel is scaled and all are shifted (a table of 256 values each).
-
-    Parameters
-    ----------
-    image
-        RGB uint8 (S, S, 3).
-
-    Returns
-    -------
-    numpy.ndarray
-        RGB uint8 (S, S, 3), contiguous.
     """
     if change.angle or change.zoom != 1 or change.shift != (0.0, 0.0):
         image = _warp(image, change)
@@ -120,16 +91,9 @@ def apply(image: np.ndarray, change: Augmentation) -> np.ndarray:
 
 
 def operate(image: np.ndarray, operations: Sequence[tuple[str, float]]) -> np.ndarray:
-    """Apply operations of RandAugment, with the strengths of timm's "increasing" ones.
+    """Apply :data:`OPERATIONS`, each at −1 to 1 times the strength of timm's "increasing" ones.
 
     What is moved in from outside has the colour of the image's slide.
-
-    Parameters
-    ----------
-    image
-        RGB uint8 (S, S, 3).
-    operations
-        Names of :data:`OPERATIONS`, and strengths from −1 to 1.
     """
     red, green, blue = (round(value) for value in slide_colour(image))
     made = Image.fromarray(image)

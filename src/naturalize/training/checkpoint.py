@@ -24,15 +24,8 @@ class Checkpoint:
 
     Each file is written beside its place and moved there. The state names the file of the best
     weights, which is never changed, so a kill between any two writes loses at most one epoch.
-
-    Attributes
-    ----------
-    history
-        One row an epoch.
-    best
-        ``epoch``, ``file`` and ``scores`` of the best one; null before the first.
-    learner
-        The learner's state after the last epoch; null before the first.
+    ``history`` has one row an epoch; ``best`` has ``epoch``, ``file`` and ``scores``; ``learner``
+    is the state after the last epoch. Both are null before the first.
     """
 
     def __init__(self, work: Path, settings: TrainSettings) -> None:

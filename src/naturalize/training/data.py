@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,21 +40,20 @@ if TYPE_CHECKING:
 def classes_of(catalog: Catalog, split: Split) -> tuple[str, ...]:
     """Return the classes to learn, in the catalog's order.
 
-    Raises
-    ------
-    InputError
-        If there are fewer than two, if train or val is empty, or if a class of val or test has no
-        image in train.
+    ``InputError`` if there are fewer than two, if train or val is empty, or if a class of val or
+    test has no image in train.
     """
-    there = {part: Counter(labels) for part, labels in _labels_by_part(split).items()}
+    there: dict[str, set[str]] = {"train": set(), "val": set(), "test": set()}
+    columns = (split.table["part"].to_pylist(), split.table["label"].to_pylist())
+    for part, label in zip(*columns, strict=True):
+        there[part].add(label)
     for part in ("train", "val"):
         if not there[part]:
             raise InputError(
                 f"the {part} part of the split is empty; split again with fractions that give it "
                 "images, e.g. 0.7,0.1,0.2"
             )
-    elsewhere = set(there["val"]) | set(there["test"])
-    missing = sorted(elsewhere - set(there["train"]))
+    missing = sorted((there["val"] | there["test"]) - there["train"])
     if missing:
         raise InputError(
             f"class {', '.join(missing)} has no image in the train part of the split; split again, "
@@ -70,29 +68,12 @@ def classes_of(catalog: Catalog, split: Split) -> tuple[str, ...]:
     return classes
 
 
-def _labels_by_part(split: Split) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-    columns = (split.table["label"].to_pylist(), split.table["part"].to_pylist())
-    for label, part in zip(*columns, strict=True):
-        found[part].append(label)
-    return found
-
-
 class CellImages:
     """Training rows (real, then composites) and validation rows (real only).
 
-    Parameters
-    ----------
-    settings, catalog, split, plan, bank
-        As for :func:`naturalize.training.fit.train`.
-    classes
-        The class names in the order of the targets.
-    view
-        What the network sees of an image.
-    work
-        Folder for decoded pixels and crops.
-    pin
-        Whether batches go to a GPU.
+    Settings, catalog, split, plan and bank are as for :func:`naturalize.training.fit.train`;
+    ``classes`` are in the order of the targets; ``view`` is what the network sees of an image;
+    ``work`` is the folder for decoded pixels and crops; ``pin``: batches go to a GPU.
     """
 
     def __init__(
@@ -127,11 +108,7 @@ class CellImages:
         self.steps = max(1, round(samples / settings.batch_size))
 
     def _real(
-        self,
-        catalog: Catalog,
-        ids: list[str],
-        label_of: dict[str, str],
-        plan: Plan | None = None,
+        self, catalog: Catalog, ids: list[str], label_of: dict[str, str], plan: Plan | None = None
     ) -> Rows:
         from naturalize.compose.deliver.dataset import RealImages, finishes_of
 
@@ -154,13 +131,12 @@ class CellImages:
         ids = tuple(plan.table["recipe_id"].to_pylist())
         crops = CropStore.build(plan, bank, self.work / "crops")
         made = self._rows(Composites(plan, crops), labels, ids)
-        return Rows(
+        return dataclasses.replace(
+            real,
             sources=real.sources + made.sources,
             stores=real.stores + made.stores,
             targets=np.concatenate([real.targets, made.targets]),
             names=real.names + made.names,
-            view=self.view,
-            masks=real.masks,
         )
 
     def _rows(self, source: Source, labels: list[str], ids: tuple[str, ...], how: str = "") -> Rows:

@@ -45,7 +45,6 @@ class Composites:
     crops: CropStore
 
     def __len__(self) -> int:
-        """Return the number of recipes."""
         return len(self.plan)
 
     def read(self, row: int) -> np.ndarray:
@@ -59,18 +58,10 @@ class Composites:
 class Rows:
     """Rows of several sources, one after the other, each with its store of finished pixels.
 
-    Attributes
-    ----------
-    sources, stores
-        The pixels and where they are kept once decoded (or rendered) and resized.
-    targets
-        int64 (N,): index of the class.
-    names
-        Image id or recipe id, for messages.
-    view
-        What the network sees of an image.
-    masks
-        Of the cells that the labels speak of, if they are known.
+    A store keeps pixels once they are decoded (or rendered) and resized. ``targets`` int64 (N,) are
+    the numbers of the classes; ``names``, image or recipe ids, are for messages; ``view`` is what
+    the network sees of an image; ``masks`` are of the cells that the labels speak of, if they are
+    known.
     """
 
     sources: tuple[Source, ...]
@@ -86,7 +77,6 @@ class Rows:
         return self.view.size
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return len(self.targets)
 
     def pixels(self, row: int) -> np.ndarray:
@@ -115,14 +105,8 @@ class Rows:
 class TargetMasks:
     """The mask of the cell that each image's label speaks of, as far as a bank has it.
 
-    Parameters
-    ----------
-    bank
-        Whose target cells are taken, accepted or not.
-    catalog
-        For the size of the images.
-    view
-        What the network sees of an image: the masks are of that.
+    The bank's target cells are taken, accepted or not; masks are of what ``view`` shows of an
+    image.
     """
 
     def __init__(self, bank: CellBank, catalog: Catalog, view: View) -> None:
@@ -137,7 +121,6 @@ class TargetMasks:
         }
 
     def __len__(self) -> int:
-        """Return the number of images whose cell is known."""
         return len(self._cells)
 
     def get(self, image_id: str) -> np.ndarray | None:
@@ -166,26 +149,13 @@ class Draw(NamedTuple):
 def epoch_rows(
     targets: np.ndarray, epoch: int, draws: int, *, seed: int, balanced: bool = False
 ) -> np.ndarray:
-    """Return which rows epoch ``epoch`` draws, in order.
+    """Return which rows epoch ``epoch`` (from 0) draws, in order, int64 (draws,).
 
     Rows come from an endless run of shuffled passes over all rows, of which every epoch takes the
     next ``draws``: no row is drawn again before all have been, also where an epoch is longer or
-    shorter than a pass. With ``balanced``, each class has such a run of its own and an epoch takes
-    the same number from each (give or take one).
-
-    Parameters
-    ----------
-    targets
-        int64 (N,), the class of each row.
-    epoch
-        From 0; a pure function of it, so an epoch can be drawn without those before it.
-    draws
-        Number of rows to draw.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64 (draws,).
+    shorter than a pass. With ``balanced``, each class of ``targets`` has such a run of its own and
+    an epoch takes the same number from each (give or take one). An epoch can be drawn without those
+    before it.
     """
     if not balanced:
         return _stretch(np.arange(len(targets)), epoch * draws, draws, seed, "all")
@@ -219,20 +189,9 @@ class EpochSampler(Sampler[Draw]):
     """Gives the draws of one epoch after the other; which, depends on seed and epoch alone.
 
     Of several processes, each gets its share of every batch: batch by batch, all of them together
-    have what one process alone would have.
-
-    Parameters
-    ----------
-    targets
-        int64 (N,): the class of each row.
-    draws
-        Number of draws an epoch, of all processes together: whole batches.
-    batch
-        Size of a batch, of all processes together: a multiple of their number.
-    rank, processes
-        Which of how many processes this is.
-    seed, balanced
-        See :func:`epoch_rows`.
+    have what one process alone would have. ``draws`` an epoch and the size of a ``batch`` are those
+    of all processes together: whole batches, and a multiple of the processes. See
+    :func:`epoch_rows`.
     """
 
     def __init__(
@@ -255,11 +214,9 @@ class EpochSampler(Sampler[Draw]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Return the number of draws an epoch that this process gets."""
         return self.draws // self.processes
 
     def __iter__(self) -> Iterator[Draw]:
-        """Yield this process's draws of the chosen epoch."""
         epoch = self.epoch
         rows = epoch_rows(self.targets, epoch, self.draws, seed=self.seed, balanced=self.balanced)
         share = self.batch // self.processes
@@ -280,7 +237,6 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         self.rows, self.augment, self.seed = rows, augment, seed
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return len(self.rows)
 
     def __getitems__(self, draws: Sequence[Draw | int]) -> dict[str, torch.Tensor]:

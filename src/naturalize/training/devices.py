@@ -26,16 +26,9 @@ _EXAMPLES = "auto, cpu, cpu:2, cuda, cuda:1, cuda:0,1, cuda:all, mps"
 
 @dataclass(frozen=True)
 class Devices:
-    """What a name of devices says.
+    """What a name of devices says: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
-    Attributes
-    ----------
-    kind
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
-    processes
-        Number of processes on processors.
-    gpus
-        Numbers of the GPUs; empty: all there are.
+    ``processes`` are on processors; ``gpus`` are numbers, empty for all there are.
     """
 
     kind: str
@@ -49,13 +42,7 @@ class Devices:
 
 
 def parse(name: str) -> Devices:
-    """Read the name of a device.
-
-    Raises
-    ------
-    ValueError
-        For any other form.
-    """
+    """Read the name of a device; ``ValueError`` for any other form."""
     if not _FORM.fullmatch(name):
         raise ValueError(f"expected one of {_EXAMPLES}{closest(name, _EXAMPLES.split(', '))}")
     kind, _, which = name.partition(":")
@@ -85,13 +72,7 @@ class Place:
 
 
 def place(name: str) -> Place:
-    """Return where a run on device ``name`` is computed on this machine.
-
-    Raises
-    ------
-    SettingsError
-        If the machine, or its PyTorch, has no such device.
-    """
+    """Return where a run on device ``name`` is computed; ``SettingsError`` if it is not there."""
     import torch
 
     asked = parse(name)

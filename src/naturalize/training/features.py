@@ -27,12 +27,7 @@ _BLOCK = 32
 class Head(nn.Module):
     """A network's own classifier, as a network of its own: features to logits.
 
-    Parameters
-    ----------
-    network
-        Whose classifier it is: what the head learns, that network knows.
-    dropout
-        Share of the features dropped in training.
+    What it learns, that network knows.
     """
 
     def __init__(self, network: Any, dropout: float) -> None:
@@ -75,15 +70,8 @@ def classifier_input(module: Any, x: torch.Tensor) -> torch.Tensor:
 class Features:
     """Batches of features instead of images.
 
-    Every training image has ``views`` augmented views, and epoch e trains on view e modulo
-    ``views`` of each; validation images are taken as they are.
-
-    Parameters
-    ----------
-    cells
-        The images.
-    views
-        Views of each training image; 1 without augmentation.
+    Every training image has ``views`` augmented views (1 without augmentation), and epoch e trains
+    on view e modulo ``views`` of each; validation images are taken as they are.
     """
 
     def __init__(self, cells: CellImages, *, views: int) -> None:
@@ -131,7 +119,6 @@ class FeatureSamples(Dataset[dict[str, torch.Tensor]]):
         self.rows, self.store, self.views = rows, store, views
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return len(self.rows)
 
     def __getitems__(self, draws: Sequence[Draw | int]) -> dict[str, torch.Tensor]:

@@ -43,11 +43,8 @@ _OURS = (
 def check(settings: TrainSettings) -> None:
     """Find out, before anything long runs, whether a network can be trained so on this machine.
 
-    Raises
-    ------
-    NaturalizeError
-        For an unknown model, a size or option that it cannot take, absent weights, a device that is
-        not there, or a logger that is not installed.
+    An error for an unknown model, a size or option that it cannot take, absent weights, a device
+    that is not there, or a logger that is not installed.
     """
     from naturalize.models.zoo import build, resolve
     from naturalize.training import loggers
@@ -141,7 +138,8 @@ def train(
     )
     lineage = None if plan is None else _lineage(plan, split, protocol)
     if inputs is None:
-        inputs = _inputs(catalog, split, plan)
+        read = {"catalog": catalog, "split": split, "plan": plan}
+        inputs = {name: each.fingerprint for name, each in read.items() if each is not None}
     with processes.under_torchrun(run.place) as where:
         run = replace(run, place=where)
         if processes.rank() == 0:
@@ -159,13 +157,6 @@ def train(
         path = _write(out, settings, network, data, work, protocol, inputs, lineage, used)
     _clear(work)
     return path
-
-
-def _inputs(catalog: Catalog, split: Split, plan: Plan | None) -> dict[str, str]:
-    found = {"catalog": catalog.fingerprint, "split": split.fingerprint}
-    if plan is not None:
-        found["plan"] = plan.fingerprint
-    return found
 
 
 def _lineage(plan: Plan, split: Split, protocol: str) -> str:

@@ -31,34 +31,11 @@ _ENOUGH = 100
 class Learner:
     """A network with its loss, its optimiser and its rates.
 
-    The loss of a batch is the same number whether it is worked off whole or in pieces, by one
-    process or by several with a share each.
-
-    Parameters
-    ----------
-    network
-        What is trained.
-    settings
-        Rates, schedule, mode.
-    steps
-        Optimiser steps an epoch.
-    names
-        Image or recipe id of each training row, for messages.
-    loss
-        Of an image; cross entropy by default.
-    pieces
-        How many pieces a batch is worked off in.
-    device
-        Where it is computed, as torch names it.
-    bf16
-        Whether the network computes with bfloat16.
-
-    Attributes
-    ----------
-    epoch, done
-        The epoch, from 0, and the steps done in all epochs.
-    last_lr
-        The greatest rate of the last step.
+    The loss of a batch is the same number whether it is worked off whole or in ``pieces``, by one
+    process or by several with a share each. ``steps`` are those of an epoch; ``names``, the image
+    or recipe id of each training row, are for messages; ``loss`` is cross entropy by default.
+    ``epoch`` counts from 0, ``done`` is the steps of all epochs, ``last_lr`` the greatest rate of
+    the last one.
     """
 
     def __init__(
@@ -80,7 +57,8 @@ class Learner:
         self.average: Any = None
         if settings.ema is not None:
             self.average = optimiser.moving_average(self.network, settings.ema)
-        self._learning = optimiser.learning(self.network)
+        # a network may hold parameters that never learn
+        self._learning = [p for p in self.network.parameters() if p.requires_grad]
         groups = optimiser.parameter_groups(self.network, settings)
         self.adam = torch.optim.AdamW(groups, lr=settings.lr)
         self.rates = optimiser.schedule(self.adam, settings, steps)
@@ -95,19 +73,17 @@ class Learner:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a later step depends on."""
-        parts = {"network": self.network, "adam": self.adam, "rates": self.rates}
-        if self.average is not None:
-            parts["average"] = self.average
-        return {"done": self.done, **{name: part.state_dict() for name, part in parts.items()}}
+        return {"done": self.done, **{k: part.state_dict() for k, part in self._parts().items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave."""
         self.done = state["done"]
-        self.network.load_state_dict(state["network"])
-        self.adam.load_state_dict(state["adam"])
-        self.rates.load_state_dict(state["rates"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"network": self.network, "adam": self.adam, "rates": self.rates}
+        return parts if self.average is None else {**parts, "average": self.average}
 
     def begin(self, epoch: int) -> None:
         """Begin an epoch; what does not learn in it keeps its statistics and has no dropout."""
@@ -119,19 +95,15 @@ class Learner:
         self.network.get_classifier().train()
 
     def step(self, batch: Batch) -> float:
-        """Take one step and return the loss.
-
-        Raises
-        ------
-        NaturalizeError
-            If the loss is no number, naming the images of the batch.
-        """
+        """Take one step and return the loss; an error names the images where it is no number."""
         # dropout is seeded by the step, so that a resumed run draws what an unbroken one draws
         seed = self.settings.seed
         torch.manual_seed(seed_of(seed, "step", self.done, *processes.rank_key()))
         target = batch["target"].to(self.device)
         x, partner, share = self._mixed(self._input(batch))
-        total = len(target) if self.loss.weights is None else self._over_all(target)
+        total = float(len(target))
+        if self.loss.weights is not None:  # their sum, the mean over all processes
+            total = processes.mean(self.loss.weights[target].sum(), self.device)
         value = 0.0
         self.adam.zero_grad()
         size = math.ceil(len(target) / self.pieces)
@@ -165,13 +137,7 @@ class Learner:
 
     @torch.inference_mode()
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Return the scores of the network that is kept; see :func:`scores_of`.
-
-        Raises
-        ------
-        NaturalizeError
-            If an output is no number.
-        """
+        """Return :func:`scores_of` the network that is kept; an error if an output is no number."""
         judged = self.judged.eval()
         if processes.size() > 1:  # batch statistics differ a little: the first one's count
             for buffer in judged.buffers():
@@ -203,11 +169,6 @@ class Learner:
         pixels = batch["pixels"].to(self.device, non_blocking=True)
         return normalise(pixels, self.config.mean, self.config.std)
 
-    def _over_all(self, target: torch.Tensor) -> float:
-        """Return the sum of a batch's weights, the mean over all processes."""
-        assert self.loss.weights is not None
-        return processes.mean(self.loss.weights[target].sum(), self.device)
-
     def _mixed(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, float]:
         mixup, cutmix = self.settings.mixup, self.settings.cutmix
         if not (mixup or cutmix):
@@ -225,15 +186,7 @@ class Learner:
 
 
 def scores_of(logits: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
-    """Return ``loss`` (cross entropy), ``accuracy`` and ``macro_f1`` over all C classes.
-
-    Parameters
-    ----------
-    logits
-        float32 (N, C).
-    target
-        int64 (N,).
-    """
+    """Return ``loss`` (cross entropy), ``accuracy`` and ``macro_f1`` over all classes."""
     from sklearn.metrics import accuracy_score, f1_score
 
     predicted, true = logits.argmax(1).numpy(), target.numpy()
@@ -249,19 +202,9 @@ def scores_of(logits: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
 def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     """Return the temperature T at which softmax(logits / T) is most likely (Guo et al., ICML 2017).
 
-    It changes how sure a network says it is, never what it says.
-
-    Parameters
-    ----------
-    logits
-        float (N, C), of images that were not trained on.
-    targets
-        int (N,): the true classes.
-
-    Returns
-    -------
-    float
-        0.05 to 20; below 1 where the network is too timid, as after label smoothing and MixUp.
+    It changes how sure a network says it is, never what it says. ``logits`` (N, C) are of images
+    that were not trained on. It is 0.05 to 20; below 1 where the network is too timid, as after
+    label smoothing and MixUp.
 
     Examples
     --------

@@ -50,16 +50,9 @@ class MemoryFullError(NaturalizeError):
 class Run:
     """What a process needs to train; it can be sent to one.
 
-    Attributes
-    ----------
-    place
-        Where it is computed.
-    work
-        Folder for decoded pixels, features and the state after each epoch.
-    logs
-        Folder for loggers that write files, and the name of the run there.
-    pieces
-        How many pieces a batch is worked off in.
+    ``work`` is the folder for decoded pixels, features and the state after each epoch; ``logs``,
+    that for loggers that write files, and the name of the run there; ``pieces``, how many a batch
+    is worked off in.
     """
 
     settings: TrainSettings
@@ -113,12 +106,7 @@ def carry_out(run: Run, network: Network, data: CellImages) -> Network:
     """Train, in as many processes as the run says, until the run's state on disk is its last.
 
     A batch that does not fit into memory is worked off in pieces, half as large each time, and the
-    run goes on from its last state.
-
-    Raises
-    ------
-    NaturalizeError
-        If a single image does not fit, or whatever stops a run.
+    run goes on from its last state; an error if a single image does not fit.
     """
     _check_processes(run, len(data.val))
     epochs = len(Checkpoint(run.work, run.settings).history)
@@ -195,15 +183,7 @@ def _remembered(run: Run) -> int:
 
 
 def fit(run: Run, network: Network, cells: CellImages) -> None:
-    """Train in this process, alone or as one of several, from the last checkpoint on disk.
-
-    Raises
-    ------
-    MemoryFullError
-        If a piece of a batch does not fit into memory.
-    NaturalizeError
-        If the loss is no number any more.
-    """
+    """Train in this process, alone or as one of several, from the last checkpoint on disk."""
     settings, checkpoint = run.settings, Checkpoint(run.work, run.settings)
     if checkpoint.finished:
         return

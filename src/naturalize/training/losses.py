@@ -24,14 +24,10 @@ class Loss(nn.Module):
         ``cross_entropy``; ``focal`` (Lin et al., ICCV 2017, eq. 5): each class's part is multiplied
         by (1 − p)^γ; ``balanced_softmax`` (Ren et al., NeurIPS 2020, eq. 3): the cross entropy of
         logits to which the logarithm of each class's count was added.
-    smoothing
-        Share of the target that is spread over all classes.
-    gamma
-        γ of the focal loss.
-    weights
-        float32 (C,): weight of each class; all 1 by default.
-    counts
-        int64 (C,): training images of each class, for the balanced softmax.
+    smoothing, gamma
+        Share of the target that is spread over all classes; γ of the focal loss.
+    weights, counts
+        Of each class (C,): the weight, all 1 by default, and the training images.
     """
 
     weights: torch.Tensor | None
@@ -70,20 +66,7 @@ class Loss(nn.Module):
         )
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each image, times its weight.
-
-        Parameters
-        ----------
-        logits
-            float32 (N, C).
-        target
-            int64 (N,).
-
-        Returns
-        -------
-        torch.Tensor
-            float32 (N,).
-        """
+        """Return the loss of each image, (N,), times its weight, of logits (N, C)."""
         if self.shift is not None:
             logits = logits + self.shift
         if self.kind != "focal":
@@ -107,17 +90,8 @@ class Loss(nn.Module):
 def class_weights(targets: np.ndarray, n_classes: int) -> np.ndarray:
     """Return the weight of each class: N / (C · n_c), so that all classes weigh the same in sum.
 
-    Parameters
-    ----------
-    targets
-        int64 (N,), each class at least once.
-    n_classes
-        C.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (C,), with a mean over the rows of 1 (King & Zeng 2001; scikit-learn's "balanced").
+    Each class must be there; the mean over the rows is 1 (King & Zeng 2001; scikit-learn's
+    "balanced").
     """
     counts = np.bincount(targets, minlength=n_classes)
     return (len(targets) / (n_classes * counts)).astype(np.float32)
@@ -126,25 +100,12 @@ def class_weights(targets: np.ndarray, n_classes: int) -> np.ndarray:
 def mix(
     images: torch.Tensor, generator: np.random.Generator, *, mixup: float, cutmix: float
 ) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """Mix each image of a batch with another one of it.
+    """Mix each image of a batch (N, C, H, W) with another one of it; CutMix changes it in place.
 
     MixUp adds the two, weighed by λ from Beta(α, α) (Zhang et al., ICLR 2018); CutMix sets a
-    rectangle of area 1 − λ of the one into the other (Yun et al., ICCV 2019). With both, a coin
-    decides for each batch.
-
-    Parameters
-    ----------
-    images
-        (N, C, H, W); changed in place by CutMix.
-    generator
-        All that is drawn comes from it.
-    mixup, cutmix
-        α of each; 0 turns it off.
-
-    Returns
-    -------
-    tuple
-        The images, the number of each one's partner (N,), and the share of an image in itself.
+    rectangle of area 1 − λ of the one into the other (Yun et al., ICCV 2019). ``mixup`` and
+    ``cutmix`` are the α of each, 0 turns it off; with both, a coin decides for each batch. Returns
+    the images, the number of each one's partner (N,), and the share of an image in itself.
     """
     cut = cutmix > 0 and (mixup <= 0 or generator.random() < 0.5)
     alpha = cutmix if cut else mixup

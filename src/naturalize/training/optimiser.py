@@ -19,11 +19,6 @@ def parameter_groups(network: Any, settings: TrainSettings) -> list[dict[str, An
 
     With ``layer_decay`` d, a parameter that lies k layers before the last one learns at
     ``lr · d^k`` (Bao et al., BEiT, 2022); the layers are those that timm knows of the network.
-
-    Raises
-    ------
-    SettingsError
-        If rates by layer are asked for and the network's layers are not known.
     """
     ensure()
     optim: Any = import_module("timm.optim")
@@ -74,11 +69,6 @@ def rate_factor(step: int, total: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-
-def learning(network: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters that may learn; a network may hold some that never do."""
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
 def only_head(network: Any, parameters: list[nn.Parameter], alone: bool) -> None:

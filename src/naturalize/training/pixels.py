@@ -15,16 +15,8 @@ class RecordStore:
     """``n`` arrays of one shape and type in a file, filled in any order by any process.
 
     Records are read and written by position, not mapped: memory stays flat, a full disk is an error
-    and not a crash, and two processes that fill the same record write the same bytes.
-
-    Parameters
-    ----------
-    path
-        The file; beside it, ``<path>.done`` has one byte a record.
-    n
-        Number of records.
-    shape, dtype
-        Of each record.
+    and not a crash, and two processes that fill the same record write the same bytes. Beside the
+    file, ``<path>.done`` has one byte a record.
     """
 
     def __init__(self, path: Path, n: int, shape: tuple[int, ...], dtype: Any) -> None:

@@ -103,17 +103,8 @@ def under_torchrun(where: Place) -> Iterator[Place]:
 def start(function: Callable[..., None], devices: Sequence[str], meeting: Path, *told: Any) -> None:
     """Call ``function(*told)`` in one process for each of ``devices``, joined.
 
-    The first error of any stops all; none outlives this process.
-
-    Parameters
-    ----------
-    meeting
-        A file through which they find each other; any old one is removed.
-
-    Raises
-    ------
-    NaturalizeError
-        What any of them raised, or that one died.
+    They find each other through the file ``meeting``; any old one is removed. The first error of
+    any stops all, and is raised here, as it is if one died; none outlives this process.
     """
     errors = multiprocessing.get_context("spawn").SimpleQueue()
     meeting.unlink(missing_ok=True)
