@@ -91,8 +91,8 @@ WRONG = {
     "compose.settings.gate=3": "compose: gate: expected true or false, got 3",
     "compose.mode=scen": "compose: unknown mode 'scen' .did you mean 'scene'",
     "compose.settings.trun=any": "compose: mode paper: unknown .* 'trun' .did you mean 'turn'",
-    "runs.one.model=resnet19": "runs.one.model: unknown model 'resnet19' .did you mean 'resnet18'",
-    "runs.one.weights=gone.pth": "runs.one.weights: gone.pth: no such file",
+    "runs.one.model=resnet19": "runs.one: unknown model 'resnet19' .did you mean 'resnet18'",
+    "runs.one.weights=gone.pth": "runs.one: weights .gone.pth.: no such file",
     "explain.methods=[gradcam]": "explain.methods: unknown method 'gradcam' .did you mean 'grad",
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from naturalize.base.console import warn
@@ -20,9 +19,6 @@ from naturalize.study.settings import StudySettings
 
 if TYPE_CHECKING:
     from naturalize.dataset.catalog import Catalog
-
-#: Values of ``weights`` that are no path.
-_WEIGHTS = ("auto", "imagenet", "download", "none")
 
 #: A warning is due where each training image is drawn more often than this an epoch.
 _MANY_DRAWS = 5
@@ -45,6 +41,7 @@ def check_study(study: StudySettings) -> None:
     from naturalize.dataset.readers import READERS
     from naturalize.dataset.schemes import scheme
     from naturalize.dataset.split import checked_fractions
+    from naturalize.training import fit
 
     with _key("data.scheme"):
         scheme(study.data.scheme)
@@ -69,8 +66,9 @@ def check_study(study: StudySettings) -> None:
             if not isinstance(gate, bool):
                 raise SettingsError(f"gate: expected true or false, got {gate!r}")
             mode(study.compose.mode, **settings)
-    for run in study.runs:
-        _check_run(study, run)
+    for run, settings in study.runs.items():
+        with _key(f"runs.{run}"):
+            fit.check(settings)
     if study.explain is not None and study.explain.methods:
         from naturalize.explain.methods import METHODS
 
@@ -78,29 +76,8 @@ def check_study(study: StudySettings) -> None:
             for method in study.explain.methods:
                 if method not in METHODS:
                     raise unknown("method", method, list(METHODS))
-    if study.engine.backend == "ray":
-        _needs("ray", "Ray", "ray")
-
-
-def _check_run(study: StudySettings, run: str) -> None:
-    from naturalize.models.shipped import folder_of
-    from naturalize.models.zoo import resolve
-
-    settings = study.runs[run]
-    with _key(f"runs.{run}.model"):
-        resolve(settings.model)
-    with _key(f"runs.{run}.weights"):
-        known = settings.weights in _WEIGHTS or folder_of(settings.weights) is not None
-        if not known and not Path(settings.weights).exists():
-            choices = ", ".join(_WEIGHTS)
-            raise InputError(f"{settings.weights}: no such file or folder, nor one of {choices}")
-    for logger in settings.loggers:
-        _needs(logger, logger, logger)
-
-
-def _needs(module: str, name: str, extra: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        raise MissingExtraError(name, extra)
+    if study.engine.backend == "ray" and importlib.util.find_spec("ray") is None:
+        raise MissingExtraError("Ray", "ray")
 
 
 @contextmanager
