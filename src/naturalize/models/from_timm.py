@@ -63,7 +63,7 @@ def build_timm(wanted: Wanted) -> Network:
     if found is None or _outputs(found.state, _head(wanted.name)) != len(wanted.classes):
         start_undecided(module)
     mean, std = normalisation(wanted.name, found)
-    source = found.source if found is not None else "scratch"
+    source = "scratch" if found is None else found.source
     config = NetworkConfig(
         wanted.name, wanted.classes, size, mean, std, source, options=wanted.options
     )

@@ -18,9 +18,6 @@ from naturalize.models.folder import WEIGHTS
 if TYPE_CHECKING:
     from torch import nn
 
-#: Numbers stored in half the space are float32 again in a network.
-_IN_MEMORY = {"float16": "float32"}
-
 
 def weights_hash(module: nn.Module) -> str:
     """Return 16 hex digits naming the weights (and buffers) of ``module``, names and values."""
@@ -34,10 +31,14 @@ def stored_hash(folder: Path) -> str:
 
 
 def _stored(folder: Path, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """Yield names and numbers as a module's state has them, sorted by name."""
+    """Yield names and numbers as a module's state has them (float32 for half), sorted by name."""
     if not is_ensemble(folder):
-        for stored, values in numbers(folder / WEIGHTS):
-            yield prefix + stored.name, values.astype(_IN_MEMORY.get(stored.dtype, stored.dtype))
+        with (folder / WEIGHTS).open("rb") as file:  # one tensor in memory at a time
+            for name, stored in sorted(layout(folder / WEIGHTS).items()):
+                file.seek(stored.offset)
+                values = np.frombuffer(file.read(stored.length), stored.dtype)
+                kind = "float32" if stored.dtype == "float16" else stored.dtype
+                yield prefix + name, values.reshape(stored.shape).astype(kind)
         return
     members = read_members(folder)[1]
     places = {f"{prefix}averaged.{i}.": member.path for i, member in enumerate(members)}
@@ -63,9 +64,8 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor of a file: its name, numpy's name of its type, its shape, and its bytes' place."""
+    """A tensor of a file: numpy's name of its type, its shape, and its bytes' place."""
 
-    name: str
     dtype: str
     shape: tuple[int, ...]
     offset: int
@@ -83,14 +83,5 @@ def layout(path: Path) -> dict[str, Stored]:
         begin, end = entry["data_offsets"]
         dtype = _TYPES.get(entry["dtype"], entry["dtype"])
         place = 8 + length + begin
-        found[name] = Stored(name, dtype, tuple(entry["shape"]), place, end - begin)
+        found[name] = Stored(dtype, tuple(entry["shape"]), place, end - begin)
     return found
-
-
-def numbers(path: Path) -> Iterator[tuple[Stored, np.ndarray]]:
-    """Yield each tensor and its numbers, sorted by name, one in memory at a time."""
-    with path.open("rb") as file:
-        for _, stored in sorted(layout(path).items()):
-            file.seek(stored.offset)
-            flat = np.frombuffer(file.read(stored.length), stored.dtype)
-            yield stored, flat.reshape(stored.shape)

@@ -66,9 +66,9 @@ def check_study(study: StudySettings) -> None:
             if not isinstance(gate, bool):
                 raise SettingsError(f"gate: expected true or false, got {gate!r}")
             mode(study.compose.mode, **settings)
-    for run, settings in study.runs.items():
-        with _key(f"runs.{run}"):
-            fit.check(settings)
+    for name, run in study.runs.items():
+        with _key(f"runs.{name}"):
+            fit.check(run)
     if study.explain is not None and study.explain.methods:
         from naturalize.explain.methods import METHODS
 

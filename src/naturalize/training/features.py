@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from naturalize.base.console import say, track
+from naturalize.base.engine import prefetched
 from naturalize.models.config import Network
 from naturalize.models.identity import weights_hash
 from naturalize.models.preprocess import normalise
@@ -134,7 +136,7 @@ class FeatureSamples(Dataset[dict[str, torch.Tensor]]):
 
 
 def _filled(
-    path: Any,
+    path: Path,
     network: Network,
     samples: Samples,
     asked: Sequence[Draw | int],
@@ -142,8 +144,6 @@ def _filled(
     pieces: int,
 ) -> RecordStore:
     """Return the store of the features of all that is asked for, block by block."""
-    from naturalize.base.engine import prefetched
-
     size = -(-_BLOCK // pieces)
 
     def of(batch: dict[str, torch.Tensor]) -> np.ndarray:

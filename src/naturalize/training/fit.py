@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -153,8 +153,7 @@ def train(
         if processes.rank() > 0:
             return out
         network = replace(network, config=replace(network.config, standard=_standard(run)))
-        used = sorted({*split.ids("train"), *split.ids("val")})
-        path = _write(out, settings, network, data, work, protocol, inputs, lineage, used)
+        path = _write(out, run, network, data, protocol, inputs, lineage)
     _clear(work)
     return path
 
@@ -198,14 +197,12 @@ def _clear(work: Path) -> None:
 
 def _write(
     out: Path,
-    settings: TrainSettings,
+    run: Run,
     network: Network,
     data: CellImages,
-    work: Path,
     protocol: str,
     inputs: Mapping[str, str],
     lineage: str | None,
-    used: Sequence[str],
 ) -> Path:
     from collections import Counter
 
@@ -216,11 +213,11 @@ def _write(
     from naturalize.training.features import learning_part
     from naturalize.training.learner import validation_temperature
 
-    checkpoint = Checkpoint(work, settings)
+    settings, checkpoint = run.settings, Checkpoint(run.work, run.settings)
     history, best = checkpoint.history, checkpoint.best
     assert best is not None
     learnt = learning_part(network, settings.mode, settings.dropout)
-    learnt.module.load_state_dict(load_file(work / best["file"]))
+    learnt.module.load_state_dict(load_file(run.work / best["file"]))
     temperature = validation_temperature(network, data.val_dataloader())
     counts = Counter(data.train.targets.tolist())
     training = {
@@ -237,6 +234,7 @@ def _write(
 
     def also(folder: Path) -> None:
         write_history(folder, history, best["epoch"])
+        used = sorted({*run.split.ids("train"), *run.split.ids("val")})
         write_bytes(folder / TRAINING_IMAGES, ("\n".join(used) + "\n").encode())
 
     metrics = {"n": len(data.val), **best["scores"]}

@@ -109,10 +109,12 @@ def carry_out(run: Run, network: Network, data: CellImages) -> Network:
     run goes on from its last state; an error if a single image does not fit.
     """
     _check_processes(run, len(data.val))
+    file = run.work / PIECES
+    if file.is_file():
+        run = replace(run, pieces=int(json.loads(file.read_text())["pieces"]))
     epochs = len(Checkpoint(run.work, run.settings).history)
     if epochs:
         say(f"going on after epoch {epochs} of {run.settings.epochs}")
-    run = replace(run, pieces=_remembered(run))
     while True:
         try:
             if len(run.place.devices) > 1 and run.settings.mode != "transfer":
@@ -175,11 +177,6 @@ def _more_pieces(run: Run, error: MemoryFullError) -> int:
         "goes on after its last whole epoch"
     )
     return pieces
-
-
-def _remembered(run: Run) -> int:
-    file = run.work / PIECES
-    return int(json.loads(file.read_text())["pieces"]) if file.is_file() else 1
 
 
 def fit(run: Run, network: Network, cells: CellImages) -> None:
