@@ -60,7 +60,7 @@ def build_timm(wanted: Wanted) -> Network:
     size = wanted.input_size or own_size(wanted.name)
     found = find_weights(wanted)
     module = _create(wanted, found, size, num_classes=len(wanted.classes))
-    if found is None or _outputs(found.state, _head(wanted.name)) != len(wanted.classes):
+    if found is None or _outputs(wanted.name, found.state) != len(wanted.classes):
         start_undecided(module)
     mean, std = normalisation(wanted.name, found)
     source = "scratch" if found is None else found.source
@@ -183,12 +183,11 @@ def _create(wanted: Wanted, found: sources.Weights | None, size: int, **asked: A
     if config is not None and config.fixed_input_size:
         options["img_size"] = size
     if found is not None:
-        head = _head(name)
-        _fits(name, found, head, options)
+        _fits(name, found, options)
         asked["pretrained"] = True
         asked["pretrained_cfg_overlay"] = {
             "state_dict": dict(found.state),
-            "num_classes": _outputs(found.state, head),
+            "num_classes": _outputs(name, found.state),
             "custom_load": False,
         }
     try:
@@ -214,30 +213,27 @@ def _impossible(name: str, size: int, error: Exception) -> SettingsError:
     return SettingsError(f"model {name} cannot take input_size {size}{own}: {first}")
 
 
-def _head(name: str) -> Any:
-    """Return timm's name or names of a network's classifier."""
+def _heads(name: str) -> tuple[str, ...]:
+    """Return timm's names of a network's classifier."""
     config = _config(name)
-    return None if config is None else config.classifier
-
-
-def _heads(head: Any) -> tuple[str, ...]:
+    head = None if config is None else config.classifier
     return () if head is None else (head,) if isinstance(head, str) else tuple(head)
 
 
-def _outputs(state: dict[str, Any], head: Any) -> int:
+def _outputs(name: str, state: dict[str, Any]) -> int:
     """Return how many classes a state dict's classifier has (−1 without one)."""
-    for name in _heads(head):
-        if f"{name}.weight" in state:
-            return int(state[f"{name}.weight"].shape[0])
+    for head in _heads(name):
+        if f"{head}.weight" in state:
+            return int(state[f"{head}.weight"].shape[0])
     return -1
 
 
-def _fits(name: str, found: sources.Weights, head: Any, options: dict[str, Any]) -> None:
+def _fits(name: str, found: sources.Weights, options: dict[str, Any]) -> None:
     """Refuse a file that lacks tensors of the architecture: timm would load the rest silently."""
     if not found.source.startswith("file:"):
         return
     needed = blank(name, num_classes=2, **options).state_dict()
-    own = tuple(f"{h}." for h in _heads(head))
+    own = tuple(f"{h}." for h in _heads(name))
     missing = [k for k in needed if k not in found.state and not k.startswith(own or ("\0",))]
     if missing:
         raise ArtifactError(

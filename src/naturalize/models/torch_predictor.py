@@ -103,10 +103,9 @@ class TorchPredictor(NetworkPredictor):
     ) -> np.ndarray:
         import torch
 
-        source = track(images, what) if what else images
         rows = []
         self.module.eval()
-        for piece in _batches(source, batch):
+        for piece in _batches(images, batch, what):
             with torch.inference_mode():
                 rows.append(run(self.tensor(piece)).cpu().numpy())
         if not rows:  # the width of an answer to nothing is that of any answer
@@ -130,7 +129,7 @@ class AveragingPredictor(TorchPredictor):
     ) -> np.ndarray:
         """Return the members' mean probabilities; see `Predictor`."""
         rows = []
-        for piece in _batches(track(images, what) if what else images, batch):
+        for piece in _batches(images, batch, what):
             mean = np.zeros((len(piece), len(self.classes)))
             for (share, member), order in zip(self.members, self.module.columns, strict=True):
                 mean += share * member.probabilities(piece, batch=batch)[:, order]
@@ -143,7 +142,7 @@ class AveragingPredictor(TorchPredictor):
         """Return the members' features side by side, float32 (N, ΣD)."""
         rows = [
             np.concatenate([m.features(piece, batch=batch) for _, m in self.members], axis=1)
-            for piece in _batches(track(images, what) if what else images, batch)
+            for piece in _batches(images, batch, what)
         ]
         if rows:
             return np.concatenate(rows)
@@ -167,7 +166,9 @@ def check_device(device: str) -> None:
         raise SettingsError(f"device {device}: this machine, or its PyTorch, has none; try cpu")
 
 
-def _batches(images: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
-    iterator = iter(images)
+def _batches(
+    images: Iterable[np.ndarray], size: int, what: str | None
+) -> Iterator[list[np.ndarray]]:
+    iterator = iter(track(images, what) if what else images)
     while piece := list(itertools.islice(iterator, size)):
         yield piece

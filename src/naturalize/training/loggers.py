@@ -8,23 +8,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from naturalize.base.errors import MissingExtraError
 from naturalize.training.settings import TrainSettings
 
 #: What each is called by its makers.
 _NAMES = {"tensorboard": "TensorBoard", "mlflow": "MLflow"}
-
-
-class Logger(Protocol):
-    """Takes numbers by name, and the step or epoch that they belong to."""
-
-    def log(self, row: dict[str, float], step: int) -> None:
-        """Keep a row of numbers."""
-
-    def close(self, *, failed: bool) -> None:
-        """End the record."""
 
 
 def check(settings: TrainSettings) -> None:
@@ -35,7 +25,9 @@ def check(settings: TrainSettings) -> None:
 
 
 @contextmanager
-def opened(settings: TrainSettings, folder: Path, name: str) -> Iterator[list[Logger]]:
+def opened(
+    settings: TrainSettings, folder: Path, name: str
+) -> Iterator[list[TensorBoard | MLflow]]:
     """Open the loggers that a run asks for, and close them, also after an error.
 
     TensorBoard's files go to ``folder/tensorboard/name``. MLflow writes to where
@@ -43,7 +35,7 @@ def opened(settings: TrainSettings, folder: Path, name: str) -> Iterator[list[Lo
     ``naturalize``.
     """
     kinds: dict[str, Any] = {"tensorboard": TensorBoard, "mlflow": MLflow}
-    found: list[Logger] = [kinds[kind](settings, folder, name) for kind in settings.loggers]
+    found = [kinds[kind](settings, folder, name) for kind in settings.loggers]
     failed = True
     try:
         yield found

@@ -232,7 +232,9 @@ def _epochs(run: Run, learner: Learner, data: Any, checkpoint: Checkpoint, steps
             _log(written, "epoch", last, int(last.pop("epoch")))
 
 
-def _log(written: list[loggers.Logger], what: str, row: dict[str, float], step: int) -> None:
+def _log(
+    written: list[loggers.TensorBoard | loggers.MLflow], what: str, row: dict[str, float], step: int
+) -> None:
     for logger in written:
         logger.log({f"{what}/{key}": value for key, value in row.items()}, step)
 
