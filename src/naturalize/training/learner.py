@@ -57,8 +57,7 @@ class Learner:
         self.average: Any = None
         if settings.ema is not None:
             self.average = optimiser.moving_average(self.network, settings.ema)
-        # a network may hold parameters that never learn
-        self._learning = [p for p in self.network.parameters() if p.requires_grad]
+        self._learning = optimiser.learning(self.network)
         groups = optimiser.parameter_groups(self.network, settings)
         self.adam = torch.optim.AdamW(groups, lr=settings.lr)
         self.rates = optimiser.schedule(self.adam, settings, steps)

@@ -71,6 +71,11 @@ def rate_factor(step: int, total: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
+def learning(network: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that may learn; a network may hold some that never do."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
 def only_head(network: Any, parameters: list[nn.Parameter], alone: bool) -> None:
     """Let those of the classifier alone learn, or all of ``parameters``."""
     head = {id(parameter) for parameter in network.get_classifier().parameters()}
