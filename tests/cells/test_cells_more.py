@@ -20,7 +20,7 @@ from naturalize.cells.bank import CellBank
 from naturalize.cells.pictures import overlay
 from naturalize.cells.segment import picture_names, segment_images
 from naturalize.cells.segmenters import segmenter
-from naturalize.cells.segmenters.classical.contour import fill, star
+from naturalize.cells.segmenters.classical.white import fill, star
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.phantom import render_phantom
 from naturalize.imaging.stain import focus, mean_density, optical_density

@@ -9,7 +9,6 @@ import numpy as np
 
 from naturalize.cells.segmentation import Cell, ScaledSegmenter, Segmentation, in_order
 from naturalize.cells.segmenters.classical import limits, red, white
-from naturalize.cells.segmenters.classical.contour import fill
 from naturalize.cells.segmenters.classical.view import View, view
 
 
@@ -56,7 +55,7 @@ def _whites(
     proof = white.evidence(seen, sure, radius)
     cells = []
     for group, points in white.outlines(groups, proof, radius):
-        inside = fill(points, fore.shape)
+        inside = white.fill(points, fore.shape)
         if not group.is_white(disc, int(np.count_nonzero(inside))):
             continue
         inside = white.refined(inside, np.where(_tinted(seen), proof, -1), radius)
