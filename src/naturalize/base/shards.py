@@ -65,30 +65,24 @@ def resumable_pieces(
     claim(work, {"key": key, "items": len(items), "piece": piece}, ["piece-*.parquet"])
     starts = range(0, len(items), piece)
     files = {start: work / f"piece-{start:08d}.parquet" for start in starts}
-    left = [start for start in starts if _finished(files[start], schema) is None]
+    todo = [start for start in starts if _finished(files[start], schema) is None]
 
     def rows() -> Iterator[None]:
-        tables = iter(compute(itertools.chain.from_iterable(items[s : s + piece] for s in left)))
+        tables = iter(compute(itertools.chain.from_iterable(items[s : s + piece] for s in todo)))
         for start in starts:
             n = len(items[start : start + piece])
-            if start in todo:
-                yield from _one_piece(files[start], tables, n, schema)
-            else:
+            if start not in todo:
                 yield from itertools.repeat(None, n)
+                continue
+            parts = [schema.empty_table()]
+            for _ in range(n):
+                parts.append(next(tables))
+                yield None
+            write_table(files[start], pa.concat_tables(parts).combine_chunks())
 
-    todo = set(left)
     for _ in track(rows(), what, total=len(items)):
         pass
     return Pieces(tuple(files.values()), schema)
-
-
-def _one_piece(file: Path, tables: Iterator[pa.Table], n: int, schema: pa.Schema) -> Iterator[None]:
-    """Write the piece of the next ``n`` tables; yields as each of them comes."""
-    parts = []
-    for _ in range(n):
-        parts.append(next(tables))
-        yield None
-    write_table(file, pa.concat_tables([schema.empty_table(), *parts]).combine_chunks())
 
 
 def resumable_rows(
@@ -137,8 +131,7 @@ def claim(work: Path, key: Mapping[str, Any], leftovers: Iterable[str]) -> None:
 
 
 def _finished(file: Path, schema: pa.Schema) -> pa.Table | None:
-    if not file.is_file():
-        return None
+    """Return the piece that was left, ``None`` if there is none or it is damaged."""
     try:
         return read_table(file, schema)
     except ArtifactError:

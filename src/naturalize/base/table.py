@@ -59,8 +59,11 @@ def read_rows(
     """
     file = Path(file)
     lines = _text(file).replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    skip, delimiter = _separator_line(lines)
-    delimiter = delimiter or _delimiter(lines[skip:], [*required, *optional], renamed or {})
+    first = lines[0].strip('"').strip(" ")
+    skip = int(first.lower().startswith("sep=") and len(first) == 5)
+    delimiter = (
+        first[4] if skip else _delimiter(lines[skip:], [*required, *optional], renamed or {})
+    )
     reader = csv.reader((f"{line}\n" for line in lines[skip:]), delimiter=delimiter, strict=True)
     header: dict[str, int] | None = None
     names: list[str] = []
@@ -109,14 +112,6 @@ def _text(file: Path) -> str:
         return data.decode("cp1252")
     except UnicodeDecodeError:
         return data.decode("latin-1")
-
-
-def _separator_line(lines: list[str]) -> tuple[int, str | None]:
-    """Return how many lines come before the table, and the delimiter that ``sep=`` names."""
-    first = lines[0].strip('"').strip(" ")
-    if first.lower().startswith("sep=") and len(first) == 5:
-        return 1, first[4]
-    return 0, None
 
 
 def _delimiter(lines: list[str], columns: Sequence[str], renamed: Mapping[str, str]) -> str:

@@ -25,8 +25,11 @@ def draw_pictures(catalog: Catalog, audit: dict[str, Any], folder: Path) -> dict
     _class_counts(audit, folder / "class_counts.svg")
     _sizes(catalog, folder / "sizes.svg")
     _tints(catalog, folder / "tints.svg")
-    found = {"class counts": "class_counts.svg", "sizes": "sizes.svg"}
-    found |= {"background tints": "tints.svg"}
+    found = {
+        "class counts": "class_counts.svg",
+        "sizes": "sizes.svg",
+        "background tints": "tints.svg",
+    }
     if any(entry["balanced_accuracy"] is not None for entry in audit["confounders"]):
         _confounders(audit, folder / "confounders.svg")
         found["confounders"] = "confounders.svg"

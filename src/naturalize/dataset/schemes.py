@@ -12,17 +12,10 @@ from naturalize.base.errors import unknown
 class Scheme:
     """A set of classes and the names that stand for them.
 
-    Attributes
-    ----------
-    name
-        What the user calls it.
-    labels
-        The classes, in the order of all tables and plots; ``None`` takes them as they are found.
-    prefixes
-        File-name prefix (before the first ``_``) → class; ``None`` for a prefix that is known and
-        carries no class of this scheme, so that its images are dropped and counted.
-    names
-        Class or folder name in lower case → class, for sources without prefixes; ``None`` likewise.
+    ``labels`` are the classes, in the order of all tables and plots; ``None`` takes them as they
+    are found. ``prefixes`` maps a file-name prefix (before the first ``_``) to its class, ``names``
+    a class or folder name in lower case, for sources without prefixes; ``None`` is for one that is
+    known and carries no class of this scheme, so that its images are dropped and counted.
     """
 
     name: str

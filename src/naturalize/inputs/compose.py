@@ -37,18 +37,10 @@ _NEEDS_PLAN = "a plan, composites or a study folder"
 class ComposeSource:
     """Cells to compose from, and what is known of their images.
 
-    Attributes
-    ----------
-    bank
-        The cells.
-    split
-        The split that says which images cells may be taken from, if there is one.
-    real
-        Class → number of real images that may; ``None`` lets the plan count them in the bank.
-    catalog, cells
-        Of a source that was segmented on the way; the catalog keeps unpacked images in place.
-    bank_path
-        The bank's folder, of a source that has one.
+    ``split`` says which images cells may be taken from, if there is one; ``real`` is class → number
+    of real images that may, ``None`` lets the plan count them in the bank. ``catalog`` and
+    ``cells`` are of a source that was segmented on the way; the catalog keeps unpacked images in
+    place. ``bank_path`` is the bank's folder, of a source that has one.
     """
 
     bank: CellBank
@@ -114,6 +106,10 @@ def open_source(
 ) -> Iterator[ComposeSource]:
     """Open what composites are made from, as a context manager.
 
+    ``InputError`` if there is nothing at ``source``, or nothing to compose from; ``ArtifactError``
+    if it is an artifact of a kind that has no cells; ``SettingsError`` if a source that has a
+    split, or has its cells chosen already, is to be split.
+
     Parameters
     ----------
     source
@@ -140,15 +136,6 @@ def open_source(
         As for :func:`naturalize.base.engine.map`; they do not change the result.
     reading
         ``scheme``, ``reader``, ``columns``: how a labelled source is read.
-
-    Raises
-    ------
-    InputError
-        If there is nothing at ``source``, or nothing to compose from.
-    ArtifactError
-        If it is an artifact of a kind that has no cells.
-    SettingsError
-        If a source that has a split, or has its cells chosen already, is to be split.
     """
     there, work = named(source, _NEEDS), Path(work)
     try:

@@ -50,7 +50,7 @@ def labelled_data(
     root: str | Path | None = None,
     **reading: Any,
 ) -> LabelledData:
-    """Open what a user calls DATA.
+    """Open what a user calls DATA; ``InputError`` if nothing is there, or no labelled image.
 
     Parameters
     ----------
@@ -66,11 +66,6 @@ def labelled_data(
     reading
         ``scheme``, ``reader``, ``columns``: how a labelled source is read (a catalog has its own);
         ``backend``, ``workers``: as for :func:`naturalize.base.engine.map`.
-
-    Raises
-    ------
-    InputError
-        If there is nothing at ``source``, or no labelled image.
     """
     there = named(source, _NEEDS)
     split_path = there.find("split") if there.find("catalog") else None

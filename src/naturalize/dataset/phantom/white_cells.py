@@ -18,28 +18,13 @@ Range = tuple[float, float]
 class Kind:
     """What a class looks like; amounts are of the dyes in `stains`, drawn evenly from the range.
 
-    Attributes
-    ----------
-    radius
-        Field pixels.
-    wobble
-        Unevenness of the outline, relative to the radius.
-    chromatin, openness
-        Amount of chromatin dye, and how strongly light gaps break it up.
-    grain
-        Size of the chromatin's clumps in field pixels.
-    rna, pink, body
-        Cytoplasm: blue, eosin and neutral amounts.
-    deep_rim
-        How much bluer the cytoplasm is at the cell's edge.
-    fine, coarse
-        Fine (azure) granules, and coarse ones (``coarse_dye``): grains per 1,000 square pixels.
-    over_nucleus
-        Share of granules that also lie over the nucleus.
-    rough
-        Fine unevenness of the cell's edge in field pixels.
-    vacuoles, nucleoli
-        Largest number.
+    ``radius``, ``grain`` (size of the chromatin's clumps) and ``rough`` (fine unevenness of the
+    edge) are field pixels; ``wobble`` is the unevenness of the outline, relative to the radius.
+    ``chromatin`` is an amount of dye, ``openness`` how strongly light gaps break it up. ``rna``,
+    ``pink`` and ``body`` are the blue, eosin and neutral amounts of the cytoplasm, ``deep_rim`` how
+    much bluer it is at the cell's edge. ``fine`` (azure) and ``coarse`` (``coarse_dye``) granules
+    are grains per 1,000 square pixels, of which the share ``over_nucleus`` also lie over the
+    nucleus. ``vacuoles`` and ``nucleoli`` are the largest numbers.
     """
 
     radius: Range

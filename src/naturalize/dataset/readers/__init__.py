@@ -8,9 +8,15 @@ from pathlib import Path
 from naturalize.base.errors import InputError, SettingsError, unknown
 from naturalize.base.table import SUFFIXES
 from naturalize.base.walk import images_folder, walk_images
-from naturalize.dataset.readers.files import prefix_of, read_csv, read_folders, read_prefix
+from naturalize.dataset.readers.files import (
+    Item,
+    Listing,
+    prefix_of,
+    read_csv,
+    read_folders,
+    read_prefix,
+)
 from naturalize.dataset.readers.levels import Levels, levels_named
-from naturalize.dataset.readers.listing import Item, Listing
 from naturalize.dataset.readers.medmnist import read_medmnist
 from naturalize.dataset.schemes import Scheme
 from naturalize.dataset.schemes import scheme as scheme_named

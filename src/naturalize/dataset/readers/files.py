@@ -1,10 +1,14 @@
-"""Readers of image files: trees, where the class is a folder or a prefix, and tables of files."""
+"""What a reader returns, and the readers of image files.
+
+Of trees, where the class is a folder or a prefix, and of tables that name files.
+"""
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from naturalize.base.console import remark
@@ -13,8 +17,45 @@ from naturalize.base.table import read_rows
 from naturalize.base.text import expanded
 from naturalize.base.walk import Walk
 from naturalize.dataset.readers.levels import PARTS, Levels, part_named, recognised
-from naturalize.dataset.readers.listing import Item, Listing
 from naturalize.dataset.schemes import Scheme
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image of a source; ``path`` is relative to the root, with ``/`` between parts."""
+
+    path: str
+    label: str | None
+    group: str | None = None
+    source_part: str | None = None
+
+
+@dataclass
+class Listing:
+    """What a reader found, brought into order.
+
+    Paths are relative to ``root``. ``skipped`` lists ``{"path", "reason"}`` of each file or folder
+    that was passed over, ``dropped`` says how many images of a prefix or class name have no class
+    in the scheme.
+    """
+
+    root: Path
+    reader: str
+    scheme: Scheme
+    items: list[Item]
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.items = sorted(self.items, key=lambda item: item.path)
+        self.skipped = sorted(self.skipped, key=lambda entry: entry["path"])
+        self.dropped = dict(sorted(self.dropped.items()))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the scheme; those that occur, if it takes any."""
+        found = {item.label for item in self.items if item.label is not None}
+        return self.scheme.labels if self.scheme.labels is not None else tuple(sorted(found))
 
 
 def prefix_of(path: str) -> str | None:

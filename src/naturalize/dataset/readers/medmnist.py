@@ -12,8 +12,8 @@ import numpy as np
 from naturalize.base.console import track
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import write_image
+from naturalize.dataset.readers.files import Item, Listing
 from naturalize.dataset.readers.levels import PARTS
-from naturalize.dataset.readers.listing import Item, Listing
 from naturalize.dataset.schemes import Scheme
 
 
