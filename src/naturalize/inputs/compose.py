@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from naturalize.base.artifacts import (
     fingerprint,
@@ -20,14 +20,13 @@ from naturalize.base.artifacts import (
     read_manifest,
 )
 from naturalize.base.console import warn
+from naturalize.base.display import rows_of
 from naturalize.base.errors import InputError, NaturalizeError, SettingsError
+from naturalize.cells.bank import CellBank
+from naturalize.compose.recipe.plan import Plan, check
+from naturalize.dataset.catalog import Catalog
+from naturalize.dataset.split import Split
 from naturalize.inputs.kind import Named, named
-
-if TYPE_CHECKING:
-    from naturalize.cells.bank import CellBank
-    from naturalize.compose.recipe.plan import Plan
-    from naturalize.dataset.catalog import Catalog
-    from naturalize.dataset.split import Split
 
 _NEEDS = "a study folder, a bank, a catalog or a folder of labelled images"
 _NEEDS_PLAN = "a plan, composites or a study folder"
@@ -77,8 +76,6 @@ class ComposeSource:
 
     def lineage(self, plan: Plan) -> dict[str, Any]:
         """Return what ``lineage.json`` says of a plan; without a split: not checked."""
-        from naturalize.compose.recipe.plan import check
-
         if self.split is not None:
             return check(plan, self.split)
         cut = f"the bank was cut from part {self.bank.part!r}" if self.bank.part else "all images"
@@ -176,8 +173,6 @@ def _check_fractions(
 
 def _cut(catalog: Catalog, fractions: Sequence[float] | None) -> Split:
     """Return a split by fractions or, without them, into the parts that the source names."""
-    from naturalize.dataset.split import Split
-
     how: dict[str, Any] = {"fractions": fractions, "use": "random"} if fractions else {}
     split = Split.build(catalog, conflicts="drop", **how)
     if split.dropped:
@@ -189,8 +184,6 @@ def _cut(catalog: Catalog, fractions: Sequence[float] | None) -> Split:
 def _of_bank(
     source: Named, path: Path, split: str | Path | None, root: str | Path | None
 ) -> ComposeSource:
-    from naturalize.cells.bank import CellBank
-    from naturalize.dataset.catalog import Catalog
 
     bank, found = CellBank.load(path, root=root), _split(source, split)
     bank_path, real = path.resolve(), None
@@ -202,7 +195,6 @@ def _of_bank(
 
 
 def _split(source: Named, other: str | Path | None) -> Split | None:
-    from naturalize.dataset.split import Split
 
     found = other if other is not None else source.find("split")
     return Split.load(found) if found is not None else None
@@ -215,10 +207,8 @@ def _of_catalog(
     segmented: Mapping[str, Any],
     engine: Mapping[str, Any],
 ) -> ComposeSource:
-    from naturalize.cells.bank import CellBank
 
-    usable = catalog.usable().select(["image_id", "path"]).to_pylist()
-    items = [(row["image_id"], row["path"]) for row in usable]
+    items = list(rows_of(catalog.usable(), "image_id", "path"))
     if split is None:
         warn(
             f"{catalog.root}: no split given, so cells of every image may be used; keep the images "
@@ -278,9 +268,6 @@ def open_plan(
     root
         Where the bank's images are now, if they have moved.
     """
-    from naturalize.cells.bank import CellBank
-    from naturalize.compose.recipe.plan import Plan
-
     source = named(path, _NEEDS_PLAN)
     found = source.find("plan")
     if found is None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from naturalize.base.artifacts import KINDS, MANIFEST, is_artifact, read_manifest
 from naturalize.base.errors import ArtifactError, InputError
 from naturalize.base.images import IMAGE_SUFFIXES
 from naturalize.base.table import SUFFIXES
 from naturalize.base.walk import IMAGE_KINDS, shown
-
-if TYPE_CHECKING:
-    from naturalize.dataset.catalog import Catalog
+from naturalize.dataset.catalog import Catalog
 
 #: Artifacts that a study folder holds under their own names.
 PARTS = ("catalog", "split", "cells", "bank", "plan")
@@ -42,8 +40,6 @@ class Named:
 
     def catalog(self, needs: str, root: str | Path | None, **reading: Any) -> Catalog:
         """Return the catalog that is named or lies in it, or one of labelled images."""
-        from naturalize.dataset.catalog import Catalog
-
         if found := self.find("catalog"):
             return Catalog.load(found, root=root)
         if not self.labelled:

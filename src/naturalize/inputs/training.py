@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from naturalize.base.artifacts import read_manifest
 from naturalize.base.errors import ArtifactError, InputError, SettingsError
+from naturalize.cells.bank import CellBank
+from naturalize.compose.recipe.plan import Plan
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
 from naturalize.inputs.kind import named
-
-if TYPE_CHECKING:
-    from naturalize.cells.bank import CellBank
-    from naturalize.compose.recipe.plan import Plan
-
 
 _NEEDS = "a study folder, a catalog or labelled images"
 
@@ -97,15 +94,8 @@ def open_data(
         raise ArtifactError(
             f"{paths['split']}: was made from another catalog than {paths['catalog']}; split again"
         )
-    cells = composed = None
-    if "bank" in paths:
-        from naturalize.cells.bank import CellBank
-
-        cells = CellBank.load(paths["bank"], root=root)
-    if "plan" in paths:
-        from naturalize.compose.recipe.plan import Plan
-
-        composed = Plan.load(paths["plan"])
+    cells = CellBank.load(paths["bank"], root=root) if "bank" in paths else None
+    composed = Plan.load(paths["plan"]) if "plan" in paths else None
     return TrainingData(opened, parts, composed, cells, inputs)
 
 
