@@ -71,7 +71,7 @@ def map(
         total = len(items)
     workers = workers or available_cpus()
     if backend == "serial" or (backend == "processes" and workers == 1):
-        results = _serial(fn, items, name)
+        results: Iterator[R] = (_apply(fn, item, name) for item in items)
     else:
         chunks = _chunks(items, max(1, chunk))
         run = _processes if backend == "processes" else _ray
@@ -101,11 +101,6 @@ def _apply(fn: Callable[[T], R], item: T, name: Callable[[T], str]) -> R:
         raise
     except Exception as error:
         raise EngineError(f"{name(item)}: {type(error).__name__}: {error}") from error
-
-
-def _serial(fn: Callable[[T], R], items: Iterable[T], name: Callable[[T], str]) -> Iterator[R]:
-    for item in items:
-        yield _apply(fn, item, name)
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -47,7 +47,6 @@ class ImageFacts:
     height: int
     mode: str
     format: str
-    n_bytes: int
     encoder: str
     exif_rotated: bool
     bits: int = 8
@@ -120,7 +119,7 @@ def decode_image(
                     raise
                 return _of_tiff(data, None, max_pixels)
             with opened:
-                facts = _facts(opened, len(data))
+                facts = _facts(opened)
                 if facts.width * facts.height > max_pixels:
                     size = f"{facts.width} × {facts.height} pixels"
                     raise ImageReadError(name, f"too large: {size} (limit {max_pixels})")
@@ -165,7 +164,7 @@ def _of_tiff(
     samples = deep.tiff_samples(data, max_pixels)
     if facts is None:
         mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[samples.values.shape[2]]
-        facts = ImageFacts(0, 0, mode, "TIFF", len(data), "tiff", samples.orientation > 1)
+        facts = ImageFacts(0, 0, mode, "TIFF", "tiff", samples.orientation > 1)
     elif samples.values.shape[2] >= 3 and facts.mode in ("L", *_DEEP_MODES):
         facts = replace(facts, mode="RGB")
     return _of_samples(samples, replace(facts, pages=samples.pages), samples.orientation)
@@ -194,7 +193,7 @@ def file_facts(data: bytes, *, name: object = "image") -> ImageFacts:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as opened:
-                return _facts(opened, len(data))
+                return _facts(opened)
     except (*_DAMAGE, Image.DecompressionBombError) as error:
         if deep.is_tiff(data):
             return decode_image(data, name=name)[1]
@@ -209,7 +208,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _facts(image: Image.Image, n_bytes: int) -> ImageFacts:
+def _facts(image: Image.Image) -> ImageFacts:
     orientation = _orientation(image)
     width, height = image.size
     if image.format == "TIFF":  # some versions of Pillow have turned this size already
@@ -222,7 +221,6 @@ def _facts(image: Image.Image, n_bytes: int) -> ImageFacts:
         height=height,
         mode=image.mode,
         format=image.format or "?",
-        n_bytes=n_bytes,
         encoder=_encoder(image),
         exif_rotated=orientation > 1,
         pages=1 if image.format == "MPO" else getattr(image, "n_frames", 1),

@@ -44,7 +44,10 @@ def assign_groups(
     shares = {part: share for part, share in shares.items() if share > 0}
     of_label: dict[str, list[str]] = defaultdict(list)
     totals: Counter[str] = Counter()
-    for group in (order := _ordered(groups, seed)):
+    # large ones first, equal ones in an order that only the seed decides
+    shuffled = rng(seed, "split").permutation(len(names := sorted(groups)))
+    order = sorted((names[i] for i in shuffled), key=lambda group: -sum(groups[group].values()))
+    for group in order:
         totals.update(groups[group])
         for label in groups[group]:
             of_label[label].append(group)
@@ -56,13 +59,6 @@ def assign_groups(
         if group not in filling.part_of:
             filling.put(group, min(shares, key=partial(filling.growth, group)))
     return filling.part_of
-
-
-def _ordered(groups: Mapping[str, Mapping[str, int]], seed: int) -> list[str]:
-    """Return the groups, large ones first, equal ones in an order that only the seed decides."""
-    names = sorted(groups)
-    shuffled = [names[i] for i in rng(seed, "split").permutation(len(names))]
-    return sorted(shuffled, key=lambda group: -sum(groups[group].values()))
 
 
 def _check(

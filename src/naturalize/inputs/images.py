@@ -77,16 +77,9 @@ def summary(out: str | Path) -> list[str]:
     paths: dict[str, list[str]] = {}
     for outcome, path in rows_of(others, "outcome", "path"):
         paths.setdefault(outcome, []).append(path)
-    return [
-        f"{table.num_rows:,} images: {found}",
-        *(
-            _said(outcome, paths[outcome])
-            for outcome in sorted(paths, key=lambda o: -len(paths[o]))
-        ),
-    ]
-
-
-def _said(outcome: str, paths: list[str]) -> str:
-    """Return a line on the images of one outcome, the first few by name."""
-    more = f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else ""
-    return f"{len(paths):,} {outcome}: {', '.join(paths[:_NAMED])}{more}"
+    lines = [f"{table.num_rows:,} images: {found}"]
+    for outcome in sorted(paths, key=lambda o: -len(paths[o])):
+        named = paths[outcome]
+        more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
+        lines.append(f"{len(named):,} {outcome}: {', '.join(named[:_NAMED])}{more}")
+    return lines

@@ -99,7 +99,9 @@ def part_items(catalog: Catalog, split: Split, part: str) -> list[Item]:
 
 def _own_part(catalog: Catalog, part: str) -> list[Item]:
     """Return all images, or those of the part, where the source names the parts of its images."""
-    items = _all(catalog)
+    bad = pc.and_(pc.is_valid(catalog.table["problem"]), pc.is_valid(catalog.table["label"]))
+    rows = pa.concat_tables([catalog.usable(), catalog.table.filter(bad)]).sort_by("path")
+    items = [Item(*row) for row in rows_of(rows, "image_id", "path", "label", "group")]
     parts = catalog.parts()
     if part == "all" or len(parts) < 2:
         return items
@@ -107,14 +109,6 @@ def _own_part(catalog: Catalog, part: str) -> list[Item]:
     named = ", ".join(f"{name} {n:,}" for name, n in sorted(parts.items()))
     remark(f"{catalog.root}: names parts ({named}); {part} is taken, --part all takes all")
     return [item for item in items if part_of[item.path] == part]
-
-
-def _all(catalog: Catalog) -> list[Item]:
-    bad = pc.and_(pc.is_valid(catalog.table["problem"]), pc.is_valid(catalog.table["label"]))
-    unreadable = catalog.table.filter(bad)
-    rows = pa.concat_tables([catalog.usable(), unreadable])
-    items = [Item(*row) for row in rows_of(rows, "image_id", "path", "label", "group")]
-    return sorted(items, key=lambda item: item.path)
 
 
 def _left_out(catalog: Catalog) -> dict[str, Any]:

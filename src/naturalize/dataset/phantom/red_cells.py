@@ -58,7 +58,9 @@ def draw_red_cells(
         reach = 0.75 * radius
         centre = (draw.uniform(-reach, width + reach), draw.uniform(-reach, height + reach))
         close = draw.uniform(0.45, 0.9) if draw.random() < overlap else 1.02
-        if _free(centre, radius, close, cells, target, target_radius):
+        others = [(other.centre, close * (radius + other.radius)) for other in cells]
+        others.append((target, target_radius + 0.72 * radius))
+        if all(np.hypot(centre[0] - x, centre[1] - y) >= least for (x, y), least in others):
             cells.append(_draw_cell(draw, centre, radius, style))
     return cells
 
@@ -70,23 +72,6 @@ class _Style:
     crenated: float
     pallor: float
     pallor_size: float
-
-
-def _free(
-    centre: tuple[float, float],
-    radius: float,
-    close: float,
-    cells: list[RedCell],
-    target: tuple[float, float],
-    target_radius: float,
-) -> bool:
-    if np.hypot(centre[0] - target[0], centre[1] - target[1]) < target_radius + 0.72 * radius:
-        return False
-    return all(
-        np.hypot(centre[0] - other.centre[0], centre[1] - other.centre[1])
-        >= close * (radius + other.radius)
-        for other in cells
-    )
 
 
 def _draw_cell(
