@@ -1,4 +1,4 @@
-"""Readers: each lists the images of one kind of source. A new one is one file and one line here."""
+"""Readers: each lists the images of one kind of source. A new one is a function and a line here."""
 
 from __future__ import annotations
 
