@@ -72,6 +72,9 @@ def explain_images(
 ) -> Path:
     """Explain each image's predicted class by each method, and write an `explanation` artifact.
 
+    ``InputError`` if there is no image to explain, or none can be read; ``SettingsError`` for an
+    unknown method, layer or class, or a method that does not fit the network.
+
     Parameters
     ----------
     model
@@ -91,13 +94,6 @@ def explain_images(
     inputs, settings
         Name → fingerprint of the artifacts behind this, and more that decided which images these
         are, for the manifest.
-
-    Raises
-    ------
-    InputError
-        If there is no image to explain, or none can be read.
-    SettingsError
-        For an unknown method, layer or class, or a method that does not fit the network.
     """
     root, out = Path(root), Path(out)
     if not items:

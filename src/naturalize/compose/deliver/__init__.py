@@ -48,10 +48,8 @@ _LEFT = ("images", "masks", "pieces", "scenes", "shards", "crops", "annotation")
 def writer(name: str = "imagefolder", /, **settings: Any) -> Writer:
     """Return the writer ``name`` with its ``settings``.
 
-    Raises
-    ------
-    SettingsError
-        For an unknown name or setting, or a value out of range; the message lists what there is.
+    ``SettingsError`` for an unknown name or setting, or a value out of range; the message lists
+    what there is.
     """
     if name not in WRITERS:
         raise unknown("writer", name, list(WRITERS))

@@ -37,7 +37,6 @@ class RealImages:
     size: tuple[int, int] | None = None  # width and height that all are brought to, if they are
 
     def __len__(self) -> int:
-        """Return the number of files."""
         return len(self.paths)
 
     def read(self, row: int) -> np.ndarray:
@@ -119,7 +118,6 @@ class CompositeDataset:
         self._real = RealImages(paths, finishes_of(plan, self.size), self.size)
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
         return len(self._real) + len(self.plan)
 
     def __getitem__(self, i: SupportsIndex) -> tuple[Any, int]:
@@ -132,12 +130,13 @@ class CompositeDataset:
         if not -n <= row < n:
             raise IndexError(f"picture {row} of {n}")
         row %= n
-        image = self._real.read(row) if row < len(self._real) else self._composite(row)
+        if row < len(self._real):
+            image = self._real.read(row)
+        else:
+            recipe = self.plan.recipe(row - len(self._real))
+            image = render(recipe, self.source, size=self.size)
         picture = image if self.transform is None else self.transform(image)
         return picture, int(self.targets[row])
-
-    def _composite(self, row: int) -> np.ndarray:
-        return render(self.plan.recipe(row - len(self._real)), self.source, size=self.size)
 
     @property
     def is_composite(self) -> np.ndarray:

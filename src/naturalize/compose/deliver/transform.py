@@ -206,7 +206,6 @@ class NaturalizedDataset:
         self.dataset, self.naturalize = dataset, naturalize
 
     def __len__(self) -> int:
-        """Return the number of samples."""
         return len(self.dataset)
 
     def __getitem__(self, i: int) -> Any:
@@ -268,15 +267,12 @@ def _remove(owner: int, epoch_file: str, folder: str | None) -> None:
 def as_rgb(picture: Any) -> np.ndarray:
     """Return a picture as RGB uint8 (H, W, 3).
 
+    ``InputError`` for anything else: floats, batches, grey images.
+
     Parameters
     ----------
     picture
         A uint8 tensor (3, H, W), on any device; a uint8 array (H, W, 3); or a PIL image.
-
-    Raises
-    ------
-    InputError
-        For anything else: floats, batches, grey images.
     """
     if isinstance(picture, Image.Image):
         return np.asarray(picture.convert("RGB"))

@@ -51,17 +51,14 @@ class Images:
     bank: CellBank = field(repr=False)
 
     def __len__(self) -> int:
-        """Return N."""
         return len(self.ids)
 
     @cached_property
     def frames(self) -> Frames:
         """Sizes and codecs of the files.
 
-        Raises
-        ------
-        ArtifactError
-            If a file is gone, or has changed since it was segmented; with classes and counts.
+        ``ArtifactError`` if a file is gone, or has changed since it was segmented; with classes and
+        counts.
         """
         sizes, units, encoders = [], [], []
         wrong: dict[str, NaturalizeError] = {}

@@ -96,7 +96,6 @@ class Columns:
             raise SettingsError("background: expected a turn of 0 to 7, an offset of 0 or more")
 
     def __len__(self) -> int:
-        """Return the number of recipes."""
         return len(self.label)
 
     def placed_or_plain(self, name: str) -> np.ndarray:
@@ -150,7 +149,10 @@ class Columns:
         heads: dict[Any, bytes] = {}
         found = []
         placements = hashed(self.placed, offsets)
-        for row, own, (a, b) in zip(self._heads(), placements, pairwise(offsets), strict=True):
+        codes = (self.label, self.mode, self.background, self.finish)
+        columns = (*codes, *self.size.T, *self.colour.T, *self.ground.T)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        for row, own, (a, b) in zip(rows, placements, pairwise(offsets), strict=True):
             head = heads.get(row)
             if head is None:
                 label, mode, background, finish, width, height, *colour, turn, x, y = row
@@ -162,11 +164,6 @@ class Columns:
                 )
             found.append(content_id(head, keys[a:b], own))
         return found
-
-    def _heads(self) -> list[tuple[Any, ...]]:
-        columns = (self.label, self.mode, self.background, self.finish, *self.size.T)
-        lists = [column.tolist() for column in (*columns, *self.colour.T, *self.ground.T)]
-        return list(zip(*lists, strict=True))
 
     def recipe(self, i: int) -> Recipe:
         """Return one recipe; ``IndexError`` beyond the last."""

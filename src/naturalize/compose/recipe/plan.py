@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 #: Offenders that :func:`check` names one by one.
 _NAMED = 20
 
+#: What ``plan.json`` says of a plan.
+_ABOUT = ("mode", "settings", "targets", "seed", "rejections", "reuse", "bank")
+
 #: Columns of :meth:`Plan.by_class`.
 BY_CLASS = pa.schema(
     [
@@ -83,7 +86,6 @@ class Plan:
         return cls(from_table(table), "+".join(modes), {}, 0, targets, bank=bank)
 
     def __len__(self) -> int:
-        """Return the number of recipes."""
         return len(self.columns)
 
     @overload
@@ -97,7 +99,6 @@ class Plan:
         return self.recipe(i)
 
     def __iter__(self) -> Iterator[Recipe]:
-        """Iterate over the recipes."""
         return (self.recipe(i) for i in range(len(self)))
 
     def summary(self) -> str:
@@ -192,18 +193,7 @@ class Plan:
         settings = self._decides()
         with writing(path, "plan", settings=settings, inputs=inputs, overwrite=overwrite) as folder:
             write_table(folder / "plan.parquet", self.table)
-            write_json(
-                folder / "plan.json",
-                {
-                    "mode": self.mode,
-                    "settings": self.settings,
-                    "targets": self.targets,
-                    "seed": self.seed,
-                    "rejections": self.rejections,
-                    "reuse": self.reuse,
-                    "bank": self.bank,
-                },
-            )
+            write_json(folder / "plan.json", {name: getattr(self, name) for name in _ABOUT})
             if more:
                 more(folder)
 
@@ -214,9 +204,8 @@ class Plan:
         read_manifest(path, "plan")
         about = read_json(path / "plan.json")
         table = read_table(path / "plan.parquet", SCHEMA)
-        names = ("mode", "settings", "seed", "targets", "rejections", "reuse", "bank")
         try:
-            made = cls(from_table(table), **{name: about[name] for name in names})
+            made = cls(from_table(table), **{name: about[name] for name in _ABOUT})
         except (KeyError, TypeError, SettingsError) as error:
             raise ArtifactError(f"{path}: damaged plan ({error})") from error
         if made.ids != table["recipe_id"].to_pylist():

@@ -96,30 +96,8 @@ class Paper(Mode):
                 (self.width, self.height),
             )
         left_out = {"red cells left out for lack of room": k + 1 - placed.sum(axis=1)}
-        how = {"angle": angle[placed], "flip": flip[placed]}
-        return self._columns(materials, label, cells, how, boxes, placed), left_out
-
-    def _turns(self, chances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return degrees, and whether a cell is flipped, by chances in [0, 1)."""
-        if self.turn == "any":
-            return chances.astype(np.float32) * np.float32(360), np.zeros(chances.shape, bool)
-        codes = np.array(TURNS[self.turn])
-        code = codes[(chances * len(codes)).astype(int)]
-        return 90.0 * (code % 4), code >= 4
-
-    def _columns(
-        self,
-        materials: Materials,
-        label: str,
-        cells: np.ndarray,
-        how: dict[str, np.ndarray],
-        boxes: np.ndarray,
-        placed: np.ndarray,
-    ) -> Columns:
-        n = len(cells)
-        finish = self.finishing
-        box = boxes[placed]
-        return Columns(
+        finish, box = self.finishing, boxes[placed]
+        columns = Columns(
             words=materials.remembered(
                 ("paper words", finish),
                 lambda: Vocabulary(materials.cells, materials.labels, finishes=(finish,)),
@@ -132,6 +110,16 @@ class Paper(Mode):
             placed={
                 "cx": (box[:, 0] + box[:, 2]) / 2,
                 "cy": (box[:, 1] + box[:, 3]) / 2,
-                **how,
+                "angle": angle[placed],
+                "flip": flip[placed],
             },
         )
+        return columns, left_out
+
+    def _turns(self, chances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return degrees, and whether a cell is flipped, by chances in [0, 1)."""
+        if self.turn == "any":
+            return chances.astype(np.float32) * np.float32(360), np.zeros(chances.shape, bool)
+        codes = np.array(TURNS[self.turn])
+        code = codes[(chances * len(codes)).astype(int)]
+        return 90.0 * (code % 4), code >= 4

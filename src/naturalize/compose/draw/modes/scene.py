@@ -141,8 +141,18 @@ class Scene(Variation):
             "cy": cy,
             "feather": np.full(n, self.feather),
         }
-        ground = np.column_stack([turn, begin])
-        return self._columns(materials, label, targets, scenes, placed, ground, canvas), {}
+        columns = Columns(
+            words=materials.remembered(("scene words", self), lambda: self._words(materials)),
+            label=np.full(n, materials.labels.index(label)),
+            background=1 + scenes,
+            size=canvas,
+            colour=images.light[scenes],
+            offsets=np.arange(n + 1),
+            cell=targets,
+            placed=placed,
+            ground=np.column_stack([turn, begin]),
+        )
+        return columns, {}
 
     def _scene_turns(self, size: np.ndarray, unit: np.ndarray, chance: np.ndarray) -> np.ndarray:
         """Return a turn of each scene, of those that may be."""
@@ -167,29 +177,6 @@ class Scene(Variation):
         canvas = np.where(asked > 0, asked, size)
         begin = np.clip(middle - canvas / 2, 0, size - canvas) // unit * unit
         return canvas, begin.astype(np.int64)
-
-    def _columns(
-        self,
-        materials: Materials,
-        label: str,
-        targets: np.ndarray,
-        scenes: np.ndarray,
-        placed: dict[str, np.ndarray],
-        ground: np.ndarray,
-        canvas: np.ndarray,
-    ) -> Columns:
-        n = len(targets)
-        return Columns(
-            words=materials.remembered(("scene words", self), lambda: self._words(materials)),
-            label=np.full(n, materials.labels.index(label)),
-            background=1 + scenes,
-            size=canvas,
-            colour=materials.images.light[scenes],
-            offsets=np.arange(n + 1),
-            cell=targets,
-            placed=placed,
-            ground=ground,
-        )
 
     def _words(self, materials: Materials) -> Vocabulary:
         images = materials.images

@@ -118,6 +118,8 @@ class Sites:
     ) -> Sites:
         """Return the sites of a bank.
 
+        ``InputError`` if no image has enough bare slide, or none is as large as the canvas.
+
         Parameters
         ----------
         materials
@@ -132,11 +134,6 @@ class Sites:
             Sites that are kept for an image.
         canvas
             Width and height; by default those of the slide.
-
-        Raises
-        ------
-        InputError
-            If no image has enough bare slide, or none is as large as the canvas.
         """
         if not len(materials.images):
             return cls._of_crops(materials, bare, colour, canvas)
