@@ -49,18 +49,8 @@ def match(
 ) -> Matches:
     """Find for each cell the ``keep`` places it fits best.
 
-    Parameters
-    ----------
-    materials
-        Where both come from.
-    cells, places
-        Int32: cells to be set, and cells whose place they may take; positions in the materials.
-    keep
-        Places that are kept for a cell.
-    turns
-        Turns (0–7) that may be tried; the best one counts.
-    on_blocks
-        Whether cells are set on the grid of the scene's codec.
+    ``cells`` are to be set, ``places`` are cells whose place they may take; of the ``turns`` (0–7)
+    the best one counts. ``on_blocks``: cells are set on the grid of the scene's codec.
     """
     images = materials.images
     cells, places = np.sort(cells), np.sort(places)

@@ -180,18 +180,9 @@ class Variation(Mode):
     ) -> dict[str, np.ndarray]:
         """Return the columns of stain and blur that match N cells to their scenes.
 
-        Parameters
-        ----------
-        images
-            All images.
-        origins, scenes
-            Int (N,): the image that a cell comes from, and the one it is matched to.
-        stain
-            (N, 3): factor on its optical density besides.
-        light
-            (N, 3): RGB of the slide that it goes to.
-        red
-            Bool (N,): red cells, which take on the scene's stain wholly.
+        All are of N cells: ``origins`` and ``scenes`` are the images that they come from and are
+        matched to, ``stain`` (N, 3) a factor on optical density besides, ``light`` (N, 3) the RGB
+        of the slide that they go to. Red cells (``red``, bool) take on the scene's stain wholly.
         """
         # within a class, the density of white cells follows that of the red ones beside them only
         # in part, and their hue is their own

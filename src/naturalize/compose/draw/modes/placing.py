@@ -36,15 +36,9 @@ def place_in_turn(
     A box takes the first of its tries that overlaps no earlier box; if all fail it is dropped. So
     the work is bounded by the number of tries, however crowded the scene.
 
-    Parameters
-    ----------
-    sizes
-        Int (N, K, 2): width, height of K boxes in each of N scenes.
-    chances
-        Float (N, K, T, 2) in [0, 1): T tries for each box; 0 is the left (top) edge of the canvas,
-        1 the last place at which the box still lies inside.
-    canvas
-        Width, height.
+    ``sizes``, int (N, K, 2), are width and height of K boxes in each of N scenes; ``chances``,
+    float (N, K, T, 2) in [0, 1), are T tries for each: 0 is the left (top) edge of the canvas
+    (width, height), 1 the last place at which the box still lies inside.
 
     Returns
     -------
@@ -93,18 +87,9 @@ def place_discs(
     bounded by the number of tries, however crowded the scene. The first one is always set, at its
     first try.
 
-    Parameters
-    ----------
-    centres
-        Number (N, K, T, 2): T places for each of K discs in each of N scenes, in pixels.
-    radius
-        Number (N, K).
-    nearest
-        Number (N, K): to other discs.
-    beside_first
-        Number (N, K): to the first disc.
-    canvas
-        Number (N, 2): width, height.
+    ``centres``, (N, K, T, 2), are T places in pixels for each of K discs in each of N scenes;
+    ``nearest`` and ``beside_first``, (N, K) like ``radius``, hold between a disc and the others,
+    and between it and the first; ``canvas`` (N, 2) is width and height.
 
     Returns
     -------

@@ -120,20 +120,9 @@ class Sites:
 
         ``InputError`` if no image has enough bare slide, or none is as large as the canvas.
 
-        Parameters
-        ----------
-        materials
-            Its cells and images.
-        bare
-            Whether a restored slide is needed, and not only a colour.
-        colour
-            Colour of all slides; by default each has its own.
-        most
-            Sites at most.
-        choices
-            Sites that are kept for an image.
-        canvas
-            Width and height; by default those of the slide.
+        ``bare``: a restored slide is needed, and not only a colour. ``colour``: of all slides; by
+        default each has its own. At ``most`` so many sites, ``choices`` of them kept for an image.
+        ``canvas``: width and height; by default those of the slide.
         """
         if not len(materials.images):
             return cls._of_crops(materials, bare, colour, canvas)
