@@ -101,15 +101,19 @@ def from_table(table: pa.Table) -> Columns:
         offsets=offsets - offsets[0],
         cell=cell,
         blend=blend,
-        # without those in which all have the default
-        placed={
-            name: column
-            for name, about in MEASURES.items()
-            if ((column := _from_arrow(about, placed.field(name))) != about.plain(1)).any()
-            or name in ("cx", "cy")
-        },
+        placed=_measures(placed),
         ground=_stack([table[f"background_{n}"] for n in ("turn", "x", "y")], np.int32),
     )
+
+
+def _measures(placed: pa.StructArray) -> dict[str, np.ndarray]:
+    """Return the columns of a table's placements, without those in which all have the default."""
+    found = {name: _from_arrow(about, placed.field(name)) for name, about in MEASURES.items()}
+    return {
+        name: column
+        for name, column in found.items()
+        if name in ("cx", "cy") or (column != MEASURES[name].plain(1)).any()
+    }
 
 
 def _to_arrow(about: Field, column: np.ndarray) -> pa.Array:
