@@ -54,7 +54,10 @@ def main() -> None:
         ):
             sys.exit(f"predicting without PyTorch left images without an answer:\n{rows}")
         said = subprocess.run(
-            [*asked, "--engine", "torch"], capture_output=True, text=True, check=False
+            [*asked, "--overwrite", "--engine", "torch"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if said.returncode != 2 or "naturalize[train]" not in said.stderr:
             sys.exit(f"asking for PyTorch where it is not does not name the extra:\n{said.stderr}")

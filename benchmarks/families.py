@@ -35,9 +35,10 @@ from naturalize.dataset.split import Split
 from naturalize.evaluation.evaluate import evaluate, read_metrics
 from naturalize.inputs.labelled import part_items
 from naturalize.models.folder import describe
+from naturalize.models.names import SPOKEN, names, resolve
 from naturalize.models.predictor import Predictor
 from naturalize.models.torch_predictor import TorchPredictor
-from naturalize.models.zoo import SPOKEN, build, names, resolve
+from naturalize.models.zoo import build
 from naturalize.training.fit import train
 from naturalize.training.settings import TrainSettings
 

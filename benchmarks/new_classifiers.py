@@ -27,10 +27,11 @@ from naturalize.dataset.split import Split
 from naturalize.evaluation.evaluate import evaluate, read_metrics
 from naturalize.inputs.labelled import part_items
 from naturalize.models.folder import save_model
+from naturalize.models.names import CURATED
 from naturalize.models.predictor import Predictor
 from naturalize.models.preprocess import batch, normalise
 from naturalize.models.torchvision_compat import ensure
-from naturalize.models.zoo import CURATED, Network, build
+from naturalize.models.zoo import Network, build
 from naturalize.training.fit import train
 from naturalize.training.settings import TrainSettings
 

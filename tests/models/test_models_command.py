@@ -6,7 +6,8 @@ import pytest
 
 from naturalize.base.errors import SettingsError
 from naturalize.models import weights as sources
-from naturalize.models.zoo import build, find, listed, names, ways
+from naturalize.models.names import names
+from naturalize.models.zoo import build, find, listed, ways
 
 pytest.importorskip("torch")
 

@@ -15,11 +15,11 @@ from small_networks import SMALL
 from naturalize.base.artifacts import read_json, read_manifest, write_json
 from naturalize.base.errors import ArtifactError, MissingExtraError, SettingsError
 from naturalize.base.images import write_image
-from naturalize.models.ensemble import save_ensemble
-from naturalize.models.folder import save_model
-from naturalize.models.onnx_predictor import GRAPH, OnnxPredictor, has_graph
+from naturalize.models.ensemble import has_graph, save_ensemble
+from naturalize.models.folder import GRAPH, save_model
+from naturalize.models.names import names
+from naturalize.models.onnx_predictor import OnnxPredictor
 from naturalize.models.predictor import Predictor
-from naturalize.models.zoo import names
 from naturalize.prediction.files import predict_files
 
 torch = pytest.importorskip("torch")

@@ -13,9 +13,10 @@ from naturalize.models import weights as sources
 from naturalize.models.folder import describe, save_model
 from naturalize.models.from_timm import normalisation, own_size
 from naturalize.models.load import load_model
+from naturalize.models.names import CURATED, SPOKEN, names, resolve
 from naturalize.models.predictor import Predictor
 from naturalize.models.torch_predictor import TorchPredictor
-from naturalize.models.zoo import CURATED, SPOKEN, build, names, resolve
+from naturalize.models.zoo import build
 
 torch = pytest.importorskip("torch")
 

@@ -20,7 +20,7 @@ from naturalize.base.artifacts import (
 )
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.models.config import NetworkConfig
-from naturalize.models.folder import MEMBERS, MODEL, describe, read_config
+from naturalize.models.folder import GRAPH, MEMBERS, MODEL, describe, read_config
 from naturalize.models.shipped import find
 
 #: What ``model.json`` calls the architecture of an averaging ensemble.
@@ -206,3 +206,14 @@ def normalised(weights: Sequence[float] | None, n: int) -> np.ndarray:
         given = ", ".join(f"{value:g}" for value in values)
         raise SettingsError(f"weights: expected numbers from 0, not all 0, got {given}")
     return values / values.sum()
+
+
+def has_graph(path: str | Path) -> bool:
+    """Whether a model folder, and every member of an ensemble, came with a graph.
+
+    A graph that the manifest does not name was not written by this package, and does not count.
+    """
+    path = Path(path)
+    if is_ensemble(path):
+        return all(has_graph(member.path) for member in read_members(path)[1])
+    return GRAPH in read_manifest(path, "model").files and (path / GRAPH).is_file()

@@ -23,12 +23,11 @@ from naturalize.base.artifacts import MANIFEST, file_hash, read_manifest, write_
 from naturalize.base.errors import ArtifactError, MissingExtraError, SettingsError
 from naturalize.models.config import NetworkConfig
 from naturalize.models.ensemble import is_ensemble, read_members
-from naturalize.models.folder import WEIGHTS
+from naturalize.models.folder import GRAPH, WEIGHTS
 from naturalize.models.identity import layout
 from naturalize.models.load import load_model
 from naturalize.models.onnx_predictor import (
     BATCH,
-    GRAPH,
     INPUT,
     OUTPUT,
     WEIGHTS_HASH,

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 
+#: The graph in a model folder: operations only; its numbers are those of the weights' file.
+GRAPH = "network.onnx"
+
 #: Ids of the images of training and validation, one a line.
 TRAINING_IMAGES = "training_images.txt"
 

@@ -12,8 +12,8 @@ from naturalize.base.console import warn
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.models import weights as sources
 from naturalize.models.config import Network, NetworkConfig, Wanted
+from naturalize.models.names import CBAM
 from naturalize.models.torchvision_compat import ensure
-from naturalize.models.zoo import CBAM
 
 #: What is decided elsewhere, or would make the network's answer something else than logits.
 _RESERVED = (

@@ -15,8 +15,8 @@ from naturalize.base.errors import SettingsError
 from naturalize.models import weights as sources
 from naturalize.models.config import Network, NetworkConfig, Wanted
 from naturalize.models.custom_cnn import attention, build_own, check_options, load_all_but_head
+from naturalize.models.names import CBAM, OWN, resolve
 from naturalize.models.shipped import folder_of
-from naturalize.models.zoo import CBAM, OWN, resolve
 
 _OPTIONS = ["width", "grid", "frozen", "members"]
 

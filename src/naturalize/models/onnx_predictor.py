@@ -12,14 +12,11 @@ from scipy.special import softmax
 from naturalize.base.artifacts import Manifest, read_manifest
 from naturalize.base.console import track
 from naturalize.base.engine import prefetched
-from naturalize.base.errors import ArtifactError
+from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.models.config import NetworkConfig
 from naturalize.models.ensemble import is_ensemble, read_members
-from naturalize.models.folder import WEIGHTS, check_file, read_config
+from naturalize.models.folder import GRAPH, WEIGHTS, check_file, read_config
 from naturalize.models.predictor import NetworkPredictor, tempered
-
-#: The graph in a model folder: operations only; its numbers are those of the weights' file.
-GRAPH = "network.onnx"
 
 #: The graph's input and output, and what it says of the weights that it was made for.
 INPUT, OUTPUT, WEIGHTS_HASH = "images", "logits", "weights"
@@ -51,11 +48,16 @@ class OnnxPredictor(NetworkPredictor):
         self.device = "cpu"
 
     @staticmethod
-    def open(path: str | Path) -> OnnxPredictor:
+    def open(path: str | Path, *, device: str = "cpu") -> OnnxPredictor:
         """Open a model folder for onnxruntime; of an ensemble, each member.
 
-        ``ArtifactError`` if it is damaged, has no graph, or one that belongs to other weights.
+        ``ArtifactError`` if it is damaged, has no graph, or one that belongs to other weights;
+        ``SettingsError`` for another device than the processor.
         """
+        if device != "cpu":
+            raise SettingsError(
+                f"engine onnx runs on the processor only, not on {device}; try torch"
+            )
         path = Path(path)
         manifest = read_manifest(path, "model")
         if is_ensemble(path):
@@ -113,17 +115,6 @@ class OnnxAveraging(OnnxPredictor):
         for (share, member), order in zip(self.members, self.columns, strict=True):
             mean += share * member.row(image, slide)[order]
         return tempered(mean, self.config.temperature).astype(np.float32)
-
-
-def has_graph(path: str | Path) -> bool:
-    """Whether a model folder, and every member of an ensemble, came with a graph.
-
-    A graph that the manifest does not name was not written by this package, and does not count.
-    """
-    path = Path(path)
-    if is_ensemble(path):
-        return all(has_graph(member.path) for member in read_members(path)[1])
-    return GRAPH in read_manifest(path, "model").files and (path / GRAPH).is_file()
 
 
 def _session(path: Path, manifest: Manifest, config: NetworkConfig) -> Any:

@@ -5,17 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 
 from naturalize.base.errors import SettingsError, unknown
 from naturalize.models.config import NetworkConfig
+from naturalize.models.ensemble import has_graph
 from naturalize.models.folder import training_images
 from naturalize.models.shipped import find
 
-#: ``auto``: onnxruntime on the processor for a model folder that has a graph, else PyTorch.
-ENGINES = ("auto", "onnx", "torch")
+#: What runs a network → its predictor, imported when a model is opened with it.
+ENGINES = {
+    "onnx": "naturalize.models.onnx_predictor:OnnxPredictor",
+    "torch": "naturalize.models.torch_predictor:TorchPredictor",
+}
 
 
 class Predictor(ABC):
@@ -86,7 +91,8 @@ class Predictor(ABC):
         device
             A torch device; the processor by default.
         engine
-            One of :data:`ENGINES`.
+            ``"onnx"`` (on the processor), ``"torch"``, or ``"auto"``: onnx on the processor for a
+            model that has a graph, else torch.
 
         Raises
         ------
@@ -96,21 +102,12 @@ class Predictor(ABC):
             If there is no such model, it is damaged, or onnxruntime is asked for and it has no
             graph.
         """
-        from naturalize.models.onnx_predictor import OnnxPredictor, has_graph
-
         path = find(model)
+        if engine == "auto":
+            engine = "onnx" if device == "cpu" and has_graph(path) else "torch"
         if engine not in ENGINES:
-            raise unknown("engine", engine, list(ENGINES))
-        if engine == "onnx" and device != "cpu":
-            raise SettingsError(
-                f"engine onnx runs on the processor only, not on {device}; try torch"
-            )
-        if engine == "onnx" or (engine == "auto" and device == "cpu" and has_graph(path)):
-            opened: NetworkPredictor = OnnxPredictor.open(path)
-        else:
-            from naturalize.models.torch_predictor import TorchPredictor
-
-            opened = TorchPredictor.open(path, device=device)
+            raise unknown("engine", engine, ["auto", *ENGINES])
+        opened: NetworkPredictor = resolve_name(ENGINES[engine]).open(path, device=device)
         opened.training_images = training_images(path)
         return opened
 

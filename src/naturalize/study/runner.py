@@ -22,7 +22,7 @@ from naturalize.base.artifacts import (
 )
 from naturalize.base.console import say
 from naturalize.base.errors import ArtifactError, NaturalizeError, os_errors_named, unknown
-from naturalize.models.onnx_predictor import GRAPH
+from naturalize.models.folder import GRAPH
 from naturalize.study.meter import metered
 
 #: Folders inside a study folder that are not artifacts.

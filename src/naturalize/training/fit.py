@@ -46,7 +46,8 @@ def check(settings: TrainSettings) -> None:
     An error for an unknown model, a size or option that it cannot take, absent weights, a device
     that is not there, or a logger that is not installed.
     """
-    from naturalize.models.zoo import build, resolve
+    from naturalize.models.names import resolve
+    from naturalize.models.zoo import build
     from naturalize.training import loggers
     from naturalize.training.devices import place
 

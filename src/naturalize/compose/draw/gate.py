@@ -33,7 +33,7 @@ from naturalize.compose.recipe.recipe import Placement, Recipe
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
-    from naturalize.compose.draw.planner import Drawing
+    from naturalize.compose.draw.drawing import Drawing
     from naturalize.compose.recipe.plan import Plan
 
 #: How often a recipe is drawn anew, and so often of these with the same cell.
