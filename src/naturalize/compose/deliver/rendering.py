@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +72,9 @@ class Writer(Settings):
     def check(self, plan: Plan, bank: CellBank) -> None:
         """Raise ``InputError`` or ``SettingsError`` for a plan that it cannot write."""
 
+    @abstractmethod
     def fill(self, job: Rendering) -> None:
         """Write the content of ``job.plan`` to ``job.folder``."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ its optical density by 10 to 15 %): nothing here can turn a band into a segmente
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -84,10 +85,11 @@ class Mode(Settings):
         """
         return tuple(available)
 
+    @abstractmethod
     def targets(self, materials: Materials, label: str) -> np.ndarray:
         """Return the target cells (int32 positions) of a class that it can use."""
-        raise NotImplementedError
 
+    @abstractmethod
     def draw(
         self, materials: Materials, label: str, targets: np.ndarray, generator: np.random.Generator
     ) -> tuple[Columns, dict[str, np.ndarray]]:
@@ -95,7 +97,6 @@ class Mode(Settings):
 
         And reason → int (N,): how much each recipe had to do without.
         """
-        raise NotImplementedError
 
 
 def colour_of(value: Any) -> tuple[float, float, float]:
