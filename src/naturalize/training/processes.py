@@ -85,6 +85,7 @@ def joined(device: str, **options: Any) -> Iterator[None]:
     console.quiet = console.quiet or rank() > 0
     try:
         yield
+        distributed.barrier()  # one that left early would break connections that others still use
     finally:
         distributed.destroy_process_group()
 
