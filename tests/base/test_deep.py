@@ -235,3 +235,69 @@ def test_damage_and_size_are_named():
         decode_image(data[: len(data) // 2])
     with pytest.raises(ImageReadError, match="too large"):
         decode_image(tiff(EIGHT.astype(np.float32)), max_pixels=100)
+
+
+def lab_file(lab, bits, icc):
+    """CIELAB numbers (L to 100, a and b about 0) as a TIFF of photometric 8 or 9 stores them."""
+    top, one = 2.0**bits - 1, 2.0 ** (bits - 8)
+    if icc:
+        stored = np.stack(
+            [lab[..., 0] / 100 * 255 * one, *((lab[..., i] + 128) * one for i in (1, 2))]
+        )
+    else:
+        stored = np.stack(
+            [lab[..., 0] / 100 * top, *(lab[..., i] * one % (256 * one) for i in (1, 2))]
+        )
+    dtype = np.uint8 if bits == 8 else np.uint16
+    array = np.moveaxis(np.rint(stored), 0, 2).astype(dtype)
+    return tiff(array, photometric="icclab" if icc else "cielab")
+
+
+def lab_of(rgb):
+    """CIELAB of sRGB by its definition: adapted to the white D50 as Bradford does."""
+    from skimage.color import rgb2xyz
+
+    bradford = np.array(
+        [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+    )
+    d50, d65 = np.array([0.96422, 1, 0.82521]), np.array([0.95047, 1, 1.08883])
+    to_d50 = np.linalg.inv(bradford) @ np.diag((bradford @ d50) / (bradford @ d65)) @ bradford
+    share = rgb2xyz(rgb) @ to_d50.T / d50
+    root = np.where(share > (6 / 29) ** 3, np.cbrt(share), share / (3 * (6 / 29) ** 2) + 4 / 29)
+    x, y, z = np.moveaxis(root, 2, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 2)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("icc", [False, True])
+def test_lab_files_have_the_colours_that_were_written(bits, icc):
+    smooth = cv2.resize(EIGHT[:6, :6], (40, 30), interpolation=cv2.INTER_LINEAR)
+    image, facts = decode_image(lab_file(lab_of(smooth), bits, icc))
+    difference = np.abs(image - smooth.astype(float))
+    assert difference.mean() < 2  # Lab in bytes is coarse where colours are saturated
+    assert np.percentile(difference, 99) < 10
+    assert facts.bits == bits
+
+
+def test_cmyk_of_16_bits_is_read_as_that_of_8():
+    four = RNG.integers(0, 256, (9, 11, 4), dtype=np.uint8)
+    eight, _ = decode_image(tiff(four, photometric="separated"))
+    deep, facts = decode_image(tiff(four.astype(np.uint16) * 257, photometric="separated"))
+    np.testing.assert_array_equal(deep, eight)
+    np.testing.assert_array_equal(eight, np.asarray(Image.fromarray(four, "CMYK").convert("RGB")))
+    assert facts.bits == 16
+
+
+def test_a_palette_of_16_bit_indices_gives_its_colours():
+    palette = RNG.integers(0, 256, (3, 65536)).astype(np.uint16)
+    indices = RNG.integers(0, 65536, (12, 10)).astype(np.uint16)
+    data = tiff(indices, photometric="palette", colormap=palette * 257)
+    np.testing.assert_array_equal(decode_image(data)[0], np.moveaxis(palette[:, indices], 0, 2))
+
+
+@pytest.mark.parametrize("model", ["itulab", "cfa", "linear_raw", "logluv"])
+def test_colour_models_that_are_not_converted_are_refused(model):
+    array = EIGHT.astype(np.uint16) * 257
+    array = array[..., 0] if model == "cfa" else array
+    with pytest.raises(ImageReadError, match="not converted"):
+        decode_image(tiff(array, photometric=model))

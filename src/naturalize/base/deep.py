@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 #: Depths of camera data, in bits.
 DEPTHS = (8, 10, 12, 14, 16)
@@ -21,8 +22,11 @@ DEPTHS = (8, 10, 12, 14, 16)
 #: TIFF tags: the largest number that is stored, for unsigned and for any numbers.
 _MAX_SAMPLE, _S_MAX_SAMPLE, _SAMPLES, _ORIENTATION = 281, 341, 277, 274
 
-#: TIFF: 0 is white; the extra samples that are an alpha channel.
-_MIN_IS_WHITE, _ALPHA = 0, (1, 2)
+#: TIFF: the extra samples that are an alpha channel; meanings of the numbers (tag 262).
+_ALPHA = (1, 2)
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = (
+    0, 1, 2, 3, 5, 6, 8, 9,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ def tiff_samples(data: bytes, max_pixels: int) -> Samples:
             alpha, n_pages = False, max(1, n_pages // series.shape[0])
         else:
             values, alpha = _page(data, page)
+            values = _of_colour_model(values, page)
         tags = page.tags
         top = _number(tags, _S_MAX_SAMPLE) or _number(tags, _MAX_SAMPLE)
         bits = int(page.bitspersample)
@@ -93,6 +98,8 @@ def _page(data: bytes, page: Any) -> tuple[np.ndarray, bool]:
         decoded = _by_opencv(data)
         if decoded is None:
             raise
+        if page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _YCBCR):
+            raise ValueError("colours other than grey and RGB, in a compression not read") from None
         values = decoded
         if (empty := 8 * values.dtype.itemsize - int(page.bitspersample)) > 0:
             values = values >> empty  # OpenCV puts packed bits at the upper end
@@ -105,8 +112,46 @@ def _page(data: bytes, page: Any) -> tuple[np.ndarray, bool]:
         raise ValueError(f"axes {axes} are no picture")
     extra = [int(kind) for kind in page.extrasamples]
     colours = 3 if values.shape[2] >= 3 else 1
+    if page.photometric == _CMYK:
+        colours = 4
     alpha = values.shape[2] > colours and len(extra) > 0 and extra[0] in _ALPHA
     return values[:, :, : colours + alpha], alpha
+
+
+def _of_colour_model(values: np.ndarray, page: Any) -> np.ndarray:
+    """Return grey and RGB numbers as they are, those of other colour models as RGB uint8.
+
+    TIFF 6.0, sections 5, 16 and 23; ICCLab (a and b from 0, not signed) by Adobe's supplement 1.
+    ``ValueError`` for a model that is not converted, such as raw mosaics of cameras.
+    """
+    model, whole = int(page.photometric), 8 * values.dtype.itemsize
+    if model in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB):
+        return values
+    if model == _YCBCR and int(page.compression) in (6, 7):  # the JPEG decoder gives RGB
+        return values
+    if model == _PALETTE and page.colormap is not None:
+        colours = np.asarray(page.colormap)[:, values[:, :, 0]]  # (3, H, W), 16 bits
+        return np.moveaxis(np.rint(colours / 257).astype(np.uint8), 0, 2)
+    if values.dtype.kind == "u" and model == _CMYK:
+        return _by_pillow("CMYK", np.rint(values / ((2**whole - 1) / 255)))
+    if values.dtype.kind == "u" and model in (_CIELAB, _ICCLAB):
+        lab = values / 2 ** (whole - 8)
+        if model == _CIELAB:  # L up to the largest number; a and b signed
+            lab[:, :, 0] = values[:, :, 0] / ((2**whole - 1) / 255)
+            lab[:, :, 1:] -= 256 * (lab[:, :, 1:] >= 128)
+        else:
+            lab[:, :, 1:] -= 128
+        lab[:, :, 1:] = np.clip(np.rint(lab[:, :, 1:]), -128, 127) % 256
+        return _by_pillow("LAB", np.rint(lab))
+    name = getattr(page.photometric, "name", model)
+    raise ValueError(f"its colours are stored as {name}, which is not converted")
+
+
+def _by_pillow(mode: str, values: np.ndarray) -> np.ndarray:
+    """Return bytes of a colour model, as Pillow stores it, as RGB uint8."""
+    size = values.shape[1], values.shape[0]
+    image = Image.frombytes(mode, size, np.ascontiguousarray(values.astype(np.uint8)).tobytes())
+    return np.asarray(image.convert("RGB"))
 
 
 def png_samples(data: bytes) -> Samples:
