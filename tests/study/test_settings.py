@@ -11,6 +11,7 @@ from naturalize.base.errors import NaturalizeError, SettingsError
 from naturalize.study.check import check_study
 from naturalize.study.run import run_study
 from naturalize.study.settings import dump_study, load_study, parse_study, preset, presets
+from naturalize.study.stages import Stages
 
 
 def minimal(**changes: object) -> dict[str, object]:
@@ -28,6 +29,19 @@ def test_the_studies_that_ship_are_valid_and_survive_a_round_trip(name: str) -> 
     study = load_study(name, ["data.root=somewhere"])
     check_study(study)
     assert parse_study(yaml.safe_load(dump_study(study))) == study
+
+
+@pytest.mark.parametrize("study", [*presets(), "isolated cells"])
+def test_every_stage_comes_after_those_it_needs(study: str, tmp_path: Path) -> None:
+    if study in presets():
+        settings = load_study(study, ["data.root=somewhere"])
+    else:  # no composites are trained on, but the masks of a bank are
+        run = {"model": "custom_cnn", "augment": {"alone": 0.3}}
+        settings = parse_study(minimal(runs={"one": run}, compose=None))
+    before: set[str] = set()
+    for stage in Stages(settings, tmp_path).all():
+        assert before.issuperset(stage.needs), f"{stage.name} needs {stage.needs}"
+        before.add(stage.name)
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,12 @@ class Stages:
         if self.pools:
             stages += [self._segment(), self._bank(), self._plan()]
             stages += [self._pool(), self._pooled(), self._split(), self._leak()]
-        elif study.compose:
-            stages += [self._split(), self._segment(), self._bank(), self._plan()]
         else:
             stages += [self._split()]
+            if study.compose or any(run.augment.alone for run in study.runs.values()):
+                stages += [self._segment(), self._bank()]
+            if study.compose:
+                stages += [self._plan()]
         stages += [self._train(run) for run in study.runs]
         stages += [self._evaluate(run) for run in study.runs]
         stages += [self._compare()]
