@@ -94,7 +94,7 @@ def train(
     from naturalize.inputs.training import open_data
 
     places: dict[str, Any] = {"catalog": catalog, "split": split, "plan": plan, "bank": bank}
-    places |= {"root": root, "masks": chosen.augment.alone > 0, "composites": chosen.composites}
+    places |= {"root": root, "masks": chosen.augment.masks, "composites": chosen.composites}
     reading: dict[str, Any] = {"scheme": scheme, "reader": reader, "columns": columns_of(columns)}
     data = open_data(source, **places, seed=seed, **reading)
     beside = out.with_name(f"{out.name}-data")

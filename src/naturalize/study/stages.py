@@ -36,7 +36,7 @@ class Stages:
             stages += [self._pool(), self._pooled(), self._split(), self._leak()]
         else:
             stages += [self._split()]
-            if study.compose or any(run.augment.alone for run in study.runs.values()):
+            if study.compose or any(run.augment.masks for run in study.runs.values()):
                 stages += [self._segment(), self._bank()]
             if study.compose:
                 stages += [self._plan()]
@@ -248,7 +248,7 @@ class Stages:
         source = "pooled" if self.pools else "catalog"
         # the pool has the composites as images among the others
         composed = settings.composites and not self.pools
-        masked = composed or settings.augment.alone > 0
+        masked = composed or settings.augment.masks
 
         def make(output: Path, work: Path) -> None:
             from naturalize.training.fit import train

@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from naturalize.imaging.slide import slide_colour
+from naturalize.training import microscopes
+from naturalize.training.microscopes import Microscope
 from naturalize.training.settings import AugmentSettings
 
 #: Intensities 1 to 256 on a 0–1 scale: the light that came through.
@@ -26,7 +28,7 @@ _LEAST_BLUR = 0.25
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to one image, in this order, but for ``alone``, which is before all else."""
+    """What is done to one image, in this order, but for ``alone``, which is before all else, and ``microscope``, which replaces all else."""
 
     flip: bool = False  #: Left–right.
     turns: int = 0  #: Right angles, counter-clockwise.
@@ -39,6 +41,8 @@ class Augmentation:
     alone: bool = False  #: Whether the cell is shown alone.
     #: RandAugment's: name, and strength from −1 to 1.
     operations: tuple[tuple[str, float], ...] = ()
+    #: Another laboratory's microscope, in place of all else.
+    microscope: Microscope | None = None
 
 
 def draw(settings: AugmentSettings, generator: np.random.Generator) -> Augmentation:
@@ -47,6 +51,7 @@ def draw(settings: AugmentSettings, generator: np.random.Generator) -> Augmentat
     bits = generator.integers(0, 4, 2)
     more = generator.uniform(0, 1, 3)
     seed = int(generator.integers(2**32))
+    elsewhere = settings.microscopes > 0 and generator.random() < settings.microscopes
     gain = 1 + settings.stain * (0.5 * u[4] + 0.5 * u[5:8])
     return Augmentation(
         flip=bool(settings.flips and bits[0] % 2),
@@ -59,6 +64,7 @@ def draw(settings: AugmentSettings, generator: np.random.Generator) -> Augmentat
         blur=float(settings.blur * more[1]) if more[0] < 0.5 else 0.0,
         alone=bool(more[2] < settings.alone),
         operations=_randaugment(settings, seed),
+        microscope=microscopes.draw(generator) if elsewhere else None,
     )
 
 

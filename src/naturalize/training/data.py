@@ -97,7 +97,7 @@ class CellImages:
         self.val = self._real(catalog, split.ids("val"), label_of)
         self.train = self._real(catalog, split.ids("train"), label_of, plan)
         self.n_real, self.n_composites = len(self.train), 0
-        if settings.augment.alone and bank is not None:
+        if settings.augment.masks and bank is not None:
             masks = TargetMasks(bank, catalog, view)
             self.train = dataclasses.replace(self.train, masks=masks)
         if plan is not None and bank is not None:
@@ -209,6 +209,11 @@ def check_composites(settings: TrainSettings, plan: object | None, bank: object 
     if settings.augment.alone and bank is None:
         raise SettingsError(
             "augment.alone: showing cells alone needs their masks: name a cell bank, or set it to 0"
+        )
+    if settings.augment.microscopes and bank is None:
+        warn(
+            "augment.microscopes: no cell bank was named, so no cell is shown alone, as images from "
+            "other laboratories are"
         )
     if plan is not None and not settings.composites:
         warn("a plan was given, but composites is off: only real images are trained on")

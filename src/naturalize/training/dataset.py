@@ -15,8 +15,9 @@ from naturalize.base.engine import prefetched
 from naturalize.base.rng import rng
 from naturalize.imaging import runlength
 from naturalize.imaging.slide import isolated, slide_colour
+from naturalize.models.config import Colour
 from naturalize.models.preprocess import SLIDE_GREY, View
-from naturalize.training import augment
+from naturalize.training import augment, microscopes
 from naturalize.training.pixels import PixelStore
 from naturalize.training.settings import AugmentSettings
 
@@ -91,15 +92,17 @@ class Rows:
             row -= len(source)
         raise IndexError(row)
 
-    def alone(self, row: int) -> np.ndarray:
-        """Return a row as :meth:`pixels` does, its cell alone on a bare slide if that is known."""
+    def masked(self, row: int) -> tuple[np.ndarray, np.ndarray | None, Colour]:
+        """Return a row as :meth:`pixels` does, the mask of its cell if there is one, its slide."""
         pixels = self.pixels(row)
         mask = self.masks.get(self.names[row]) if self.masks is not None else None
-        if mask is None:
-            return pixels
         grey = float(SLIDE_GREY)
-        slide = (grey, grey, grey) if self.view.balanced else slide_colour(pixels)
-        return isolated(pixels, mask, slide)
+        return pixels, mask, (grey, grey, grey) if self.view.balanced else slide_colour(pixels)
+
+    def alone(self, row: int) -> np.ndarray:
+        """Return a row as :meth:`pixels` does, its cell alone on a bare slide if it has a mask."""
+        pixels, mask, slide = self.masked(row)
+        return pixels if mask is None else isolated(pixels, mask, slide)
 
 
 class TargetMasks:
@@ -264,6 +267,8 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
             return self.rows.pixels(drawn.row)
         generator = rng(self.seed, "augment", drawn.epoch, drawn.place)
         change = augment.draw(self.augment, generator)
+        if change.microscope is not None:
+            return microscopes.apply(*self.rows.masked(drawn.row), change.microscope)
         pixels = self.rows.alone(drawn.row) if change.alone else self.rows.pixels(drawn.row)
         return augment.apply(pixels, change)
 

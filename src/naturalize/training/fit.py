@@ -179,7 +179,7 @@ def _standard(run: Run) -> Standard | None:
     if run.bank is None:
         return None
     try:
-        return measure_standard(run.catalog, run.bank, alone=run.settings.augment.alone > 0)
+        return measure_standard(run.catalog, run.bank, alone=run.settings.augment.masks)
     except InputError:  # too few cells to measure, as in banks made for a test
         return None
 

@@ -14,8 +14,22 @@ from naturalize.training import devices
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+#: Augmentations by name: nothing, the defaults, and one that prepares for other laboratories.
+AUGMENTATIONS: dict[str, dict[str, Any]] = {
+    "none": {
+        "flips": False, "right_angles": False, "rotate": 0, "zoom": 0, "shift": 0, "stain": 0,
+        "brightness": 0,
+    },
+    "standard": {},
+    "microscopes": {"microscopes": 0.6},
+}  # fmt: skip
+
+
 class AugmentSettings(Settings):
-    """Conventional augmentation, drawn by a key a sample; 0 or false turns a part off."""
+    """Augmentation, drawn by a key a sample; 0 or false turns a part off.
+
+    Instead of its parts, a name of `AUGMENTATIONS` may be given.
+    """
 
     flips: bool = True
     right_angles: bool = True
@@ -33,10 +47,28 @@ class AugmentSettings(Settings):
     blur: Annotated[float, Field(ge=0, le=0.1)] = 0.0
     #: Share of the real samples whose cell is shown alone on a bare slide; needs a bank.
     alone: Share = 0.0
+    #: Share of the samples that look as another laboratory's microscope, stain and camera would
+    #: show them (`naturalize.training.microscopes`), in place of all else here; with a bank, most
+    #: of them are cells alone on a bare slide.
+    microscopes: Share = 0.0
     #: Operations that RandAugment applies to each sample; 0: none.
     randaugment: Annotated[int, Field(ge=0, le=8)] = 0
     #: How strong they are, 0–10.
     magnitude: Annotated[float, Field(ge=0, le=10)] = 9.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_name(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value not in AUGMENTATIONS:
+            raise ValueError(f"a mapping, or one of {', '.join(AUGMENTATIONS)}")
+        return AUGMENTATIONS[value]
+
+    @property
+    def masks(self) -> bool:
+        """Whether the cells' masks are used, which a bank has."""
+        return self.alone > 0 or self.microscopes > 0
 
     @property
     def changes(self) -> bool:
