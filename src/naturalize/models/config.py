@@ -88,7 +88,8 @@ class NetworkConfig:
     """All that is needed to build a network again and to feed it.
 
     ``mean`` and ``std`` are on a 0–1 scale; ``weights_source`` is what training started from;
-    ``temperature`` divides the logits; ``crop`` and ``balanced``: see ``preprocess.View``;
+    ``temperature`` divides the logits, ``temperature_elsewhere`` those of standardised images, if
+    it is another; ``crop`` and ``balanced``: see ``preprocess.View``;
     ``standard`` is what training images looked like, if that was measured; ``options`` are settings
     of the architecture itself that differ from its own, JSON values.
     """
@@ -100,6 +101,7 @@ class NetworkConfig:
     std: tuple[float, ...]
     weights_source: str
     temperature: float = 1.0
+    temperature_elsewhere: float | None = None
     crop: float = 1.0
     balanced: bool = False
     standard: Standard | None = None

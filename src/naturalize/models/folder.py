@@ -139,6 +139,7 @@ def read_config(path: Path) -> NetworkConfig:
             std=tuple(raw["std"]),
             weights_source=raw["weights_source"],
             temperature=float(raw["temperature"]),
+            temperature_elsewhere=raw.get("temperature_elsewhere"),
             crop=float(raw["crop"]),
             balanced=bool(raw["balanced"]),
             standard=Standard.parse(raw["standard"]) if raw["standard"] else None,

@@ -14,7 +14,7 @@ from naturalize.base.engine import prefetched
 from naturalize.base.errors import SettingsError
 from naturalize.models.config import NetworkConfig
 from naturalize.models.onnx_predictor import OnnxPredictor
-from naturalize.models.predictor import NetworkPredictor, Predictor
+from naturalize.models.predictor import NetworkPredictor, Predictor, tempered
 from naturalize.prediction.profile import Profile
 from naturalize.prediction.standardise import Standardised, Standardiser
 
@@ -157,10 +157,14 @@ def row_of_standardised(predictor: OnnxPredictor, made: Standardised) -> np.ndar
 def in_kind(row: np.ndarray, made: Standardised, config: NetworkConfig) -> np.ndarray:
     """Return a standardised image's probabilities, float32 (C,), by what it was seen to show.
 
+    They are divided by the temperature for images from elsewhere, if the model has one.
+
     Where the segmenter found a white cell and the image is from elsewhere, classes of other kinds
     (platelets) get nothing, and the rest is divided anew: a network tells sizes by what it is used
     to, the segmenter by what is around.
     """
+    if config.temperature_elsewhere is not None and "standardised" in made.flags:
+        row = tempered(row, config.temperature_elsewhere / config.temperature)
     if config.standard is None or made.kind is None:
         return row
     return of_kind(row, config.classes, config.standard.kinds, made.kind)

@@ -28,7 +28,10 @@ _LEAST_BLUR = 0.25
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to one image, in this order, but for ``alone``, which is before all else, and ``microscope``, which replaces all else."""
+    """What is done to one image, in this order, but for ``alone``, which is before all else.
+
+    A ``microscope`` takes the place of all of it.
+    """
 
     flip: bool = False  #: Left–right.
     turns: int = 0  #: Right angles, counter-clockwise.

@@ -21,7 +21,9 @@ from naturalize.models.preprocess import View
 from naturalize.training import processes
 from naturalize.training.dataset import (
     Composites,
+    Draw,
     EpochSampler,
+    FoundMasks,
     Rows,
     Samples,
     Source,
@@ -30,7 +32,7 @@ from naturalize.training.dataset import (
     one_thread,
 )
 from naturalize.training.pixels import PixelStore
-from naturalize.training.settings import TrainSettings
+from naturalize.training.settings import AugmentSettings, TrainSettings
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -90,7 +92,7 @@ class CellImages:
         pin: bool = False,
     ) -> None:
         self.settings, self.classes, self.view, self.work = settings, tuple(classes), view, work
-        self.pin = pin
+        self.pin, self.catalog = pin, catalog
         label_of = dict(
             zip(split.table["image_id"].to_pylist(), split.table["label"].to_pylist(), strict=True)
         )
@@ -201,6 +203,18 @@ class CellImages:
             collate_fn=as_is,
         )
 
+    def elsewhere(self) -> DataLoader[Any]:
+        """Return a loader of the validation images as other microscopes would show them, twice."""
+        rows = dataclasses.replace(self.val, masks=FoundMasks(self.catalog, self.view))
+        settings = AugmentSettings(microscopes=1.0)
+        draws = [Draw(turn, row, row) for turn in range(2) for row in range(len(rows))]
+        return DataLoader(
+            Samples(rows, settings, seed=self.settings.seed),
+            batch_size=32,
+            sampler=draws,
+            collate_fn=as_is,
+        )
+
 
 def check_composites(settings: TrainSettings, plan: object | None, bank: object | None) -> None:
     """Raise ``SettingsError`` if composites are asked for without a plan and its bank."""
@@ -212,8 +226,8 @@ def check_composites(settings: TrainSettings, plan: object | None, bank: object 
         )
     if settings.augment.microscopes and bank is None:
         warn(
-            "augment.microscopes: no cell bank was named, so no cell is shown alone, as images from "
-            "other laboratories are"
+            "augment.microscopes: without a cell bank no cell is shown alone, as images from other "
+            "laboratories are"
         )
     if plan is not None and not settings.composites:
         warn("a plan was given, but composites is off: only real images are trained on")

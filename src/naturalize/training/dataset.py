@@ -12,7 +12,9 @@ import torch
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from naturalize.base.engine import prefetched
+from naturalize.base.images import read_image
 from naturalize.base.rng import rng
+from naturalize.cells.segmentation import target_of
 from naturalize.imaging import runlength
 from naturalize.imaging.slide import isolated, slide_colour
 from naturalize.models.config import Colour
@@ -70,7 +72,7 @@ class Rows:
     targets: np.ndarray
     names: tuple[str, ...]
     view: View
-    masks: TargetMasks | None = None
+    masks: TargetMasks | FoundMasks | None = None
 
     @property
     def size(self) -> int:
@@ -132,13 +134,40 @@ class TargetMasks:
         if found is None:
             return None
         row, shape = found
-        mask = np.zeros(shape, np.uint8)
-        box = (row["y1"] - row["y0"], row["x1"] - row["x0"])
+        box = row["x0"], row["y0"], row["x1"], row["y1"]
         runs = np.asarray(row["mask"], np.uint32)
-        mask[row["y0"] : row["y1"], row["x0"] : row["x1"]][runlength.decode(runs, box)] = 255
-        top, left, bottom, right = self.view.window(*shape)
-        size = (self.view.size, self.view.size)
-        return cv2.resize(mask[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
+        cell = runlength.decode(runs, (box[3] - box[1], box[2] - box[0]))
+        return shown_mask(cell, box, shape, self.view)
+
+
+class FoundMasks:
+    """The mask of the cell in the middle of each image, as the default segmenter finds it.
+
+    For images that no bank has; ``view`` is as for :class:`TargetMasks`.
+    """
+
+    def __init__(self, catalog: Catalog, view: View) -> None:
+        from naturalize.cells.segmenters import segmenter
+
+        self.catalog, self.view, self.segmenter = catalog, view, segmenter()
+
+    def get(self, image_id: str) -> np.ndarray | None:
+        """Return the mask in an image, uint8 (size, size), 255 in the cell; null without one."""
+        found = self.segmenter.segment(read_image(self.catalog.path_of(image_id)))
+        cell = target_of(found.cells, found.shape)
+        return None if cell is None else shown_mask(cell.mask, cell.box, found.shape, self.view)
+
+
+def shown_mask(
+    cell: np.ndarray, box: Sequence[int], shape: tuple[int, int], view: View
+) -> np.ndarray:
+    """Return what a view shows of a cell, bool in its box: uint8 (size, size), 255 in the cell."""
+    x0, y0, x1, y1 = box
+    mask = np.zeros(shape, np.uint8)
+    mask[y0:y1, x0:x1][cell] = 255
+    top, left, bottom, right = view.window(*shape)
+    size = (view.size, view.size)
+    return cv2.resize(mask[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
 
 
 class Draw(NamedTuple):

@@ -219,7 +219,10 @@ def _write(
     assert best is not None
     learnt = learning_part(network, settings.mode, settings.dropout)
     learnt.module.load_state_dict(load_file(run.work / best["file"]))
-    temperature = validation_temperature(network, data.val_dataloader())
+    temperature, elsewhere = validation_temperature(network, data.val_dataloader()), None
+    if settings.augment.microscopes and settings.mode != "transfer":
+        elsewhere = validation_temperature(network, data.elsewhere())
+    config = replace(network.config, temperature=temperature, temperature_elsewhere=elsewhere)
     counts = Counter(data.train.targets.tolist())
     training = {
         "settings": settings.model_dump(mode="json"),
@@ -243,7 +246,7 @@ def _write(
     path = save_model(
         out,
         network.module,
-        replace(network.config, temperature=temperature),
+        config,
         training=training,
         metrics=metrics,
         protocol=protocol,

@@ -29,21 +29,21 @@ _STRETCH, _SHIFT = 0.1, 0.08
 _DENSITY = (0.55, 1.6)
 #: σ of what is added to the entries of the 3 × 3 matrix that mixes the densities of red, green and
 #: blue light, as cameras' filters do (trial: 0.14 and 0.2).
-_MIXING = 0.2
+_MIXING = 0.15
 #: Saturation as a factor, and how often there is no colour at all.
-_SATURATION, _GREY = (0.5, 1.5), 0.2
+_SATURATION, _GREY = (0.5, 1.5), 0.12
 #: Exponent of a tone curve on densities: cameras' own curves (gamma 0.7 to 1.4).
 _TONE = (0.7, 1.4)
 #: σ of a density that is added to the whole cell in each channel, and how often: rapid stains
 #: colour the cytoplasm of all cells orange, others leave it pale.
-_TINT, _TINTED = 0.1, 0.6
+_TINT, _TINTED = 0.08, 0.6
 #: Light of the slide in each channel, as shares: what white balance leaves.
 _LIGHT = 0.06
 #: How often only the cell is shown, by its mask's hull, and how far the mask is off (σ, in shares
 #: of the side): images from elsewhere are shown so, by masks that are not exact.
 _ISOLATED, _HULL, _MARGIN = 0.75, 0.5, 0.04
 #: How often the picture ends within the cell, and the share of the cell that is left at least.
-_CUT, _LEFT = 0.25, 0.75
+_CUT, _LEFT = 0.15, 0.75
 #: Resolution, as a share of the picture's, and how often it is lowered (trial: down to a quarter).
 _RESOLUTION, _COARSE = 0.25, 0.6
 #: Largest σ of a blur (shares of the side), largest weight of an unsharp mask and its σ in pixels,
@@ -231,7 +231,7 @@ def _photographed(image: np.ndarray, change: Microscope) -> np.ndarray:
     if change.quality is not None:
         bgr = np.ascontiguousarray(image[..., ::-1])
         coded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, change.quality])[1]
-        image = np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+        image = cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)  # type: ignore[arg-type]
     return image
 
 
