@@ -15,7 +15,7 @@ from naturalize.base.errors import SettingsError
 from naturalize.imaging.runlength import encode
 from naturalize.imaging.slide import isolated
 from naturalize.models.preprocess import SLIDE_GREY, View
-from naturalize.training.dataset import TargetMasks
+from naturalize.training.dataset import FoundMasks, TargetMasks, shown_mask
 from naturalize.training.settings import AugmentSettings, TrainSettings
 
 pytest.importorskip("torch")
@@ -98,3 +98,29 @@ def test_without_a_bank_it_is_refused(toys, tmp_path):
     with pytest.raises(SettingsError, match=r"augment\.alone.*name a cell bank, or set it to 0"):
         train(settings, *toys[:2], out=tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_without_a_bank_are_segmented_for_their_masks(tmp_path):
+    from naturalize.base.images import write_image
+
+    image = np.full((240, 240, 3), (250, 230, 200), np.uint8)
+    drawn = disc(240, 130, 110, 40) > 0
+    image[drawn] = (150, 110, 190)
+    image[disc(240, 130, 110, 28) > 0] = (80, 40, 130)
+    write_image(tmp_path / "a.png", image)
+    write_image(tmp_path / "b.png", np.full_like(image, (250, 230, 200)))
+    catalog = SimpleNamespace(path_of=lambda image_id: tmp_path / f"{image_id}.png")
+    view = View(120, crop=0.5)
+    masks = FoundMasks(catalog, view)
+    found, expected = masks.get("a") > 127, drawn[60:180, 60:180]
+    dice = 2 * (found & expected).sum() / (found.sum() + expected.sum())
+    assert dice > 0.9
+    assert masks.get("b") is None
+
+
+def test_shown_masks_follow_the_view():
+    cell = np.ones((20, 30), bool)
+    mask = shown_mask(cell, (40, 50, 70, 70), (100, 120), View(100, crop=1.0))
+    whole = np.zeros((100, 120), np.uint8)
+    whole[50:70, 40:70] = 255
+    np.testing.assert_array_equal(mask, cv2.resize(whole, (100, 100), interpolation=cv2.INTER_AREA))
