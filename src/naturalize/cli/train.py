@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -101,6 +102,8 @@ def train(
     data.keep(beside)
     made: dict[str, Any] = {"plan": data.plan, "bank": data.bank, "inputs": data.inputs}
     fit.train(chosen, data.catalog, data.split, out=out, protocol=protocol, **made)
+    if os.environ.get("RANK", "0") != "0":  # torchrun started several: one of them speaks
+        return
     result(f"model: {out}")
     if data.new:
         result(f"catalog and split: {beside}; now: naturalize evaluate {out} {beside} -o scores")
