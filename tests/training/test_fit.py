@@ -89,6 +89,20 @@ def test_two_loader_processes_change_no_bit(toys, trained, tmp_path):
     assert (again / "artifact.json").read_bytes() == (trained / "artifact.json").read_bytes()
 
 
+def test_training_for_other_microscopes_repeats_and_fits_a_second_temperature(
+    toys, tmp_path, capsys
+):
+    settings = TINY.model_copy(update={"augment": AugmentSettings(microscopes=0.5), "epochs": 1})
+    made = [fit(toys, tmp_path / name, settings) for name in "ab"]
+    assert weights(made[0]) == weights(made[1])
+    assert weights(made[0]) != weights(
+        fit(toys, tmp_path / "c", TINY.model_copy(update={"epochs": 1}))
+    )
+    assert describe(made[0])["temperature_elsewhere"] == 1.0  # too few images to fit it
+    assert describe(tmp_path / "c")["temperature_elsewhere"] is None
+    assert "without a cell bank" in capsys.readouterr().err.replace("\n", " ")
+
+
 def test_another_seed_gives_another_model(toys, trained, tmp_path):
     short = TINY.model_copy(update={"seed": 1, "epochs": 1})
     assert weights(fit(toys, tmp_path / "model", short)) != weights(trained)
