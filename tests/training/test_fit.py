@@ -18,7 +18,7 @@ from naturalize.base.errors import ArtifactError, InputError, NaturalizeError, S
 from naturalize.base.images import read_image
 from naturalize.models.folder import describe
 from naturalize.models.predictor import Predictor
-from naturalize.training.settings import AugmentSettings
+from naturalize.training.settings import AugmentSettings, TrainSettings
 
 torch = pytest.importorskip("torch")
 
@@ -101,6 +101,16 @@ def test_training_for_other_microscopes_repeats_and_fits_a_second_temperature(
     assert describe(made[0])["temperature_elsewhere"] == 1.0  # too few images to fit it
     assert describe(tmp_path / "c")["temperature_elsewhere"] is None
     assert "without a cell bank" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_the_last_epoch_is_kept_if_asked(toys, tmp_path):
+    path = fit(toys, tmp_path / "model", TINY.model_copy(update={"keep": "last", "lr": 0.03}))
+    about = describe(path)
+    assert about["training"]["best_epoch"] == about["training"]["epochs_run"] == 3
+    last = (path / "history.csv").read_text().splitlines()[-1].split(",")
+    assert float(last[-1]) == about["metrics"]["macro_f1"]
+    with pytest.raises(SettingsError, match="patience waits for a better epoch"):
+        TrainSettings.parse({"keep": "last", "patience": 2})
 
 
 def test_another_seed_gives_another_model(toys, trained, tmp_path):

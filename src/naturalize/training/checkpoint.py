@@ -48,10 +48,11 @@ class Checkpoint:
         return done - max(self.best["epoch"], self.settings.head_epochs) >= patience
 
     def add(self, row: dict[str, float], scores: dict[str, float]) -> bool:
-        """Add an epoch; return whether it is the best so far."""
+        """Add an epoch; return whether it is the one to keep so far."""
         epoch = len(self.history) + 1
         self.history.append({"epoch": epoch, **row} | {f"val_{k}": v for k, v in scores.items()})
-        if self.best is not None and _order(scores) <= _order(self.best["scores"]):
+        chosen = self.settings.keep == "best"
+        if chosen and self.best is not None and _order(scores) <= _order(self.best["scores"]):
             return False
         self.best = {"epoch": epoch, "file": f"best-{epoch:04d}.safetensors", "scores": scores}
         return True

@@ -116,6 +116,9 @@ class TrainSettings(Settings):
     lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    #: Which epoch's weights are kept: the best on the validation images, or the last. What is best
+    #: there need not be so elsewhere.
+    keep: Literal["best", "last"] = "best"
     #: Stop after so many epochs without a better validation score; null: never.
     patience: Annotated[int, Field(ge=1)] | None = None
     loss: Literal["cross_entropy", "focal", "balanced_softmax"] = "cross_entropy"
@@ -179,6 +182,11 @@ class TrainSettings(Settings):
             (
                 self.mode == "finetune" and self.head_epochs >= self.epochs,
                 f"head_epochs ({self.head_epochs}) must be fewer than epochs ({self.epochs})",
+            ),
+            (
+                self.keep == "last" and self.patience is not None,
+                "patience waits for a better epoch than the one that is kept: set it to null, or "
+                "keep to best",
             ),
             (
                 self.class_weights == "balanced" and self.sampler == "balanced",
