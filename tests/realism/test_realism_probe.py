@@ -26,7 +26,7 @@ from naturalize.realism.baselines import Ingredients, make
 from naturalize.realism.history import History, paint
 from naturalize.realism.report import SCORES
 from naturalize.realism.sample import choose
-from naturalize.realism.settings import BASELINES, baselines_of
+from naturalize.realism.settings import BASELINES, RealismSettings, baselines_of
 from naturalize.realism.statistics import FAMILIES
 
 LABELS = ("BNE", "SNE")
@@ -203,7 +203,7 @@ def test_frozen_features_see_what_they_should_and_say_where_they_lack(
 
 
 def test_real_images_are_no_parents_where_that_can_be(bank: CellBank, made: Plan) -> None:
-    sample = choose(made, bank, per_class=12)
+    sample = choose(made, bank, RealismSettings(per_class=12))
     lent = set().union(*(recipe.parents() for recipe in sample.recipes))
     real = {image_id for image_id, _ in sample.real}
     spare = {image_id for image_id, _ in sample.spare}
@@ -224,8 +224,10 @@ def test_only_accepted_images_count_where_that_is_asked(bank: CellBank, made: Pl
     other = CellBank(
         table, bank.backgrounds, root=bank.root, labels=bank.labels, inputs=bank.inputs
     )
-    every = {one for one, _ in choose(made, other, per_class=10, spare=False).real}
-    good = {one for one, _ in choose(made, other, per_class=10, spare=False, accepted=True).real}
+    every_one = RealismSettings(per_class=10)
+    accepted = RealismSettings(per_class=10, accepted=True)
+    every = {one for one, _ in choose(made, other, every_one, spare=False).real}
+    good = {one for one, _ in choose(made, other, accepted, spare=False).real}
     assert not every <= lent
     assert good <= lent
 
@@ -235,7 +237,7 @@ def test_parents_among_the_real_images_are_tied_to_their_composites_and_told(
 ) -> None:
     small = make_smears(tmp_path / "images", 14, LABELS)
     drawn = plan(small, mode="paper", add=12, classes=LABELS, width=SIDE, height=SIDE, red_cells=0)
-    sample = choose(drawn, small, per_class=14, spare=False)
+    sample = choose(drawn, small, RealismSettings(per_class=14), spare=False)
     assert "real images are parents of composites" in sample.notes[0]
     origins = sample.recipe_origins(sample.recipes)[0]
     for recipe, own in zip(sample.recipes, origins, strict=True):
@@ -270,7 +272,7 @@ def _fields(recipe: object) -> dict:
 def test_pasted_baselines_hold_a_cell_of_the_class_in_a_scene_of_no_real_one(
     bank: CellBank, made: Plan, name: str
 ) -> None:
-    sample = choose(made, bank, per_class=12)
+    sample = choose(made, bank, RealismSettings(per_class=12))
     rival = make(name, Ingredients(sample, bank, History()))
     assert not isinstance(rival, str)
     assert len(rival.images) == len(rival.labels) == 24
@@ -282,7 +284,7 @@ def test_pasted_baselines_hold_a_cell_of_the_class_in_a_scene_of_no_real_one(
 
 
 def test_a_baseline_without_images_says_so(bank: CellBank, made: Plan) -> None:
-    sample = choose(made, bank, per_class=12, spare=False)
+    sample = choose(made, bank, RealismSettings(per_class=12), spare=False)
     for name in ("null", "re-encoded"):
         assert "fewer than 10" in make(name, Ingredients(sample, bank, History()))
     usual = ["null", "re-encoded", "paper", "hard-paste", "seamless-clone"]
@@ -302,7 +304,9 @@ def test_at_a_size_real_images_are_shrunk_and_composites_composed_so_small(
     assert "64 × 64" in small.report([recipe], {})["real"]
     with pytest.raises(SettingsError, match="history at lossless"):
         History.of("jpeg", [recipe], 64)
-    rival = make("shrunk", Ingredients(choose(made, bank, per_class=12), bank, small))
+    rival = make(
+        "shrunk", Ingredients(choose(made, bank, RealismSettings(per_class=12)), bank, small)
+    )
     assert not isinstance(rival, str)
     whole = render(made.recipe(made.ids.index(rival.names[0])), bank)
     shrunk = cv2.resize(whole, (64, 64), interpolation=cv2.INTER_AREA)
@@ -312,10 +316,10 @@ def test_at_a_size_real_images_are_shrunk_and_composites_composed_so_small(
 def test_a_plan_of_another_bank_is_refused(made: Plan, tmp_path: Path) -> None:
     other = make_smears(tmp_path / "images", 10, LABELS)
     with pytest.raises(InputError, match="was drawn from bank"):
-        choose(made, other)
+        choose(made, other, RealismSettings())
     made_by_hand = Plan.of([made.recipe(0)])
     with pytest.raises(InputError, match="not in the bank"):
-        choose(made_by_hand, other)
+        choose(made_by_hand, other, RealismSettings())
 
 
 def test_too_few_composites_or_an_unknown_class_is_refused(
@@ -323,9 +327,9 @@ def test_too_few_composites_or_an_unknown_class_is_refused(
 ) -> None:
     few = plan(bank, mode="paper", add=4, classes=["SNE"], width=SIDE, height=SIDE, red_cells=1)
     with pytest.raises(InputError, match="class SNE: the plan has 4 composites"):
-        choose(few, bank)
+        choose(few, bank, RealismSettings())
     with pytest.raises(SettingsError, match=r"unknown class 'SME'.*did you mean 'SNE'"):
-        choose(made, bank, classes=["SME"])
+        choose(made, bank, RealismSettings(classes=["SME"]))
     with pytest.raises(SettingsError, match=r"per_class: .*greater than or equal to 10, found 3"):
         realism(made, bank, tmp_path / "out", per_class=3)
 
@@ -344,7 +348,7 @@ def test_images_that_are_gone_are_named(tmp_path: Path) -> None:
     drawn = plan(small, mode="paper", add=12, classes=LABELS, width=SIDE, height=SIDE, red_cells=0)
     shutil.rmtree(tmp_path / "images" / "SNE")
     with pytest.raises(ArtifactError, match=r"no such file.*--root"):
-        choose(drawn, small, per_class=10)
+        choose(drawn, small, RealismSettings(per_class=10))
 
 
 @pytest.fixture(scope="module")

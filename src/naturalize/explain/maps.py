@@ -82,21 +82,12 @@ def score_cam(
 
     :math:`w^c = softmax_k(y^c(X \odot H_k))`, where :math:`H_k` is the map :math:`A_k` brought to
     0–1 and enlarged to the image: how much of the class is seen through each map. (The paper
-    subtracts the score of a baseline image first; the softmax cancels it.) The result does not
-    depend on ``batch`` but for rounding.
+    subtracts the score of a baseline image first; the softmax cancels it.)
 
-    Parameters
-    ----------
-    targets, layer
-        As for `grad_cam`.
-    batch
-        Masked images a pass.
-    channels
-        Use at most so many masks an image: similar maps are joined (see `grouped_maps`), which
-        costs ``channels`` instead of K passes. None: one mask a map, as published.
-    done
-        Called after each image.
-
+    ``targets`` and ``layer`` are as for `grad_cam`. With ``channels``, at most so many masks are
+    used an image: similar maps are joined (see `grouped_maps`), which costs ``channels`` instead of
+    K passes; else one mask a map, as published. ``batch``, masked images a pass, changes nothing
+    but rounding; ``done`` is called after each image.
     """
     for name, value in (("batch", batch), ("channels", channels)):
         if value is not None and value < 1:
@@ -166,13 +157,11 @@ def attention_rollout(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
     layers = attention_layers(module)
     with evaluating(module), torch.no_grad(), _weights_shown(layers) as recorded:
         module(images)
-    flow: torch.Tensor | None = None
-    for (attention,) in recorded:
-        mean = attention.mean(dim=1)
-        own = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device)
-        step = (mean + own) / 2
-        flow = step if flow is None else step @ flow
-    assert flow is not None
+    means = [attention.mean(dim=1) for (attention,) in recorded]
+    own = torch.eye(means[0].shape[-1], dtype=means[0].dtype, device=means[0].device)
+    flow = (means[0] + own) / 2
+    for mean in means[1:]:
+        flow = (mean + own) / 2 @ flow
     prefix = int(getattr(module, "num_prefix_tokens", 1))
     by_token = getattr(module, "global_pool", "token") == "token" and prefix > 0
     received = flow[:, 0] if by_token else flow[:, prefix:].mean(dim=1)
@@ -200,15 +189,11 @@ def _weights_shown(layers: list[Any]) -> Iterator[list[list[torch.Tensor]]]:
     Fused attention never forms the weights, so it is switched off for the block; they are what
     ``attn_drop`` is given (and, in evaluation mode, gives).
     """
-    fused = [layer.fused_attn for layer in layers]
     with ExitStack() as stack:
-        try:
-            for layer in layers:
-                layer.fused_attn = False
-            yield [stack.enter_context(recording(layer.attn_drop)) for layer in layers]
-        finally:
-            for layer, was in zip(layers, fused, strict=True):
-                layer.fused_attn = was
+        for layer in layers:
+            stack.callback(setattr, layer, "fused_attn", layer.fused_attn)
+            layer.fused_attn = False
+        yield [stack.enter_context(recording(layer.attn_drop)) for layer in layers]
 
 
 def _grid(module: nn.Module, patches: int) -> tuple[int, int]:
@@ -260,24 +245,16 @@ def map_layer(module: nn.Module, example: torch.Tensor, name: str | None = None)
 def _output_shapes(module: nn.Module, example: torch.Tensor) -> list[tuple[str, tuple[int, ...]]]:
     """Return (layer, shape of its output) in the order in which the layers end."""
     shapes: list[tuple[str, tuple[int, ...]]] = []
-    handles = []
+    names = {part: name for name, part in module.named_modules() if name}
 
-    def noting(name: str) -> object:
-        def note(_module: nn.Module, _inputs: object, output: object) -> None:
-            if isinstance(output, torch.Tensor):
-                shapes.append((name, tuple(output.shape)))
+    def note(part: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, torch.Tensor):
+            shapes.append((names[part], tuple(output.shape)))
 
-        return note
-
-    try:
-        for name, part in module.named_modules():
-            if name:
-                handles.append(part.register_forward_hook(noting(name)))
-        with torch.no_grad(), evaluating(module):
-            module(example)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as stack, torch.no_grad(), evaluating(module):
+        for part in names:
+            stack.callback(part.register_forward_hook(note).remove)
+        module(example)
     return shapes
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -41,65 +42,42 @@ class Ingredients:
     bank: CellBank
     history: History
     seed: int = 0
-    backend: str = "serial"
-    workers: int | None = None
+    #: The engine's backend and workers.
+    run: dict[str, Any] = field(default_factory=dict)
 
     def rival(self, name: str, recipes: Sequence[Recipe], images: list[np.ndarray]) -> Rival:
         """Return painted recipes as a rival."""
-        return Rival(
-            name,
-            images,
-            [recipe.label for recipe in recipes],
-            self.sample.recipe_origins(recipes)[0],
-            [recipe.recipe_id for recipe in recipes],
-        )
+        labels, names = [one.label for one in recipes], [one.recipe_id for one in recipes]
+        return Rival(name, images, labels, self.sample.recipe_origins(recipes)[0], names)
 
     def painted(self, name: str, recipes: Sequence[Recipe]) -> Rival:
         """Return recipes painted by the renderer, as a rival."""
-        run = {"backend": self.backend, "workers": self.workers}
-        what = f"paint {name}"
-        images = paint(recipes, self.bank, self.history, what=what, **run)  # type: ignore[arg-type]
+        images = paint(recipes, self.bank, self.history, what=f"paint {name}", **self.run)
         return self.rival(name, recipes, images)
 
 
 def null(given: Ingredients) -> Rival:
     """Take other real images: no probe should distinguish them (AUC 0.5)."""
-    images = [given.history.image(given.bank.image(one)) for one, _ in given.sample.spare]
-    return _of_spare("real against real", given, images)
+    spare = given.sample.spare
+    images = [given.history.image(given.bank.image(one)) for one, _ in spare]
+    ids, labels = [one for one, _ in spare], [label for _, label in spare]
+    return Rival("real against real", images, labels, given.sample.real_origins(spare), ids)
 
 
 def re_encoded(given: Ingredients) -> Rival:
     """Take other real images after one more JPEG 95: a working probe detects them."""
-    images = [
-        given.history.image(finished(given.bank.image(one), Finish("jpeg", 95)))
-        for one, _ in given.sample.spare
-    ]
-    return _of_spare("real, JPEG 95 once more", given, images)
-
-
-def _of_spare(name: str, given: Ingredients, images: list[np.ndarray]) -> Rival:
-    spare = given.sample.spare
-    return Rival(
-        name,
-        images,
-        [label for _, label in spare],
-        given.sample.real_origins(spare),
-        [image_id for image_id, _ in spare],
-    )
+    coded = [finished(given.bank.image(one), Finish("jpeg", 95)) for one, _ in given.sample.spare]
+    images = [given.history.image(image) for image in coded]
+    return replace(null(given), name="real, JPEG 95 once more", images=images)
 
 
 def paper(given: Ingredients) -> Rival:
     """Compose in ``paper`` mode, from the same bank."""
     from naturalize.compose.draw.planner import plan
 
-    counts = _counts(given.sample)
-    drawn = plan(
-        given.bank,
-        mode="paper",
-        add=max(counts.values()),
-        classes=list(counts),
-        seed=given.seed,
-    )
+    counts = Counter(recipe.label for recipe in given.sample.recipes)
+    most, classes = max(counts.values()), list(counts)
+    drawn = plan(given.bank, mode="paper", add=most, classes=classes, seed=given.seed)
     recipes = [
         drawn.recipe(row)
         for label, n in counts.items()
@@ -126,15 +104,9 @@ def seamless_clone(given: Ingredients) -> Rival:
 def shrunk(given: Ingredients) -> Rival:
     """Compose whole and shrink, as real images are, what the plan composes at its size."""
     recipes, whole = given.sample.recipes, replace(given.history, size=None)
-    run = {"backend": given.backend, "workers": given.workers}
-    images = paint(recipes, given.bank, whole, what="paint whole", **run)  # type: ignore[arg-type]
+    images = paint(recipes, given.bank, whole, what="paint whole", **given.run)
     name = "composed whole, then shrunk"
     return given.rival(name, recipes, [given.history.image(image) for image in images])
-
-
-def _counts(sample: Sample) -> dict[str, int]:
-    labels = [recipe.label for recipe in sample.recipes]
-    return {label: labels.count(label) for label in dict.fromkeys(labels)}
 
 
 def _pasted(given: Ingredients) -> list[Recipe]:
@@ -151,7 +123,7 @@ def _pasted(given: Ingredients) -> list[Recipe]:
         if not row["touches_border"] and row["image_id"] not in used:
             of_class.setdefault(row["label"], []).append(row)
     recipes = []
-    for label, n in _counts(given.sample).items():
+    for label, n in Counter(recipe.label for recipe in given.sample.recipes).items():
         cells = of_class.get(label, [])
         draw = rng(given.seed, "realism", "paste", label)
         for at in draw.permutation(len(cells))[:n].tolist():
@@ -162,18 +134,13 @@ def _pasted(given: Ingredients) -> list[Recipe]:
                 if cells[i]["image_id"] != scene["image_id"]
             ]
             if others:
-                donor = max(others, key=lambda one: (_hidden(scene, one), -_area(one)))
+                donor = max(others, key=lambda one: (_hidden(scene, one), -np.prod(_sides(one))))
                 recipes.append(_set_over(bank, scene, donor, label))
     return recipes
 
 
 def _sides(row: dict) -> tuple[int, int]:
     return row["x1"] - row["x0"], row["y1"] - row["y0"]
-
-
-def _area(row: dict) -> int:
-    width, height = _sides(row)
-    return width * height
 
 
 def _hidden(scene: dict, donor: dict) -> float:

@@ -37,30 +37,21 @@ if TYPE_CHECKING:
 def units_of(origins: Sequence[Collection[str]]) -> np.ndarray:
     """Return which images hang together because they share an origin, directly or over others.
 
-    Parameters
-    ----------
-    origins
-        For each of N images the ids of all images that it has pixels of (a real image: its own).
-
-    Returns
-    -------
-    numpy.ndarray
-        Int64 (N,), numbers 0 … U − 1 in the order of first appearance.
+    ``origins``: for each of N images the ids of all images that it has pixels of (a real image: its
+    own). Int64 (N,), numbers 0 … U − 1 in the order of first appearance.
 
     Examples
     --------
     >>> units_of([{"a"}, {"b"}, {"a", "c"}, {"c"}, set()]).tolist()
     [0, 1, 0, 0, 2]
     """
-    pairs: list[tuple[tuple[int, str], tuple[int, str]]] = []
-    for i, names in enumerate(origins):
-        # an origin is an item of its own, numbered −1, so that it is no image
-        pairs += [((i, ""), (i, "")), *(((i, ""), (-1, name)) for name in names)]
-    units = np.full(len(origins), -1, np.int64)
-    number: dict[int, int] = {}
-    sets = {i: at for at, members in enumerate(connected(pairs)) for i, _ in members if i >= 0}
-    for i in range(len(origins)):
-        units[i] = number.setdefault(sets[i], len(number))
+    # an origin is an item of its own, numbered from N on, so that it is no image
+    number = {name: i for i, name in enumerate(sorted(set().union(*origins)), len(origins))}
+    pairs = [(i, i) for i in range(len(origins))]
+    pairs += [(i, number[name]) for i, names in enumerate(origins) for name in names]
+    units = np.zeros(len(origins), np.int64)
+    for unit, members in enumerate(connected(pairs)):
+        units[[i for i in members if i < len(origins)]] = unit
     return units
 
 
@@ -119,16 +110,8 @@ def boosted_scores(
     """Return cross-validated scores of boosted trees on statistics, float64 (N,).
 
     Gradient boosting over histograms (Ke et al., LightGBM, NeurIPS 2017, as in scikit-learn). Each
-    statistic is taken as its deviation from the real training images of the class.
-
-    Parameters
-    ----------
-    values
-        Float (N, S); NaN where a statistic is absent.
-    composite, labels, fold
-        As for :func:`~naturalize.realism.measures.auc_with_interval`.
-    seed
-        Of the features that each split may look at.
+    statistic, float (N, S) with NaN where it is absent, is taken as its deviation from the real
+    training images of the class; ``seed`` draws the features that each split may look at.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -154,18 +137,11 @@ def boosted_scores(
 def linear_scores(
     values: np.ndarray, composite: np.ndarray, labels: Sequence[str], fold: np.ndarray
 ) -> np.ndarray:
-    """Return cross-validated scores of a linear classifier on features, float64 (N,).
+    """Return cross-validated scores of a linear classifier on features (N, F), float64 (N,).
 
     Least squares with a ridge penalty on deviations from the class (Hoerl & Kennard 1970), which
     for two kinds is a regularised linear discriminant; the penalty is chosen inside the training
     folds.
-
-    Parameters
-    ----------
-    values
-        Float (N, F), finite.
-    composite, labels, fold
-        As for :func:`boosted_scores`.
     """
     from sklearn.linear_model import RidgeCV
 
@@ -215,19 +191,15 @@ def cut_patches(areas: Areas, *keys: str | int, seed: int = 0) -> np.ndarray:
     if any(low):
         image = cv2.copyMakeBorder(image, 0, low[0], 0, low[1], cv2.BORDER_REFLECT)
     draw = rng(seed, "patches", *keys)
-    height, width = areas.found.shape
+    width = areas.found.shape[1]
+    every = np.arange(areas.kinds.size)
     cells = (areas.kinds > 0).astype(np.uint8)
     other = cv2.morphologyEx(cells, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
     places = (np.abs(areas.beyond) <= 2, other & (areas.beyond > 6), None)
     out = []
     for area, n in zip(places, SHARES, strict=True):
-        spots = np.flatnonzero(area) if area is not None else np.zeros(0, int)
-        picked = (
-            spots[draw.integers(len(spots), size=n)]
-            if len(spots)
-            else draw.integers(height * width, size=n)
-        )
-        for spot in picked.tolist():
+        spots = np.flatnonzero(area) if area is not None and area.any() else every
+        for spot in spots[draw.integers(len(spots), size=n)].tolist():
             y, x = divmod(spot, width)
             y, x = _corner(y, image.shape[0]), _corner(x, image.shape[1])
             out.append(image[y : y + SIDE, x : x + SIDE])
@@ -245,27 +217,9 @@ def patch_scores(
     """Train a small network for each fold and return scores of the images that it did not see.
 
     Four convolutions on colour and high-pass luminance, 42,000 weights; each of eight epochs (more
-    where there are few images) sees half of an image's patches, flipped at random; an image's score
-    is the mean logit of all.
-
-    Parameters
-    ----------
-    patches
-        Uint8 (N, K, 64, 64, 3).
-    composite
-        Bool (N,).
-    fold
-        Int (N,).
-
-    Returns
-    -------
-    numpy.ndarray
-        Float64 (N,): higher means composite.
-
-    Raises
-    ------
-    MissingExtraError
-        Without PyTorch.
+    where there are few images) sees half of an image's patches, uint8 (N, K, 64, 64, 3), flipped at
+    random; an image's score, float64 (N,), is the mean logit of all. ``MissingExtraError`` without
+    PyTorch.
     """
     try:
         import torch
@@ -284,14 +238,13 @@ def patch_scores(
 
 def _with_high_pass(patches: np.ndarray) -> np.ndarray:
     """Return uint8 (N, K, 64, 64, 4): colour, and luminance less its blur, ×8 about 128."""
-    out = np.empty((*patches.shape[:-1], 4), np.uint8)
-    out[..., :3] = patches
-    for image, goal in zip(patches, out, strict=True):
-        for patch, four in zip(image, goal, strict=True):
-            luma = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY).astype(np.float32)
-            fine = luma - cv2.blur(luma, (3, 3))
-            four[..., 3] = np.clip(np.rint(fine * 8 + 128), 0, 255)
-    return out
+    from scipy.ndimage import uniform_filter
+
+    luma = cv2.cvtColor(patches.reshape(-1, SIDE, 3), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    luma = luma.reshape(patches.shape[:-1])
+    fine = luma - uniform_filter(luma, (1, 1, 3, 3), mode="mirror")
+    high = np.clip(np.rint(fine * 8 + 128), 0, 255).astype(np.uint8)
+    return np.concatenate([patches, high[..., None]], axis=-1)
 
 
 def _network() -> nn.Module:

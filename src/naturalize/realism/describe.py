@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,9 +19,6 @@ from naturalize.realism.settings import LEAST_SIDE, PROBES, check_probes
 from naturalize.realism.statistics import statistics
 from naturalize.realism.texture import Areas
 
-if TYPE_CHECKING:
-    import torch
-
 #: The network, and what its features are called in reports.
 NETWORK = "tf_efficientnet_lite0"
 SPACE = "EfficientNet-Lite0 (ImageNet), 1280 features averaged over the image at full size"
@@ -29,43 +27,28 @@ _AT_A_TIME = 8
 
 
 class Features(NamedTuple):
-    """Frozen features of N images.
+    """Frozen features of N images."""
 
-    Attributes
-    ----------
-    stages
-        Float32 (N, F): mean and spread over the image of every channel of every stage, from the
-        first convolution (grain) to the last block (objects).
-    pooled
-        Float32 (N, 1280): the last feature map, averaged; distances are measured in these.
-    """
-
+    #: Float32 (N, F): mean and spread over the image of every channel of every stage, from the
+    #: first convolution (grain) to the last block (objects).
     stages: np.ndarray
+    #: Float32 (N, 1280): the last feature map, averaged; distances are measured in these.
     pooled: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Described:
-    """What is known of N images once they have been looked at; the images themselves are not kept.
+    """What was measured of N images; the images themselves are not kept."""
 
-    Attributes
-    ----------
-    statistics
-        Float32 (N, S), see :func:`naturalize.realism.statistics.names`.
-    patches
-        Uint8 (N, K, 64, 64, 3), or null where no probe asked for them.
-    features
-        Frozen features, or null.
-    hashes
-        Pixel hash of each image: equal images must stay on one side of a fold.
-    absent
-        Probe → why it cannot be run here.
-    """
-
+    #: Float32 (N, S), see :func:`naturalize.realism.statistics.names`.
     statistics: np.ndarray
+    #: Uint8 (N, K, 64, 64, 3), or null where no probe asked for them.
     patches: np.ndarray | None
+    #: Frozen features, or null.
     features: Features | None
+    #: Pixel hash of each image: equal images must stay on one side of a fold.
     hashes: tuple[str, ...]
+    #: Probe → why it cannot be run here.
     absent: dict[str, str]
 
     def plus(self, other: Described) -> Described:
@@ -88,40 +71,18 @@ def describe(
     probes: Sequence[str] = tuple(PROBES),
     what: str = "images",
     seed: int = 0,
-    backend: str = "serial",
-    workers: int | None = None,
+    **run: Any,
 ) -> Described:
-    """Look at images with the eyes of all ``probes``.
+    """Measure what all ``probes`` need of images, RGB uint8 (H, W, 3).
 
-    Parameters
-    ----------
-    images
-        RGB uint8 (H, W, 3).
-    shape
-        Height and width that all images are cut to, from their top left corner: the same for real
-        and composite, so that no probe can use their size.
-    probes
-        Names in :data:`PROBES`; only what they need is measured.
-    what
-        What the images are, for the progress bars.
-    seed
-        Of the places of patches.
-    backend, workers
-        As for :func:`naturalize.base.engine.map`; they do not change the result.
+    All are cut to ``shape`` (height, width) from their top left corner: the same for real and
+    composite, so that no probe can use their size. ``what`` names them on the progress bars,
+    ``seed`` draws the places of patches, ``run`` is the engine's: backend and workers.
     """
     probes = check_probes(probes)
     _check(images, shape)
     look = partial(_look, shape=shape, patches="patches" in probes, seed=seed)
-    done = engine.map(
-        look,
-        images,
-        backend=backend,
-        workers=workers,
-        chunk=4,
-        what=f"measure {what}",
-        total=len(images),
-        name=_name,
-    )
+    done = engine.map(look, images, chunk=4, what=f"measure {what}", name=_name, **run)
     values, patches, hashes = zip(*done, strict=True)
     features, absent = None, {}
     if "features" in probes:
@@ -129,7 +90,7 @@ def describe(
             features = frozen_features(images, shape, what=f"frozen features of {what}")
         except SettingsError as error:
             absent["features"] = str(error)
-    if "patches" in probes and not _has_torch():
+    if "patches" in probes and find_spec("torch") is None:
         absent["patches"] = "PyTorch is not installed; run: pip install 'naturalize[train]'"
     return Described(
         np.stack(values),
@@ -140,13 +101,7 @@ def describe(
     )
 
 
-def _has_torch() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("torch") is not None
-
-
-def common_shape(*sets: Sequence[np.ndarray]) -> tuple[int, int]:
+def common_shape(*sets: Iterable[np.ndarray]) -> tuple[int, int]:
     """Return the largest height and width that every image of every set has."""
     shapes = [image.shape[:2] for images in sets for image in images]
     if not shapes:
@@ -186,27 +141,11 @@ def _look(
     return statistics(areas), picked, own
 
 
-def frozen_features(
-    images: Sequence[np.ndarray], shape: tuple[int, int], *, what: str | None = "frozen features"
-) -> Features:
+def frozen_features(images: Sequence[np.ndarray], shape: tuple[int, int], *, what: str) -> Features:
     """Return the features of images, cut to ``shape`` (height, width) from their top left corner.
 
-    Nothing is resized: shrinking would hide the grain that is looked for.
-
-    Parameters
-    ----------
-    images
-        RGB uint8 (H, W, 3), each at least of ``shape``.
-    shape
-        Height and width that all have.
-    what
-        Heading of the progress bar.
-
-    Raises
-    ------
-    SettingsError
-        If PyTorch or the ImageNet weights are not on this machine; the message says how to get
-        them.
+    Nothing is resized: shrinking would hide the grain that is looked for. ``SettingsError`` if
+    PyTorch or the ImageNet weights are not on this machine; the message says how to get them.
     """
     try:
         import torch
@@ -222,26 +161,16 @@ def frozen_features(
     module: Any = channels_last(network.module.eval())
     height, width = shape
     starts = range(0, len(images), _AT_A_TIME)
-    turns = track(starts, what, step=_AT_A_TIME, total=len(images)) if what else starts
     stages, pooled = [], []
     with torch.inference_mode():
-        for start in turns:
+        for start in track(starts, what, step=_AT_A_TIME, total=len(images)):
             cut = [image[:height, :width] for image in images[start : start + _AT_A_TIME]]
             pixels = torch.from_numpy(np.stack(cut))
             x = normalise(pixels, network.config.mean, network.config.std)
-            maps = []
-            x = module.bn1(module.conv_stem(x))
-            maps.append(x)
+            maps = [module.bn1(module.conv_stem(x))]
             for block in module.blocks:
-                x = block(x)
-                maps.append(x)
-            stages.append(torch.cat([_summary(one) for one in maps], dim=1).numpy())
-            x = module.bn2(module.conv_head(x))
-            pooled.append(x.mean(dim=(2, 3)).numpy())
+                maps.append(block(maps[-1]))
+            seen = [how for x in maps for how in (x.mean(dim=(2, 3)), x.std(dim=(2, 3)))]
+            stages.append(torch.cat(seen, dim=1).numpy())
+            pooled.append(module.bn2(module.conv_head(maps[-1])).mean(dim=(2, 3)).numpy())
     return Features(np.concatenate(stages), np.concatenate(pooled))
-
-
-def _summary(maps: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    return torch.cat([maps.mean(dim=(2, 3)), maps.std(dim=(2, 3))], dim=1)

@@ -27,27 +27,19 @@ from naturalize.realism.settings import QUALITY, check_history
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
-    from naturalize.compose.paint.scenes import CellSource
 
 
 @dataclass(frozen=True)
 class History:
-    """A history of encoding.
+    """A history of encoding."""
 
-    Attributes
-    ----------
-    name
-        ``"lossless"``: real images as decoded, composites as painted, without their finish.
-        ``"jpeg"``: both sent through one JPEG encoder and back.
-    quality
-        Of that encoder; null for lossless.
-    size
-        Side in pixels at which all are compared: real images shrunk by area means, composites
-        composed at that size. Null: as large as they are.
-    """
-
+    #: ``"lossless"``: real images as decoded, composites as painted, without their finish.
+    #: ``"jpeg"``: both sent through one JPEG encoder and back.
     name: str = "lossless"
+    #: Of that encoder; null for lossless.
     quality: int | None = None
+    #: Side in pixels at which all are compared: real images shrunk by area means, composites
+    #: composed at that size. Null: as large as they are.
     size: int | None = None
 
     def __post_init__(self) -> None:
@@ -67,10 +59,6 @@ class History:
         """Return a decoded image, RGB uint8 (H, W, 3), after this history."""
         coded = finished(image, Finish("jpeg", self.quality)) if self.quality else image
         return resized(coded, asked_size(self.size))
-
-    def composite(self, recipe: Recipe, source: CellSource) -> np.ndarray:
-        """Return a composite after this history, whatever its own finish says."""
-        return self.image(render_unfinished(recipe, source, size=self.size))
 
     def report(
         self, recipes: Sequence[Recipe], encoders: dict[str, dict[str, int]]
@@ -99,12 +87,12 @@ def paint(
     history: History,
     *,
     what: str = "paint composites",
-    backend: str = "serial",
-    workers: int | None = None,
+    **run: Any,
 ) -> list[np.ndarray]:
     """Return composites after a history, whatever their own finish says: RGB uint8 (H, W, 3) each.
 
-    Their cells are cut out first, by many workers; painting them is quick.
+    Their cells are cut out first, by many workers (``run``: the engine's backend and workers);
+    painting them is quick.
     """
     from naturalize.compose.recipe.plan import Plan
 
@@ -113,12 +101,14 @@ def paint(
             Plan.of(recipes, bank=bank.fingerprint),
             bank,
             Path(folder) / "crops",
-            backend=backend,
-            workers=workers,
             what=f"cut cells to {what}",
             size=history.size,
+            **run,
         )
-        return [history.composite(one, store) for one in track(recipes, what)]
+        return [
+            history.image(render_unfinished(one, store, size=history.size))
+            for one in track(recipes, what)
+        ]
 
 
 def _alike(encoders: dict[str, dict[str, int]]) -> bool:

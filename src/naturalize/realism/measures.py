@@ -43,21 +43,9 @@ def won(real: np.ndarray, composite: np.ndarray) -> np.ndarray:
 def within_auc(scores: np.ndarray, composite: np.ndarray, strata: np.ndarray) -> float:
     """Return the share of pairs (real, composite) of one stratum that the scores order rightly.
 
-    The Mann–Whitney form of the AUC, over all pairs within strata.
-
-    Parameters
-    ----------
-    scores
-        Float (N,): higher means "composite".
-    composite
-        Bool (N,).
-    strata
-        Int (N,): only pairs of equal number count.
-
-    Raises
-    ------
-    InputError
-        If no stratum holds both kinds.
+    The Mann–Whitney form of the AUC, over all pairs within strata, int (N,). ``scores``: float
+    (N,), higher means "composite"; ``composite``: bool (N,). ``InputError`` if no stratum holds
+    both kinds.
 
     Examples
     --------
@@ -87,21 +75,10 @@ def auc_with_interval(
 ) -> Auc:
     """Return the AUC within class and fold, with a percentile bootstrap interval.
 
-    Images that belong together are drawn together; the classifiers are not fitted again, so the
-    interval speaks of other images, not of other classifiers.
-
-    Parameters
-    ----------
-    scores, composite
-        As for :func:`within_auc`; scores come from outside the training folds.
-    labels
-        Class of each of N images.
-    folds
-        Int (N,): the fold that each image was left out in.
-    units
-        Int (N,), 0 … U − 1: what is drawn together.
-    resamples, level, seed
-        Number of resamples, coverage aimed at (0–1), seed of the draws.
+    Images that belong together, of one number in ``units``, int (N,), are drawn together; the
+    classifiers are not fitted again, so the interval speaks of other images, not of other
+    classifiers. ``scores`` come from outside the training folds; ``folds``, int (N,), is the fold
+    that each image was left out in; ``level`` is the coverage aimed at, 0–1.
     """
     if resamples < 100:
         raise SettingsError(f"resamples: expected 100 or more, got {resamples}")
@@ -144,25 +121,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Nearest:
-    """How near composites lie to real images, in units of how near real images lie to each other.
+    """How near composites lie to real images, against how near real images lie to each other."""
 
-    Attributes
-    ----------
-    real_to_real, composite_to_real
-        Median distance to the nearest real image of the class.
-    ratio
-        The second over the first: below 1, composites crowd around real images.
-    composite_to_parent
-        Median distance to the nearest image that the scene or the target comes from; null
-        where parents are not known.
-    parent_ratio
-        That over ``real_to_real``: near 0, composites are copies.
-    """
-
+    #: Median distance to the nearest real image of the class.
     real_to_real: float
     composite_to_real: float
+    #: The second over the first: below 1, composites crowd around real images.
     ratio: Estimate
+    #: Median distance to the nearest image that the scene or the target comes from; null where
+    #: parents are not known.
     composite_to_parent: float | None = None
+    #: That over ``real_to_real``: near 0, composites are copies.
     parent_ratio: float | None = None
 
 
@@ -179,14 +148,8 @@ def kernel_distance(
 
     The unbiased estimate of MMD² with the kernel ``(x·y / d + 1)³`` (Bińkowski et al., Demystifying
     MMD GANs, ICLR 2018, eq. 4): 0 on average for two draws from one distribution, so it may fall
-    below 0. Interval: bootstrap over ``units``; an image is never paired with itself.
-
-    Parameters
-    ----------
-    features
-        Float (N, d).
-    composite, labels, units
-        As for :func:`~naturalize.realism.measures.auc_with_interval`.
+    below 0. Interval: bootstrap over ``units``; an image is never paired with itself. ``features``:
+    float (N, d); the rest as for :func:`auc_with_interval`.
     """
     times = resampled_units(units, resamples, rng(seed, "realism", "kernel"))
     names = np.array(labels)
@@ -237,17 +200,11 @@ def nearest(
     """Compare each composite's nearest real image with each real image's nearest other one.
 
     Both look among equally many: from the real images a composite looks at, one (another for each)
-    is left out.
-
-    Parameters
-    ----------
-    features
-        Float (N, d); distances are Euclidean.
-    composite, labels
-        As above; neighbours are of the same class.
-    to_parent
-        Distance of composites to the nearest of their own parents, where known.
+    is left out. Distances are Euclidean, of ``features``, float (N, d), within a class.
+    ``to_parent``: those of composites to the nearest of their own parents, where known.
     """
+    from scipy.spatial.distance import cdist
+
     names = np.array(labels)
     real_near, made_near = [], []
     for name in np.unique(names):
@@ -255,10 +212,10 @@ def nearest(
         made = features[(names == name) & composite].astype(np.float64)
         if len(real) < 2 or not len(made):
             continue
-        among = _distances(real, real)
+        among = cdist(real, real)
         np.fill_diagonal(among, np.inf)
         real_near.append(among.min(axis=1))
-        across = _distances(made, real)
+        across = cdist(made, real)
         across[np.arange(len(made)), np.arange(len(made)) % len(real)] = np.inf
         made_near.append(across.min(axis=1))
     a, b = np.concatenate(real_near), np.concatenate(made_near)
@@ -277,9 +234,3 @@ def nearest(
         composite_to_parent=parent,
         parent_ratio=None if parent is None else parent / unit,
     )
-
-
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    from scipy.spatial.distance import cdist
-
-    return cdist(a, b)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,11 +15,12 @@ from naturalize.base.artifacts import write_bytes, writing
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import write_image
 from naturalize.base.rng import rng
+from naturalize.base.settings import validated
 from naturalize.base.sheets import contact_sheet
 from naturalize.base.table import read_rows
 from naturalize.realism.history import History, paint
 from naturalize.realism.sample import Sample, choose
-from naturalize.realism.settings import LEAST, check_history
+from naturalize.realism.settings import LEAST, RealismSettings, check_history
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -69,32 +70,18 @@ def write_sheet(
 ) -> Path:
     """Write ``sheet.jpg`` (shuffled, numbered), ``guesses.csv`` (to fill in) and ``answers.csv``.
 
-    Parameters
-    ----------
-    plan, bank
-        The composites, and the bank they were planned from.
-    out
-        The ``observer-sheet`` artifact.
-    each
-        Real images, and composites; the classes in turn.
-    classes, history, seed, backend, workers
-        As for :func:`naturalize.realism.run.realism`.
+    They are the ``observer-sheet`` artifact at ``out``. ``each``: how many real images and how many
+    composites, the classes in turn; the rest as for :func:`naturalize.realism.run.realism`.
     """
     if each < 5:
         raise SettingsError(f"a sheet needs 5 images of each kind or more, got {each}")
     check_history(history, None)
     labels = list(classes) if classes is not None else [c for c, n in plan.targets.items() if n]
     per_class = max(LEAST, -(-each // max(len(labels), 1)))
-    run = {"backend": backend, "workers": workers}
-    sample = choose(
-        plan,
-        bank,
-        per_class=per_class,
-        classes=classes,
-        spare=False,
-        seed=seed,
-        **run,  # type: ignore[arg-type]
-    )
+    run: dict[str, Any] = {"backend": backend, "workers": workers}
+    chosen = {"per_class": per_class, "classes": classes, "seed": seed}
+    asked = validated(RealismSettings, chosen, what="sheet")
+    sample = choose(plan, bank, asked, spare=False, **run)
     past = History.of(history, sample.recipes)
     rows, images = _drawn(sample, bank, past, each, seed, run)
     settings = {"each": each, "classes": labels, "history": past.name, "seed": seed}
@@ -130,24 +117,18 @@ def _drawn(
 
 def _in_turn(labels: Sequence[str], n: int) -> list[int]:
     """Return positions of ``n`` items, the classes taking turns."""
-    seen: dict[str, int] = {}
-    turns = []
-    for i, label in enumerate(labels):
-        turns.append((seen.get(label, 0), i))
-        seen[label] = seen.get(label, 0) + 1
-    if len(turns) < n:
+    if len(labels) < n:
         raise InputError(
-            f"the sheet: {len(turns)} images of a kind, fewer than the {n} asked for; ask for "
+            f"the sheet: {len(labels)} images of a kind, fewer than the {n} asked for; ask for "
             "fewer, or compose more"
         )
-    return [i for _, i in sorted(turns)[:n]]
+    turn = [labels[:i].count(label) for i, label in enumerate(labels)]
+    return sorted(range(len(labels)), key=turn.__getitem__)[:n]
 
 
 def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
     write_bytes(path, text.getvalue().encode())
 
 
@@ -155,11 +136,8 @@ def score_guesses(answers: str | Path, guesses: str | Path) -> ObserverScore:
     """Compare a filled-in ``guesses.csv`` with ``answers.csv``.
 
     A guess is ``real`` or ``composite``, or their first letters; an empty one counts for nothing.
-
-    Raises
-    ------
-    InputError
-        For a file that is missing or no such table, an unknown number or word, or no guess at all.
+    ``InputError`` for a file that is missing or no such table, an unknown number or word, or no
+    guess at all.
     """
     from scipy.stats import binomtest
 

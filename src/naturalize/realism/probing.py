@@ -55,46 +55,31 @@ class Distinguishing:
 
 @dataclass(frozen=True, eq=False)
 class ProbeResult:
-    """What the probes found on R real images and C composites, real ones first; N = R + C.
+    """What the probes found on R real images and C composites, real ones first; N = R + C."""
 
-    Attributes
-    ----------
-    auc
-        Probe → AUC within class; 0.5 is chance, 1 is always right.
-    scores
-        Probe → float64 (N,), from outside the training folds; higher: more like a composite.
-    composite
-        Bool (N,).
-    labels
-        Class of each image.
-    fold, units
-        Int64 (N,): where each image was left out; what it was kept together with.
-    families
-        Family of statistics → AUC of boosted trees that see no other; and ``all but coding``, for
-        traces of JPEG blocks hide all others, and go when images are shrunk for training.
-    distinguishing
-        All statistics, those that distinguish best first.
-    kid
-        Kernel distance within class (Bińkowski et al. 2018).
-    nearest
-        Distances to nearest real images.
-    space
-        What ``kid`` and ``nearest`` are measured in.
-    absent
-        Probe → why it was not run.
-    """
-
+    #: Probe → AUC within class; 0.5 is chance, 1 is always right.
     auc: dict[str, Auc]
+    #: Probe → float64 (N,), from outside the training folds; higher: more like a composite.
     scores: dict[str, np.ndarray]
+    #: Bool (N,).
     composite: np.ndarray
+    #: Class of each image.
     labels: tuple[str, ...]
+    #: Int64 (N,): where each image was left out; what it was kept together with.
     fold: np.ndarray
     units: np.ndarray
+    #: Family of statistics → AUC of boosted trees that see no other; and ``all but coding``, for
+    #: traces of JPEG blocks hide all others, and go when images are shrunk for training.
     families: dict[str, Auc]
+    #: All statistics, those that distinguish best first.
     distinguishing: tuple[Distinguishing, ...]
+    #: Kernel distance within class (Bińkowski et al. 2018).
     kid: Estimate
+    #: Distances to nearest real images.
     nearest: Nearest
+    #: What ``kid`` and ``nearest`` are measured in.
     space: str
+    #: Probe → why it was not run.
     absent: dict[str, str]
 
 
@@ -127,7 +112,9 @@ def probe(
 ) -> ProbeResult:
     """Try to distinguish composites from real images of the same class.
 
-    Both must have the same history of encoding; one extra JPEG is detected at once.
+    Both must have the same history of encoding; one extra JPEG is detected at once. ``InputError``
+    for images that cannot be measured, and for a class with fewer independent images on a side than
+    there are folds.
 
     Parameters
     ----------
@@ -139,31 +126,18 @@ def probe(
         What each image comes from: one name or several (patient, image id, ids of parents).
         Images that share a name are never on both sides of a fold, nor are equal images. By default
         each image is for itself.
-    probes
-        Names in :data:`~naturalize.realism.describe.PROBES`.
+    probes, folds, resamples, seed
+        As for :class:`~naturalize.realism.settings.RealismSettings`.
     families
         Whether each family of statistics is also tried alone.
-    folds
-        Folds of the cross-validation.
-    seed
-        Of folds, patches, classifiers and resamples.
-    resamples
-        Of the intervals.
     backend, workers
         As for :func:`naturalize.base.engine.map`; they do not change the result.
-
-    Raises
-    ------
-    InputError
-        For images that cannot be measured, and for a class with fewer independent images on a side
-        than there are folds.
     """
     for what, images, labels in (("real", real, real_labels), ("fake", fake, fake_labels)):
         if len(images) != len(labels):
             raise InputError(f"{what}_labels: expected {len(images)}, got {len(labels)}")
     shape = common_shape(real, fake)
-    engine = {"backend": backend, "workers": workers}
-    look: Any = {"probes": probes, "seed": seed, **engine}
+    look: Any = {"probes": probes, "seed": seed, "backend": backend, "workers": workers}
     return judge(
         Side(describe(real, shape, what="real images", **look), real_labels, real_groups),
         Side(describe(fake, shape, what="composites", **look), fake_labels, fake_groups),
@@ -186,8 +160,7 @@ def judge(
 ) -> ProbeResult:
     """As :func:`probe`, for images that were described before, so that real ones are only once.
 
-    ``to_parent``: distance of composites to the nearest of their own parents (in the same space);
-    ``families``: whether each family of statistics is also tried alone.
+    ``to_parent``: distance of composites to the nearest of their own parents (in the same space).
     """
     if folds < 2:
         raise SettingsError(f"folds: expected 2 or more, got {folds}")

@@ -41,7 +41,7 @@ def found(results: dict[str, ProbeResult]) -> dict[str, Any]:
         "absent_probes": first.absent,
         "goal": GOAL,
         "sets": {name: summary(one) for name, one in results.items()},
-        "families": {name: _auc(one, classes=False) for name, one in first.families.items()},
+        "families": {k: _auc(one.value, one.low, one.high) for k, one in first.families.items()},
         "distinguishing": [
             {"family": one.family, "name": one.name, "auc": one.auc, "words": str(one)}
             for one in first.distinguishing[:KEPT]
@@ -49,14 +49,8 @@ def found(results: dict[str, ProbeResult]) -> dict[str, Any]:
     }
 
 
-def _auc(auc: Auc, *, classes: bool = True) -> dict[str, Any]:
-    whole: dict[str, Any] = {"auc": auc.value, "interval": [auc.low, auc.high]}
-    if classes:
-        whole["per_class"] = {
-            label: {"auc": value, "interval": [low, high]}
-            for label, (value, low, high) in auc.per_class.items()
-        }
-    return whole
+def _auc(value: float, low: float, high: float) -> dict[str, Any]:
+    return {"auc": value, "interval": [low, high]}
 
 
 def summary(result: ProbeResult) -> dict[str, Any]:
@@ -69,7 +63,13 @@ def summary(result: ProbeResult) -> dict[str, Any]:
             for label in dict.fromkeys(composite)
         },
         "units": int(result.units.max()) + 1,
-        "probes": {name: _auc(one) for name, one in result.auc.items()},
+        "probes": {
+            name: {
+                **_auc(one.value, one.low, one.high),
+                "per_class": {label: _auc(*found) for label, found in one.per_class.items()},
+            }
+            for name, one in result.auc.items()
+        },
         "space": result.space,
         "kid": {"value": result.kid.value, "interval": [result.kid.low, result.kid.high]},
         "nearest": {
@@ -104,12 +104,11 @@ def lines(report: dict[str, Any]) -> list[str]:
     names = list(next(iter(report["sets"].values()))["probes"])
     rows = [["AUC, 95 % interval", *names, "KID", "nearest"]]
     for name, row in report["sets"].items():
-        aucs = [
-            "{:.2f} ({:.2f}–{:.2f})".format(row["probes"][p]["auc"], *row["probes"][p]["interval"])
-            if p in row["probes"]
-            else "–"
-            for p in names
-        ]
+        found = {
+            probe: "{:.2f} ({:.2f}–{:.2f})".format(one["auc"], *one["interval"])
+            for probe, one in row["probes"].items()
+        }
+        aucs = [found.get(probe, "–") for probe in names]
         kid, near = f"{row['kid']['value']:.3g}", f"{row['nearest']['ratio']:.2f}"
         rows.append([name, *aucs, kid, near])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -119,12 +118,11 @@ def lines(report: dict[str, Any]) -> list[str]:
     if report["families"]:
         alone = (f"{name} {one['auc']:.2f}" for name, one in report["families"].items())
         out.append(f"families of statistics: {', '.join(alone)}")
-    seen: dict[str, int] = {}
-    for one in report["distinguishing"]:
-        seen[one["family"]] = seen.get(one["family"], 0) + 1
-        if seen[one["family"]] <= 2:
-            strength = max(one["auc"], 1 - one["auc"])
-            out.append(f"distinguishing: {one['words']} (AUC {strength:.2f} alone)")
+    best = [
+        Distinguishing(one["family"], one["name"], one["auc"]) for one in report["distinguishing"]
+    ]
+    for one in varied(best, most=len(best), each=2):
+        out.append(f"distinguishing: {one} (AUC {0.5 + one.strength:.2f} alone)")
     return out
 
 
@@ -185,11 +183,9 @@ def distinguishing_picture(found: Sequence[Distinguishing], path: Path) -> None:
     ax.tick_params(left=False, labelsize=8.5)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel("AUC of the statistic alone, composites against real images")
-    used = [family for family in FAMILIES if family in {one.family for one in shown}]
-    handles = [
-        ax.plot([], [], "s", color=_FAMILY_COLOURS[family], label=family)[0] for family in used
-    ]
-    _legend(fig, handles)
+    there = {one.family for one in shown}
+    used = {name: colour for name, colour in _FAMILY_COLOURS.items() if name in there}
+    _legend(fig, [ax.plot([], [], "s", color=c, label=name)[0] for name, c in used.items()])
     save_figure(fig, path)
 
 
@@ -201,7 +197,8 @@ def scores_sheet(
     With one row of real images for the eye; RGB uint8.
     """
     labels = result.labels[len(real) :]
-    rows = {"real images": [real[i] for i in _spread(result.labels[: len(real)])]}
+    first = _different(np.arange(len(real)), result.labels[: len(real)])
+    rows = {"real images": [real[i] for i in first]}
     for name, scores in result.scores.items():
         own = _within(scores, result)[len(real) :]
         order = np.argsort(-own, kind="stable")
@@ -213,14 +210,13 @@ def scores_sheet(
 
 def _within(scores: np.ndarray, result: ProbeResult) -> np.ndarray:
     """Return the share of real images of class and fold that each image's score exceeds."""
-    out = np.zeros(len(scores))
     names = np.array(result.labels)
-    for i in range(len(scores)):
-        peers = (names == names[i]) & (result.fold == result.fold[i]) & ~result.composite
-        peers[i] = False
-        below = (scores[peers] < scores[i]).mean() if peers.any() else 0.5
-        out[i] = below + 1e-3 * np.tanh(scores[i])  # the score itself decides between equals
-    return out
+    peers = (names[:, None] == names) & (result.fold[:, None] == result.fold) & ~result.composite
+    np.fill_diagonal(peers, val=False)
+    n = peers.sum(axis=1)
+    below = (peers & (scores < scores[:, None])).sum(axis=1) / np.maximum(n, 1)
+    # the score itself decides between equals
+    return np.where(n, below, 0.5) + 1e-3 * np.tanh(scores)
 
 
 def _different(order: np.ndarray, labels: Sequence[str]) -> list[int]:
@@ -233,7 +229,3 @@ def _different(order: np.ndarray, labels: Sequence[str]) -> list[int]:
         if len(picked) == ON_SHEET:
             break
     return picked
-
-
-def _spread(labels: Sequence[str]) -> list[int]:
-    return _different(np.arange(len(labels)), labels)

@@ -59,43 +59,22 @@ def realism(
 ) -> Realism:
     """Probe how well composites of a plan can be distinguished from real images; write it.
 
-    Parameters
-    ----------
-    plan, bank
-        The composites, and the bank they were planned from.
-    out
-        The ``realism`` artifact.
-    backend, workers
-        As for :func:`naturalize.base.engine.map`; they do not change the result.
-    settings
-        Those of :class:`~naturalize.realism.settings.RealismSettings`.
-
-    Raises
-    ------
-    InputError, SettingsError, ArtifactError
-        As :func:`~naturalize.realism.sample.choose` and
-        :func:`~naturalize.realism.probing.judge`.
+    ``bank`` is the one that the plan was drawn from, ``out`` the ``realism`` artifact, ``settings``
+    are those of :class:`~naturalize.realism.settings.RealismSettings`; the engine does not change
+    the result. Raises as :func:`~naturalize.realism.sample.choose` and
+    :func:`~naturalize.realism.probing.judge` do.
     """
     asked = validated(RealismSettings, settings, what="realism")
     check_place(Path(out))
-    sample = choose(
-        plan,
-        bank,
-        per_class=asked.per_class,
-        classes=asked.classes,
-        spare=bool(asked.baselines),
-        accepted=asked.accepted,
-        seed=asked.seed,
-        backend=backend,
-        workers=workers,
-    )
+    run = {"backend": backend, "workers": workers}
+    sample = choose(plan, bank, asked, spare=bool(asked.baselines), **run)
     _check_folds(sample, asked)
     past = History.of(asked.history, sample.recipes, asked.size)
     history = past.report(sample.recipes, sample.encoders)
     notes = [*sample.notes] if history["alike"] else [*sample.notes, _UNLIKE]
     for note in notes:
         warn(note)
-    table = _Table(Ingredients(sample, bank, past, asked.seed, backend, workers), asked)
+    table = _Table(Ingredients(sample, bank, past, asked.seed, run), asked)
     own = f"this plan ({plan.mode})"
     table.add_plan(own)
     for name in asked.baselines:
@@ -134,16 +113,12 @@ class _Table:
         self.given = given
         self.settings = asked.model_dump(include={"folds", "seed", "resamples"})
         sample, bank, past = given.sample, given.bank, given.history
-        run = {"backend": given.backend, "workers": given.workers}
         self.real = [past.image(bank.image(one)) for one, _ in sample.real]
-        self.fake = paint(sample.recipes, bank, past, **run)  # type: ignore[arg-type]
-        spare = [bank.image(one).shape[:2] for one, _ in sample.spare]
-        least = common_shape(self.real, self.fake)
-        self.shape = (
-            min([least[0], *(h for h, _ in spare)]),
-            min([least[1], *(w for _, w in spare)]),
+        self.fake = paint(sample.recipes, bank, past, **given.run)
+        self.shape = common_shape(
+            self.real, self.fake, (bank.image(one) for one, _ in sample.spare)
         )
-        self.eyes: dict[str, Any] = {"probes": asked.probes, "seed": asked.seed, **run}
+        self.eyes: dict[str, Any] = {"probes": asked.probes, "seed": asked.seed, **given.run}
         self.seen = describe(self.real, self.shape, what="real images", **self.eyes)
         for name, reason in self.seen.absent.items():
             warn(f"probe {name} is left out: {reason}")
@@ -175,25 +150,18 @@ class _Table:
 
     def _judge(self, made: Side, **more: Any) -> ProbeResult:
         real = self.given.sample.real
-        origins = self.given.sample.real_origins(real)
-        return judge(
-            Side(self.seen, [label for _, label in real], origins), made, **more, **self.settings
-        )
+        side = Side(self.seen, [label for _, label in real], self.given.sample.real_origins(real))
+        return judge(side, made, **more, **self.settings)
 
     def write(self, folder: Path, own: str) -> None:
         """Write the scores of all sets, and what the set ``own`` gives away by."""
-        write_table(folder / "scores.parquet", self._scores())
+        real = [image_id for image_id, _ in self.given.sample.real]
+        tables = [scores_table(k, one, real + self.names[k]) for k, one in self.results.items()]
+        write_table(folder / "scores.parquet", pa.concat_tables(tables))
         result = self.results[own]
         write_image(folder / "sheet.jpg", scores_sheet(result, self.real, self.fake), quality=92)
         auc_picture({name: one.auc for name, one in self.results.items()}, folder / "auc.svg")
         distinguishing_picture(result.distinguishing, folder / "distinguishing.svg")
-
-    def _scores(self) -> pa.Table:
-        real = [image_id for image_id, _ in self.given.sample.real]
-        tables = [
-            scores_table(name, one, real + self.names[name]) for name, one in self.results.items()
-        ]
-        return pa.concat_tables(tables)
 
 
 def _to_parents(given: Ingredients, shape: tuple[int, int], made: Described) -> np.ndarray | None:
@@ -208,17 +176,14 @@ def _to_parents(given: Ingredients, shape: tuple[int, int], made: Described) -> 
     ids = [one for one in ids if _covers(images[one], shape)]
     if not ids:
         return None
-    pooled = frozen_features(
-        [images[one] for one in ids], shape, what="frozen features of parents"
-    ).pooled
-    where = {one: i for i, one in enumerate(ids)}
-    nearest = []
-    for i, own in parents.items():
-        rows = [where[one] for one in own if one in where]
-        if rows:
-            away = pooled[rows].astype(np.float64) - made.features.pooled[i]
-            nearest.append(float(np.sqrt((away**2).sum(axis=1)).min()))
-    return np.array(nearest)
+    shown = [images[one] for one in ids]
+    pooled = frozen_features(shown, shape, what="frozen features of parents").pooled
+    where = dict(zip(ids, pooled.astype(np.float64), strict=True))
+    away = [
+        [np.linalg.norm(where[one] - made.features.pooled[i]) for one in own if one in where]
+        for i, own in parents.items()
+    ]
+    return np.array([min(own) for own in away if own])
 
 
 def _covers(image: np.ndarray, shape: tuple[int, int]) -> bool:
@@ -230,10 +195,5 @@ def _cut(rival: Rival, shape: tuple[int, int]) -> Rival | str:
     fits = [i for i, image in enumerate(rival.images) if _covers(image, shape)]
     if {rival.labels[i] for i in fits} != set(rival.labels):
         return "its images are smaller than the real ones"
-    return Rival(
-        rival.name,
-        [rival.images[i] for i in fits],
-        [rival.labels[i] for i in fits],
-        [rival.origins[i] for i in fits],
-        [rival.names[i] for i in fits],
-    )
+    columns: tuple[list[Any], ...] = (rival.images, rival.labels, rival.origins, rival.names)
+    return Rival(rival.name, *([column[i] for i in fits] for column in columns))

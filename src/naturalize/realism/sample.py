@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from naturalize.base import engine
 from naturalize.base.errors import ArtifactError, ImageReadError, InputError, unknown
@@ -17,7 +18,7 @@ from naturalize.base.statistics import connected
 from naturalize.compose.recipe.recipe import Recipe
 from naturalize.dataset.relations import near_duplicates, thumbnail
 from naturalize.realism.classifiers import largest_share, units_of
-from naturalize.realism.settings import LEAST
+from naturalize.realism.settings import LEAST, RealismSettings
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -26,28 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Images to compare, by id: R real ones, S further real ones, C recipes.
+    """Images to compare, by id: R real ones, S further real ones, C recipes."""
 
-    Attributes
-    ----------
-    recipes
-        The composites, class by class.
-    real, spare
-        ``(image_id, label)``: what they are compared with, and others for the null.
-    same
-        Image id → name of its set of near duplicates (its own id, mostly).
-    encoders
-        ``real`` and ``parents``: encoder → number of files.
-    notes
-        What a reader should know: too few images, parents among the real ones.
-    """
-
+    #: The composites, class by class.
     recipes: tuple[Recipe, ...]
+    #: ``(image_id, label)``: what they are compared with, and others for the null.
     real: tuple[tuple[str, str], ...]
     spare: tuple[tuple[str, str], ...]
+    #: Image id → name of its set of near duplicates (its own id, mostly).
     same: dict[str, str]
     targets: frozenset[str]
+    #: ``real`` and ``parents``: encoder → number of files.
     encoders: dict[str, dict[str, int]] = field(default_factory=dict)
+    #: What a reader should know: too few images, parents among the real ones.
     notes: tuple[str, ...] = ()
 
     def real_origins(self, images: Sequence[tuple[str, str]]) -> list[set[str]]:
@@ -80,37 +72,16 @@ def main_parents(recipe: Recipe, targets: frozenset[str]) -> set[str]:
 def choose(
     plan: Plan,
     bank: CellBank,
+    asked: RealismSettings,
     *,
-    per_class: int = 50,
-    classes: Sequence[str] | None = None,
     spare: bool = True,
-    accepted: bool = False,
-    seed: int = 0,
-    backend: str = "serial",
-    workers: int | None = None,
+    **run: Any,
 ) -> Sample:
     """Draw composites of a plan and as many real images of the same classes.
 
     Composites of different target cells come first. Real images that a chosen composite
-    was made from, and near duplicates of those, come last and are noted.
-
-    Parameters
-    ----------
-    plan, bank
-        The composites, and the bank that the plan was drawn from.
-    per_class
-        Composites, and real images, of each class, as far as there are any.
-    classes
-        Some of the plan's classes; all by default.
-    spare
-        Whether further real images are drawn, for the null.
-    accepted
-        Whether only real images count whose own cell the bank accepts; else a probe may also
-        detect what the bank leaves out (cut cells, doublets).
-    seed
-        Another seed, other images.
-    backend, workers
-        As for :func:`naturalize.base.engine.map`.
+    was made from, and near duplicates of those, come last and are noted. ``spare``: whether further
+    real images are drawn, for the null; ``run``: the engine's backend and workers.
 
     Raises
     ------
@@ -120,17 +91,18 @@ def choose(
         If an image that is needed is gone.
     """
     check_fit(plan, bank)
-    labels = _classes(plan, classes)
+    per_class, seed = asked.per_class, asked.seed
+    labels = _classes(plan, asked.classes)
     targets = frozenset(bank.cells(target=True, accepted=None)["cell_id"].to_pylist())
     recipes = [
         recipe for label in labels for recipe in _recipes(plan, label, per_class, targets, seed)
     ]
     parents = set().union(*(recipe.parents() for recipe in recipes))
     main = set().union(*(main_parents(recipe, targets) for recipe in recipes))
-    pool = _pool(bank, labels, parents, accepted, seed)
+    pool = _pool(bank, labels, parents, asked.accepted, seed)
     wanted = {label: ids[: (2 if spare else 1) * per_class] for label, ids in pool.items()}
     looked = sorted({*main, *(image_id for ids in wanted.values() for image_id in ids)})
-    small, encoders = _look(bank, looked, backend, workers)
+    small, encoders = _look(bank, looked, run)
     same = _sets(looked, small)
     of_parent = {same.get(image_id, image_id) for image_id in parents}
     real, further, notes = [], [], []
@@ -210,14 +182,9 @@ def _pool(
 ) -> dict[str, list[str]]:
     """Return the real images of each class in random order, parents last."""
     rows = bank.cells(target=True, accepted=True if accepted else None)
-    of_class: dict[str, set[str]] = {label: set() for label in labels}
-    for image_id, label in zip(
-        rows["image_id"].to_pylist(), rows["label"].to_pylist(), strict=True
-    ):
-        if label in of_class:
-            of_class[label].add(image_id)
     out = {}
-    for label, ids in of_class.items():
+    for label in labels:
+        ids = rows.filter(pc.equal(rows["label"], label))["image_id"].unique().to_pylist()
         if len(ids) < LEAST:
             raise InputError(
                 f"class {label}: the bank has {len(ids)} real images, a probe needs {LEAST} or "
@@ -229,24 +196,16 @@ def _pool(
 
 
 def _look(
-    bank: CellBank, ids: Sequence[str], backend: str, workers: int | None
+    bank: CellBank, ids: Sequence[str], run: dict[str, Any]
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Return small grey pictures (for near duplicates) and encoders of images."""
     table = bank.backgrounds
     paths = zip(table["image_id"].to_pylist(), table["path"].to_pylist(), strict=True)
     places = {image_id: str(bank.root / path) for image_id, path in paths}
-    found = list(
-        engine.map(
-            _small,
-            [places[image_id] for image_id in ids],
-            backend=backend,
-            workers=workers,
-            chunk=32,
-            what="look for duplicates",
-        )
-    )
-    smalls = np.stack([small for small, _ in found])
-    return smalls, {one: encoder for one, (_, encoder) in zip(ids, found, strict=True)}
+    files = [places[image_id] for image_id in ids]
+    found = engine.map(_small, files, chunk=32, what="look for duplicates", **run)
+    smalls, encoders = zip(*found, strict=True)
+    return np.stack(smalls), dict(zip(ids, encoders, strict=True))
 
 
 def _small(path: str) -> tuple[np.ndarray, str]:

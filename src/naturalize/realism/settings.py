@@ -76,34 +76,23 @@ KEPT, ON_SHEET = 40, 7
 
 
 class RealismSettings(Settings):
-    """Settings of a run; all are checked before anything is drawn.
+    """Settings of a run; all are checked before anything is drawn."""
 
-    Attributes
-    ----------
-    per_class
-        Composites, and real images, of each class.
-    classes
-        Some of the plan's classes; all by default.
-    history
-        ``"lossless"`` or ``"jpeg"``, see :class:`~naturalize.realism.history.History`.
-    size
-        Side in pixels at which all are compared: real images shrunk, composites composed so small.
-    probes, baselines
-        Names in :data:`PROBES` and :data:`BASELINES`.
-    accepted
-        Whether only real images count whose own cell the bank accepts; else a probe may also
-        detect what the bank leaves out (cut cells, doublets).
-    folds, resamples, seed
-        Of the cross-validation and the intervals.
-    """
-
+    #: Composites, and real images, of each class.
     per_class: int = Field(50, ge=LEAST)
+    #: Some of the plan's classes; all by default.
     classes: tuple[str, ...] | None = None
+    #: ``"lossless"`` or ``"jpeg"``, see :class:`~naturalize.realism.history.History`.
     history: Literal["lossless", "jpeg"] = "lossless"
+    #: Side in pixels at which all are compared: real images shrunk, composites composed so small.
     size: int | None = Field(None, ge=LEAST_SIDE)
+    #: Names in :data:`PROBES` and :data:`BASELINES`.
     probes: tuple[str, ...] = tuple(PROBES)
     baselines: tuple[str, ...] = ()
+    #: Whether only real images count whose own cell the bank accepts; else a probe may also detect
+    #: what the bank leaves out (cut cells, doublets).
     accepted: bool = False
+    #: Of the cross-validation and the intervals.
     folds: int = Field(5, ge=2)
     resamples: int = Field(RESAMPLES, ge=100)
     seed: int = 0

@@ -210,15 +210,13 @@ def lift(entry: dict[str, Any]) -> float:
 
 def _confounder(entry: dict[str, Any]) -> dict[str, Any]:
     """Return a row of the table: how well a property of the file alone predicts the class."""
-    score, chance = entry["balanced_accuracy"], entry["chance"]
     suspicious = lift(entry) >= LINKED
     return {
         "name": str(entry["property"]),
-        "bar": [(score or 0.0, "warned" if suspicious else "plain")],
-        "mark": chance,
-        "score": form.score(score),
-        "interval": form.span(entry["interval"]),
-        "chance": form.score(chance),
+        "bar": [(entry["balanced_accuracy"] or 0.0, "warned" if suspicious else "plain")],
+        "mark": entry["chance"],
+        "score": entry["balanced_accuracy"],
+        "interval": entry["interval"],
         "verdict": str(entry["verdict"]),
         "suspicious": suspicious,
     }

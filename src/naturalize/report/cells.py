@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -37,12 +38,12 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
         return Section(ID, TITLE, "No cell was cut out: this study makes no composites.")
     outcomes = cells.table("outcomes.parquet") if cells else None
     table = bank.table("cells.parquet", _BANK_COLUMNS) if bank else None
-    banked = None if table is None else table.to_pylist()
+    banked = [] if table is None else table.to_pylist()
     found = accepted = None
     if outcomes is not None:
         found = (outcomes["outcome"].to_pylist().count("ok"), outcomes.num_rows)
-    targets = None if banked is None else [row for row in banked if row["target"]]
-    if targets is not None:
+    targets = [row for row in banked if row["target"]]
+    if table is not None:
         accepted = (sum(row["accepted"] for row in targets), len(targets))
     what = "Cut-out cells of the bank, by kind and class"
     sheet = bank and pictures.embed(bank.path / "sheet.jpg", what, size=SHEET)
@@ -56,7 +57,7 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
             "outcomes": _outcomes(outcomes),
             "targets": _targets(targets, study.labels),
             "reasons": _reasons(banked),
-            "part": bank.json("bank.json").get("part") if bank else None,
+            "part": study.json("bank", "bank.json").get("part"),
             "sheet": sheet,
             "overlays": _overlays(study, cells, pictures) if cells else [],
         },
@@ -91,10 +92,10 @@ def _outcomes(outcomes: pa.Table | None) -> str:
     )
 
 
-def _targets(targets: list[dict[str, Any]] | None, labels: tuple[str, ...]) -> list[dict[str, Any]]:
+def _targets(targets: list[dict[str, Any]], labels: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return accepted target cells a class, of how many."""
-    every = Counter(str(row["label"]) for row in targets or ())
-    kept = Counter(str(row["label"]) for row in targets or () if row["accepted"])
+    every = Counter(str(row["label"]) for row in targets)
+    kept = Counter(str(row["label"]) for row in targets if row["accepted"])
     widest = max(every.values(), default=0) or 1
     order = [label for label in [*labels, *sorted(set(every) - set(labels))] if every[label]]
     return [
@@ -110,10 +111,8 @@ def _targets(targets: list[dict[str, Any]] | None, labels: tuple[str, ...]) -> l
     ]
 
 
-def _reasons(banked: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+def _reasons(banked: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return why cells were rejected, for each kind of cell."""
-    if banked is None:
-        return []
     singular = {kind: one for kind, (one, _) in _KINDS.items()}
     found = Counter(
         f"{singular.get(str(row['kind']), row['kind'])}: {row['reason'] or 'no reason given'}"
@@ -134,12 +133,8 @@ def _overlays(study: StudyFolder, cells: Artifact, pictures: Pictures) -> list[P
     drawn: list[tuple[str, Any]] = [(file.stem, file) for file in files[::step][:_OVERLAYS]]
     if not files:
         drawn = [*outlined(study, cells, _OVERLAYS)]
-    found = [
-        pictures.embed(
-            source, f"Outlines of the cells found in {name}: {KIND_KEY}", name, size=TILE
-        )
-        for name, source in drawn
-    ]
+    alt = f"Outlines of the cells found in {{}}: {KIND_KEY}"
+    found = [pictures.embed(source, alt.format(name), name, size=TILE) for name, source in drawn]
     return [picture for picture in found if picture is not None]
 
 
@@ -152,7 +147,7 @@ def outlined(study: StudyFolder, cells: Artifact, most: int) -> list[tuple[str, 
     if study.root is None:
         return []
     outcomes = cells.table("outcomes.parquet", ["image_id", "path", "outcome"])
-    listed = study.artifacts["catalog"].table("catalog.parquet", ["path", "label"])
+    listed = study.table("catalog", "catalog.parquet", ["path", "label"])
     if outcomes is None or listed is None:
         return []
     label_of = dict(zip(listed["path"].to_pylist(), listed["label"].to_pylist(), strict=True))
@@ -160,10 +155,8 @@ def outlined(study: StudyFolder, cells: Artifact, most: int) -> list[tuple[str, 
     shuffled = [good[i] for i in rng(0, "report outlines").permutation(len(good))]
     images = []
     for row in in_turn(shuffled, lambda row: label_of.get(row["path"]), study.labels)[:most]:
-        try:
+        with suppress(ImageReadError):
             images.append((row, read_image(study.root / row["path"])))
-        except ImageReadError:
-            continue
     ids = [row["image_id"] for row, _ in images]
     table = cells.table("cells.parquet", _CELL_COLUMNS, where=[("image_id", "in", ids)])
     found = [] if table is None else table.to_pylist()

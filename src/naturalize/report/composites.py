@@ -98,12 +98,10 @@ def lineage(study: StudyFolder, plan: Artifact, table: pa.Table) -> Lineage | No
 
 
 def _recount(study: StudyFolder, table: pa.Table) -> int | None:
-    split = study.artifacts.get("split")
-    parts = split.table("split.parquet", ["image_id", "part"]) if split else None
+    parts = study.table("split", "split.parquet", ["image_id", "part"])
     if parts is None:
         return None
-    ids, part = parts["image_id"].to_pylist(), parts["part"].to_pylist()
-    train = {i for i, p in zip(ids, part, strict=True) if p == "train"}
+    train = {row["image_id"] for row in parts.to_pylist() if row["part"] == "train"}
     return sum(
         any(p["image_id"] not in train for p in row) for row in table["placements"].to_pylist()
     )

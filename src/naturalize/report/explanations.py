@@ -47,28 +47,20 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
     right = in_turn(
         [g for g in groups if not _is_wrong(g[0])], lambda g: g[0]["label"], study.labels
     )
-    # mistakes first: if the budget of pictures runs out, it shall not be on these
-    shown_wrong = _examples(artifact, wrong[:_WRONG], pictures) if artifact else []
-    shown_right = _examples(artifact, right[:_RIGHT], pictures) if artifact else []
     methods = dict.fromkeys(str(entry["method"]) for group in groups for entry in group)
+    name, sure = run.name if run else "", [row["confidence"] for row in missed]
     return Section(
         ID,
         TITLE,
-        sentences.explanations(
-            run.name if run else "",
-            [row["confidence"] for row in missed],
-            len(predictions),
-            len(groups),
-        ),
+        sentences.explanations(name, sure, len(predictions), len(groups)),
         "explanations.html.j2",
         {
-            "run": run.name if run else "",
+            "run": name,
             "methods": form.listed(list(methods)),
-            "wrong": shown_wrong,
-            "right": shown_right,
-            "mistakes": [
-                {**row, "confidence": form.percent(row["confidence"])} for row in missed[:_LISTED]
-            ],
+            # mistakes first: if the budget of pictures runs out, it shall not be on these
+            "wrong": _examples(artifact, wrong[:_WRONG], pictures),
+            "right": _examples(artifact, right[:_RIGHT], pictures),
+            "mistakes": missed[:_LISTED],
         },
     )
 
@@ -103,23 +95,21 @@ def _groups(artifact: Artifact | None) -> list[list[dict[str, Any]]]:
 
 
 def _examples(
-    artifact: Artifact, groups: list[list[dict[str, Any]]], pictures: Pictures
+    artifact: Artifact | None, groups: list[list[dict[str, Any]]], pictures: Pictures
 ) -> list[Example]:
     """Return the explained images whose pictures find room: the image, then its overlays."""
+    if artifact is None:
+        return []
     examples = []
     for group in groups:
         first = group[0]
         answer = f"{first['path']}, true class {first['label']}, predicted {first['predicted']}"
-        shown = []
-        if first.get("image"):
-            file = artifact.path / str(first["image"])
-            shown.append(pictures.embed(file, answer, "image", size=TILE))
+        files = [(str(first["image"]), answer, "image")] if first.get("image") else []
         for entry in group:
-            file, method = artifact.path / "overlays" / str(entry["overlay"]), str(entry["method"])
-            alt = f"Heat map of {method}: {answer}"
-            shown.append(pictures.embed(file, alt, method, size=TILE))
-        kept = tuple(picture for picture in shown if picture is not None)
-        if kept:
+            alt = f"Heat map of {entry['method']}: {answer}"
+            files.append((f"overlays/{entry['overlay']}", alt, str(entry["method"])))
+        shown = [pictures.embed(artifact.path / f, alt, said, size=TILE) for f, alt, said in files]
+        if kept := tuple(picture for picture in shown if picture is not None):
             examples.append(_example(first, kept))
     return examples
 

@@ -115,6 +115,15 @@ class StudyFolder:
     comparisons: tuple[dict[str, Any], ...]
     leak: dict[str, Any] = field(default_factory=dict)
 
+    def json(self, artifact: str, name: str) -> dict[str, Any]:
+        """Return the JSON object in a file of an artifact; ``{}`` where there is none."""
+        return self.artifacts[artifact].json(name) if artifact in self.artifacts else {}
+
+    def table(self, artifact: str, name: str, columns: Sequence[str]) -> pa.Table | None:
+        """Return ``columns`` of a Parquet file of an artifact; ``None`` where there is none."""
+        found = self.artifacts.get(artifact)
+        return found.table(name, columns) if found else None
+
     @property
     def name(self) -> str:
         """The study's name, or its folder's where no settings name it."""
@@ -130,7 +139,7 @@ class StudyFolder:
     @cached_property
     def catalog(self) -> dict[str, Any]:
         """``catalog.json``, or ``{}``."""
-        return self.artifacts["catalog"].json("catalog.json") if "catalog" in self.artifacts else {}
+        return self.json("catalog", "catalog.json")
 
     @cached_property
     def root(self) -> Path | None:
@@ -197,21 +206,18 @@ class StudyFolder:
     @cached_property
     def split_counts(self) -> dict[str, dict[str, int]]:
         """Part → label → number of images, or ``{}`` without a split."""
-        split = self.artifacts.get("split")
-        return dict(split.json("split.json").get("counts") or {}) if split else {}
+        return dict(self.json("split", "split.json").get("counts") or {})
 
     @cached_property
     def composed(self) -> dict[str, int]:
         """Label → number of composites in the plan, or ``{}`` without a plan."""
-        plan = self.artifacts.get("plan")
-        table = plan.table("plan.parquet", ["label"]) if plan else None
+        table = self.table("plan", "plan.parquet", ["label"])
         return dict(sorted(Counter(table["label"].to_pylist()).items())) if table else {}
 
     @cached_property
     def outside(self) -> int:
         """Composites with a parent outside the training images, by ``lineage.json``."""
-        plan = self.artifacts.get("plan")
-        return int(plan.json("lineage.json").get("outside", 0)) if plan else 0
+        return int(self.json("plan", "lineage.json").get("outside", 0))
 
     @property
     def stages(self) -> dict[str, dict[str, Any]]:

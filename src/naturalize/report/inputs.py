@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
     if "catalog" not in study.artifacts:
         return Section(ID, TITLE, "The study has no catalog yet, so its images are not listed.")
     totals, composed = _totals(study), sum(study.composed.values())
+    parts = [part for part in _PARTS if part in study.split_counts]
     dropped = {str(k): int(v) for k, v in dict(study.catalog.get("dropped") or {}).items()}
     return Section(
         ID,
@@ -38,9 +40,10 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
         "inputs.html.j2",
         {
             "rows": _rows(study, totals),
-            "parts": [part for part in _PARTS if part in study.split_counts],
-            "sums": _sums(study, totals),
-            "composed": composed > 0,
+            "parts": parts,
+            "sums": [sum(study.split_counts[part].values()) for part in parts],
+            "total": sum(totals.values()),
+            "composed": composed,
             "pooled": study.pooled,
             "asides": _asides(study),
             "dropped": [(name, form.count(n, "image")) for name, n in dropped.items()],
@@ -54,7 +57,7 @@ def _totals(study: StudyFolder) -> dict[str, int]:
     if study.split_counts:
         parts = study.split_counts.values()
         return {label: sum(part.get(label, 0) for part in parts) for label in study.labels}
-    table = study.artifacts["catalog"].table("catalog.parquet", ["label", "problem"])
+    table = study.table("catalog", "catalog.parquet", ["label", "problem"])
     if table is None:
         return dict.fromkeys(study.labels, 0)
     found = Counter(row["label"] for row in table.to_pylist() if row["problem"] is None)
@@ -77,21 +80,12 @@ def _rows(study: StudyFolder, totals: dict[str, int]) -> list[dict[str, Any]]:
                 "label": label,
                 "name": CLASS_NAMES.get(label, ""),
                 "bar": [(n / widest, style) for style, n in bar.items() if n],
-                "parts": [form.number(n) for n in parts.values()],
+                "parts": list(parts.values()),
                 "composites": form.number(added[label]) if label in added else form.ABSENT,
-                "total": form.number(totals[label]),
+                "total": totals[label],
             }
         )
     return rows
-
-
-def _sums(study: StudyFolder, totals: dict[str, int]) -> dict[str, Any]:
-    counts = study.split_counts
-    return {
-        "parts": [form.number(sum(counts[p].values())) for p in _PARTS if p in counts],
-        "composites": form.number(sum(study.composed.values())),
-        "total": form.number(sum(totals.values())),
-    }
 
 
 def _asides(study: StudyFolder) -> list[dict[str, Any]]:
@@ -99,11 +93,9 @@ def _asides(study: StudyFolder) -> list[dict[str, Any]]:
     found: dict[str, list[str]] = {}
     for entry in study.catalog.get("skipped") or []:
         found.setdefault(str(entry["reason"]), []).append(str(entry["path"]))
-    split = study.artifacts.get("split")
-    left_out = list(split.json("split.json").get("dropped") or []) if split else []
-    if left_out:
-        lines = [f"{entry['path']}: {entry['reason']}" for entry in left_out]
-        found["left out of the split"] = lines
+    for entry in study.json("split", "split.json").get("dropped") or []:
+        line = f"{entry['path']}: {entry['reason']}"
+        found.setdefault("left out of the split", []).append(line)
     return [
         {"reason": f"{form.count(len(paths), 'file')}: {reason}", **form.few(paths)}
         for reason, paths in sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
@@ -114,18 +106,15 @@ def _examples(study: StudyFolder, pictures: Pictures) -> Picture | None:
     """Return a sheet of a few images a class; ``None`` where the images are no longer in place."""
     root = study.root
     columns = ["path", "label", "problem", "duplicate_of"]
-    table = study.artifacts["catalog"].table("catalog.parquet", columns)
+    table = study.table("catalog", "catalog.parquet", columns)
     if table is None or root is None:
         return None
     by_label: dict[str, list[str]] = {label: [] for label in study.labels}
     for row in table.to_pylist():
         if row["problem"] is None and row["duplicate_of"] is None and row["label"] in by_label:
             by_label[row["label"]].append(row["path"])
-    rows = {
-        label: [tile for path in _few(label, paths) if (tile := _read(root / path)) is not None]
-        for label, paths in by_label.items()
-    }
-    rows = {label: tiles for label, tiles in rows.items() if tiles}
+    found = {label: _drawn(root, label, paths) for label, paths in by_label.items()}
+    rows = {label: tiles for label, tiles in found.items() if tiles}
     if not rows:
         return None
     return pictures.embed(
@@ -136,13 +125,9 @@ def _examples(study: StudyFolder, pictures: Pictures) -> Picture | None:
     )
 
 
-def _few(label: str, paths: list[str]) -> list[str]:
-    order = rng(0, "report examples", label).permutation(len(paths))[:_EXAMPLES]
-    return [paths[i] for i in sorted(order)]
-
-
-def _read(file: Path) -> np.ndarray | None:
-    try:
-        return read_image(file)
-    except ImageReadError:
-        return None
+def _drawn(root: Path, label: str, paths: list[str]) -> list[np.ndarray]:
+    images = []
+    for i in sorted(rng(0, "report examples", label).permutation(len(paths))[:_EXAMPLES]):
+        with suppress(ImageReadError):
+            images.append(read_image(root / paths[i]))
+    return images

@@ -153,8 +153,8 @@ def scores(study: StudyFolder, _pictures: Pictures) -> Section:
         sentences.scores(chosen.name, chosen.metrics, with_chosen),
         "scores.html.j2",
         {
-            "columns": [heading for _, heading in COLUMNS],
-            "runs": [_run(run, study.number(run), run is chosen) for run in runs],
+            "columns": COLUMNS,
+            "runs": [(figures.key(study.number(run)), run, run is chosen) for run in runs],
             "interval": sentences.interval_name(chosen.metrics),
             "method": method,
             "choice": sentences.choice(
@@ -171,20 +171,6 @@ def scores(study: StudyFolder, _pictures: Pictures) -> Section:
             "notes": _notes(runs),
         },
     )
-
-
-def _run(run: Run, number: int, chosen: bool) -> dict[str, Any]:
-    """Return a row of the table of runs: its scores as pairs of value and interval."""
-    intervals = dict(run.metrics.get("intervals") or {})
-    return {
-        "name": run.name,
-        "key": figures.key(number),
-        "scores": [
-            (form.score(run.metrics.get(key)), form.span(intervals.get(key))) for key, _ in COLUMNS
-        ],
-        "n": form.number(run.metrics["n"]),
-        "chosen": chosen,
-    }
 
 
 def _classes(runs: list[Run]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from naturalize.base.errors import ArtifactError, InputError
 from naturalize.base.plots import PALETTE
 from naturalize.report import audit, cells, composites, explanations, inputs, models, sentences
 from naturalize.report import formatting as form
-from naturalize.report.folder import PER_RUN, SINGLE, Run, StudyFolder, open_study
+from naturalize.report.folder import SINGLE, Run, StudyFolder, open_study
 from naturalize.report.section import Pictures, Section, View
 
 if TYPE_CHECKING:
@@ -99,9 +99,8 @@ def cards(study: StudyFolder) -> list[Card]:
         note = "with the pooled composites" if study.pooled else "without composites"
         found.append(Card("Training images", form.number(n), note))
     if "plan" in study.artifacts:
-        lineage = study.artifacts["plan"].json("lineage.json")
         counted = f"{form.number(study.outside)} with a parent outside train"
-        note = counted if "outside" in lineage else "planned"
+        note = counted if "outside" in study.json("plan", "lineage.json") else "planned"
         found.append(Card("Composites", form.number(sum(study.composed.values())), note))
     return found
 
@@ -132,17 +131,6 @@ def provenance(study: StudyFolder, _pictures: Pictures) -> Section:
     """Return the section on how the study was made: costs, fingerprints, versions, settings."""
     seconds = {name: float(cost.get("seconds") or 0.0) for name, cost in study.stages.items()}
     longest = max(seconds.values(), default=0.0) or 1.0
-    rows = [
-        {
-            "name": name,
-            "seconds": form.duration(cost.get("seconds")),
-            "bar": [(seconds[name] / longest, "plain")],
-            "peak": form.memory(cost.get("peak_mb")),
-            "fingerprint": str(cost.get("fingerprint") or form.ABSENT),
-            "skipped": bool(cost.get("skipped")),
-        }
-        for name, cost in study.stages.items()
-    ]
     versions = {str(k): str(v) for k, v in dict(study.log.get("versions") or {}).items()}
     version = versions.get("naturalize", "")
     return Section(
@@ -151,8 +139,8 @@ def provenance(study: StudyFolder, _pictures: Pictures) -> Section:
         sentences.provenance(seconds, version, settings=bool(study.settings_text)),
         "making.html.j2",
         {
-            "stages": rows,
-            "some_skipped": any(row["skipped"] for row in rows),
+            "stages": [(k, seconds[k] / longest, cost) for k, cost in study.stages.items()],
+            "some_skipped": any(cost.get("skipped") for cost in study.stages.values()),
             "artifacts": _artifacts(study),
             "versions": list(versions.items()),
             "settings": study.settings_text,
@@ -163,19 +151,13 @@ def provenance(study: StudyFolder, _pictures: Pictures) -> Section:
 
 def _artifacts(study: StudyFolder) -> list[tuple[str, str, str]]:
     """Return folder, kind and fingerprint of every artifact, in the order of the work."""
-    found = [
-        (f"{name}/", study.artifacts[name].kind, study.artifacts[name].fingerprint)
-        for name in SINGLE
-        if name in study.artifacts and name != "explanations"
-    ]
+    there = {f"{name}/": study.artifacts.get(name) for name in SINGLE}
+    last = {"explanations/": there.pop("explanations/")}
     for run in study.runs:
-        for folder, artifact in zip(PER_RUN, (run.model, run.evaluation), strict=True):
-            if artifact is not None:
-                found.append((f"{folder}/{run.name}/", artifact.kind, artifact.fingerprint))
-    if "explanations" in study.artifacts:
-        last = study.artifacts["explanations"]
-        found.append(("explanations/", last.kind, last.fingerprint))
-    return found
+        there[f"models/{run.name}/"] = run.model
+        there[f"evaluations/{run.name}/"] = run.evaluation
+    found = {**there, **last}.items()
+    return [(name, one.kind, one.fingerprint) for name, one in found if one is not None]
 
 
 #: The sections, in the order of the page.
@@ -263,4 +245,5 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals["form"] = form
     return environment.get_template("report.html.j2")

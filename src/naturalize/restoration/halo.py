@@ -19,23 +19,15 @@ from naturalize.restoration.slide import illumination
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What is known of an image before anything is taken out.
+    """What is known of an image before anything is taken out."""
 
-    Attributes
-    ----------
-    image
-        Float32 (H, W, 3), 0–255.
-    cells
-        All its cells.
-    light
-        Float32 (H, W, 3): see :func:`~naturalize.restoration.illumination`.
-    rest
-        Float32 (H, W, 3): image − light.
-    """
-
+    #: Float32 (H, W, 3), 0–255.
     image: np.ndarray
+    #: All its cells.
     cells: tuple[Cell, ...]
+    #: Float32 (H, W, 3): see :func:`~naturalize.restoration.illumination`.
     light: np.ndarray
+    #: Float32 (H, W, 3): image − light.
     rest: np.ndarray
 
     @classmethod
@@ -70,12 +62,8 @@ class Reach:
 def reach_of(rest: np.ndarray, gone: np.ndarray, kept: np.ndarray) -> Reach:
     """Return how far the halo of removed cells reaches, measured where there is slide around them.
 
-    Parameters
-    ----------
-    rest
-        Float32 (H, W, 3): image − illumination.
-    gone, kept
-        Bool (H, W): the cells that go, and the others.
+    ``rest``: image − illumination, float32 (H, W, 3); ``gone``, ``kept``: bool (H, W), the cells
+    that go, and the others.
     """
     here = around(gone, tuned.FRINGE + 10)
     distance = away_from(gone[here])
@@ -136,16 +124,8 @@ def missed_parts(
 def share_left_out(image: np.ndarray, cells: Sequence[Cell], mine: Collection[int]) -> float:
     """Return what the segmenter left out of a cell, 3 pixels beyond its outline, as a share of it.
 
-    Such as the pale half of a monocyte; see :func:`missed_parts`.
-
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3).
-    cells
-        All its cells.
-    mine
-        Indices of the cell: one, or none.
+    Such as the pale half of a monocyte; see :func:`missed_parts`. ``image``: RGB uint8 (H, W, 3);
+    ``cells``: all its cells; ``mine``: indices of the cell, one or none.
     """
     work = Analysis.of(image, cells)
     mask = covered(work.shape, [cells[i] for i in mine])
@@ -160,12 +140,7 @@ def blueness(image: np.ndarray, light: np.ndarray) -> np.ndarray:
     """Return the share of its density that is not a red cell's, float32 (H, W).
 
     About 0 in red cells, below in their pale middles, well above in nuclei and cytoplasm; 0 on the
-    slide.
-
-    Parameters
-    ----------
-    image, light
-        Float32 (H, W, 3), 0–255.
+    slide. ``image``, ``light``: float32 (H, W, 3), 0–255.
     """
     density = cv2.GaussianBlur(optical_density(image, light), (0, 0), 1.0)
     both = density[..., 0] + density[..., 1]
@@ -189,18 +164,8 @@ def contact(
     """Return where an outline of a red cell is not its own, and where slide is seen, bool (H, W).
 
     A red cell that ends at a gap in front of the removed cell ends there; one that goes on until
-    the removed cell begins was covered by it.
-
-    Parameters
-    ----------
-    work
-        The image.
-    away
-        Float32 (H, W): distance to what goes.
-    red
-        Bool (H, W): the red cells that are kept.
-    reach
-        Of the halo.
+    the removed cell begins was covered by it. ``away``: distance to what goes, float32 (H, W);
+    ``red``: the red cells that are kept, bool (H, W).
     """
     here = around(away <= 0, tuned.WINDOW)
     green = cv2.GaussianBlur(np.ascontiguousarray(work.rest[here][..., 1]), (0, 0), 0.7)

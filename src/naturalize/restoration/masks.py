@@ -51,25 +51,19 @@ def dilated(mask: np.ndarray, radius: float) -> np.ndarray:
 def tiles(shape: tuple[int, int], gone: np.ndarray) -> Iterator[tuple[Box, Box]]:
     """Yield the tiles in which something goes, and what is looked at for each; boxes.
 
-    Parameters
-    ----------
-    shape
-        Height and width.
-    gone
-        Bool (H, W): the cells that go. Tiles next to them count, for the halo.
+    ``shape``: height and width; ``gone``: bool (H, W), the cells that go. Tiles next to them count,
+    for the halo.
     """
     height, width = shape
+
+    def grown(x: int, y: int, by: int) -> Box:
+        right, bottom = min(x + tuned.TILE + by, width), min(y + tuned.TILE + by, height)
+        return max(x - by, 0), max(y - by, 0), right, bottom
+
     for y in range(0, height, tuned.TILE):
         for x in range(0, width, tuned.TILE):
-            wide = (
-                max(x - tuned.MARGIN, 0),
-                max(y - tuned.MARGIN, 0),
-                min(x + tuned.TILE + tuned.MARGIN, width),
-                min(y + tuned.TILE + tuned.MARGIN, height),
-            )
-            near = gone[max(y - 32, 0) : y + tuned.TILE + 32, max(x - 32, 0) : x + tuned.TILE + 32]
-            if near.any():
-                yield (x, y, min(x + tuned.TILE, width), min(y + tuned.TILE, height)), wide
+            if gone[window(grown(x, y, 32))].any():
+                yield grown(x, y, 0), grown(x, y, tuned.MARGIN)
 
 
 def within(cells: Sequence[Cell], box: Box) -> tuple[list[Cell], list[int]]:

@@ -45,29 +45,19 @@ REMOVE = ("target", "white", "all")
 
 @dataclass(frozen=True, eq=False)
 class Removal:
-    """What is taken out of an image.
+    """What is taken out of an image."""
 
-    Attributes
-    ----------
-    mask
-        Bool (H, W): the cells, and what the segmenter left out of them.
-    away
-        Float32 (H, W): distance to that.
-    reach
-        Of their halo.
-    removed
-        Indices of the cells.
-    slide
-        Bool (H, W): where slide is seen close to them.
-    outlines
-        Index → whole outline, of the red cells that were hidden in part.
-    """
-
+    #: Bool (H, W): the cells, and what the segmenter left out of them.
     mask: np.ndarray
+    #: Float32 (H, W): distance to that.
     away: np.ndarray
+    #: Of their halo.
     reach: Reach
+    #: Indices of the cells.
     removed: frozenset[int]
+    #: Bool (H, W): where slide is seen close to them.
     slide: np.ndarray
+    #: Index → whole outline, of the red cells that were hidden in part.
     outlines: dict[int, Outline]
 
     @property
@@ -80,12 +70,8 @@ def cells_to_remove(cells: Sequence[Cell], shape: tuple[int, int], remove: str) 
     """Return the indices of the cells to take out.
 
     ``"target"``: the nucleated cell that the image is about, large and near the centre (as the bank
-    chooses it); where there is none, the platelet. ``"white"``: every nucleated cell. ``"all"``.
-
-    Raises
-    ------
-    SettingsError
-        For another word.
+    chooses it); where there is none, the platelet. ``"white"``: every nucleated cell. ``"all"``:
+    every cell, so that the bare slide is left. ``SettingsError`` for another word.
     """
     if remove not in REMOVE:
         raise unknown("choice of cells to remove", remove, list(REMOVE))
@@ -123,12 +109,7 @@ def plan_removal(work: Analysis, gone: Sequence[int]) -> tuple[Analysis, Removal
 def residue(after: np.ndarray, work: Analysis, going: Removal) -> int:
     """Return the pixels around what went that still have its stain.
 
-    Parameters
-    ----------
-    after
-        RGB uint8 (H, W, 3): without it.
-    work, going
-        The image as it was; what went.
+    ``after``: the image without it, RGB uint8 (H, W, 3); ``work``: the image as it was.
     """
     here = around(going.mask, tuned.WINDOW)
     away = going.away[here]
@@ -192,10 +173,7 @@ def to_others(work: Analysis, i: int, removed: Collection[int], margin: int) -> 
     """
     x0, y0, x1, y1 = work.cells[i].box
     others = work.without({*removed, i})
-    here = (
-        slice(max(y0 - margin, 0), y1 + margin),
-        slice(max(x0 - margin, 0), x1 + margin),
-    )
+    here = window((max(x0 - margin, 0), max(y0 - margin, 0), x1 + margin, y1 + margin))
     distance = np.zeros(work.shape, np.float32)
     distance[here] = away_from(others[here])
     return distance
@@ -252,22 +230,9 @@ def rounded_off(work: Analysis, gone: np.ndarray, removed: Collection[int]) -> A
 def remaining(image: np.ndarray, cells: Sequence[Cell], *, remove: str) -> list[tuple[int, Cell]]:
     """Return what :func:`~naturalize.restoration.scene` leaves of the cells of an image.
 
-    Nothing is painted, which takes a fraction of the time.
-
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3), as it was before.
-    cells
-        All its cells, as a segmenter found them.
-    remove
-        As for the scene: ``"target"``, ``"white"`` or ``"all"``.
-
-    Returns
-    -------
-    list
-        Index and what is seen of each cell that is still there, in order. A red cell that was
-        hidden in part is whole again; one that was hidden too far is gone.
+    Nothing is painted, which takes a fraction of the time. Takes what the scene takes; gives index
+    and what is seen of each cell that is still there, in order. A red cell that was hidden in part
+    is whole again; one that was hidden too far is gone.
     """
     shape = (image.shape[0], image.shape[1])
     gone = set(cells_to_remove(cells, shape, remove))
@@ -330,9 +295,8 @@ def _outside(cell: Cell, core: Box) -> Cell | None:
     """Return what of a cell lies outside a box."""
     x0, y0 = cell.box[:2]
     mask = cell.mask.copy()
-    mask[
-        max(core[1] - y0, 0) : max(core[3] - y0, 0), max(core[0] - x0, 0) : max(core[2] - x0, 0)
-    ] = False
+    left, top, right, bottom = (max(n, 0) for n in shifted(core, (x0, y0, 0, 0)))
+    mask[top:bottom, left:right] = False
     return _cell(cell, mask, (x0, y0))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
@@ -11,41 +11,42 @@ import numpy as np
 #: Below this quality a scene should not be used.
 USABLE = 0.5
 
+#: Figure → up to where it is good (factor 1), from where it is bad (factor 0), and its words. Grain
+#: and seam are ratios, of which the logarithm is judged.
+_LIMITS = {
+    "share": (0.7, 1.1, "{:.0%} of the image had to be painted"),
+    "reuse": (6, 25, "little bare slide: its grain was used {:.0f} times over"),
+    "invented": (0.1, 1.4, "no bare slide to take grain from"),
+    "guessed": (0.2, 0.8, "red cells hidden by more than a third: {:.0%} of what was painted"),
+    "stain": (2.0, 9.0, "stain left where the cell was: {:.1f} levels"),
+    "residue": (10, 80, "pieces of the cell left beside it: {:.0f} pixels"),
+    "grain": (0.25, 1.0, "grain of the painted slide is {:.2f} × that of the image"),
+    "seam": (0.4, 1.6, "steps at the seam are {:.1f} × those of the slide"),
+}
+
 
 @dataclass(frozen=True)
 class Measures:
-    """Figures of a restored scene.
+    """Figures of a restored scene."""
 
-    Attributes
-    ----------
-    share
-        Painted share of the image.
-    reuse
-        Painted slide for each pixel of the slide that its grain was taken from.
-    invented
-        Share of the painted slide whose grain is noise and not copied.
-    guessed
-        Share of the painted pixels that belong to red cells hidden by more than a third.
-    stain
-        Median darkening of the slide where the cell and its halo were, in grey levels, beyond what
-        is there by chance: green channel, in which all stains absorb.
-    grain
-        Standard deviation of the grain (high-passed luminance) of the painted slide, over that of
-        the bare slide of the image; 1 is equal. NaN where there is too little of either.
-    residue
-        Pixels around the former cell that still have the stain of white cells.
-    seam
-        Mean step between neighbours across the edge of the painted slide, over that between
-        neighbours of the bare slide. NaN where there is none.
-    """
-
+    #: Painted share of the image.
     share: float = 0.0
+    #: Painted slide for each pixel of the slide that its grain was taken from.
     reuse: float = 0.0
+    #: Share of the painted slide whose grain is noise and not copied.
     invented: float = 0.0
+    #: Share of the painted pixels that belong to red cells hidden by more than a third.
     guessed: float = 0.0
+    #: Median darkening of the slide where the cell and its halo were, in grey levels, beyond what
+    #: is there by chance: green channel, in which all stains absorb.
     stain: float = 0.0
+    #: Pixels around the former cell that still have the stain of white cells.
     residue: float = 0.0
+    #: Standard deviation of the grain (high-passed luminance) of the painted slide, over that of
+    #: the bare slide of the image; 1 is equal. NaN where there is too little of either.
     grain: float = float("nan")
+    #: Mean step between neighbours across the edge of the painted slide, over that between
+    #: neighbours of the bare slide. NaN where there is none.
     seam: float = float("nan")
 
     def as_dict(self) -> dict[str, float | None]:
@@ -64,22 +65,11 @@ def measured(
     guessed: float,
     residue: int,
 ) -> Measures:
-    """Measure a restored scene.
+    """Measure a restored scene, RGB uint8 (H, W, 3).
 
-    Parameters
-    ----------
-    after
-        RGB uint8 (H, W, 3).
-    smooth
-        Float32 (H, W, 3): light with the fringes of cells, without grain.
-    painted, slide, bare
-        Bool (H, W): all that was painted; the painted slide; the slide that was always seen.
-    invented
-        See :class:`Measures`.
-    guessed
-        Pixels of red cells that were guessed.
-    residue
-        See :class:`Measures`.
+    ``smooth``: light with the fringes of cells, without grain, float32 (H, W, 3). ``painted``,
+    ``slide`` and ``bare``, bool (H, W): all that was painted; the painted slide; the slide that was
+    always seen. ``guessed``: pixels of red cells that were guessed.
     """
     high = grain_of(after)
     ratio = float("nan")
@@ -125,51 +115,27 @@ def _seam(after: np.ndarray, painted: np.ndarray, slide: np.ndarray, bare: np.nd
 
 def quality_of(found: Measures) -> tuple[float, tuple[str, ...]]:
     """Return the quality, 0–1, and the reasons that lower it below what is good."""
-    factors = [
-        (_fall(found.share, 0.7, 1.1), f"{found.share:.0%} of the image had to be painted"),
-        (
-            _fall(found.reuse, 6, 25),
-            f"little bare slide: its grain was used {found.reuse:.0f} times over",
-        ),
-        (_fall(found.invented, 0.1, 1.4), "no bare slide to take grain from"),
-        (
-            _fall(found.guessed, 0.2, 0.8),
-            f"red cells hidden by more than a third: {found.guessed:.0%} of what was painted",
-        ),
-        (_fall(found.stain, 2.0, 9.0), f"stain left where the cell was: {found.stain:.1f} levels"),
-        (
-            _fall(found.residue, 10, 80),
-            f"pieces of the cell left beside it: {found.residue:.0f} pixels",
-        ),
-        (
-            _fall(abs(np.log(found.grain)) if np.isfinite(found.grain) else 0.0, 0.25, 1.0),
-            f"grain of the painted slide is {found.grain:.2f} × that of the image",
-        ),
-        (
-            _fall(np.log(max(found.seam, 1)) if np.isfinite(found.seam) else 0.0, 0.4, 1.6),
-            f"steps at the seam are {found.seam:.1f} × those of the slide",
-        ),
-    ]
-    quality = float(np.prod([factor for factor, _ in factors]))
-    return quality, tuple(text for factor, text in factors if factor < 0.9)
-
-
-def _fall(value: float, good: float, bad: float) -> float:
-    """Return 1 up to ``good``, 0 from ``bad`` on, in between a straight line."""
-    return float(np.clip((bad - value) / (bad - good), 0, 1))
+    values = asdict(found)
+    values["grain"] = abs(np.log(found.grain)) if np.isfinite(found.grain) else 0.0
+    values["seam"] = np.log(max(found.seam, 1)) if np.isfinite(found.seam) else 0.0
+    factors = {
+        name: float(np.clip((bad - values[name]) / (bad - good), 0, 1))
+        for name, (good, bad, _) in _LIMITS.items()
+    }
+    lowering = [name for name, factor in factors.items() if factor < 0.9]
+    reasons = (_LIMITS[name][2].format(getattr(found, name)) for name in lowering)
+    return float(np.prod(list(factors.values()))), tuple(reasons)
 
 
 def combined(found: Sequence[tuple[Measures, int]], pixels: int) -> Measures:
     """Return the measures of a field from those of its tiles and how much was painted in each."""
     weights = np.array([n for _, n in found], float)
-    values: dict[str, float] = {}
-    for name in (f.name for f in fields(Measures)):
-        column = np.array([getattr(measures, name) for measures, _ in found], float)
+    values = asdict(Measures())
+    for name in values:
+        column = np.array([asdict(measures)[name] for measures, _ in found], float)
         known = np.isfinite(column) & (weights > 0)
-        default = getattr(Measures(), name)
-        values[name] = (
-            float(np.average(column[known], weights=weights[known])) if known.any() else default
-        )
+        if known.any():
+            values[name] = float(np.average(column[known], weights=weights[known]))
     values["residue"] = float(sum(measures.residue for measures, _ in found))
     values["share"] = float(weights.sum()) / pixels
     return Measures(**values)

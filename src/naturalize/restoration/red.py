@@ -20,20 +20,13 @@ ANGLES = 360
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """A closed outline, star-shaped about its centre.
+    """A closed outline, star-shaped about its centre."""
 
-    Attributes
-    ----------
-    centre
-        x, y in the image.
-    radius
-        Float32 (ANGLES,): in pixels, by direction in degrees from x towards y.
-    seen
-        Share of the directions in which the outline is really seen.
-    """
-
+    #: x, y in the image.
     centre: tuple[float, float]
+    #: Float32 (ANGLES,): in pixels, by direction in degrees from x towards y.
     radius: np.ndarray
+    #: Share of the directions in which the outline is really seen.
     seen: float
 
     def radius_at(self, degrees: np.ndarray) -> np.ndarray:
@@ -88,12 +81,9 @@ def whole_outline(
     ----------
     cell
         Its visible part, or more.
-    hidden
-        Bool (H, W): where nothing can be seen of it.
-    contact
-        Bool (H, W): where its edge is not its own, but that of what covers it.
-    near
-        Bool (H, W): close to what covers it.
+    hidden, contact, near
+        Bool (H, W): where nothing can be seen of it; where its edge is not its own, but that of
+        what covers it; close to what covers it.
     to_others
         Float32 (H, W): distance to the other cells.
     typical
@@ -216,26 +206,17 @@ def _followed(points: np.ndarray, centre: tuple[float, float], radius: np.ndarra
 
 @dataclass(frozen=True, eq=False)
 class CompletedCell:
-    """A red cell with its hidden part painted, in a window of the image.
+    """A red cell with its hidden part painted, in a window of the image."""
 
-    Attributes
-    ----------
-    box
-        The window, ``x0, y0, x1, y1``.
-    inside
-        Bool (h, w): the whole cell.
-    colours
-        Float32 (h, w, 3); of use only where ``opacity`` is above 0.
-    opacity
-        Float32 (h, w): how much of it goes over the slide; 0 outside the hidden area.
-    hidden
-        Share of its area that was hidden, 0–1.
-    """
-
+    #: The window, ``x0, y0, x1, y1``.
     box: tuple[int, int, int, int]
+    #: Bool (h, w): the whole cell.
     inside: np.ndarray
+    #: Float32 (h, w, 3); of use only where ``opacity`` is above 0.
     colours: np.ndarray
+    #: Float32 (h, w): how much of it goes over the slide; 0 outside the hidden area.
     opacity: np.ndarray
+    #: Share of its area that was hidden, 0–1.
     hidden: float
 
 
@@ -253,18 +234,8 @@ def completed(
     what is visible, so that it goes on without a step; where the two ends meet they are blended.
     Each colour is one real, sharp pixel (cubic interpolation), in its own light.
 
-    Parameters
-    ----------
-    image
-        Float32 (H, W, 3), 0–255.
-    light
-        Float32 (H, W, 3): see :func:`illumination`.
-    outline
-        Of the whole cell.
-    hidden
-        Bool (H, W): what is to be painted.
-    usable
-        Bool (H, W): where this cell, or slide beside it, is really seen.
+    ``image`` and ``light``: float32 (H, W, 3), 0–255; ``hidden`` and ``usable``, bool (H, W): what
+    is to be painted, and where this cell, or slide beside it, is really seen.
     """
     x0, y0, x1, y1 = box = outline.box(tuned.FADED + 1, hidden.shape)
     y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)

@@ -33,61 +33,32 @@ from naturalize.restoration.slide import copied_grain, fringe, fringe_at, illumi
 
 @dataclass(frozen=True, eq=False)
 class Restored:
-    """An image without some of its cells.
+    """An image without some of its cells."""
 
-    Attributes
-    ----------
-    image
-        RGB uint8 (H, W, 3).
-    mask
-        Bool (H, W): the pixels that were painted. Where the image came through a JPEG codec, the
-        rest of their coding units went through it again, and may differ by a few grey levels.
-    quality
-        0–1; below :data:`naturalize.restoration.USABLE` a scene should not be used.
-    reasons
-        What lowers the quality, in words; empty for a good scene.
-    measures
-        The figures that the quality is made of.
-    removed
-        Indices of the cells that are gone: those asked for, and others that were hidden by them too
-        far to be made whole.
-    codec
-        JPEG codec that the image came through, and its painted parts too; ``None`` if none is seen.
-    """
-
+    #: RGB uint8 (H, W, 3).
     image: np.ndarray
+    #: Bool (H, W): the pixels that were painted. Where the image came through a JPEG codec, the
+    #: rest of their coding units went through it again, and may differ by a few grey levels.
     mask: np.ndarray
+    #: 0–1; below :data:`naturalize.restoration.USABLE` a scene should not be used.
     quality: float = 1.0
+    #: What lowers the quality, in words; empty for a good scene.
     reasons: tuple[str, ...] = ()
+    #: The figures that the quality is made of.
     measures: Measures = field(default_factory=Measures)
+    #: Indices of the cells that are gone: those asked for, and others that were hidden by them too
+    #: far to be made whole.
     removed: tuple[int, ...] = ()
+    #: JPEG codec that the image came through, and its painted parts too; ``None`` if none is seen.
     codec: Codec | None = None
 
 
 def scene(image: np.ndarray, cells: Sequence[Cell], *, remove: str, key: str) -> Restored:
-    """Return an image without the cells named by ``remove``.
+    """Return an image, RGB uint8 (H, W, 3), without the cells that ``remove`` names.
 
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3).
-    cells
-        All its cells, as a segmenter found them.
-    remove
-        ``"target"``: the white cell (or, without one, the platelet) that the image is about;
-        ``"white"``: all white cells; ``"all"``: every cell, so that the bare slide is left.
-    key
-        Names the draw of the grain, such as the image's id: equal keys give equal pixels.
-
-    Returns
-    -------
-    Restored
-        An image without such a cell comes back as it is.
-
-    Raises
-    ------
-    SettingsError
-        For another ``remove``.
+    ``remove`` is as for :func:`~naturalize.restoration.plan.cells_to_remove`; an image without such
+    a cell comes back as it is. ``cells``: all its cells, as a segmenter found them. ``key`` names
+    the draw of the grain, such as the image's id: equal keys give equal pixels.
     """
     return without(image, cells, cells_to_remove(cells, image.shape[:2], remove), key=key)
 

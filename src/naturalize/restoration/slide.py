@@ -20,19 +20,8 @@ def illumination(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     A quadratic surface is fitted to the bare pixels by iteratively reweighted least squares
     (Tukey's biweight, so that debris does not count), its curvature held back where little slide is
     seen; what remains is smoothed over the bare pixels and fades out under large cells. Without any
-    bare pixel the field is flat, as bright as the brightest twentieth of the image.
-
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3).
-    mask
-        Bool (H, W): where cells are.
-
-    Returns
-    -------
-    numpy.ndarray
-        Float32 (H, W, 3), 0–255.
+    bare pixel the field is flat, as bright as the brightest twentieth of the image. Takes RGB uint8
+    (H, W, 3) and where cells are, bool (H, W); gives float32 (H, W, 3), 0–255.
     """
     height, width = image.shape[:2]
     step = max(1, min(height, width) // tuned.SAMPLES)
@@ -103,22 +92,10 @@ def _enlarged(field: np.ndarray, step: int, shape: tuple[int, int]) -> np.ndarra
 def fringe(rest: np.ndarray, distance: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Return how cells colour the slide around them, by distance.
 
-    Blur, colour fringes of the lens and the camera's sharpening: the median of what is left of the
-    image when the light is taken away.
-
-    Parameters
-    ----------
-    rest
-        Float32 (H, W, 3): image − illumination.
-    distance
-        Float32 (H, W): to the nearest cell.
-    where
-        Bool (H, W): bare pixels that count.
-
-    Returns
-    -------
-    numpy.ndarray
-        Float32 (FRINGE + 1, 3): at distances 0, 1, …; fades to 0 at the last.
+    Blur, colour fringes of the lens and the camera's sharpening: the median of ``rest``, image −
+    illumination, float32 (H, W, 3), over the bare pixels ``where``, bool (H, W), at each
+    ``distance`` to the nearest cell, float32 (H, W). Gives float32 (FRINGE + 1, 3): at distances 0,
+    1, …; fades to 0 at the last.
     """
     found = np.zeros((FRINGE + 1, 3), np.float32)
     near = np.flatnonzero(where & (distance < FRINGE + 0.5))
@@ -159,10 +136,8 @@ def copied_grain(
     ----------
     rest
         Float32 (H, W, 3): image − smooth part.
-    source
-        Bool (H, W): where it is real grain of the slide and nothing else.
-    target
-        Bool (H, W): where grain is wanted.
+    source, target
+        Bool (H, W): where that is real grain of the slide and nothing else; where grain is wanted.
     draw
         Chooses among displacements that are equally good, nearly.
     unit
@@ -170,11 +145,9 @@ def copied_grain(
 
     Returns
     -------
-    grain
-        Float32 (H, W, 3); 0 outside the target.
-    invented
-        Share of the target for which no whole block was found: noise of the same covariance and
-        correlation length there.
+    tuple
+        Grain, float32 (H, W, 3), 0 outside the target; share of the target for which no whole block
+        was found: noise of the same covariance and correlation length there.
     """
     grain = np.zeros_like(rest)
     wanted = _blocks(target, np.any)
@@ -191,7 +164,7 @@ def copied_grain(
     if left.any():
         blocks = _on_grid(np.argwhere(left), np.argwhere(free), draw, unit // BLOCK)
         index[left] = blocks
-    padded = _padded(rest)
+    padded = np.pad(rest, (*_to_whole_blocks(rest), (0, 0)))
     for row, column in np.argwhere(wanted):
         y, x = row * BLOCK, column * BLOCK
         v, u = index[row, column] * BLOCK
@@ -201,18 +174,14 @@ def copied_grain(
     return grain, 0.0
 
 
-def _padded(rest: np.ndarray) -> np.ndarray:
-    down, right = -rest.shape[0] % BLOCK, -rest.shape[1] % BLOCK
-    return np.pad(rest, ((0, down), (0, right), (0, 0)))
+def _to_whole_blocks(values: np.ndarray) -> tuple[tuple[int, int], ...]:
+    return (0, -values.shape[0] % BLOCK), (0, -values.shape[1] % BLOCK)
 
 
-def _blocks(
-    mask: np.ndarray, of: Callable[..., np.ndarray], *, outside: bool = False
-) -> np.ndarray:
+def _blocks(mask: np.ndarray, of: Callable[..., np.ndarray]) -> np.ndarray:
     """Return bool (rows, columns): ``any`` or ``all`` of a mask's pixels, block by block."""
-    down, right = -mask.shape[0] % BLOCK, -mask.shape[1] % BLOCK
     # past the edge there is nothing: a block that is cut is not whole
-    padded = np.pad(mask, ((0, down), (0, right)))
+    padded = np.pad(mask, _to_whole_blocks(mask))
     shape = (padded.shape[0] // BLOCK, BLOCK, padded.shape[1] // BLOCK, BLOCK)
     return of(padded.reshape(shape), axis=(1, 3))
 

@@ -65,35 +65,22 @@ def write_backgrounds(
     backend: str = "serial",
     workers: int | None = None,
 ) -> Path:
-    """Take the cells out of images; write the artifact.
+    """Take the cells that ``segmenter`` finds out of images; write the artifact at ``out``.
+
+    It holds ``images/<stem>.png``, ``backgrounds.parquet`` and, with ``sheet``, ``sheet.jpg``:
+    images before and after, and their difference. A run that was killed goes on where it was.
 
     Parameters
     ----------
     items, root
         ``(image_id, path)`` of each image, paths relative to ``root``.
-    segmenter
-        What finds the cells.
-    out
-        Folder of the artifact: ``images/<stem>.png``, ``backgrounds.parquet`` and, if asked for,
-        ``sheet.jpg``. A run that was killed goes on where it was.
     inputs
         Name → fingerprint of what the items come from.
     without
         ``"wbc"``: all white cells; ``"target"``: the cell that the image is about; ``"all"``.
-    sheet
-        Write a sheet of images before and after, and their difference.
+        ``SettingsError`` for another word.
     backend, workers
         As for :func:`naturalize.base.engine.map`; they do not change the result.
-
-    Returns
-    -------
-    pathlib.Path
-        ``out``.
-
-    Raises
-    ------
-    SettingsError
-        For another ``without``.
     """
     check_without(without)
     out, root, inputs = Path(out), Path(root), dict(inputs or {})

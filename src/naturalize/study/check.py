@@ -27,12 +27,9 @@ _MANY_DRAWS = 5
 def check_study(study: StudySettings) -> None:
     """Check every name and setting that needs no image.
 
-    Raises
-    ------
-    NaturalizeError
-        For an unknown segmenter, mode, network, scheme or method of explanation, a setting that one
-        of them does not have, absent weights, or a library that is not installed; the message
-        begins with the key.
+    ``NaturalizeError`` for an unknown segmenter, mode, network, scheme or method of explanation, a
+    setting that one of them does not have, absent weights, or a library that is not installed; the
+    message begins with the key.
     """
     from naturalize.cells.segmenters import segmenter
     from naturalize.compose.draw.modes import mode
@@ -94,10 +91,7 @@ def _key(key: str) -> Iterator[None]:
 def check_classes(study: StudySettings, catalog: Catalog) -> None:
     """Check what a study says about classes against those of its images.
 
-    Raises
-    ------
-    InputError, SettingsError
-        For a class that is unknown or has no image, or one with fewer images than parts.
+    ``InputError`` or ``SettingsError`` for a class that is unknown or has no image.
     """
     from naturalize.compose.draw.modes import mode
     from naturalize.compose.draw.targets import chosen_classes

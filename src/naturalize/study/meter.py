@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,19 +29,16 @@ def metered() -> Iterator[Reading]:
     one of them was larger than every worker before (the kernel keeps the largest only).
     """
     reading = Reading()
-    _reset_high_water()
-    before = _largest_child_mb()
+    with suppress(OSError):
+        _CLEAR.write_text("5")
+    before = _most_mb(children=True)
     start = time.monotonic()
     try:
         yield reading
     finally:
         reading.seconds = time.monotonic() - start
-        children = _largest_child_mb()
+        children = _most_mb(children=True)
         reading.peak_mb = max(_high_water_mb(), children if children > before else 0.0)
-
-
-def _largest_child_mb() -> float:
-    return _most_mb(children=True)
 
 
 def _most_mb(*, children: bool) -> float:
@@ -51,13 +48,6 @@ def _most_mb(*, children: bool) -> float:
         return 0.0
     whose = resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF
     return resource.getrusage(whose).ru_maxrss / 1024
-
-
-def _reset_high_water() -> None:
-    try:
-        _CLEAR.write_text("5")
-    except OSError:
-        return
 
 
 def _high_water_mb() -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -66,8 +67,6 @@ def versions() -> dict[str, str]:
     """Return the versions of this package, Python and the libraries that decide numbers."""
     found = {"python": platform.python_version()}
     for library in _LIBRARIES:
-        try:
+        with suppress(PackageNotFoundError):
             found[library] = version(library)
-        except PackageNotFoundError:
-            continue
     return found

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,24 +54,11 @@ def run_stages(
     until: str | None = None,
     force: Sequence[str] = (),
 ) -> dict[str, dict[str, Any]]:
-    """Run ``stages`` in the study ``folder``; return what each cost.
+    """Run ``stages``, each after those it needs, in the study ``folder``, which is made if missing.
 
-    Parameters
-    ----------
-    folder
-        The study folder; made if missing.
-    stages
-        In an order in which every stage comes after those it needs.
-    until
-        Name of the last stage to run; all by default.
-    force
-        Names of stages to run again even if nothing changed.
-
-    Returns
-    -------
-    dict
-        Stage → ``{"seconds", "peak_mb", "fingerprint", "skipped"}``; a skipped stage has the
-        cost of the run that made it.
+    ``until`` is the last stage to run, all by default; those named in ``force`` run again even if
+    nothing changed. Returns what each cost: stage → ``{"seconds", "peak_mb", "fingerprint",
+    "skipped"}``; a skipped stage has the cost of the run that made it.
     """
     names = [stage.name for stage in stages]
     for name in [*force, *([until] if until else [])]:
@@ -100,7 +86,9 @@ def _run_one(
     key = fingerprint(stage.name, {"settings": stage.settings, "watch": stage.watch()}, inputs)
     output, work = folder / stage.output, folder / WORK / stage.name
     state_file = folder / STATE / f"{stage.name}.json"
-    state = _state(state_file)
+    state = {}
+    with suppress(ArtifactError):
+        state = read_json(state_file)
     if not forced and state.get("key") == key and state.get("made") == _made(output):
         say(f"[dim]{count}[/dim] {stage.name}: unchanged")
         return {**state["cost"], "skipped": True}
@@ -137,13 +125,6 @@ def _made(output: Path) -> str | None:
     if (output / MANIFEST).is_file():
         return manifest_hash(output, without=GRAPH)
     return file_hash(output) if output.is_file() else None
-
-
-def _state(file: Path) -> dict[str, Any]:
-    try:
-        return read_json(file)
-    except (ArtifactError, json.JSONDecodeError):
-        return {}
 
 
 @contextmanager

@@ -5,19 +5,29 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from naturalize.base.artifacts import write_json, writing
+from naturalize.base.artifacts import read_json, write_json, writing
 from naturalize.base.errors import InputError
+from naturalize.cells.bank import CellBank
+from naturalize.cells.segment import segment_images
+from naturalize.cells.segmenters import segmenter
+from naturalize.compose.deliver.files import plan_composites
+from naturalize.compose.deliver.pool import leak, write_pool
+from naturalize.compose.recipe.plan import Plan
+from naturalize.dataset.audit import audit, write_audit
+from naturalize.dataset.catalog import Catalog
+from naturalize.dataset.phantom import write_phantom
+from naturalize.dataset.split import Split
+from naturalize.evaluation.compare import write_comparisons
+from naturalize.evaluation.evaluate import evaluate
+from naturalize.explain.write import explain_evaluation
+from naturalize.inputs.labelled import part_items
+from naturalize.models.predictor import Predictor
 from naturalize.study.check import check_classes
 from naturalize.study.runner import Stage, fingerprint_of
 from naturalize.study.settings import StudySettings
-
-if TYPE_CHECKING:
-    from naturalize.cells.bank import CellBank
-    from naturalize.compose.recipe.plan import Plan
-    from naturalize.dataset.catalog import Catalog
-    from naturalize.dataset.split import Split
+from naturalize.training.fit import train
 
 
 class Stages:
@@ -69,15 +79,11 @@ class Stages:
     @cached_property
     def source(self) -> Catalog:
         """The catalog of real images, opened once."""
-        from naturalize.dataset.catalog import Catalog
-
         return Catalog.load(self.folder / "catalog", root=self.data_root)
 
     @cached_property
     def catalog(self) -> Catalog:
         """The catalog that is split and trained on: the real images, or the pool."""
-        from naturalize.dataset.catalog import Catalog
-
         if not self.pools:
             return self.source
         return Catalog.load(self.folder / "pooled", root=self.folder / "pool")
@@ -85,22 +91,16 @@ class Stages:
     @cached_property
     def split(self) -> Split:
         """The split, opened once."""
-        from naturalize.dataset.split import Split
-
         return Split.load(self.folder / "split")
 
     @cached_property
     def bank(self) -> CellBank:
         """The cell bank, opened once."""
-        from naturalize.cells.bank import CellBank
-
         return CellBank.load(self.folder / "bank", root=self.source.root)
 
     @cached_property
     def plan(self) -> Plan:
         """The plan of composites, opened once."""
-        from naturalize.compose.recipe.plan import Plan
-
         return Plan.load(self.folder / "plan")
 
     def _inputs(self, *names: str) -> dict[str, str]:
@@ -117,8 +117,6 @@ class Stages:
         assert settings is not None
 
         def make(output: Path, _work: Path) -> None:
-            from naturalize.dataset.phantom import write_phantom
-
             write_phantom(
                 output,
                 per_class=settings.per_class,
@@ -134,8 +132,6 @@ class Stages:
         settings = data.model_dump(include={"scheme", "reader", "columns", "strict"})
 
         def make(output: Path, _work: Path) -> None:
-            from naturalize.dataset.catalog import Catalog
-
             Catalog.build(self.data_root, **settings, **self._engine).save(output)
 
         needs = ("phantom",) if data.phantom else ()
@@ -151,8 +147,6 @@ class Stages:
 
     def _audit(self) -> Stage:
         def make(output: Path, _work: Path) -> None:
-            from naturalize.dataset.audit import audit, write_audit
-
             with writing(output, "audit", inputs=self._inputs("catalog")) as folder:
                 write_audit(self.source, audit(self.source), folder)
 
@@ -163,8 +157,6 @@ class Stages:
         source = "pooled" if self.pools else "catalog"
 
         def make(output: Path, _work: Path) -> None:
-            from naturalize.dataset.split import Split
-
             Split.build(self.catalog, **settings).save(output, inputs=self._inputs(source))
 
         return Stage("split", "split", (source,), settings, make)
@@ -173,9 +165,6 @@ class Stages:
         settings = self.study.segment.model_dump()
 
         def make(output: Path, work: Path) -> None:
-            from naturalize.cells.segment import segment_images
-            from naturalize.cells.segmenters import segmenter
-
             usable = self.source.usable()
             segment_images(
                 list(zip(usable["image_id"].to_pylist(), usable["path"].to_pylist(), strict=True)),
@@ -194,8 +183,6 @@ class Stages:
         part = None if self.pools else "train"
 
         def make(output: Path, _work: Path) -> None:
-            from naturalize.cells.bank import CellBank
-
             split = None if self.pools else self.split
             bank = CellBank.build(self.folder / "cells", self.source, split, part=part)
             bank.save(output, inputs=self._inputs(*read))
@@ -210,8 +197,6 @@ class Stages:
         read = ("bank", "catalog") if self.pools else ("bank", "split")
 
         def make(output: Path, _work: Path) -> None:
-            from naturalize.compose.deliver.files import plan_composites
-
             split = None if self.pools else self.split
             plan_composites(self.bank, split, self.source, output, settings, self._inputs(*read))
 
@@ -219,8 +204,6 @@ class Stages:
 
     def _pool(self) -> Stage:
         def make(output: Path, work: Path) -> None:
-            from naturalize.compose.deliver.pool import write_pool
-
             write_pool(self.source, self.plan, self.bank, output, work=work, **self._engine)
 
         return Stage("pool", "pool", ("catalog", "bank", "plan"), {}, make)
@@ -229,16 +212,12 @@ class Stages:
         settings: dict[str, Any] = {"scheme": self.study.data.scheme, "reader": "class"}
 
         def make(output: Path, _work: Path) -> None:
-            from naturalize.dataset.catalog import Catalog
-
             Catalog.build(self.folder / "pool", **settings, **self._engine).save(output)
 
         return Stage("pooled", "pooled", ("pool",), settings, make)
 
     def _leak(self) -> Stage:
         def make(output: Path, _work: Path) -> None:
-            from naturalize.compose.deliver.pool import leak
-
             write_json(output, leak(self.plan, self.catalog, self.split))
 
         return Stage("leak", "leak.json", ("plan", "pooled", "split"), {}, make)
@@ -251,8 +230,6 @@ class Stages:
         masked = composed or settings.augment.masks
 
         def make(output: Path, work: Path) -> None:
-            from naturalize.training.fit import train
-
             train(
                 settings.model_copy(update={"composites": composed}),
                 self.catalog,
@@ -275,10 +252,6 @@ class Stages:
         source = "pooled" if self.pools else "catalog"
 
         def make(output: Path, work: Path) -> None:
-            from naturalize.evaluation.evaluate import evaluate
-            from naturalize.inputs.labelled import part_items
-            from naturalize.models.predictor import Predictor
-
             evaluate(
                 Predictor.load(self.folder / "models" / run),
                 part_items(self.catalog, self.split, "test"),
@@ -297,8 +270,6 @@ class Stages:
         runs = list(self.study.runs)
 
         def make(output: Path, _work: Path) -> None:
-            from naturalize.evaluation.compare import write_comparisons
-
             paths = {run: self.folder / "evaluations" / run for run in runs}
             write_comparisons(paths, output, seed=self.study.seed)
 
@@ -311,8 +282,6 @@ class Stages:
         assert settings is not None
 
         def make(output: Path, work: Path) -> None:
-            from naturalize.explain.write import explain_evaluation
-
             run = settings.run or best_run(self.folder, list(self.study.runs))
             explain_evaluation(
                 self.folder / "models" / run,
@@ -334,7 +303,6 @@ class Stages:
 
 def best_run(folder: Path, runs: list[str]) -> str:
     """Return the run with the best validation macro-F1 (the test images decide nothing)."""
-    from naturalize.base.artifacts import read_json
 
     def score(run: str) -> float:
         return float(read_json(folder / "models" / run / "model.json")["metrics"]["macro_f1"])
