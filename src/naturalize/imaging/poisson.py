@@ -14,19 +14,10 @@ def poisson(canvas: np.ndarray, cell: np.ndarray, inside: np.ndarray, left: int,
 
     Over the pixels inside, ``f`` with the Laplacian of the cell is sought that is equal to the
     canvas just outside (Pérez, Gangnet & Blake, Poisson image editing, SIGGRAPH 2003, eq. 7). The
-    difference ``f − cell`` is harmonic, and that is what is solved for. At the border of the
-    canvas there is no neighbour to meet.
-
-    Parameters
-    ----------
-    canvas
-        RGB uint8 (H, W, 3), painted in place.
-    cell
-        RGB uint8 (h, w, 3).
-    inside
-        Bool (h, w).
-    left, top
-        Pixel of the canvas under the first of ``cell``; all of ``cell`` lies on the canvas.
+    difference ``f − cell`` is harmonic, and that is what is solved for. At the border of the canvas
+    there is no neighbour to meet. ``canvas``, RGB uint8 (H, W, 3), is painted in place; ``cell``,
+    RGB uint8 (h, w, 3), lies on it with its first pixel at ``left``, ``top``, all of it;
+    ``inside``: bool (h, w).
     """
     rows, columns = np.nonzero(inside)
     if not len(rows):
@@ -53,20 +44,9 @@ def membrane(values: np.ndarray, inside: np.ndarray) -> np.ndarray | None:
 
     The discrete Laplace equation on four neighbours with Dirichlet values where the region ends,
     and none where the array ends. Its matrix is banded, as wide as the region's shorter side, and
-    solved by Cholesky factorisation.
-
-    Parameters
-    ----------
-    values
-        Float64 (h, w, channels).
-    inside
-        Bool (h, w).
-
-    Returns
-    -------
-    numpy.ndarray or None
-        Float64 (n, channels) for the n pixels inside, in the order of ``np.nonzero``; ``None``
-        where all are inside, so that there is no value to meet.
+    solved by Cholesky factorisation. ``values``: float64 (h, w, channels). Gives float64 (n,
+    channels) for the n pixels inside, bool (h, w), in the order of ``np.nonzero``; ``None`` where
+    all are inside, so that there is no value to meet.
     """
     if inside.all():
         return None

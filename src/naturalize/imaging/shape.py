@@ -30,16 +30,9 @@ def off_target(boxes: np.ndarray, areas: np.ndarray, shape: Sequence[int]) -> np
     """Return how little each of N cells is what their image was taken of; the least is the target.
 
     The distance of its box from the middle, in half widths and heights of the image, less half of
-    its share of the largest cell's area: an image is about a large cell near its middle.
-
-    Parameters
-    ----------
-    boxes
-        Int (N, 4): ``x0, y0, x1, y1``.
-    areas
-        Pixels of each cell, (N,).
-    shape
-        Height and width of the image.
+    its share of the largest cell's area: an image is about a large cell near its middle. ``boxes``:
+    int (N, 4), ``x0, y0, x1, y1``; ``areas``: pixels of each cell, (N,); ``shape``: height and
+    width of the image.
     """
     boxes, areas = np.asarray(boxes), np.asarray(areas)
     dx = (boxes[:, 0] + boxes[:, 2]) / shape[1] - 1
@@ -80,24 +73,15 @@ def has_waist(mask: np.ndarray) -> bool:
 def contact(mask: np.ndarray, box: tuple[int, int, int, int], others: np.ndarray) -> float:
     """Return the share of a cell's outline that lies against or under other cells, 0–1.
 
-    Parameters
-    ----------
-    mask, box
-        The cell: bool (h, w), and ``x0, y0, x1, y1`` in the image.
-    others
-        Bool (H, W): which pixels of the image cells cover, this one too.
+    ``mask``, bool (h, w), lies at ``box``, ``x0, y0, x1, y1``, in the image; ``others``, bool (H,
+    W): which pixels of the image cells cover, this one too.
     """
     x0, y0, x1, y1 = box
     height, width = others.shape
-    wide = cv2.dilate(np.pad(mask, 2).astype(np.uint8), np.ones((5, 5), np.uint8))
     padded = np.pad(mask, 2)
-    ring = (wide > 0) & ~padded
-    left, top, right, bottom = (
-        max(x0 - 2, 0),
-        max(y0 - 2, 0),
-        min(x1 + 2, width),
-        min(y1 + 2, height),
-    )
+    ring = (cv2.dilate(padded.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0) & ~padded
+    left, top = max(x0 - 2, 0), max(y0 - 2, 0)
+    right, bottom = min(x1 + 2, width), min(y1 + 2, height)
     ring = ring[top - y0 + 2 : bottom - y0 + 2, left - x0 + 2 : right - x0 + 2]
     covered = others[top:bottom, left:right] > 0
     n = int(np.count_nonzero(ring))

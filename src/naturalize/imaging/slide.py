@@ -37,13 +37,7 @@ def slide_around(image: np.ndarray, mask: np.ndarray) -> tuple[int, int, int]:
 
     The median of what is nearly as bright in green as the brightest twentieth outside the cell:
     also right where the cell covers most of the picture, which :func:`slide_colour` is not.
-
-    Parameters
-    ----------
-    image
-        RGB uint8 (h, w, 3) around the cell.
-    mask
-        Bool (h, w): the cell.
+    ``image``: RGB uint8 (h, w, 3) around the cell; ``mask``: bool (h, w).
     """
     away = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     around = image[away > _FAR]
@@ -58,14 +52,7 @@ def slide_around(image: np.ndarray, mask: np.ndarray) -> tuple[int, int, int]:
 def isolated(image: np.ndarray, mask: np.ndarray, slide: tuple[float, float, float]) -> np.ndarray:
     """Return an image, RGB uint8 (S, S, 3), in which a cell lies isolated on a bare slide.
 
-    Parameters
-    ----------
-    image
-        RGB uint8 (S, S, 3).
-    mask
-        Uint8 (S, S), 255 in the cell.
-    slide
-        Colour of the slide, RGB 0–255.
+    ``mask``: uint8 (S, S), 255 in the cell; ``slide``: RGB 0–255.
     """
     side = len(image)
     rim = 2 * round(_RIM * side) + 1

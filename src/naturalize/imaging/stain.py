@@ -21,21 +21,9 @@ def optical_density(
 
     ``OD = log10(I0 / I)`` (Ruifrok & Johnston, Anal Quant Cytol Histol 23:291, 2001, eq. 1), with
     ``I0`` the background, so that equal amounts of dye give equal densities on a peach and on a
-    lilac slide. Both intensities are held at 1 or more.
-
-    Parameters
-    ----------
-    image
-        RGB (..., 3), 0–255.
-    background
-        RGB of the bare slide: (3,), or like ``image`` where the light is uneven.
-    dtype
-        Float type of the result.
-
-    Returns
-    -------
-    numpy.ndarray
-        Like ``image``. 0 is bare slide; brighter than that is negative.
+    lilac slide. Both intensities are held at 1 or more. ``image``: RGB (..., 3), 0–255;
+    ``background``: RGB (3,), or like ``image`` where the light is uneven. Gives ``dtype`` of the
+    shape of ``image``: 0 is bare slide, brighter than that is negative.
 
     Examples
     --------
@@ -64,14 +52,8 @@ def focus(image: np.ndarray, mask: np.ndarray) -> float:
     """Return the sharpness of a cell: variance of the Laplacian of its luminance inside the mask.
 
     After Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy (ICPR 2000). The
-    outermost pixels count too: the rim of a cell is what blurs first.
-
-    Parameters
-    ----------
-    image
-        RGB uint8 (h, w, 3) around the cell.
-    mask
-        Bool (h, w), at least one pixel.
+    outermost pixels count too: the rim of a cell is what blurs first. ``image``: RGB uint8 (h, w,
+    3) around the cell; ``mask``: bool (h, w), at least one pixel.
     """
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     edges = cv2.Laplacian(grey, cv2.CV_32F, borderType=cv2.BORDER_REPLICATE)

@@ -38,19 +38,14 @@ class Coco(Writer):
     scene included, what is seen of it as compressed RLE, and its box. Later cells cover earlier
     ones, so no two masks have a pixel in common. Besides COCO's own keys an annotation has
     ``cell_id`` and ``label``, an image ``recipe_id`` and ``label``.
-
-    Attributes
-    ----------
-    masks
-        COCO always has them.
-    categories
-        ``"label"``: the classes, and kinds for cells without one; ``"kind"``: ``wbc``, ``rbc``,
-        ``platelet``. The kind is a category's supercategory.
     """
 
     name: ClassVar[str] = "coco"
 
+    #: COCO always has them.
     masks: Literal[True] = True
+    #: ``"label"``: the classes, and kinds for cells without one; ``"kind"``: ``wbc``, ``rbc``,
+    #: ``platelet``. The kind is a category's supercategory.
     categories: Annotated[str, AfterValidator(_categories_of)] = "label"
 
     def fill(self, job: Rendering) -> None:

@@ -40,27 +40,20 @@ def _format(name: str) -> str:
 
 
 class Writer(Settings):
-    """Renders a plan to disk. A writer is a class of its own: ``name``, settings, :meth:`fill`.
-
-    Attributes
-    ----------
-    format, quality
-        ``"jpeg"`` or ``"png"``; of JPEG files, where the recipe's own finish names none. A recipe
-        that ends in a JPEG is encoded once: its file decodes to just what
-        :func:`~naturalize.compose.paint.render.render` gives.
-    size
-        Side of a square, or width and height: compose at that size, as for ``render``.
-    masks
-        Write which cell is seen at each pixel as well.
-    """
+    """Renders a plan to disk. A writer is a class of its own: ``name``, settings, :meth:`fill`."""
 
     model_config = ConfigDict(strict=True)
 
     name: ClassVar[str] = ""
 
+    #: ``"jpeg"`` or ``"png"``; of JPEG files, where the recipe's own finish names none. A recipe
+    #: that ends in a JPEG is encoded once: its file decodes to just what
+    #: :func:`~naturalize.compose.paint.render.render` gives.
     format: Annotated[str, AfterValidator(_format)] = "jpeg"
     quality: Annotated[int, Field(ge=1, le=100)] = 95
+    #: Side of a square, or width and height: compose at that size, as for ``render``.
     size: Annotated[tuple[int, int] | None, BeforeValidator(asked_size)] = None
+    #: Write which cell is seen at each pixel as well.
     masks: bool = False
 
     @property

@@ -32,17 +32,11 @@ _ROUGH = 1 / np.hypot(_KEPT, 1 - _KEPT)
 
 @dataclass(frozen=True)
 class Blend:
-    """A way to paint a cell.
+    """A way to paint a cell."""
 
-    Attributes
-    ----------
-    paint
-        ``paint(canvas, laid)``: paints into RGB uint8 (H, W, 3), in place.
-    style
-        What the cell's patch shall show around it: one of ``patch.STYLES``.
-    """
-
+    #: ``paint(canvas, laid)``: paints into RGB uint8 (H, W, 3), in place.
     paint: Callable[[np.ndarray, Laid], None]
+    #: What the cell's patch shall show around it: one of ``patch.STYLES``.
     style: str = "extended"
 
 

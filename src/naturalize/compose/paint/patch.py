@@ -36,24 +36,16 @@ _MARGINS = {"extended": 0, "isolated": 14, "surrounded": 26}
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A cell with ``pad`` pixels around its box.
+    """A cell with ``pad`` pixels around its box."""
 
-    Attributes
-    ----------
-    colours
-        RGB uint8 (h + 2 pad, w + 2 pad, 3).
-    edge
-        Uint8 (h + 2 pad, w + 2 pad): distance to the edge, 128 at it, 16 levels a pixel, more
-        inside; of a ``surrounded`` patch below :data:`OWN` the share of its own slide.
-    ground
-        RGB of the bare slide around it; white for ``extended`` patches.
-    style
-        One of :data:`STYLES`.
-    """
-
+    #: RGB uint8 (h + 2 pad, w + 2 pad, 3).
     colours: np.ndarray
+    #: Uint8 (h + 2 pad, w + 2 pad): distance to the edge, 128 at it, 16 levels a pixel, more
+    #: inside; of a ``surrounded`` patch below :data:`OWN` the share of its own slide.
     edge: np.ndarray
+    #: RGB of the bare slide around it; white for ``extended`` patches.
     ground: tuple[float, float, float] = (255, 255, 255)
+    #: One of :data:`STYLES`.
     style: str = "extended"
 
     @property
@@ -87,17 +79,10 @@ def make_patch(
 ) -> Patch:
     """Return the patch of a cell.
 
-    Parameters
-    ----------
-    rgb
-        Uint8 (h, w, 3): the cell's box; with some pixels around it for ``isolated`` and
-        ``surrounded``. Of an ``extended`` patch only pixels inside the mask decide anything.
-    mask
-        Bool (h, w), at least one pixel.
-    style
-        One of :data:`STYLES`.
-    corner
-        Column and row of ``rgb`` in its image, whose codec's grid begins at the first pixel.
+    ``rgb``, uint8 (h, w, 3), is the cell's box, with some pixels around it for ``isolated`` and
+    ``surrounded``; of an ``extended`` patch only pixels inside ``mask``, bool (h, w), decide
+    anything. ``corner``: column and row of ``rgb`` in its image, whose codec's grid begins at the
+    first pixel. ``InputError`` for an empty mask.
     """
     if not mask.any():
         raise InputError("a cell's mask is empty; build the bank again")

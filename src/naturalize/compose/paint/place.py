@@ -21,31 +21,21 @@ _FLAGS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.I
 
 @dataclass(slots=True, eq=False)
 class Laid:
-    """A cell as it lies on the canvas, cut to it.
+    """A cell as it lies on the canvas, cut to it."""
 
-    Attributes
-    ----------
-    left, top
-        Pixel of the canvas where the arrays begin.
-    colours, edge
-        RGB uint8 (h, w, 3), and uint8 (h, w) as in a patch.
-    ground
-        RGB of the bare slide around the cell, as ``colours`` are.
-    feather
-        Width of the soft edge in pixels of the canvas.
-    scale
-        Pixels of the canvas for a pixel of the distances in ``edge``.
-    shrunk
-        Whether the canvas is smaller than the recipe's.
-    """
-
+    #: Pixel of the canvas where the arrays begin.
     left: int
     top: int
+    #: RGB uint8 (h, w, 3), and uint8 (h, w) as in a patch.
     colours: np.ndarray
     edge: np.ndarray
+    #: RGB of the bare slide around the cell, as ``colours`` are.
     ground: tuple[float, float, float]
+    #: Width of the soft edge in pixels of the canvas.
     feather: float
+    #: Pixels of the canvas for a pixel of the distances in ``edge``.
     scale: float
+    #: Whether the canvas is smaller than the recipe's.
     shrunk: bool = False
 
     @property
@@ -60,13 +50,9 @@ def lay(
 ) -> Laid | None:
     """Return a patch as a placement wants it on a canvas (height, width); ``None`` if outside.
 
-    Parameters
-    ----------
-    patch, placement, canvas
-        What goes where; the placement in pixels of this canvas.
-    shrunk
-        The picture is smaller than the recipe's canvas: a cell that needs no other resampling is
-        moved to whole pixels, by half a pixel at most, and no codec comes after.
+    The placement is in pixels of this canvas. ``shrunk``: the picture is smaller than the recipe's
+    canvas, so a cell that needs no other resampling is moved to whole pixels, by half a pixel at
+    most, and no codec comes after.
     """
     if any(placement.stain) or placement.stain_scale != (1, 1, 1):
         table = stain_table(placement.stain, placement.stain_scale)

@@ -75,17 +75,11 @@ def render_unfinished(
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A canvas to paint on, and how it looks once what was painted went through the scene's codec.
+    """A canvas to paint on, and how it looks after the codec of its scene."""
 
-    Attributes
-    ----------
-    canvas
-        RGB uint8 (H, W, 3), to be painted on; a restored scene as it was before it was coded.
-    shown
-        Returns the canvas as it is then, RGB uint8 (H, W, 3).
-    """
-
+    #: RGB uint8 (H, W, 3), to be painted on; a restored scene as it was before it was coded.
     canvas: np.ndarray
+    #: Returns the canvas as it is then, RGB uint8 (H, W, 3).
     shown: Callable[[], np.ndarray]
 
 

@@ -27,18 +27,12 @@ Size = int | tuple[int, int] | None
 
 @dataclass(frozen=True)
 class Shrink:
-    """From the canvas of a recipe to the picture that is painted.
+    """From the canvas of a recipe to the picture that is painted."""
 
-    Attributes
-    ----------
-    width, height
-        Of the picture that is painted, in pixels.
-    x, y
-        Its width and height / those of the canvas.
-    """
-
+    #: Of the picture that is painted, in pixels.
     width: int
     height: int
+    #: Its width and height / those of the canvas.
     x: float
     y: float
 

@@ -38,23 +38,10 @@ def surrounded(
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
     """Return a cell with its own surroundings.
 
-    Parameters
-    ----------
-    rgb, mask, box
-        As for :func:`isolated`.
-    corner
-        Column and row of ``rgb`` in its image.
-
-    Returns
-    -------
-    colours
-        Uint8 (height + 2 WIDE, width + 2 WIDE, 3); beside neighbours as of
-        :func:`isolated`.
-    edge
-        Uint8 of that size, as in a patch: distance to the edge, and further out the share of
-        ``colours`` that is the cell's own slide.
-    ground
-        Mean colour of the bare slide around the cell.
+    Takes what :func:`isolated` takes, and column and row of ``rgb`` in its image. Gives its
+    colours, uint8 (height + 2 WIDE, width + 2 WIDE, 3), beside neighbours as of :func:`isolated`;
+    uint8 of that size, as in a patch: distance to the edge, and further out the share of the
+    colours that is the cell's own slide; and the mean colour of the bare slide around the cell.
     """
     depth = depth_of(mask.view(np.uint8))
     inner = np.interp(depth, tuned.INNER, (0, 1))[..., None]
@@ -170,22 +157,10 @@ def glow_of(
 ) -> np.ndarray:
     """Return how a cell darkens and colours the bare slide around it.
 
-    Parameters
-    ----------
-    rgb
-        Uint8 (h, w, 3), the cell with something around it.
-    mask
-        Bool (h, w).
-    ground
-        Colour of the bare slide.
-    shift
-        Pixels that the edge lies inside the mask.
-
-    Returns
-    -------
-    numpy.ndarray
-        Optical density, float32 (``GLOW``, 3), at 1, 2, … pixels from the edge, beyond what is
-        there further out; 0 where no slide is seen.
+    ``rgb``: uint8 (h, w, 3), the cell, bool (h, w), with something around it; ``ground``: colour of
+    the bare slide; ``shift``: pixels that the edge lies inside the mask. Gives optical density,
+    float32 (``GLOW``, 3), at 1, 2, … pixels from the edge, beyond what is there further out; 0
+    where no slide is seen.
     """
     density = optical_density(rgb, ground, np.float64)
     away = depth_of((~mask).view(np.uint8)) - 0.5 + shift

@@ -55,30 +55,21 @@ def as_float32(value: float) -> float:
 
 @dataclass(frozen=True)
 class Field:
-    """What is known of one parameter of a placement.
+    """What is known of one parameter of a placement."""
 
-    Attributes
-    ----------
-    kind
-        ``"name"`` (of a cell or a blend: recipes share few), ``"number"``, ``"triple"`` (red, green
-        and blue), ``"whole"``, ``"flag"`` or ``"choice"``.
-    default
-        The value that changes nothing.
-    low, high
-        Limits, inclusive; ``low`` is excluded where ``positive``.
-    choices
-        The words of a choice; columns hold positions among them.
-    hashed
-        Where it stands in the id. A field that names no place stands alone, under its name, and
-        only where it says something: so a new field leaves the ids of old recipes as they are.
-    """
-
+    #: ``"name"`` (of a cell or a blend: recipes share few), ``"number"``, ``"triple"`` (red, green
+    #: and blue), ``"whole"``, ``"flag"`` or ``"choice"``.
     kind: str
+    #: The value that changes nothing.
     default: Any = dataclasses.MISSING
+    #: Limits, inclusive; ``low`` is excluded where ``positive``.
     low: float = -math.inf
     high: float = math.inf
     positive: bool = False
+    #: The words of a choice; columns hold positions among them.
     choices: tuple[str, ...] = ()
+    #: Where it stands in the id. A field that names no place stands alone, under its name, and only
+    #: where it says something: so a new field leaves the ids of old recipes as they are.
     hashed: int | None = None
     name: str = ""
 
@@ -166,58 +157,40 @@ def _declared(about: Field) -> Any:
 
 @dataclass(frozen=True)
 class Placement:
-    """One cell on the canvas.
+    """One cell on the canvas."""
 
-    Attributes
-    ----------
-    cell_id, image_id, kind
-        The cell of the bank, its parent image, and what it is (``wbc``, ``rbc``, ``platelet``).
-    cx, cy
-        Centre of the cell's box on the canvas in pixels; the canvas begins at 0, 0.
-    angle
-        Degrees counter-clockwise, after the flip.
-    flip
-        Left–right, before the rotation.
-    scale
-        Size on the canvas / size in the parent.
-    stain
-        Added to the optical density (decadic, of 255) of red, green and blue.
-    blend
-        Name in :data:`naturalize.compose.paint.blend.BLENDS`.
-    feather
-        Width of the soft edge in pixels of the canvas.
-    aspect
-        Width / height of what was square in the parent, before any turn; the area stays.
-    elastic, elastic_seed
-        Root mean square of a smooth displacement in pixels of the parent, and the seed of its
-        pattern.
-    kernel
-        How it is resampled, where it has to be.
-    blur
-        Standard deviation in pixels of the canvas of a Gaussian over the cell's colours.
-    grain
-        Share of the fine grain lost in resampling that is put back.
-    stain_scale
-        Factor on the optical density of red, green and blue, before ``stain`` is added.
-    """
-
+    #: The cell of the bank, its parent image, and what it is (``wbc``, ``rbc``, ``platelet``).
     cell_id: str = _name()
     image_id: str = _name()
     kind: str = _name()
+    #: Centre of the cell's box on the canvas in pixels; the canvas begins at 0, 0.
     cx: float = _number(hashed=_NUMBERS)
     cy: float = _number(hashed=_NUMBERS)
+    #: Degrees counter-clockwise, after the flip.
     angle: float = _number(0.0, hashed=_NUMBERS)
+    #: Left–right, before the rotation.
     flip: bool = _declared(Field("flag", False, hashed=_FLIPS))
+    #: Size on the canvas / size in the parent.
     scale: float = _number(1.0, positive=True, hashed=_NUMBERS)
+    #: Added to the optical density (decadic, of 255) of red, green and blue.
     stain: tuple[float, float, float] = _declared(Field("triple", (0.0, 0.0, 0.0), hashed=_NUMBERS))
+    #: Name in :data:`naturalize.compose.paint.blend.BLENDS`.
     blend: str = _name("hard")
+    #: Width of the soft edge in pixels of the canvas.
     feather: float = _number(0.0, low=0, high=MAX_FEATHER, hashed=_NUMBERS)
+    #: Width / height of what was square in the parent, before any turn; the area stays.
     aspect: float = _number(1.0, low=0.5, high=2, hashed=_VARIED)
+    #: Root mean square of a smooth displacement in pixels of the parent, and the seed of its
+    #: pattern.
     elastic: float = _number(0.0, low=0, high=4, hashed=_VARIED)
     elastic_seed: int = _declared(Field("whole", 0, low=0, high=MAX_SEED - 1, hashed=_CHOSEN))
+    #: How it is resampled, where it has to be.
     kernel: str = _declared(Field("choice", "linear", choices=KERNELS, hashed=_CHOSEN))
+    #: Standard deviation in pixels of the canvas of a Gaussian over the cell's colours.
     blur: float = _number(0.0, low=0, high=4, hashed=_VARIED)
+    #: Share of the fine grain lost in resampling that is put back.
     grain: float = _number(0.0, low=0, high=1, hashed=_VARIED)
+    #: Factor on the optical density of red, green and blue, before ``stain`` is added.
     stain_scale: tuple[float, float, float] = _declared(
         Field("triple", (1.0, 1.0, 1.0), low=0.25, high=4, hashed=_VARIED)
     )

@@ -22,27 +22,18 @@ _FLOAT = struct.Struct("<f")
 
 @dataclass(frozen=True)
 class Background:
-    """What the canvas holds before any cell: a flat colour, or a scene of the bank.
+    """What the canvas holds before any cell: a flat colour, or a scene of the bank."""
 
-    Attributes
-    ----------
-    colour
-        Red, green, blue, 0–255; the whole canvas where ``background_id`` is null.
-    background_id, image_id
-        The scene and the image it comes from (a parent like any other): ``<image_id>`` is the image
-        as it is, ``<image_id>:white`` without its white cells, ``<image_id>:bare`` without any
-        cell.
-    turn
-        0–7: quarter turns counter-clockwise, and 4 more where the scene is flipped left–right
-        before.
-    x, y
-        Where the canvas begins in the turned scene, in pixels.
-    """
-
+    #: Red, green, blue, 0–255; the whole canvas where ``background_id`` is null.
     colour: tuple[float, float, float]
+    #: The scene and the image it comes from (a parent like any other): ``<image_id>`` is the image
+    #: as it is, ``<image_id>:white`` without its white cells, ``<image_id>:bare`` without any cell.
     background_id: str | None = None
     image_id: str | None = None
+    #: 0–7: quarter turns counter-clockwise, and 4 more where the scene is flipped left–right
+    #: before.
     turn: int = 0
+    #: Where the canvas begins in the turned scene, in pixels.
     x: int = 0
     y: int = 0
 
@@ -60,18 +51,12 @@ class Background:
 
 @dataclass(frozen=True)
 class Finish:
-    """What happens to the whole picture at the end.
+    """What happens to the whole picture at the end."""
 
-    Attributes
-    ----------
-    codec
-        ``"jpeg"`` sends it through an encoder and back, as every real image has been; ``"png"`` and
-        ``"none"`` change no pixel.
-    quality
-        Of the JPEG, 1–100; null for the others.
-    """
-
+    #: ``"jpeg"`` sends it through an encoder and back, as every real image has been; ``"png"`` and
+    #: ``"none"`` change no pixel.
     codec: str = "none"
+    #: Of the JPEG, 1–100; null for the others.
     quality: int | None = None
 
     def __post_init__(self) -> None:

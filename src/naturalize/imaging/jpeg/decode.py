@@ -33,20 +33,9 @@ def before_coding(
 ) -> np.ndarray:
     """Return the likely picture before a codec.
 
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3), or a part of one, as the codec left it.
-    codec
-        Of the image; ``None`` returns it as it is.
-    corner
-        Column and row of the whole image at which the part begins. Units of the codec that it does
-        not hold whole stay as they are.
-
-    Returns
-    -------
-    numpy.ndarray
-        RGB uint8 (H, W, 3).
+    ``image``, RGB uint8 (H, W, 3), is an image or a part of one that begins at ``corner`` (column,
+    row), as the codec left it; without a codec it comes back as it is. Units of the codec that it
+    does not hold whole stay as they are.
     """
     if codec is None:
         return image

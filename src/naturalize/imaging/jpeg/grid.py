@@ -62,12 +62,8 @@ def turned_point(point: np.ndarray, size: np.ndarray, turn: np.ndarray) -> np.nd
 def phase_of(box: np.ndarray, turn: np.ndarray) -> np.ndarray:
     """Return where in a turned box a block of its source begins: column, row, int (..., 2).
 
-    Parameters
-    ----------
-    box
-        Int (..., 4): ``x0, y0, x1, y1`` in the source, whose blocks begin at 0, 0.
-    turn
-        Int (...).
+    ``box``, int (..., 4): ``x0, y0, x1, y1`` in the source, whose blocks begin at 0, 0; ``turn``,
+    int (...).
     """
     return turned_point(-box[..., :2], box[..., 2:] - box[..., :2], turn)
 
@@ -77,21 +73,10 @@ def on_grid(
 ) -> np.ndarray:
     """Return the place next to ``goal`` at which the blocks of a cell go on in those of a scene.
 
-    Parameters
-    ----------
-    goal
-        Number (..., 2): left, top of the cell.
-    phase
-        Int (..., 2): as :func:`phase_of`.
-    unit
-        Int (..., 2): width, height of the blocks; 1 rounds to whole pixels.
-    origin
-        Int (..., 2): column and row at which a block of the scene begins.
-
-    Returns
-    -------
-    numpy.ndarray
-        Int32 (..., 2): left, top; no further from ``goal`` than half a block.
+    ``goal``, number (..., 2): left, top of the cell; ``phase``: as :func:`phase_of`; ``unit``, int
+    (..., 2): width, height of the blocks, 1 rounds to whole pixels; ``origin``: column and row at
+    which a block of the scene begins. Gives int32 (..., 2), no further from ``goal`` than half a
+    block.
 
     Examples
     --------

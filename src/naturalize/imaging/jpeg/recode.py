@@ -38,24 +38,10 @@ def code_changes(
 ) -> np.ndarray:
     """Return a canvas whose changed blocks went through a codec.
 
-    Parameters
-    ----------
-    canvas, before
-        RGB uint8 (H, W, 3), with cells and without.
-    coded
-        The latter as the codec left it: what is shown where nothing changed.
-    codec
-        Of the scene.
-    place
-        How the scene lies under the canvas: its turn (0–7, as in ``grid``), and where the canvas
-        begins in the turned scene, ``x, y`` in pixels.
-    scene
-        Width and height of the scene as it is, not turned.
-
-    Returns
-    -------
-    numpy.ndarray
-        RGB uint8 (H, W, 3).
+    ``canvas`` and ``before``: RGB uint8 (H, W, 3), with cells and without; ``coded``: the latter as
+    the codec left it, shown where nothing changed. ``place``: the turn of the scene under the
+    canvas (0–7, as in ``grid``), and where the canvas begins in the turned scene, ``x, y``;
+    ``scene``: width and height of the scene, not turned.
     """
     turn = place[0]
     corner = _corner(canvas.shape[:2], place, scene)
@@ -169,20 +155,9 @@ def _through_file(
 def code_region(image: np.ndarray, changed: np.ndarray, codec: Codec | None) -> np.ndarray:
     """Return an image whose changed blocks went through a codec, like the rest of it before.
 
-    Parameters
-    ----------
-    image
-        RGB uint8 (H, W, 3), the pixels that are not changed as the codec left them.
-    changed
-        Bool (H, W).
-    codec
-        Of the image; ``None`` returns it as it is.
-
-    Returns
-    -------
-    numpy.ndarray
-        RGB uint8 (H, W, 3). Only coding units that hold a changed pixel differ, and with
-        subsampled chroma the pixels next to these, into which a decoder smooths it.
+    ``image``: RGB uint8 (H, W, 3), the pixels that are not ``changed``, bool (H, W), as the codec
+    left them; without a codec it comes back as it is. Only coding units that hold a changed pixel
+    differ, and with subsampled chroma the pixels next to these, into which a decoder smooths it.
     """
     if codec is None or not changed.any():
         return image

@@ -36,32 +36,22 @@ def _background(value: Any) -> Any:
 
 
 class Layout(Variation):
-    """Settings of the mode, besides those of :class:`Variation`, which vary all cells.
-
-    Attributes
-    ----------
-    background
-        ``"bare"``: a real image without its cells; ``"flat"``: that image's colour; or a colour of
-        your own, 0–255 each.
-    smears
-        ``"pbc"``, or a JSON file of statistics such as ``python -m tools.smears`` writes.
-    crowding
-        Factor on the number of red cells.
-    overlap
-        Most that two cells overlap, as a share of the sum of their radii.
-    tries
-        Places that a red cell or platelet may try before it is dropped.
-    scenes
-        Bare scenes that may be used in all: each has to be restored once.
-    """
+    """Settings of the mode, besides those of :class:`Variation`, which vary all cells."""
 
     name: ClassVar[str] = "layout"
 
+    #: ``"bare"``: a real image without its cells; ``"flat"``: that image's colour; or a colour of
+    #: your own, 0–255 each.
     background: Annotated[str | tuple[float, float, float], BeforeValidator(_background)] = "bare"
+    #: ``"pbc"``, or a JSON file of statistics such as ``python -m tools.smears`` writes.
     smears: Annotated[str, Field(min_length=1)] = "pbc"
+    #: Factor on the number of red cells.
     crowding: Annotated[float, Field(ge=0, le=5)] = 1.0
+    #: Most that two cells overlap, as a share of the sum of their radii.
     overlap: Annotated[float, Field(ge=0, le=0.6)] = 0.3
+    #: Places that a red cell or platelet may try before it is dropped.
     tries: Count = 8
+    #: Bare scenes that may be used in all: each has to be restored once.
     scenes: Count = 200
 
     @cached_property

@@ -45,26 +45,20 @@ class Mode(Settings):
 
     A mode is a class of its own with ``name``, :meth:`targets`, :meth:`draw` and settings as
     fields. All that decides its recipes is a setting.
-
-    Attributes
-    ----------
-    turn
-        How cells are turned: ``"none"``, ``"flips"`` (mirrored or upside down), ``"right"`` (these
-        and quarter turns) or ``"any"`` angle. Only the last one resamples pixels. The grain of a
-        camera is not the same along rows and columns, so a quarter turn can be detected by it.
-    width, height
-        Canvas in pixels; by default that of the scene.
-    finish, quality
-        ``"none"``, ``"png"`` or ``"jpeg"``; quality of the JPEG.
     """
 
     model_config = ConfigDict(strict=True)
 
     name: ClassVar[str] = ""
 
+    #: How cells are turned: ``"none"``, ``"flips"`` (mirrored or upside down), ``"right"`` (these
+    #: and quarter turns) or ``"any"`` angle. Only the last one resamples pixels. The grain of a
+    #: camera is not the same along rows and columns, so a quarter turn can be detected by it.
     turn: Turn = "none"
+    #: Canvas in pixels; by default that of the scene.
     width: Count | None = None
     height: Count | None = None
+    #: ``"none"``, ``"png"`` or ``"jpeg"``; quality of the JPEG.
     finish: Codec = "none"
     quality: Annotated[int, Field(ge=1, le=100)] = 95
 
@@ -115,38 +109,26 @@ def _blend(name: str) -> str:
 
 
 class Variation(Mode):
-    """Settings of modes that vary cells and match them to real scenes. All of it is in the recipe.
-
-    Attributes
-    ----------
-    rotate
-        Most degrees by which a cell is turned besides ``turn``, either way.
-    scale
-        Most by which a cell is larger or smaller, as a share.
-    aspect
-        Most by which it is wider than high, or the reverse, as a share; its area stays.
-    elastic
-        Most that its outline is bent, root mean square, in pixels.
-    stain
-        Spread (standard deviation) of the factor on its optical density, as a share. It is small
-        against that of a class, and makes composites of the same cell and scene differ.
-    choices
-        Best fitting scenes among which a cell's is drawn.
-    blend, feather
-        How the white cell's edge is painted; width of its soft edge in pixels.
-    match_stain
-        Share of the difference in stain between two images' red cells that is made up for.
-    """
+    """Settings of modes that vary cells and match them to real scenes; all are in the recipe."""
 
     turn: Turn = "flips"
+    #: Most degrees by which a cell is turned besides ``turn``, either way.
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    #: Most by which a cell is larger or smaller, as a share.
     scale: Annotated[float, Field(ge=0, le=0.15)] = 0.0
+    #: Most by which it is wider than high, or the reverse, as a share; its area stays.
     aspect: Annotated[float, Field(ge=0, le=0.15)] = 0.0
+    #: Most that its outline is bent, root mean square, in pixels.
     elastic: Annotated[float, Field(ge=0, le=2)] = 0.0
+    #: Spread (standard deviation) of the factor on its optical density, as a share. It is small
+    #: against that of a class, and makes composites of the same cell and scene differ.
     stain: Annotated[float, Field(ge=0, le=0.2)] = 0.03
+    #: Best fitting scenes among which a cell's is drawn.
     choices: Count = 24
+    #: How the white cell's edge is painted; width of its soft edge in pixels.
     blend: Annotated[str, AfterValidator(_blend)] = "scene"
     feather: Annotated[float, Field(ge=0, le=MAX_FEATHER)] = 3.0
+    #: Share of the difference in stain between two images' red cells that is made up for.
     match_stain: Share = 0.5
 
     @property

@@ -29,28 +29,21 @@ WEAK = ("BNE", "MMY", "MY", "PMY", "SNE")
 
 
 class Paper(Mode):
-    """Settings of the mode, besides those of :class:`Mode`.
-
-    Attributes
-    ----------
-    background
-        Its colour, 0–255 each.
-    red_cells
-        Red cells that are tried.
-    tries
-        Random places that each of them may try before it is dropped.
-    """
+    """Settings of the mode, besides those of :class:`Mode`."""
 
     name: ClassVar[str] = "paper"
 
     width: Count = 360
     height: Count = 363
+    #: Its colour, 0–255 each.
     background: Annotated[tuple[float, float, float], BeforeValidator(colour_of)] = (
         253.0,
         229.0,
         203.0,
     )
+    #: Red cells that are tried.
     red_cells: Annotated[int, Field(ge=0)] = 8
+    #: Random places that each of them may try before it is dropped.
     tries: Count = 15
 
     def default_classes(self, available: Sequence[str]) -> tuple[str, ...]:
