@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from naturalize.base import engine
+from naturalize.base.display import rows_of
 from naturalize.base.errors import ArtifactError, ImageReadError, InputError, unknown
 from naturalize.base.images import decode_image, read_bytes
 from naturalize.base.rng import rng
@@ -199,10 +200,8 @@ def _look(
     bank: CellBank, ids: Sequence[str], run: dict[str, Any]
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Return small grey pictures (for near duplicates) and encoders of images."""
-    table = bank.backgrounds
-    paths = zip(table["image_id"].to_pylist(), table["path"].to_pylist(), strict=True)
-    places = {image_id: str(bank.root / path) for image_id, path in paths}
-    files = [places[image_id] for image_id in ids]
+    paths = dict(rows_of(bank.backgrounds, "image_id", "path"))
+    files = [str(bank.root / paths[image_id]) for image_id in ids]
     found = engine.map(_small, files, chunk=32, what="look for duplicates", **run)
     smalls, encoders = zip(*found, strict=True)
     return np.stack(smalls), dict(zip(ids, encoders, strict=True))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from naturalize.base.display import rows_of
 from naturalize.base.errors import ImageReadError
 from naturalize.base.images import read_image
 from naturalize.base.plots import KIND_KEY
@@ -150,7 +151,7 @@ def outlined(study: StudyFolder, cells: Artifact, most: int) -> list[tuple[str, 
     listed = study.table("catalog", "catalog.parquet", ["path", "label"])
     if outcomes is None or listed is None:
         return []
-    label_of = dict(zip(listed["path"].to_pylist(), listed["label"].to_pylist(), strict=True))
+    label_of = dict(rows_of(listed, "path", "label"))
     good = [row for row in outcomes.to_pylist() if row["outcome"] == "ok"]
     shuffled = [good[i] for i in rng(0, "report outlines").permutation(len(good))]
     images = []

@@ -54,18 +54,10 @@ def choice(n_runs: int, *, by_validation: bool, tied: bool) -> tuple[str, str]:
 def verdict(
     name: str, metrics: Mapping[str, Any], *, chosen: str, n_runs: int, protocol: str, outside: int
 ) -> str:
-    """Return the study's result as one sentence.
+    """Return the study's result as one sentence, on the run ``name`` and its ``metrics.json``.
 
-    Parameters
-    ----------
-    name, metrics
-        The run that the report speaks of, and its ``metrics.json``.
-    chosen, n_runs
-        How it was chosen, from :func:`choice`, and among how many.
-    protocol
-        ``"honest"``, ``"paper"`` or ``""``.
-    outside
-        Composites with a parent outside the training images.
+    ``chosen``: how it was chosen among ``n_runs``, from :func:`choice`; ``protocol``: ``"honest"``,
+    ``"paper"`` or ``""``; ``outside``: composites with a parent outside the training images.
     """
     subject = f"The model “{name}”"
     if n_runs > 1:

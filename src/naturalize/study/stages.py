@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from naturalize.base.artifacts import read_json, write_json, writing
+from naturalize.base.display import rows_of
 from naturalize.base.errors import InputError
 from naturalize.cells.bank import CellBank
 from naturalize.cells.segment import segment_images
@@ -165,9 +166,8 @@ class Stages:
         settings = self.study.segment.model_dump()
 
         def make(output: Path, work: Path) -> None:
-            usable = self.source.usable()
             segment_images(
-                list(zip(usable["image_id"].to_pylist(), usable["path"].to_pylist(), strict=True)),
+                list(rows_of(self.source.usable(), "image_id", "path")),
                 self.source.root,
                 segmenter(settings["segmenter"], **settings["settings"]),
                 output,

@@ -41,20 +41,8 @@ def write_pool(
     """Write an ``images`` artifact with all usable real images and all composites of a plan.
 
     Real files are linked where the disk allows (else copied), byte for byte, so that they keep
-    their image ids; composites are PNG files, as in the paper's data sets.
-
-    Parameters
-    ----------
-    catalog
-        The real images.
-    plan, bank
-        The composites, and the cells they are made of.
-    out
-        Folder of the artifact: ``images/<class>/…``.
-    work
-        Folder for the crops while rendering.
-    backend, workers
-        As for :func:`naturalize.base.engine.map`; they change no byte.
+    their image ids; composites are PNG files, as in the paper's data sets. ``work`` holds the crops
+    while rendering; the engine changes no byte.
     """
     inputs = {"catalog": catalog.fingerprint, "plan": plan.fingerprint}
     with os_errors_named(out), writing(out, "images", inputs=inputs) as folder:
@@ -91,20 +79,10 @@ def _paint(store: CropStore, images: Path, recipe: Recipe) -> None:
 def leak(plan: Plan, pooled: Catalog, split: Split) -> dict[str, Any]:
     """Count what a split of a pool lets through between its parts.
 
-    Parameters
-    ----------
-    plan
-        The plan whose composites are in the pool.
-    pooled, split
-        Catalog and split of the pool.
-
-    Returns
-    -------
-    dict
-        ``n_test``; ``test_composites`` (composites among the test images); ``test_touched`` (test
-        images that share a cell's parent image with a training image: composites with a parent in
-        train or a sister there, and real images whose cell is in a training composite);
-        ``statement``.
+    Takes the plan whose composites are in the pool, and catalog and split of the pool. Gives
+    ``n_test``; ``test_composites`` (composites among the test images); ``test_touched`` (test
+    images that share a cell's parent image with a training image: composites with a parent in train
+    or a sister there, and real images whose cell is in a training composite); ``statement``.
     """
     part_of = split.part_of()
     rows = pooled.usable().select(["image_id", "path"]).to_pylist()

@@ -267,12 +267,8 @@ def _remove(owner: int, epoch_file: str, folder: str | None) -> None:
 def as_rgb(picture: Any) -> np.ndarray:
     """Return a picture as RGB uint8 (H, W, 3).
 
-    ``InputError`` for anything else: floats, batches, grey images.
-
-    Parameters
-    ----------
-    picture
-        A uint8 tensor (3, H, W), on any device; a uint8 array (H, W, 3); or a PIL image.
+    ``InputError`` for anything else: floats, batches, grey images. Takes a uint8 tensor (3, H, W),
+    on any device, a uint8 array (H, W, 3), or a PIL image.
     """
     if isinstance(picture, Image.Image):
         return np.asarray(picture.convert("RGB"))

@@ -92,30 +92,12 @@ def isolated(
 
     Inside the mask its pixels are as they were. Outside they are the slide, darkened by what the
     edge absorbs at that distance: the pixel's own density next to the mask, if no neighbour is
-    there, else the usual one around this cell.
-
-    Parameters
-    ----------
-    rgb
-        Uint8 (h, w, 3), the cell with something around it.
-    mask
-        Bool (h, w).
-    box
-        x, y, width, height of the mask.
-    pad
-        Pixels around it that are wanted.
-
-    Returns
-    -------
-    colours
-        Uint8 (height + 2 pad, width + 2 pad, 3).
-    edge
-        Uint8 of that size: as in a patch, the edge where the density is half of what it is within.
-    ground
-        Colour of the bare slide around the cell.
-    glow
-        Optical density, float32 (``GLOW``, 3), that this slide has at 1, 2, … pixels from the edge
-        beyond what ``colours`` show.
+    there, else the usual one around this cell. ``rgb``: uint8 (h, w, 3), the cell with something
+    around it; ``mask``: bool (h, w); ``box``: x, y, width, height of the mask; ``pad``: pixels
+    around it that are wanted. Gives four: its colours, uint8 (height + 2 pad, width + 2 pad, 3);
+    its edge, uint8 of that size, as in a patch, where the density is half of what it is within; the
+    colour of the bare slide around the cell; and the optical density, float32 (``GLOW``, 3), that
+    this slide has at 1, 2, … pixels from the edge beyond what the colours show.
     """
     ground = slide_around(rgb, mask)
     around, cell = rgb, mask
