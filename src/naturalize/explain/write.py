@@ -32,6 +32,7 @@ from naturalize.explain.overlay import heat_by_kind, heat_inside, overlay
 from naturalize.explain.picks import Pick, pick_for_explanation
 from naturalize.models.identity import weights_hash
 from naturalize.prediction.standardise import main_cell
+from naturalize.restoration.masks import covered
 
 #: Masks that Score-CAM uses an image at most. On EfficientNet-Lite0 (1,280 maps) 32 groups give
 #: maps that correlate with the full ones at 0.99 on average, for a fortieth of the passes.
@@ -265,9 +266,7 @@ class _Heat:
         said: dict[str, Any] = {"heat_on": heat_by_kind(heat, found)}
         mask = self.masks.get(image_id)
         if mask is None and (cell := main_cell(found)) is not None:
-            x0, y0, x1, y1 = cell.box
-            mask = np.zeros(found.shape, bool)
-            mask[y0:y1, x0:x1] = cell.mask
+            mask = covered(found.shape, [cell])
         if mask is not None:
             mask = np.asarray(mask, bool)
             said |= {"heat_inside": heat_inside(heat, mask), "cell_share": float(mask.mean())}

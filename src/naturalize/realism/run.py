@@ -128,13 +128,11 @@ class _Table:
         self.reach = ""
 
     def add_plan(self, name: str) -> None:
-        sample = self.given.sample
+        recipes = self.given.sample.recipes
+        self.reach = self.given.sample.recipe_origins(recipes)[1]
         made = describe(self.fake, self.shape, what="composites", **self.eyes)
-        origins, self.reach = sample.recipe_origins(sample.recipes)
-        labels = [recipe.label for recipe in sample.recipes]
         to_parent = _to_parents(self.given, self.shape, made)
-        self.results[name] = self._judge(Side(made, labels, origins), to_parent=to_parent)
-        self.names[name] = [recipe.recipe_id for recipe in sample.recipes]
+        self._judge(self.given.rival(name, recipes, self.fake), made, to_parent=to_parent)
 
     def add_baseline(self, name: str) -> None:
         rival = make(name, self.given)
@@ -144,14 +142,14 @@ class _Table:
             warn(f"baseline {name} is left out: {rival}")
             return
         made = describe(rival.images, self.shape, what=rival.name, **self.eyes)
-        side = Side(made, rival.labels, rival.origins)
-        self.results[rival.name] = self._judge(side, families=False)
-        self.names[rival.name] = rival.names
+        self._judge(rival, made, families=False)
 
-    def _judge(self, made: Side, **more: Any) -> ProbeResult:
+    def _judge(self, rival: Rival, made: Described, **more: Any) -> None:
         real = self.given.sample.real
         side = Side(self.seen, [label for _, label in real], self.given.sample.real_origins(real))
-        return judge(side, made, **more, **self.settings)
+        fake = Side(made, rival.labels, rival.origins)
+        self.results[rival.name] = judge(side, fake, **more, **self.settings)
+        self.names[rival.name] = rival.names
 
     def write(self, folder: Path, own: str) -> None:
         """Write the scores of all sets, and what the set ``own`` gives away by."""

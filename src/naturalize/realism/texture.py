@@ -20,6 +20,7 @@ import numpy as np
 from naturalize.cells.segmentation import LEVELS, Cell, Segmentation, target_of
 from naturalize.imaging.jpeg.codec import BLOCK, tiles, waves
 from naturalize.realism import settings as tuned
+from naturalize.restoration.masks import covered
 
 #: Names of the bands between ``tuned.SIGMAS``.
 _BANDS = ("finest", "fine", "middle", "coarse")
@@ -65,9 +66,7 @@ class Areas:
         """Distance to the target's outline, float32 (H, W): negative inside; ∞ without a target."""
         if self.target is None:
             return np.full(self.found.shape, np.inf, np.float32)
-        inside = np.zeros(self.found.shape, np.uint8)
-        x0, y0, x1, y1 = self.target.box
-        inside[y0:y1, x0:x1] = self.target.mask
+        inside = covered(self.found.shape, [self.target]).astype(np.uint8)
         depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5)
         away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_5)
         return np.where(inside > 0, 0.5 - depth, away - 0.5).astype(np.float32)

@@ -22,8 +22,7 @@ def covered(shape: tuple[int, int], cells: Sequence[Cell]) -> np.ndarray:
     """Return where cells are, bool (H, W)."""
     mask = np.zeros(shape, bool)
     for cell in cells:
-        x0, y0, x1, y1 = cell.box
-        mask[y0:y1, x0:x1] |= cell.mask
+        mask[window(cell.box)] |= cell.mask
     return mask
 
 

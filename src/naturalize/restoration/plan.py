@@ -125,7 +125,11 @@ def _cut(
 ) -> tuple[frozenset[int], dict[int, Outline], np.ndarray]:
     """Return the cells that cannot be kept, the whole outlines of the others, and the slide."""
     hidden = away <= reach.red
-    cut = [i for i, cell in enumerate(work.cells) if i not in removed and _cuts(hidden, cell)]
+    cut = [
+        i
+        for i, cell in enumerate(work.cells)
+        if i not in removed and (hidden[window(cell.box)] & cell.mask).any()
+    ]
     lost = {i for i in cut if work.cells[i].kind != "rbc"}
     red = [i for i, cell in enumerate(work.cells) if cell.kind == "rbc"]
     foreign = dict(zip(red, _not_red(work, red), strict=True))
@@ -149,16 +153,10 @@ def _trimmed(work: Analysis, outlines: dict[int, Outline]) -> Analysis:
     """Return an image's cells without what stands out of their whole outlines."""
     found = list(work.cells)
     for i, outline in outlines.items():
-        x0, y0, x1, y1 = found[i].box
-        inside = outline.inside(work.shape, margin=-1.5)[y0:y1, x0:x1] & found[i].mask
-        if inside.any():
-            found[i] = Cell.from_mask("rbc", inside, score=found[i].score, offset=(x0, y0))
+        here = window(found[i].box)
+        inside = outline.inside(work.shape, margin=-1.5)[here] & found[i].mask
+        found[i] = _cell(found[i], inside, found[i].box[:2]) or found[i]
     return replace(work, cells=tuple(found))
-
-
-def _cuts(hidden: np.ndarray, cell: Cell) -> bool:
-    x0, y0, x1, y1 = cell.box
-    return bool((hidden[y0:y1, x0:x1] & cell.mask).any())
 
 
 def _hidden_share(outline: Outline, hidden: np.ndarray) -> float:
@@ -186,14 +184,12 @@ def _not_red(work: Analysis, red: Sequence[int]) -> list[bool]:
     """
     ratios = []
     for i in red:
-        x0, y0, x1, y1 = work.cells[i].box
-        some = np.s_[y0:y1:2, x0:x1:2]
-        inside = work.cells[i].mask[::2, ::2]
+        here, inside = window(work.cells[i].box), work.cells[i].mask[::2, ::2]
         if not inside.any():
             ratios.append(np.nan)
             continue
-        density = optical_density(work.image[some][inside], work.light[some][inside])
-        r, g, b = density.mean(axis=0)
+        seen, light = (plane[here][::2, ::2][inside] for plane in (work.image, work.light))
+        r, g, b = optical_density(seen, light).mean(axis=0)
         ratios.append((r - b) / max(g, 0.01))
     values = np.array(ratios)
     known = values[np.isfinite(values)]
@@ -213,17 +209,15 @@ def rounded_off(work: Analysis, gone: np.ndarray, removed: Collection[int]) -> A
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     found = list(work.cells)
     for i, cell in enumerate(work.cells):
-        x0, y0, x1, y1 = cell.box
-        window = np.s_[y0:y1, x0:x1]
-        if cell.kind != "rbc" or i in removed or not (near[window] & cell.mask).any():
+        here = window(cell.box)
+        if cell.kind != "rbc" or i in removed or not (near[here] & cell.mask).any():
             continue
-        left = cell.mask & ~taken[window]
+        left = cell.mask & ~taken[here]
         # the image's edge cuts no prong
         wide = cv2.copyMakeBorder(left.view(np.uint8), 5, 5, 5, 5, cv2.BORDER_REPLICATE)
         opened = cv2.morphologyEx(wide, cv2.MORPH_OPEN, disc)[5:-5, 5:-5] > 0
-        keep = largest_piece((opened | ~near[window]) & left)
-        if keep.any():
-            found[i] = Cell.from_mask(cell.kind, keep, score=cell.score, offset=(x0, y0))
+        keep = largest_piece((opened | ~near[here]) & left)
+        found[i] = _cell(cell, keep, cell.box[:2]) or cell
     return replace(work, cells=tuple(found))
 
 
@@ -280,9 +274,8 @@ def _seen(cell: Cell, going: Removal, i: int, shape: tuple[int, int]) -> Cell | 
     if outline is not None:
         visible = covered(shape, [cell]) & ~going.hidden
         return _cell(cell, visible | (outline.inside(shape) & going.hidden), (0, 0))
-    x0, y0, x1, y1 = cell.box
     over = going.hidden if cell.kind == "rbc" else going.mask
-    return _cell(cell, cell.mask & ~over[y0:y1, x0:x1], (x0, y0))
+    return _cell(cell, cell.mask & ~over[window(cell.box)], cell.box[:2])
 
 
 def _cell(like: Cell, mask: np.ndarray, offset: tuple[int, int]) -> Cell | None:
@@ -293,11 +286,10 @@ def _cell(like: Cell, mask: np.ndarray, offset: tuple[int, int]) -> Cell | None:
 
 def _outside(cell: Cell, core: Box) -> Cell | None:
     """Return what of a cell lies outside a box."""
-    x0, y0 = cell.box[:2]
     mask = cell.mask.copy()
-    left, top, right, bottom = (max(n, 0) for n in shifted(core, (x0, y0, 0, 0)))
+    left, top, right, bottom = (max(n, 0) for n in shifted(core, cell.box))
     mask[top:bottom, left:right] = False
-    return _cell(cell, mask, (x0, y0))
+    return _cell(cell, mask, cell.box[:2])
 
 
 def _inside(cell: Cell, core: Box, at: Box) -> Cell | None:

@@ -120,8 +120,7 @@ def _painted(
     calm = _calm(rest, near)
     layout = red & ~going.hidden
     for whole in wholes:
-        x0, y0, x1, y1 = whole.box
-        layout[y0:y1, x0:x1] |= whole.inside & (whole.opacity > 0)
+        layout[window(whole.box)] |= whole.inside & (whole.opacity > 0)
     to_red = away_from(layout)
     smooth = light + fringe_at(profile, to_red)
     unit = codec.unit if codec else BLOCK
@@ -188,12 +187,11 @@ def _lay(canvas: np.ndarray, whole: CompletedCell, slide: np.ndarray) -> np.ndar
 
     Returns where it was laid, bool (H, W).
     """
-    x0, y0, x1, y1 = whole.box
-    window = np.s_[y0:y1, x0:x1]
-    through = np.clip(canvas[window] / np.maximum(slide[window], 1), 0.3, 1)
+    here = window(whole.box)
+    through = np.clip(canvas[here] / np.maximum(slide[here], 1), 0.3, 1)
     through = np.where(through > 0.94, 1, through)
     share = whole.opacity[..., None]
-    canvas[window] += share * (whole.colours * through - canvas[window])
+    canvas[here] += share * (whole.colours * through - canvas[here])
     laid = np.zeros(canvas.shape[:2], bool)
-    laid[window] = whole.opacity > 0
+    laid[here] = whole.opacity > 0
     return laid

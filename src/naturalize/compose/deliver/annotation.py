@@ -20,6 +20,7 @@ from naturalize.base.artifacts import (
     write_json,
     writing,
 )
+from naturalize.base.display import rows_of
 from naturalize.base.errors import ArtifactError, InputError
 from naturalize.base.images import content_hash
 from naturalize.base.shards import resumable_pieces
@@ -189,9 +190,8 @@ def _opened(folder: str) -> PlanAnnotation:
 
 def _labels(bank: CellBank, cell_ids: Sequence[str]) -> dict[str, str]:
     """Return the classes of those cells that have one."""
-    columns = (bank.table[name].to_pylist() for name in ("cell_id", "label"))
-    of = {cell_id: label for cell_id, label in zip(*columns, strict=True) if label is not None}
-    return {cell_id: of[cell_id] for cell_id in cell_ids if cell_id in of}
+    of = dict(rows_of(bank.table, "cell_id", "label"))
+    return {cell_id: of[cell_id] for cell_id in cell_ids if of.get(cell_id) is not None}
 
 
 def _scene_name(background_id: str) -> str:
@@ -234,7 +234,7 @@ def _names(bank: CellBank, image_id: str) -> list[tuple[str, str | None]]:
     here = bank.table.select(["cell_id", "label", "image_id"]).filter(
         pc.field("image_id") == image_id
     )
-    return list(zip(here["cell_id"].to_pylist(), here["label"].to_pylist(), strict=True))
+    return list(rows_of(here, "cell_id", "label"))
 
 
 def annotation_of(source: object) -> Annotation | None:

@@ -30,11 +30,8 @@ BOXES = pa.schema(
 class ImageFolder(Writer):
     """Images as ``images/<class>/<recipe_id>.<suffix>``.
 
-    Attributes
-    ----------
-    masks
-        Write the truth as well: ``masks/<class>/<recipe_id>.png`` (uint16: 0 background, one number
-        a cell, what is seen of it) and ``boxes.parquet``, a row a cell.
+    ``masks`` writes the truth as well: ``masks/<class>/<recipe_id>.png`` (uint16: 0 background, one
+    number a cell, what is seen of it) and ``boxes.parquet``, a row a cell.
     """
 
     name: ClassVar[str] = "imagefolder"

@@ -43,19 +43,14 @@ class WebDataset(Writer):
     ``labels``) and ``.json`` (``recipe_id``, ``label``, ``class``, ``mode``, ``parents``).
     Recipes are shuffled, always in the same way, so that each shard holds all classes.
     ``shards.json`` lists ``labels`` and shards. No times, no owners: the same plan gives the same
-    bytes. Shards that a killed run finished are kept.
-
-    Attributes
-    ----------
-    masks
-        Add the truth: ``<recipe_id>.instances.png`` (uint16: 0 background, one number a cell) and
-        ``cells`` in the JSON: ``instance``, ``kind``, ``label``, ``cell_id``, ``box``.
-    shard_bytes
-        Most that a shard has, at least 10,240; a sample that is larger has a shard of its own.
+    bytes. Shards that a killed run finished are kept. ``masks`` adds the truth:
+    ``<recipe_id>.instances.png`` (uint16: 0 background, one number a cell) and ``cells`` in the
+    JSON: ``instance``, ``kind``, ``label``, ``cell_id``, ``box``.
     """
 
     name: ClassVar[str] = "webdataset"
 
+    #: Most that a shard has; a sample that is larger has a shard of its own.
     shard_bytes: Annotated[int, Field(ge=tarfile.RECORDSIZE)] = SHARD_BYTES
 
     def check(self, plan: Plan, bank: CellBank) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from naturalize.base.console import track
+from naturalize.base.display import rows_of
 from naturalize.base.errors import ArtifactError, NaturalizeError
 from naturalize.base.images import file_facts
 
@@ -62,8 +63,7 @@ class Images:
         """
         sizes, units, encoders = [], [], []
         wrong: dict[str, NaturalizeError] = {}
-        columns = (self.bank.backgrounds[name].to_pylist() for name in ("image_id", "path"))
-        read = dict(zip(*columns, strict=True))
+        read = dict(rows_of(self.bank.backgrounds, "image_id", "path"))
         for image_id in track(self.ids, "read image headers"):
             try:
                 data = self.bank.pictures.data(read[image_id], image_id, check=True)
@@ -212,8 +212,7 @@ def check_sources(bank: CellBank, image_ids: Iterable[str]) -> None:
     wanted = sorted(set(image_ids))
     paths: dict[str, set[str]] = {}
     for table in (bank.backgrounds, bank.cells()):
-        columns = (table[name].to_pylist() for name in ("image_id", "path"))
-        for image_id, path in zip(*columns, strict=True):
+        for image_id, path in rows_of(table, "image_id", "path"):
             paths.setdefault(image_id, set()).add(path)
     wrong: dict[str, NaturalizeError] = {}
     for image_id in wanted:
@@ -231,7 +230,7 @@ def _changed(
 ) -> ArtifactError:
     """Return the error for images that are not what they were, by class."""
     rows = bank.cells(target=True, accepted=None)
-    label = dict(zip(rows["image_id"].to_pylist(), rows["label"].to_pylist(), strict=True))
+    label = dict(rows_of(rows, "image_id", "label"))
     lost = Counter(label.get(image_id) or "no class" for image_id in wrong)
     total = Counter(label.get(image_id) or "no class" for image_id in wanted)
     counts = ", ".join(f"class {c}: {n:,} of {total[c]:,}" for c, n in sorted(lost.items()))

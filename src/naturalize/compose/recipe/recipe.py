@@ -72,25 +72,16 @@ class Finish:
 class Recipe:
     """A composite before any pixel: everything that was drawn, nothing left to chance.
 
-    Attributes
-    ----------
-    label, mode
-        Class of the composite, and the mode that drew it.
-    width, height
-        Canvas in pixels.
-    background, placements, finish
-        What is painted, in this order.
-
-    Raises
-    ------
-    SettingsError
-        From its parts or itself, for anything that could not be rendered.
+    ``SettingsError`` from its parts or itself, for anything that could not be rendered.
     """
 
+    #: Class of the composite, and the mode that drew it.
     label: str
     mode: str
+    #: Canvas in pixels.
     width: int
     height: int
+    #: What is painted, in this order.
     background: Background
     placements: tuple[Placement, ...]
     finish: Finish = field(default=Finish())
