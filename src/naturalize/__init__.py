@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from typing import Any
 
+    from naturalize.adaptation.adapt import adapt
     from naturalize.base.errors import NaturalizeError
     from naturalize.cells.bank import CellBank
     from naturalize.cells.segment import segment_images
@@ -45,6 +46,7 @@ _HOMES = {
     "Predictor": "models.predictor",
     "Split": "dataset.split",
     "TorchClassifier": "prediction.predictor",
+    "adapt": "adaptation.adapt",
     "audit": "dataset.audit",
     "evaluate": "evaluation.evaluate",
     "explain": "explain.methods",
@@ -69,6 +71,7 @@ __all__ = [
     "Predictor",
     "Split",
     "TorchClassifier",
+    "adapt",
     "audit",
     "evaluate",
     "explain",

@@ -20,7 +20,7 @@ COMMANDS = {
         "evaluate", "compare", "explain", "report",
     ],
     "Data and models": [
-        "cells", "data", "weights", "phantom", "models", "ensemble", "export", "predict",
+        "cells", "data", "weights", "phantom", "models", "ensemble", "export", "adapt", "predict",
     ],
 }  # fmt: skip
 

@@ -1,0 +1,235 @@
+"""``adapt``: a model and a laboratory's images to a model folder that is fitted to them."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from naturalize.adaptation.check import Check, check
+from naturalize.adaptation.head import Cells, Head, adapted
+from naturalize.adaptation.read import Seen, read_cells
+from naturalize.base.artifacts import (
+    check_place,
+    file_hash,
+    read_json,
+    read_manifest,
+    write_bytes,
+    write_json,
+    writing,
+)
+from naturalize.base.console import say
+from naturalize.base.errors import ArtifactError, InputError, SettingsError, unknown
+from naturalize.base.walk import find_images
+from naturalize.evaluation.merge import Merge
+from naturalize.inputs.labelled import labelled_data
+from naturalize.models.ensemble import has_graph, is_ensemble
+from naturalize.models.folder import GRAPH, MODEL, TRAINING_IMAGES, WEIGHTS
+from naturalize.models.identity import layout
+from naturalize.models.shipped import find
+
+#: Fewer cells say too little of a laboratory.
+LEAST = 32
+
+#: What ``model.json`` says of the method.
+METHOD = "label spreading, last layer fitted to it"
+
+#: The most that the last layer's own logits may differ from the network's.
+_LINEAR = 1e-3
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What was written: the folder, how it did in the cross-check, and from how many cells.
+
+    ``left_out`` says of how many pictures nothing was learnt, by reason; ``absent`` names classes
+    of the model of which no label was given, where some were.
+    """
+
+    path: Path
+    check: Check
+    cells: int
+    labelled: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+
+    @property
+    def helped(self) -> bool:
+        """Whether the model in ``path`` is another one than before."""
+        return self.check.helped
+
+
+def adapt(
+    model: str | Path,
+    images: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    labels: str | Path | None = None,
+    merge: Merge | str | Sequence[str] | None = None,
+    profile: str | Path | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+) -> Adapted:
+    """Fit a model to a laboratory by its unlabelled images, and write it as a model folder.
+
+    Only the last layer changes (see :mod:`naturalize.adaptation.head`). Where the cross-check says
+    that it did not help, the folder holds the model as it was, and says so.
+
+    Parameters
+    ----------
+    model
+        A model folder whose last layer is linear, or the name of a shipped model.
+    images
+        Files and folders of the laboratory's images, 32 cells or more, of its usual class mix.
+    out
+        The model folder to write.
+    labels
+        Labelled cells of the laboratory: a folder of class folders, or a table with the columns
+        path and label.
+    merge
+        Which of the model's classes a label means, as ``evaluate --map`` takes it.
+    profile
+        The file of a laboratory profile; by default one is measured on these images.
+    device
+        A torch device.
+    seed
+        Of the halves and folds of the cross-check.
+
+    Raises
+    ------
+    InputError
+        With fewer than 32 cells, or one picture that has two labels.
+    SettingsError
+        For an ensemble, a network whose last layer is not linear, or a label that is no class.
+    """
+    path, out = find(model), Path(out)
+    if is_ensemble(path):
+        raise SettingsError(f"{path}: an ensemble has no last layer; adapt its members, and join "
+                            "them anew with naturalize ensemble")  # fmt: skip
+    from naturalize.models.torch_predictor import TorchPredictor
+
+    predictor = TorchPredictor.open(path, device=device)
+    head, names = last_layer(predictor)
+    chosen = merge if isinstance(merge, Merge) else Merge.parse(merge)
+    chosen.names(predictor.classes)
+    check_place(out)
+    told = _labels(labels, chosen, predictor.classes)
+    paths = find_images([images] if isinstance(images, str | Path) else images)
+    seen = read_cells(predictor, head, paths, told, profile)
+    cells = seen.cells
+    if len(cells) < LEAST:
+        why = ", ".join(f"{n} {reason}" for reason, n in seen.left_out.items())
+        raise InputError(
+            f"{len(cells)} cells to adapt to{f' (left out: {why})' if why else ''}; "
+            f"{LEAST} are needed, better 200"
+        )
+    say(f"{len(cells)} cells: fit the last layer, and cross-check it")
+    found = check(cells, head, seed)
+    new = adapted(cells, head) if found.helped else head
+    labelled = Counter(seen.labels)
+    means = {part for label in labelled for part in _parts(label, chosen, predictor.classes)}
+    absent = tuple(name for name in predictor.classes if labelled and name not in means)
+    result = Adapted(out, found, len(cells), dict(labelled), seen.left_out, absent)
+    record = {
+        "from": read_manifest(path, "model").fingerprint,
+        "method": METHOD,
+        "cells": len(cells),
+        "labelled": result.labelled,
+        "map": chosen.described(),
+        "left_out": dict(seen.left_out),
+        "seed": seed,
+        "helped": found.helped,
+        "check": asdict(found),
+    }
+    _write(out, path, new, names, record, seen)
+    return result
+
+
+def last_layer(predictor: Any) -> tuple[Head, tuple[str, str]]:
+    """Return a network's last layer, and what its weights and bias are called.
+
+    ``SettingsError`` unless the logits are a linear function of the predictor's features.
+    """
+    from torch import nn
+
+    module = predictor.module
+    last = module.get_classifier() if hasattr(module, "get_classifier") else None
+    where = f"{predictor.config.architecture}: "
+    if not isinstance(last, nn.Linear) or last.bias is None:
+        raise SettingsError(where + "its last layer is not linear with a bias; it cannot be adapted")
+    weights, bias = (each.detach().cpu().double().numpy() for each in (last.weight, last.bias))
+    head = Head(weights, bias, predictor.config.temperature)
+    side = predictor.config.input_size
+    grey = [np.full((side, side, 3), level, np.uint8) for level in (90, 200)]
+    found = np.exp(head.logits(predictor.features(grey).astype(float)))
+    expected = predictor.probabilities(grey)
+    if np.abs(found / found.sum(axis=1, keepdims=True) - expected).max() > _LINEAR:
+        raise SettingsError(where + "its last layer does more than it says; it cannot be adapted")
+    prefix = next(name for name, each in module.named_modules() if each is last)
+    return head, (f"{prefix}.weight", f"{prefix}.bias")
+
+
+def _parts(label: str, merge: Merge, classes: Sequence[str]) -> tuple[str, ...]:
+    parts = merge.classes.get(label, (label,))
+    if parts == (label,) and label not in classes:
+        error = unknown("class", label, [*merge.classes, *classes])
+        raise SettingsError(f"--labels: {error}; say with --map which of the model's it is")
+    return parts
+
+
+def _labels(
+    source: str | Path | None, merge: Merge, classes: Sequence[str]
+) -> list[tuple[Path, str, np.ndarray]]:
+    """Return the file of each labelled cell, its label, and which classes that allows."""
+    if source is None:
+        return []
+    found = labelled_data(source, part="all", backend="serial")
+    if len(found.labels) < 2:
+        raise InputError(f"{source}: labels of one class only; two or more are needed")
+    allowed = {
+        label: np.isin(np.array(classes), _parts(label, merge, classes)) for label in found.labels
+    }
+    return [(found.root / item.path, item.label, allowed[item.label]) for item in found.items]
+
+
+def _write(
+    out: Path,
+    path: Path,
+    head: Head,
+    names: tuple[str, str],
+    record: Mapping[str, Any],
+    seen: Seen,
+) -> None:
+    """Write a model folder with another last layer: the other bytes of its files stay."""
+    manifest = read_manifest(path, "model")
+    inputs = {"model": manifest.fingerprint, "images": seen.digest}
+    settings = {**manifest.settings, "adapted": dict(record)}
+    with writing(out, "model", settings=settings, inputs=inputs) as folder:
+        data = bytearray((path / WEIGHTS).read_bytes())
+        if record["helped"]:
+            for name, values in zip(names, (head.weights, head.bias), strict=True):
+                _replace(data, path / WEIGHTS, name, values)
+        write_bytes(folder / WEIGHTS, bytes(data))
+        write_json(folder / MODEL, {**read_json(path / MODEL), "adapted": dict(record)})
+        if (path / TRAINING_IMAGES).is_file():
+            shutil.copyfile(path / TRAINING_IMAGES, folder / TRAINING_IMAGES)
+        if has_graph(path):  # it names its weights by their hash, and a tensor by its place
+            old, new = (file_hash(each / WEIGHTS).encode() for each in (path, folder))
+            write_bytes(folder / GRAPH, (path / GRAPH).read_bytes().replace(old, new))
+
+
+def _replace(data: bytearray, file: Path, name: str, values: np.ndarray) -> None:
+    """Put a tensor's new numbers in the place of the old ones, in the type that they had."""
+    there = layout(file)[name]
+    if there.dtype not in ("float16", "float32", "float64") or there.shape != values.shape:
+        raise ArtifactError(f"{file}: {name} is {there.dtype} {there.shape}; it cannot be adapted")
+    made = values.astype(there.dtype)
+    if not np.isfinite(made).all():
+        raise ArtifactError(f"{file}: {name} does not fit into {there.dtype} when adapted")
+    data[there.offset : there.offset + there.length] = made.tobytes()
+
