@@ -5,15 +5,15 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from naturalize.adaptation.check import Check, check
-from naturalize.adaptation.head import Cells, Head, adapted
-from naturalize.adaptation.read import Seen, read_cells
+from naturalize.adaptation.head import Head, adapted
+from naturalize.adaptation.read import Seen, cells_of, read_images
 from naturalize.base.artifacts import (
     check_place,
     file_hash,
@@ -118,30 +118,31 @@ def adapt(
     chosen = merge if isinstance(merge, Merge) else Merge.parse(merge)
     chosen.names(predictor.classes)
     check_place(out)
-    told = _labels(labels, chosen, predictor.classes)
+    labelled, meant = _labels(labels, chosen, predictor.classes)
     paths = find_images([images] if isinstance(images, str | Path) else images)
-    seen = read_cells(predictor, head, paths, told, profile)
-    cells = seen.cells
-    if len(cells) < LEAST:
+    seen = read_images(predictor, paths, labelled, profile)
+    n = len(seen.pixels)
+    if n < LEAST:
         why = ", ".join(f"{n} {reason}" for reason, n in seen.left_out.items())
         raise InputError(
-            f"{len(cells)} cells to adapt to{f' (left out: {why})' if why else ''}; "
-            f"{LEAST} are needed, better 200"
+            f"{n} cells to adapt to{f' (left out: {why})' if why else ''}; {LEAST} are needed, "
+            "better 200"
         )
-    say(f"{len(cells)} cells: fit the last layer, and cross-check it")
+    cells = cells_of(predictor, seen, meant)
+    say(f"{n} cells: fit the last layer, and cross-check it")
     found = check(cells, head, seed)
     new = adapted(cells, head) if found.helped else head
-    labelled = Counter(seen.labels)
-    means = {part for label in labelled for part in _parts(label, chosen, predictor.classes)}
-    absent = tuple(name for name in predictor.classes if labelled and name not in means)
-    result = Adapted(out, found, len(cells), dict(labelled), seen.left_out, absent)
+    counts = Counter(label for label in seen.labels if label is not None)
+    named = {part for label in counts for part in meant[label]}
+    absent = tuple(name for name in predictor.classes if counts and name not in named)
+    result = Adapted(out, found, n, dict(counts), dict(seen.left_out), absent)
     record = {
         "from": read_manifest(path, "model").fingerprint,
         "method": METHOD,
-        "cells": len(cells),
+        "cells": n,
         "labelled": result.labelled,
         "map": chosen.described(),
-        "left_out": dict(seen.left_out),
+        "left_out": result.left_out,
         "seed": seed,
         "helped": found.helped,
         "check": asdict(found),
@@ -161,16 +162,21 @@ def last_layer(predictor: Any) -> tuple[Head, tuple[str, str]]:
     last = module.get_classifier() if hasattr(module, "get_classifier") else None
     where = f"{predictor.config.architecture}: "
     if not isinstance(last, nn.Linear) or last.bias is None:
-        raise SettingsError(where + "its last layer is not linear with a bias; it cannot be adapted")
+        raise SettingsError(
+            where + "its last layer is not linear with a bias; it cannot be adapted"
+        )
     weights, bias = (each.detach().cpu().double().numpy() for each in (last.weight, last.bias))
-    head = Head(weights, bias, predictor.config.temperature)
-    side = predictor.config.input_size
+    config = predictor.config
+    head = Head(weights, bias, config.temperature)
+    side = config.input_size
     grey = [np.full((side, side, 3), level, np.uint8) for level in (90, 200)]
     found = np.exp(head.logits(predictor.features(grey).astype(float)))
     expected = predictor.probabilities(grey)
     if np.abs(found / found.sum(axis=1, keepdims=True) - expected).max() > _LINEAR:
         raise SettingsError(where + "its last layer does more than it says; it cannot be adapted")
     prefix = next(name for name, each in module.named_modules() if each is last)
+    if config.temperature_elsewhere is not None:
+        head = replace(head, temperature=config.temperature_elsewhere)
     return head, (f"{prefix}.weight", f"{prefix}.bias")
 
 
@@ -184,17 +190,15 @@ def _parts(label: str, merge: Merge, classes: Sequence[str]) -> tuple[str, ...]:
 
 def _labels(
     source: str | Path | None, merge: Merge, classes: Sequence[str]
-) -> list[tuple[Path, str, np.ndarray]]:
-    """Return the file of each labelled cell, its label, and which classes that allows."""
+) -> tuple[list[tuple[Path, str]], dict[str, tuple[str, ...]]]:
+    """Return the file and label of each labelled cell, and the classes that each label means."""
     if source is None:
-        return []
+        return [], {}
     found = labelled_data(source, part="all", backend="serial")
     if len(found.labels) < 2:
         raise InputError(f"{source}: labels of one class only; two or more are needed")
-    allowed = {
-        label: np.isin(np.array(classes), _parts(label, merge, classes)) for label in found.labels
-    }
-    return [(found.root / item.path, item.label, allowed[item.label]) for item in found.items]
+    meant = {label: _parts(label, merge, classes) for label in found.labels}
+    return [(found.root / item.path, item.label) for item in found.items], meant
 
 
 def _write(
@@ -232,4 +236,3 @@ def _replace(data: bytearray, file: Path, name: str, values: np.ndarray) -> None
     if not np.isfinite(made).all():
         raise ArtifactError(f"{file}: {name} does not fit into {there.dtype} when adapted")
     data[there.offset : there.offset + there.length] = made.tobytes()
-

@@ -12,6 +12,9 @@ from naturalize.base.rng import rng
 #: Parts of the labelled cells of which one at a time is left out.
 _FOLDS = 5
 
+#: Cells that layers of either half have to answer alike: mostly.
+_STABLE = 0.5
+
 
 @dataclass(frozen=True)
 class Check:
@@ -33,8 +36,8 @@ class Check:
         """Whether the new layer is the better one: by labels where there are any."""
         if self.balanced is not None and self.balanced[0] != self.balanced[1]:
             return self.balanced[1] > self.balanced[0]
-        before = self.views[0] + self.neighbours[0]
-        return self.views[1] + self.neighbours[1] > before and self.stability >= self.views[0]
+        before, after = (self.views[i] + self.neighbours[i] for i in (0, 1))
+        return after > before and self.stability >= _STABLE
 
 
 def check(cells: Cells, head: Head, seed: int = 0) -> Check:

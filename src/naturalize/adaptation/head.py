@@ -57,7 +57,7 @@ class Head:
         """
         from scipy.optimize import minimize
 
-        n, views, width = features.shape
+        views, width = features.shape[1:]
         flat = features.reshape(-1, width).astype(np.float64)
         mean, spread = flat.mean(axis=0), flat.std(axis=0)
         spread += _SLACK * spread.mean() + np.finfo(float).tiny
@@ -98,7 +98,7 @@ class Cells:
     @property
     def labelled(self) -> np.ndarray:
         """Which cells have a label, bool (N,)."""
-        return self.told.any(axis=1)
+        return np.asarray(self.told.any(axis=1))
 
     def __len__(self) -> int:
         return len(self.features)

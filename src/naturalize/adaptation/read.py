@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from naturalize.adaptation.head import Cells, Head
+from naturalize.adaptation.head import Cells
 from naturalize.base.artifacts import fingerprint
 from naturalize.base.console import track, warn
 from naturalize.base.engine import prefetched
@@ -18,7 +18,7 @@ from naturalize.base.errors import ImageReadError, InputError
 from naturalize.base.images import content_hash, read_image
 from naturalize.models.preprocess import normalise
 from naturalize.prediction.profile import Profile, sample
-from naturalize.prediction.standardise import Standardised, Standardiser
+from naturalize.prediction.standardise import Standardiser
 
 if TYPE_CHECKING:
     from naturalize.models.torch_predictor import TorchPredictor
@@ -30,42 +30,53 @@ MOST = 2000
 _BATCH, _WINDOW = 8, 8
 
 #: Why nothing is learnt of a picture.
-UNREADABLE, NO_CELL, TWICE = "unreadable", "without a clear white cell", "the same picture again"
-
-#: A file, its label if it has one, and the classes that the label allows.
-Told = tuple[Path, "str | None", "np.ndarray | None"]
+_UNREADABLE, _NO_CELL, _TWICE = "unreadable", "without a clear white cell", "the same picture again"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Seen:
-    """Cells, the labels of those that have one, what was left out, and a name of the pictures."""
+    """Cells as the network sees them, uint8 (S, S, 3), with their kinds and labels (or null).
 
-    cells: Cells
-    labels: list[str]
-    left_out: dict[str, int]
-    digest: str
+    ``left_out`` counts pictures that give no cell, by reason; ``pictures`` has the label of each
+    that was read, and its file.
+    """
+
+    pixels: list[np.ndarray] = field(default_factory=list)
+    kinds: list[str | None] = field(default_factory=list)
+    labels: list[str | None] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    pictures: dict[str, tuple[str | None, Path]] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """What names the pictures and their labels."""
+        return fingerprint("images", {k: v[0] for k, v in sorted(self.pictures.items())}, {})
+
+    def new(self, key: str, path: Path, label: str | None) -> bool:
+        """Note a picture; whether it is another than those before."""
+        if key not in self.pictures:
+            self.pictures[key] = label, path
+            return True
+        before, first = self.pictures[key]
+        if label is not None and label != before:
+            raise InputError(
+                f"--labels: {first} and {path} are one picture with two labels, {before} and "
+                f"{label}; correct one of them"
+            )
+        self.left_out[_TWICE] += before is None
+        return False
 
 
-@dataclass(frozen=True)
-class _Picture:
-    """A file's pictures, ready for the network, and what names its pixels; or why there is none."""
-
-    key: str
-    made: Sequence[Standardised] = ()
-    problem: str | None = None
-
-
-def read_cells(
+def read_images(
     predictor: TorchPredictor,
-    head: Head,
     paths: Sequence[Path],
-    told: Sequence[tuple[Path, str, np.ndarray]],
+    labelled: Sequence[tuple[Path, str]],
     profile: str | Path | None = None,
 ) -> Seen:
-    """Standardise images and labelled images of one laboratory, and return the cells' features.
+    """Standardise labelled and other images of one laboratory.
 
-    Fields give all their white cells, but only images of one cell can be labelled. Pictures without
-    a clear cell are left out, and so is a picture that came before, labelled ones first.
+    Fields give all their white cells; a label is of the cell in the middle. Pictures without a
+    clear cell are left out, and so is one that came before, labelled ones first.
 
     ``InputError`` for one picture with two labels.
     """
@@ -73,92 +84,68 @@ def read_cells(
     if profile is not None and standard is not None:
         standardiser = Standardiser(standard, profile=Profile.load(Path(profile), standard))
     else:
-        standardiser = Standardiser(standard).learn([*(row[0] for row in told), *paths])
+        standardiser = Standardiser(standard).learn([*(path for path, _ in labelled), *paths])
     if len(paths) > MOST:
         warn(f"{len(paths):,} images: {MOST:,}, evenly from all, are taken")
         paths = [paths[place] for place in sample(paths, MOST)]
-    asked: list[Told] = [*told, *((path, None, None) for path in paths)]
-    out: Counter[str] = Counter()
-    labels_of: dict[str, tuple[str | None, Path]] = {}
-    rows: list[tuple[Standardised, np.ndarray | None]] = []
-    labels: list[str] = []
 
-    def pictures() -> Iterator[tuple[Told, _Picture]]:
-        def begun(one: Told) -> _Picture:
-            return _picture(one[0], standardiser, whole=one[1] is not None)
+    def begun(one: tuple[Path, str | None]) -> tuple[str, list[tuple[np.ndarray, str | None]]]:
+        path, label = one
+        try:
+            image = read_image(path)
+        except ImageReadError:
+            return "", []
+        key = content_hash(str(image.shape).encode() + np.ascontiguousarray(image).tobytes())
+        made = [standardiser(image)] if label is not None else standardiser.each(image)
+        # what has a label has a cell, whatever the segmenter says
+        kept = [o for o in made if label is not None or (o.verdict is None and not o.doubt)]
+        view = predictor.config.view
+        return key, [(view.prepare(o.image, o.slide), o.kind) for o in kept]
 
-        ahead = prefetched(begun, asked, window=_WINDOW)
-        yield from zip(asked, track(ahead, "standardise", len(asked)), strict=True)
-
-    pixels: list[np.ndarray] = []
-    for (path, label, allowed), picture in pictures():
-        if picture.problem is not None:
-            out[picture.problem] += 1
-            continue
-        before = labels_of.get(picture.key)
-        if before is not None:
-            if label is not None and before[0] != label:
-                raise InputError(
-                    f"--labels: {before[1]} and {path} are one picture with two labels, "
-                    f"{before[0]} and {label}; correct one of them"
-                )
-            out[TWICE] += label is None and before[0] is None
-            continue
-        labels_of[picture.key] = label, path
-        for one in picture.made:
-            rows.append((one, allowed))
-            labels += [label] if label is not None else []
-            pixels.append(predictor.config.view.prepare(one.image, one.slide))
-    cells = _cells(predictor, head, rows, pixels)
-    digest = fingerprint("images", {k: label for k, (label, _) in sorted(labels_of.items())}, {})
-    return Seen(cells, labels, {reason: n for reason, n in out.items() if n}, digest)
+    asked = [*labelled, *((path, None) for path in paths)]
+    ahead = track(prefetched(begun, asked, window=_WINDOW), "standardise", len(asked))
+    seen = Seen()
+    for (path, label), (key, made) in zip(asked, ahead, strict=True):
+        if not key:
+            seen.left_out[_UNREADABLE] += 1
+        elif seen.new(key, path, label):
+            seen.left_out[_NO_CELL] += not made
+            for pixels, kind in made:
+                seen.pixels.append(pixels)
+                seen.kinds.append(kind)
+                seen.labels.append(label)
+    seen.left_out = +seen.left_out
+    return seen
 
 
-def _picture(path: Path, standardiser: Standardiser, *, whole: bool) -> _Picture:
-    try:
-        image = read_image(path)
-    except ImageReadError:
-        return _Picture("", problem=UNREADABLE)
-    found = [standardiser(image)] if whole else standardiser.each(image)
-    # what a label is given to has a cell, whatever the segmenter says
-    made = [one for one in found if whole or (one.verdict is None and not one.doubt)]
-    key = content_hash(np.ascontiguousarray(image).tobytes() + str(image.shape).encode())
-    return _Picture(key, made, None if made else NO_CELL)
-
-
-def _cells(
-    predictor: TorchPredictor,
-    head: Head,
-    rows: Sequence[tuple[Standardised, np.ndarray | None]],
-    pixels: Sequence[np.ndarray],
-) -> Cells:
-    classes, standard = predictor.classes, predictor.config.standard
+def cells_of(predictor: TorchPredictor, seen: Seen, meant: Mapping[str, Sequence[str]]) -> Cells:
+    """Return the features of cells; ``meant``: label → the model's classes that it allows."""
+    standard, classes = predictor.config.standard, predictor.classes
     kinds = standard.kinds if standard is not None else {}
-    allowed = np.ones((len(rows), len(classes)), bool)
-    told = np.zeros_like(allowed)
-    for i, (one, label) in enumerate(rows):
-        if label is not None:
-            told[i] = label
-        elif one.kind is not None:
-            allowed[i] = [kinds.get(name, one.kind) == one.kind for name in classes]
-    return Cells(features_of(predictor, pixels, head.weights.shape[1]), allowed, told)
+    allowed = [
+        [label is not None or kind is None or kinds.get(name, kind) == kind for name in classes]
+        for kind, label in zip(seen.kinds, seen.labels, strict=True)
+    ]
+    told = [
+        [label is not None and name in meant[label] for name in classes] for label in seen.labels
+    ]
+    return Cells(features(predictor, seen.pixels), np.array(allowed), np.array(told))
 
 
-def features_of(predictor: Any, pixels: Sequence[np.ndarray], width: int) -> np.ndarray:
+def features(predictor: TorchPredictor, pixels: Sequence[np.ndarray]) -> np.ndarray:
     """Return float32 (N, 8, D): features of four quarter turns, then of the same mirrored.
 
     ``pixels`` are images as the network sees them, uint8 (S, S, 3).
     """
     import torch
 
-    found = np.empty((len(pixels), 8, width), np.float32)
-    config, module = predictor.config, predictor.module
+    config, module, found = predictor.config, predictor.module, []
     for begin in track(range(0, len(pixels), _BATCH), "features"):
         piece = np.stack(pixels[begin : begin + _BATCH])
         views = [np.rot90(each, k, (1, 2)) for each in (piece, piece[:, :, ::-1]) for k in range(4)]
-        batch = torch.from_numpy(np.ascontiguousarray(np.stack(views, 1)).reshape(-1, *piece.shape[1:]))
+        batch = torch.from_numpy(np.stack(views, axis=1).reshape(-1, *piece.shape[1:]))
         with torch.inference_mode():
             x = normalise(batch.to(predictor.device), config.mean, config.std)
             rows = module.forward_head(module.forward_features(x), pre_logits=True).float()
-        found[begin : begin + _BATCH] = rows.cpu().numpy().reshape(len(piece), 8, -1)
-    return found
+        found.append(rows.cpu().numpy().reshape(len(piece), 8, -1))
+    return np.concatenate(found)

@@ -43,6 +43,15 @@ Whole = Annotated[
 Unsure = Annotated[
     float, typer.Option(min=0, max=1, help="Confidence below which a row is flagged.")
 ]
+Prior = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASS=SHARE,…",
+        help="Class mix of these cells, e.g. BNE+SNE=0.6,LY=0.3, or estimate.",
+        show_default=False,
+    ),
+]
+Views = Annotated[int, typer.Option(help="Views of a cell to average: 1, 4 (turned) or 8.")]
 Sheet = Annotated[
     Path | None, typer.Option(help="Picture to write: cells by class.", show_default=False)
 ]
@@ -66,6 +75,8 @@ def predict(
     save_profile: SaveProfile = None,
     whole: Whole = False,
     unsure: Unsure = 0.5,
+    prior: Prior = None,
+    views: Views = 1,
     sheet: Sheet = None,
     batch: Batch = 32,
     device: Device = "cpu",
@@ -85,6 +96,10 @@ def predict(
     cell is found and set in the middle, scale and stain are brought to the model's. What is
     measured of a laboratory for this can be saved and used again.
 
+    --prior weighs the probabilities by a class mix, against even shares: a stated one (classes not
+    named share what is left), or the one that explains the answers for the whole set best. The
+    table then has a column prior.
+
     **Examples**
 
     ```
@@ -92,12 +107,13 @@ def predict(
     naturalize predict images -o predictions.xlsx --sheet predictions.jpg
     naturalize predict many --save-profile lab.json
     naturalize predict one.jpg --profile lab.json
+    naturalize predict images --prior BNE+SNE=0.6,LY=0.3 --views 4
     naturalize predict images --model runs/pbc11/models/plain --device cuda
     ```
     """
     from naturalize.base.artifacts import check_file
     from naturalize.base.console import result
-    from naturalize.base.errors import InputError
+    from naturalize.base.errors import InputError, SettingsError
     from naturalize.base.process import keep_memory, wait_passively
     from naturalize.models.predictor import Predictor
 
@@ -105,6 +121,8 @@ def predict(
     wait_passively()
     from naturalize.base.walk import find_images
     from naturalize.prediction.files import predict_files
+    from naturalize.prediction.predictor import VIEWS
+    from naturalize.prediction.prior import ESTIMATE, parse, under
     from naturalize.prediction.table import check_ending, write_predictions
 
     check_ending(out)
@@ -113,6 +131,10 @@ def predict(
             check_file(file)
     paths = find_images(images)
     predictor = Predictor.load(model, device=device, engine=engine)
+    if views not in VIEWS:
+        raise SettingsError(f"--views {views}: expected 1, 4 or 8")
+    if prior is not None and prior != ESTIMATE:
+        parse(prior, predictor.classes)  # before anything is read
     standardiser = _standardiser(
         predictor.config.standard, standardise, paths, profile, save_profile
     )
@@ -123,9 +145,12 @@ def predict(
         standardiser=standardiser,
         unsure=unsure,
         whole=whole,
+        views=views,
         what="predict",
     )
     rows = list(found)
+    if prior is not None:
+        rows = under(rows, prior, predictor.classes, unsure=unsure)
     write_predictions(out, predictor.classes, rows)
     bad = [row for row in rows if row.error]
     if len(bad) == len(rows):
@@ -142,6 +167,8 @@ def predict(
     read = len({row.path for row in rows}) - len(bad)
     cells = sum(row.box is not None for row in rows)
     of_fields = f" ({cells} white cells in fields)" if cells else ""
+    if said := next((row.prior for row in rows if row.prior), None):
+        result(f"class mix ({'estimated' if prior == ESTIMATE else 'stated'}): {said}")
     result(f"predictions of {read} images{of_fields}: {out}")
 
 

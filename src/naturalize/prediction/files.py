@@ -37,7 +37,8 @@ class Prediction:
     ``label`` is the class, or `NO_CELL` or `NO_WHITE_CELL`; ``probabilities`` float32 (C,) in the
     order of the model's classes, null where there is no cell or an ``error``; ``flags`` are remarks
     such as ``"standardised"``; ``number`` and ``box`` (``x0, y0, x1, y1``) say of a field which of
-    its white cells this is.
+    its white cells this is; ``prior`` says the class mix that the
+    probabilities allow for, where one was asked for (`naturalize.prediction.prior`).
     """
 
     path: Path
@@ -48,6 +49,7 @@ class Prediction:
     flags: tuple[str, ...] = ()
     number: int | None = None
     box: tuple[int, int, int, int] | None = None
+    prior: str | None = None
 
     @property
     def flag(self) -> str:
@@ -84,6 +86,7 @@ def predict_files(
     standardiser: Standardiser | None = None,
     unsure: float = UNSURE,
     whole: bool = False,
+    views: int = 1,
     what: str | None = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction for each image, and for each white cell of a field, in order.
@@ -103,13 +106,16 @@ def predict_files(
         Confidence below which a prediction is flagged.
     whole
         Give a field one answer too, about the white cell in its middle.
+    views
+        Views of each cell whose probabilities are averaged: 1, or 4 (quarter turns), or 8 (those
+        mirrored too).
     what
         Heading of a progress bar; none without it.
     """
     if standardiser is None:
         standardiser = Standardiser(predictor.config.standard).learn(paths)
     lock = nullcontext() if isinstance(predictor, OnnxPredictor) else Lock()
-    work = _Work(predictor, standardiser, unsure, whole, lock)
+    work = _Work(predictor, standardiser, unsure, whole, views, lock)
     found = work.in_threads(paths, batch)
     if what:
         found = track(found, what, len(paths))
@@ -124,6 +130,7 @@ class _Work:
     standardiser: Standardiser
     unsure: float
     whole: bool
+    views: int
     lock: AbstractContextManager[Any]  # of the network; onnxruntime needs none
 
     def in_threads(self, paths: Sequence[Path], batch: int) -> Iterator[list[Prediction]]:
@@ -139,7 +146,7 @@ class _Work:
         while piece := list(itertools.islice(ready, batch)):
             waiting = [one for _, one in piece if isinstance(one, Standardised)]
             with self.lock:
-                rows = iter(of_standardised(self.predictor, waiting, batch=batch))
+                rows = iter(of_standardised(self.predictor, waiting, batch=batch, views=self.views))
             for path, one in piece:
                 if isinstance(one, Standardised):
                     yield [self._prediction(path, one, next(rows))]
@@ -166,7 +173,7 @@ class _Work:
     def _of(self, path: Path, made: Sequence[Standardised]) -> list[Prediction]:
         asked = [one for one in made if one.verdict is None]
         with self.lock:
-            rows = iter(of_standardised(self.predictor, asked))
+            rows = iter(of_standardised(self.predictor, asked, views=self.views))
         return [
             self._prediction(path, one, next(rows) if one.verdict is None else None) for one in made
         ]

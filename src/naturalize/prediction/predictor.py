@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +137,23 @@ class TorchClassifier(Predictor):
         return np.concatenate(rows) if rows else np.empty((0, len(self._classes)), np.float32)
 
 
+#: How many views of a cell may be averaged: as it is, four quarter turns, those mirrored too.
+VIEWS = (1, 4, 8)
+
+
 def of_standardised(
-    predictor: NetworkPredictor, made: Sequence[Standardised], *, batch: int = 32
+    predictor: NetworkPredictor, made: Sequence[Standardised], *, batch: int = 32, views: int = 1
 ) -> np.ndarray:
-    """Return the probabilities for standardised images, float32 (N, C); see :func:`in_kind`."""
+    """Return the probabilities for standardised images, float32 (N, C); see :func:`in_kind`.
+
+    ``views``: of how many views of each image the mean is taken, one of `VIEWS`.
+    """
+    if views not in VIEWS:
+        raise SettingsError(f"views: expected 1, 4 or 8, got {views}")
+    if views > 1:
+        seen = [replace(one, image=view) for one in made for view in _views(one.image, views)]
+        found = of_standardised(predictor, seen, batch=batch)
+        return found.reshape(len(made), views, -1).mean(axis=1)
     if isinstance(predictor, OnnxPredictor):
         rows = [row_of_standardised(predictor, one) for one in made]
         return np.stack(rows) if rows else np.empty((0, len(predictor.classes)), np.float32)
@@ -147,6 +161,12 @@ def of_standardised(
     for row, one in zip(found, made, strict=True):
         row[:] = in_kind(row, one, predictor.config)
     return found
+
+
+def _views(image: np.ndarray, n: int) -> list[np.ndarray]:
+    """Return the first ``n`` of an image's quarter turns and their mirror images."""
+    mirrored = [image, image[:, ::-1]] if n > 4 else [image]
+    return [np.ascontiguousarray(np.rot90(each, k)) for each in mirrored for k in range(4)]
 
 
 def row_of_standardised(predictor: OnnxPredictor, made: Standardised) -> np.ndarray:

@@ -103,16 +103,16 @@ def estimate(probabilities: np.ndarray, training: np.ndarray | None = None) -> n
 
 def under(
     rows: Sequence[Prediction], text: str, classes: Sequence[str], *, unsure: float
-) -> tuple[list[Prediction], np.ndarray | None]:
-    """Return predictions under a mix, stated or to be estimated, and that mix.
+) -> list[Prediction]:
+    """Return predictions under a class mix, stated or to be estimated.
 
     ``unsure`` is the confidence below which a row is flagged. Rows without probabilities stay; the
-    others say the mix in ``prior``. Null for rows of which none has probabilities.
+    others say the mix in ``prior``.
     """
     stated = None if text == ESTIMATE else parse(text, classes)
     known = [row.probabilities for row in rows if row.probabilities is not None]
     if not known:
-        return list(rows), stated
+        return list(rows)
     before = np.stack(known)
     prior = estimate(before) if stated is None else stated
     said = ", ".join(
@@ -122,7 +122,7 @@ def under(
     return [
         row if row.probabilities is None else _answer(row, next(after), classes, unsure, said)
         for row in rows
-    ], prior
+    ]
 
 
 def _answer(

@@ -48,9 +48,11 @@ def rows_of(
 ) -> tuple[list[str], list[list[Any]]]:
     """Return the names of a table's columns, and its rows; null is what is not known.
 
-    Only where there are fields, it has columns for the number and the box of a cell.
+    Only where there are fields, it has columns for the number and the box of a cell, and only where
+    a class mix was asked for, one that says it.
     """
     fields = any(row.box is not None for row in predictions)
+    mixed = any(row.prior is not None for row in predictions)
     probabilities = [f"prob_{name}" for name in classes]
     names = ["path", "label", "confidence", *probabilities, "flag"]
     rows = []
@@ -59,8 +61,9 @@ def rows_of(
         if row.probabilities is not None:
             numbers = [round(float(v), 6) for v in (row.confidence or 0.0, *row.probabilities)]
         where = [row.number, *(row.box or (None,) * 4)] if fields else []
-        rows.append([row.path.as_posix(), row.label, *numbers, row.flag, *where])
-    return [*names, *(_WHERE if fields else ())], rows
+        prior = [row.prior] if mixed else []
+        rows.append([row.path.as_posix(), row.label, *numbers, row.flag, *where, *prior])
+    return [*names, *(_WHERE if fields else ()), *(["prior"] if mixed else [])], rows
 
 
 def write_predictions(
@@ -98,7 +101,7 @@ def _text(names: Sequence[str], rows: Iterable[Sequence[Any]], delimiter: str) -
 def _arrow(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
     import pyarrow as pa
 
-    text = ("path", "label", "flag")
+    text = ("path", "label", "flag", "prior")
     kinds = {**dict.fromkeys(text, pa.string()), **dict.fromkeys(_WHERE, pa.int32())}
     schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in names])
     found = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]
