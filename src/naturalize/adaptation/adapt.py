@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from naturalize.adaptation.check import Check, check
-from naturalize.adaptation.head import Head, adapted
+from naturalize.adaptation.head import Head, adapted, as_sure_as
 from naturalize.adaptation.read import Seen, cells_of, read_images
 from naturalize.base.artifacts import (
     check_place,
@@ -131,7 +131,7 @@ def adapt(
     cells = cells_of(predictor, seen, meant)
     say(f"{n} cells: fit the last layer, and cross-check it")
     found = check(cells, head, seed)
-    new = adapted(cells, head) if found.helped else head
+    new = as_sure_as(cells, adapted(cells, head), found.stability) if found.helped else head
     counts = Counter(label for label in seen.labels if label is not None)
     named = {part for label in counts for part in meant[label]}
     absent = tuple(name for name in predictor.classes if counts and name not in named)

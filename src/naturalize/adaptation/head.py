@@ -7,7 +7,7 @@ al., *Learning with local and global consistency*, NeurIPS 2004), and the layer 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import log_softmax, softmax
@@ -21,7 +21,7 @@ _NEIGHBOURS, _POWER, _ALPHA = 7, 3, 0.95
 _TOLD, _UNTOLD, _TIMES = 10.0, 0.3, 5.0
 
 #: The pull towards the layer as it was, for features of spread 1, and the most steps of the fit.
-_PULL, _STEPS = 0.01, 100
+_PULL, _STEPS = 0.01, 60
 
 #: What is added to a feature's spread, in mean spreads, so that one that hardly varies stays small.
 _SLACK = 0.1
@@ -121,6 +121,9 @@ class Cells:
         return np.divide(found, total, out=even, where=total > 0)
 
 
+#: The range of mean confidences that a layer may be scaled to, and of the scale.
+_SUREST, _SCALES = 0.99, (0.05, 50.0)
+
 #: How many of a cell's views a layer is fitted to; the mirrored ones are left for the check.
 TURNS = 4
 
@@ -135,6 +138,26 @@ def adapted(cells: Cells, head: Head) -> Head:
     targets = spread(neighbours(turns.mean(axis=1)), weights[:, None] * start)
     targets[told] = start[told]
     return head.fitted(turns, targets, np.where(told, _TIMES, 1.0))
+
+
+def as_sure_as(cells: Cells, head: Head, share: float) -> Head:
+    """Return a layer with the same answers, scaled so that its mean confidence is ``share``.
+
+    Two networks that learnt apart agree about as often as either is right (Jiang et al., ICLR
+    2022): ``share`` is how often layers of two halves agree. Labels that spread say too little.
+    """
+    from scipy.optimize import brentq
+
+    def missing(logarithm: float) -> float:
+        scaled = replace(head, temperature=head.temperature / np.exp(logarithm))
+        return float(cells.each_view(scaled)[:, 0].max(axis=-1).mean()) - wanted
+
+    low, high = np.log(_SCALES)
+    wanted = min(share, _SUREST)
+    if missing(low) > 0 or missing(high) < 0:
+        return head
+    scale = float(np.exp(brentq(missing, low, high, xtol=1e-3)))
+    return Head(scale * head.weights, scale * head.bias, head.temperature)
 
 
 def neighbours(features: np.ndarray) -> np.ndarray:

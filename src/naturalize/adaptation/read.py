@@ -35,13 +35,14 @@ _UNREADABLE, _NO_CELL, _TWICE = "unreadable", "without a clear white cell", "the
 
 @dataclass
 class Seen:
-    """Cells as the network sees them, uint8 (S, S, 3), with their kinds and labels (or null).
+    """Cells as the network sees them, uint8 (S, S, 3), with files, kinds and labels (or null).
 
     ``left_out`` counts pictures that give no cell, by reason; ``pictures`` has the label of each
     that was read, and its file.
     """
 
     pixels: list[np.ndarray] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
     kinds: list[str | None] = field(default_factory=list)
     labels: list[str | None] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -112,6 +113,7 @@ def read_images(
             seen.left_out[_NO_CELL] += not made
             for pixels, kind in made:
                 seen.pixels.append(pixels)
+                seen.files.append(path)
                 seen.kinds.append(kind)
                 seen.labels.append(label)
     seen.left_out = +seen.left_out
