@@ -62,14 +62,15 @@ class Head:
         mean, spread = flat.mean(axis=0), flat.std(axis=0)
         spread += _SLACK * spread.mean() + np.finfo(float).tiny
         before = self.logits(flat)
-        flat = np.c_[(flat - mean) / spread, np.ones(len(flat))]
+        flat = np.c_[(flat - mean) / spread, np.ones(len(flat))].astype(np.float32)
         wanted = np.repeat(targets, views, axis=0)
         counts = np.repeat(times / (times.sum() * views), views)[:, None]
 
         def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
             change = values.reshape(width + 1, -1)
-            logs = log_softmax(before + flat @ change, axis=1)
-            slope = flat.T @ (counts * (np.exp(logs) - wanted)) + _PULL * change
+            logs = log_softmax(before + flat @ change.astype(np.float32), axis=1)
+            errors = (counts * (np.exp(logs) - wanted)).astype(np.float32)
+            slope = flat.T @ errors + _PULL * change
             value = -(counts * wanted * logs).sum() + _PULL / 2 * (change**2).sum()
             return float(value), slope.ravel()
 
