@@ -44,18 +44,23 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def labels(images, tmp_path_factory):
+def labels(images):
     """A table of labels: granulocytes as one class, and two others."""
     meant = {"BNE": "Neutrophil", "SNE": "Neutrophil", "LY": "LY", "PLT": "PLT"}
     rows = [
-        f"{path.resolve()},{meant[name]}"
+        (path, meant[name])
         for path in find_images([images])
-        if (name := path.stem.rsplit("_", 1)[0].upper()) in meant
-        or (name := path.parent.name) in meant
+        if (name := path.stem.rsplit("_", 1)[0]) in meant
     ]
-    table = tmp_path_factory.mktemp("labels") / "labels.csv"
-    table.write_text("path,label\n" + "\n".join(rows) + "\n")
-    return table
+    return _table(images, "labels.csv", rows)
+
+
+def _table(images, name, rows):
+    """A table of labels beside the images."""
+    root = images.parent
+    lines = [f"{path.relative_to(root)},{label}" for path, label in rows]
+    (root / name).write_text("path,label\n" + "\n".join(lines) + "\n")
+    return root / name
 
 
 def test_the_last_layer_alone_is_another(model, images, labels, tmp_path, capsys):
@@ -116,22 +121,17 @@ def test_too_few_cells_are_refused(model, images, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def _table(path, rows):
-    path.write_text("path,label\n" + "".join(f"{file},{label}\n" for file, label in rows))
-    return path
-
-
 def test_labels_that_do_not_fit_are_refused(model, images, tmp_path):
-    files = [path.resolve() for path in find_images([images])]
+    files = find_images([images])
     out = tmp_path / "out"
-    unknown = _table(tmp_path / "unknown.csv", [(files[0], "LY"), (files[1], "Lymph")])
+    unknown = _table(images, "unknown.csv", [(files[0], "LY"), (files[1], "Lymph")])
     with pytest.raises(SettingsError, match=r"Lymph.*--map"):
         adapt(model, images, out, labels=unknown)
-    one = _table(tmp_path / "one.csv", [(files[0], "LY"), (files[1], "LY")])
+    one = _table(images, "one.csv", [(files[0], "LY"), (files[1], "LY")])
     with pytest.raises(InputError, match="one class only"):
         adapt(model, images, out, labels=one)
-    copy = shutil.copy(files[0], tmp_path / "copy.png")
-    both = _table(tmp_path / "both.csv", [(files[0], "LY"), (copy, "EO")])
+    copy = shutil.copy(files[0], images.parent / f"copy{files[0].suffix}")
+    both = _table(images, "both.csv", [(files[0], "LY"), (copy, "EO")])
     with pytest.raises(InputError, match="one picture with two labels"):
         adapt(model, images, out, labels=both)
     with pytest.raises(SettingsError, match="class of the model in --map"):

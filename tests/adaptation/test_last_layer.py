@@ -71,7 +71,7 @@ def test_the_layer_is_fitted_as_scikit_learn_would():
 
 @pytest.mark.parametrize("counts", [(30, 30, 30, 30), (84, 12, 12, 12), (60, 40, 20, 0)])
 def test_what_an_affine_change_of_features_spoils_is_undone(counts):
-    cells, labels, head = clusters(counts, shift=0.45)
+    cells, labels, head = clusters(counts, shift=0.85)
     before = right(cells, labels, head)
     assert before < 0.95
     assert right(cells, labels, adapted(cells, head)) > 0.99
@@ -112,6 +112,14 @@ def test_a_label_of_two_classes_is_met_by_either():
     cells.told[np.flatnonzero(labels == 2)[::4]] = [False, False, True]
     assert right(cells, labels, adapted(cells, head)) == 1
     assert check(cells, head).balanced == (1, 1)
+
+
+def test_a_class_of_one_labelled_cell_is_not_scored():
+    cells, labels, head = clusters([20, 20, 20])
+    for label in (0, 1):
+        cells.told[np.flatnonzero(labels == label)[:4], label] = True
+    cells.told[np.flatnonzero(labels == 2)[0], 2] = True
+    assert check(cells, Head(head.weights[[1, 0, 2]], head.bias)).balanced == (0, 1)
 
 
 def test_one_cell_of_a_class_cannot_be_left_out():

@@ -12,8 +12,8 @@ from naturalize.base.rng import rng
 #: Parts of the labelled cells of which one at a time is left out.
 _FOLDS = 5
 
-#: Cells that layers of either half have to answer alike: mostly.
-_STABLE = 0.5
+#: Less agreement than this, of neighbours or of halves, is as of features that divide no classes.
+_MOSTLY = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Check:
         if self.balanced is not None and self.balanced[0] != self.balanced[1]:
             return self.balanced[1] > self.balanced[0]
         before, after = (self.views[i] + self.neighbours[i] for i in (0, 1))
-        return after > before and self.stability >= _STABLE
+        return after > before and min(self.neighbours[1], self.stability) >= _MOSTLY
 
 
 def check(cells: Cells, head: Head, seed: int = 0) -> Check:
@@ -74,12 +74,17 @@ def _consistent(cells: Cells, head: Head) -> tuple[float, float]:
 
 
 def _by_labels(cells: Cells, head: Head, seed: int) -> tuple[float, float] | None:
-    """Return balanced accuracies on labelled cells, five-fold; null with one cell of a class."""
+    """Return balanced accuracies on labelled cells, five-fold, over labels of two cells or more.
+
+    Null where no two labels have as many.
+    """
     labelled = np.flatnonzero(cells.labelled)
-    groups, of = np.unique(cells.told[labelled], axis=0, return_inverse=True)
-    of = of.ravel()
-    if not len(labelled) or np.bincount(of).min() < 2:
+    kinds, counts = np.unique(cells.told[labelled], axis=0, return_counts=True)
+    groups = kinds[counts > 1]
+    if len(groups) < 2:
         return None
+    same = (cells.told[labelled][:, None] == groups).all(axis=2)
+    labelled, of = labelled[same.any(axis=1)], same[same.any(axis=1)].argmax(axis=1)
     fold = np.empty(len(labelled), int)
     for group in range(len(groups)):
         mine = rng(seed, "fold", group).permutation(np.flatnonzero(of == group))

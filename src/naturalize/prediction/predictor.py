@@ -153,7 +153,7 @@ def of_standardised(
     if views > 1:
         seen = [replace(one, image=view) for one in made for view in _views(one.image, views)]
         found = of_standardised(predictor, seen, batch=batch)
-        return found.reshape(len(made), views, -1).mean(axis=1)
+        return found.reshape(len(made), views, found.shape[1]).mean(axis=1)
     if isinstance(predictor, OnnxPredictor):
         rows = [row_of_standardised(predictor, one) for one in made]
         return np.stack(rows) if rows else np.empty((0, len(predictor.classes)), np.float32)

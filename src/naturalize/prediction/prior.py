@@ -39,7 +39,7 @@ def parse(text: str, classes: Sequence[str]) -> np.ndarray:
     [0.3, 0.3, 0.3, 0.05, 0.05]
     """
     shares: dict[str, float] = {}
-    for piece in pieces_of(text):
+    for piece in pieces_of(text) or [""]:
         names, _, number = piece.partition("=")
         parts = [name.strip() for name in names.split("+")]
         try:
@@ -58,7 +58,7 @@ def parse(text: str, classes: Sequence[str]) -> np.ndarray:
                 raise SettingsError(f"--prior: names {name} twice")
             shares[name] = share / len(parts)
     rest, total = [name for name in classes if name not in shares], sum(shares.values())
-    if not shares or total > 1 + _ROUNDING or (not rest and total < 1 - _ROUNDING):
+    if total > 1 + _ROUNDING or (not rest and total < 1 - _ROUNDING):
         raise SettingsError(f"--prior: the shares sum to {total:g}, expected 1")
     left = max(0.0, 1 - total)
     found = np.array([shares.get(name, left / max(1, len(rest))) for name in classes])
