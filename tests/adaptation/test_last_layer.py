@@ -71,7 +71,7 @@ def test_the_layer_is_fitted_as_scikit_learn_would():
 
 @pytest.mark.parametrize("counts", [(30, 30, 30, 30), (84, 12, 12, 12), (60, 40, 20, 0)])
 def test_what_an_affine_change_of_features_spoils_is_undone(counts):
-    cells, labels, head = clusters(counts, shift=0.85)
+    cells, labels, head = clusters(counts, shift=0.95)
     before = right(cells, labels, head)
     assert before < 0.95
     assert right(cells, labels, adapted(cells, head)) > 0.99
