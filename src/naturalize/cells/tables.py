@@ -163,6 +163,17 @@ def cell_row(
     }
 
 
+def cell_of(row: Mapping[str, Any]) -> Cell:
+    """Return the cell that a row of a table of cells is about, as a segmenter gave it."""
+    box = x0, y0, x1, y1 = row["x0"], row["y0"], row["x1"], row["y1"]
+    mask, nucleus = (
+        None if runs is None else decode(np.array(runs, np.uint32), (y1 - y0, x1 - x0))
+        for runs in (row["mask"], row["nucleus"])
+    )
+    assert mask is not None
+    return Cell(row["kind"], box, mask, row["score"], nucleus)
+
+
 class CellMasks:
     """The masks of a table of cells, decoded one at a time; ``boxes``: int (N, 4)."""
 

@@ -52,6 +52,10 @@ _Set = Annotated[
     list[str] | None,
     _how("--set", metavar="KEY=VALUE", help="A setting of the mode, e.g. turn=any."),
 ]
+_Scenes = Annotated[
+    Path | None,
+    _how(show_default=False, help="Set the cells into these images of another laboratory."),
+]
 _Gate = Annotated[bool, _how("--gate", help="Render and judge all; draw those anew that fail.")]
 _Seed = Annotated[int, _how(help="Another seed, other composites.")]
 _Write = Annotated[str | None, _files(metavar="WRITER", help=_WRITERS)]
@@ -86,6 +90,7 @@ def compose(
     max_reuse: _MaxReuse = None,
     mode: _Mode = "scene",
     settings: _Set = None,
+    scenes: _Scenes = None,
     gate: _Gate = False,
     seed: _Seed = 0,
     write: _Write = None,
@@ -113,6 +118,9 @@ def compose(
     catalog, cells and bank (and split): realism, train and compose go on from there, and the next
     run does not segment again.
 
+    With --scenes, the cells are set into another laboratory's images, which need no labels, in
+    that laboratory's scale, stain, light and sharpness.
+
     **Examples**
 
     ```
@@ -121,6 +129,7 @@ def compose(
     naturalize compose images --balance --fractions 0.7,0.1,0.2 -o out
     naturalize compose runs/pbc11 --add 500 --write coco --size 192 -o detect
     naturalize compose runs/pbc11 -m layout --add 200 --gate --set crowding=1.3 -o plan
+    naturalize compose runs/pbc11 --scenes their-images --add 300 -o theirs
     naturalize compose runs/pbc11 -m paper --name 2K-PBC -o runs/2k
     naturalize compose runs/pbc11/bank --per-class 3000 --set turn=right -o plan
     ```
@@ -129,12 +138,15 @@ def compose(
     from naturalize.cli.keyvalue import settings_of
     from naturalize.compose.draw.modes import mode as mode_of
     from naturalize.compose.draw.targets import one_target
+    from naturalize.inputs.laboratory import check_scenes
 
     # what can be refused is refused now, not after an hour of segmenting
     target: dict[str, Any] = {"name": name, "add": add, "per_class": per_class, "balance": balance}
     one_target(**target)
     writer = writer_of(write, format, quality, masks, size, shard_mb)
     of_mode = settings_of(settings or [], example="turn=any")
+    if scenes is not None:
+        of_mode = check_scenes(mode, of_mode, gate=gate)
     mode_of(mode, **of_mode)
     check_place(out)
     how = {"mode": mode, "seed": seed, "max_reuse": max_reuse, "gate": gate, **of_mode}
@@ -142,7 +154,7 @@ def compose(
     opened |= {"reader": reader, "columns": columns_of(columns)}
     opened |= {"segmenter": segmenter, "fractions": fractions_of(fractions) if fractions else None}
     run = {"backend": engine, "workers": workers}
-    carry_out(source, out, classes, writer, {**target, **how}, opened, run)
+    carry_out(source, out, classes, writer, {**target, **how}, opened, run, scenes)
 
 
 def carry_out(
@@ -153,25 +165,34 @@ def carry_out(
     drawn: dict[str, Any],
     opened: dict[str, Any],
     run: dict[str, Any],
+    scenes: Path | None = None,
 ) -> None:
     """Open the source, plan and write; ``drawn``: for the plan, ``opened``: for the source."""
     from naturalize.base.console import say
     from naturalize.base.text import names_of
     from naturalize.compose.deliver import save_plan, write
     from naturalize.compose.draw.materials import check_sources
-    from naturalize.compose.draw.planner import plan
+    from naturalize.compose.draw.planner import counts_of, plan
     from naturalize.inputs.compose import open_source
+    from naturalize.inputs.laboratory import set_into
 
     work = out.with_name(f".{out.name}.source")
-    with open_source(source, work=work, kept=out, **opened, **run) as found:
+    with open_source(source, work=work, kept=out, **opened, **run) as own:
+        found = own
         named = names_of(classes, found.bank.labels)
-        made = plan(found.bank, classes=named, real=found.real, **drawn, **run)
-        check_sources(found.bank, made.parents())
+        real = found.real
+        if scenes is not None:
+            wanted, real = counts_of(found.bank, classes=named, real=real, **drawn)
+            more = {"segmenter": opened["segmenter"], "seed": drawn["seed"]}
+            found = set_into(found, scenes, wanted=wanted, work=work, kept=out, **more, **run)
+        bank = found.drawn_from
+        made = plan(bank, classes=named, real=real, **drawn, **run)
+        check_sources(bank, made.parents())
         lineage = found.lineage(made)
         if writer is None:
-            save_plan(made, out, found.bank, lineage, also=found.keep)
+            save_plan(made, out, bank, lineage, also=found.keep)
         else:
-            write(made, found.bank, out, writer, lineage=lineage, also=found.keep, **run)
+            write(made, bank, out, writer, lineage=lineage, also=found.keep, **run)
     report(made, lineage["statement"], out / "plan" if writer else out)
     if found.cells is not None:
         say(f"catalog, cells and bank are kept in {out}: the next run goes on from there")

@@ -23,6 +23,7 @@ from naturalize.base.console import warn
 from naturalize.base.display import rows_of
 from naturalize.base.errors import InputError, NaturalizeError, SettingsError
 from naturalize.cells.bank import CellBank
+from naturalize.compose.deliver.laboratory import scene_images
 from naturalize.compose.recipe.plan import Plan, check
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
@@ -39,7 +40,9 @@ class ComposeSource:
     ``split`` says which images cells may be taken from, if there is one; ``real`` is class → number
     of real images that may, ``None`` lets the plan count them in the bank. ``catalog`` and
     ``cells`` are of a source that was segmented on the way; the catalog keeps unpacked images in
-    place. ``bank_path`` is the bank's folder, of a source that has one.
+    place. ``bank_path`` is the bank's folder, of a source that has one. ``laboratory`` is the bank
+    that is drawn from where cells are set into another laboratory's images, and ``scenes`` the
+    cells that were found in these: :func:`naturalize.inputs.laboratory.set_into`.
     """
 
     bank: CellBank
@@ -48,14 +51,26 @@ class ComposeSource:
     catalog: Catalog | None = field(default=None, repr=False)
     cells: Path | None = None
     bank_path: Path | None = None
+    laboratory: CellBank | None = None
+    scenes: Path | None = None
+
+    @property
+    def drawn_from(self) -> CellBank:
+        """The bank whose cells and scenes composites are made of."""
+        return self.laboratory or self.bank
 
     def keep(self, folder: Path) -> None:
         """Leave what was made on the way in ``folder``, as a study has it, to go on from there.
 
         ``catalog/``, ``cells/``, ``bank/`` and, if there is one, ``split/``; of a source that has a
         bank already, that alone, unless it lies beside ``folder`` or holds its images. The bank of
-        an archive holds them: they lie nowhere else.
+        an archive holds them: they lie nowhere else. Also ``laboratory/`` and ``scenes/``, if cells
+        were set into another laboratory's images.
         """
+        if self.laboratory is not None and self.scenes is not None:
+            kept = {"laboratory": self.laboratory.root.parent, "scenes": self.scenes}
+            for name, place in kept.items():
+                shutil.copytree(place, folder / name, copy_function=link_file)
         if self.bank_path is not None and self.bank_path.parent != folder.parent.resolve():
             self._keep_bank(self.bank_path, folder / "bank")
         if self.catalog is None or self.cells is None:
@@ -77,7 +92,7 @@ class ComposeSource:
     def lineage(self, plan: Plan) -> dict[str, Any]:
         """Return what ``lineage.json`` says of a plan; without a split: not checked."""
         if self.split is not None:
-            return check(plan, self.split)
+            return check(plan, self.split, scene_images(self.drawn_from))
         cut = f"the bank was cut from part {self.bank.part!r}" if self.bank.part else "all images"
         return {
             "n_composites": len(plan),
@@ -234,21 +249,36 @@ def _cells(
     segmented: Mapping[str, Any],
     engine: Mapping[str, Any],
 ) -> Path:
-    """Return the ``cells`` artifact of ``items``; one that an earlier run finished is taken."""
+    """Return the ``cells`` artifact of a catalog's ``items``."""
+    inputs = {"catalog": catalog.fingerprint}
+    return segmented_once(items, catalog.root, inputs, places, segmented, engine)
+
+
+def segmented_once(
+    items: list[tuple[str, str]],
+    root: Path,
+    inputs: Mapping[str, str],
+    places: tuple[Path, Path | None],
+    segmented: Mapping[str, Any],
+    engine: Mapping[str, Any],
+) -> Path:
+    """Return the ``cells`` artifact of ``items``; one that an earlier run finished is taken.
+
+    ``places``: the work folder, and where an earlier run may have kept it; ``segmented``: the
+    segmenter's ``name`` and settings; the others as for
+    :func:`naturalize.cells.segment.segment_images`.
+    """
     from naturalize.cells.segment import described, segment_images
     from naturalize.cells.segmenters import segmenter
 
     work, kept = places
     finder = segmenter(**segmented)
-    inputs = {"catalog": catalog.fingerprint}
     named = fingerprint("cells", described(items, finder), inputs)
     cells = work / f"cells-{named}"
     for place in (cells, kept):
         if place and is_artifact(place, "cells") and read_manifest(place).fingerprint == named:
             return place
-    return segment_images(
-        items, catalog.root, finder, cells, work=work / "pieces", inputs=inputs, **engine
-    )
+    return segment_images(items, root, finder, cells, work=work / "pieces", inputs=inputs, **engine)
 
 
 def open_plan(
@@ -272,6 +302,9 @@ def open_plan(
     found = source.find("plan")
     if found is None:
         raise source.refused(f"{_NEEDS_PLAN}; write one with: naturalize compose SOURCE -o {path}")
+    plan = Plan.load(found)
+    if bank is None:
+        bank = laboratory_of(plan, found)
     if bank is None:
         places = [found / "bank", found.parent / "bank", found.parent.parent / "bank"]
         bank = next((p for p in places if is_artifact(p, "bank")), None)
@@ -279,4 +312,12 @@ def open_plan(
         raise InputError(
             f"{found}: no bank beside this plan; name the one it was drawn from: --bank"
         )
-    return Plan.load(found), CellBank.load(bank, root=root)
+    return plan, CellBank.load(bank, root=root)
+
+
+def laboratory_of(plan: Plan, path: Path) -> Path | None:
+    """Return the bank of another laboratory that a plan at ``path`` was drawn from, if any."""
+    for place in (path / "laboratory", path.parent / "laboratory"):
+        if is_artifact(place, "bank") and read_manifest(place).fingerprint == plan.bank:
+            return place
+    return None

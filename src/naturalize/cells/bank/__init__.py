@@ -70,8 +70,9 @@ class CellBank(TableView):
         Reads the source images.
     holds
         What a saved bank has in its own folder: ``None`` (it points elsewhere), ``"images"`` (whole
-        source images), or ``"crops"`` (a picture a cell; boxes count in these, and ``image_id`` is
-        still the source image, so that lineage holds).
+        source images), ``"crops"`` (a picture a cell; boxes count in these, and ``image_id`` is
+        still the source image, so that lineage holds), or ``"laboratory"`` (another laboratory's
+        images, and a picture in their look of each cell that may be set into them).
     """
 
     def __init__(
@@ -245,7 +246,7 @@ class CellBank(TableView):
             hashes={
                 name.removeprefix(inside): digest
                 for name, digest in manifest.files.items()
-                if holds == "crops" and name.startswith(inside)
+                if holds in ("crops", "laboratory") and name.startswith(inside)
             },
         )
 

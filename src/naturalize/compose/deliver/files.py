@@ -92,8 +92,10 @@ def save_plan(
 def plan_sheet(plan: Plan, bank: CellBank, *, per_class: int = _PER_CLASS) -> np.ndarray:
     """Return the sheet of a plan: composites of each class, beside the images their cells are from.
 
-    No scene comes twice where the class has others.
+    No scene comes twice where the class has others. Of another laboratory's bank, the images beside
+    them are those that they stand in.
     """
+    foreign = bank.holds == "laboratory"
     source, real, composite = Scenes(bank), {}, {}
     scenes: set[str] = set()
     for label in (label for label, n in plan.targets.items() if n):
@@ -102,9 +104,12 @@ def plan_sheet(plan: Plan, bank: CellBank, *, per_class: int = _PER_CLASS) -> np
         # the image that the target cell is from, so that the eye compares like with like
         cells = [p for recipe in recipes for p in recipe.placements]
         parents = dict.fromkeys(p.image_id for p in cells if bank.row(p.cell_id)["target"])
+        if foreign:
+            parents = dict.fromkeys(recipe.background.image_id or "" for recipe in recipes)
         real[label] = [bank.image(image_id) for image_id in parents]
     left = labelled_rows(real, tile=_TILE, title="real images")
-    right = labelled_rows(composite, tile=_TILE, title="composites of the same cells")
+    what = "composites in them" if foreign else "composites of the same cells"
+    right = labelled_rows(composite, tile=_TILE, title=what)
     gap = np.full((len(left), 24, 3), 255, np.uint8)
     gap[:, 12] = (200, 203, 210)
     return np.concatenate([left, gap, right], axis=1)

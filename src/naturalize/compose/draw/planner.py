@@ -11,7 +11,7 @@ from naturalize.base.errors import InputError, SettingsError
 from naturalize.compose.draw.drawing import Drawing
 from naturalize.compose.draw.gate import gated
 from naturalize.compose.draw.materials import Materials
-from naturalize.compose.draw.modes import DEFAULT
+from naturalize.compose.draw.modes import DEFAULT, Mode
 from naturalize.compose.draw.modes import mode as mode_of
 from naturalize.compose.draw.targets import (
     chosen_classes,
@@ -100,10 +100,7 @@ def plan(
     if max_reuse is not None and (not isinstance(max_reuse, int) or max_reuse < 1):
         raise SettingsError(f"max_reuse: expected a whole number of at least 1, got {max_reuse!r}")
     drawing = Drawing(drawer, materials or Materials.of(bank), seed, max_reuse)
-    counted = dict(real) if real is not None else real_counts(bank)
-    present = [label for label in bank.labels if counted.get(label)]
-    labels = chosen_classes(classes, bank.labels, drawer.default_classes(present))
-    targets = target_counts(labels, counted, *target)
+    targets, _ = _counts(bank, drawer, classes, real, target)
     parts, left_out = [], Counter[str]()
     for label, n in targets.items():
         drawing.check(label, n)
@@ -128,6 +125,39 @@ def plan(
         made = gated(made, drawing, backend=backend, workers=workers)
     _warn_of_reuse(made)
     return made
+
+
+def counts_of(
+    bank: CellBank,
+    *,
+    mode: str = DEFAULT,
+    classes: Sequence[str] | None = None,
+    real: Mapping[str, int] | None = None,
+    name: str | None = None,
+    add: int | None = None,
+    per_class: int | None = None,
+    balance: bool = False,
+    **_: Any,
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return class → composites that :func:`plan` draws, class → real images; arguments as there.
+
+    ``SettingsError``, ``InputError`` as there.
+    """
+    target = one_target(name=name, add=add, per_class=per_class, balance=balance)
+    return _counts(bank, mode_of(mode), classes, real, target)
+
+
+def _counts(
+    bank: CellBank,
+    drawer: Mode,
+    classes: Sequence[str] | None,
+    real: Mapping[str, int] | None,
+    target: tuple[str, int | None],
+) -> tuple[dict[str, int], dict[str, int]]:
+    counted = dict(real) if real is not None else real_counts(bank)
+    present = [label for label in bank.labels if counted.get(label)]
+    labels = chosen_classes(classes, bank.labels, drawer.default_classes(present))
+    return target_counts(labels, counted, *target), counted
 
 
 def _warn_of_reuse(made: Plan) -> None:

@@ -26,7 +26,6 @@ from naturalize.imaging.jpeg.codec import Codec
 from naturalize.imaging.jpeg.decode import before_coding
 from naturalize.imaging.jpeg.estimate import estimate
 from naturalize.imaging.jpeg.grid import dihedral
-from naturalize.imaging.runlength import decode
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -141,21 +140,10 @@ class Scenes(CellSource):
         """Return all cells of an image, accepted or not, as a segmenter gave them."""
         import pyarrow.compute as pc
 
-        from naturalize.cells.segmentation import Cell
+        from naturalize.cells.tables import cell_of
 
         rows = self.bank.table.filter(pc.field("image_id") == image_id)
-        found = []
-        for row in rows.to_pylist():
-            box = (row["x0"], row["y0"], row["x1"], row["y1"])
-            mask, nucleus = (
-                None
-                if row[name] is None
-                else decode(np.array(row[name], np.uint32), (box[3] - box[1], box[2] - box[0]))
-                for name in ("mask", "nucleus")
-            )
-            assert mask is not None
-            found.append(Cell(row["kind"], box, mask, row["score"], nucleus))
-        return found
+        return [cell_of(row) for row in rows.to_pylist()]
 
     def _kept(self, kept: OrderedDict[str, T], name: str, make: Callable[[str], T]) -> T:
         if name not in kept:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -216,8 +216,15 @@ class Plan:
         return made
 
 
-def check(plan: Plan, split: Split) -> dict[str, Any]:
+#: The part of images that no split knows: scenes of another laboratory.
+LABORATORY = "laboratory"
+
+
+def check(plan: Plan, split: Split, scenes: Iterable[str] = ()) -> dict[str, Any]:
     """Return how many composites have a parent that is not in the split's train part.
+
+    ``scenes``: ids of another laboratory's images, which may be parents as well; one that is in the
+    split's val or test part may not.
 
     Returns
     -------
@@ -227,7 +234,8 @@ def check(plan: Plan, split: Split) -> dict[str, Any]:
         most; the part is null for an image that the split does not know), ``parents_by_part``,
         ``statement``, ``split`` (its hash).
     """
-    return {**check_parts(plan, split.part_of()), "split": split.hash}
+    part_of = {**dict.fromkeys(scenes, LABORATORY), **split.part_of()}
+    return {**check_parts(plan, part_of), "split": split.hash}
 
 
 def check_parts(
@@ -240,14 +248,15 @@ def check_parts(
         allowed if image_id is None else part_of.get(image_id)
         for _, image_id in columns.words.backgrounds
     ]
-    bad_cell = np.array([part != allowed for part in part_of_cell], bool)
-    bad_ground = np.array([part != allowed for part in part_of_ground], bool)
+    may = (allowed, LABORATORY)
+    bad_cell = np.array([part not in may for part in part_of_cell], bool)
+    bad_ground = np.array([part not in may for part in part_of_ground], bool)
     owner = np.repeat(np.arange(len(columns)), np.diff(columns.offsets))
     bad = bad_ground[columns.background]
     bad |= np.bincount(owner, bad_cell[columns.cell], minlength=len(columns)) > 0
     rows = np.flatnonzero(bad)
     parents = sorted(plan.parents())
-    strangers = [image_id for image_id in parents if part_of.get(image_id) != allowed]
+    strangers = [image_id for image_id in parents if part_of.get(image_id) not in may]
     n, outside = len(plan), len(rows)
     verb = "has" if outside == 1 else "have"
     kind = f"{allowed}ing composite" if allowed == "train" else "composite"

@@ -46,11 +46,14 @@ def match(
     keep: int,
     turns: tuple[int, ...],
     on_blocks: bool,
+    alike: bool = False,
 ) -> Matches:
     """Find for each cell the ``keep`` places it fits best.
 
     ``cells`` are to be set, ``places`` are cells whose place they may take; of the ``turns`` (0–7)
-    the best one counts. ``on_blocks``: cells are set on the grid of the scene's codec.
+    the best one counts. ``on_blocks``: cells are set on the grid of the scene's codec. ``alike``:
+    cells have been made like scenes of another laboratory, and may stand in those whose light is
+    nearer to theirs than to that of other cells.
     """
     images = materials.images
     cells, places = np.sort(cells), np.sort(places)
@@ -72,7 +75,8 @@ def match(
             costs[k] += _misplaced(materials, part, places, code, on_blocks)
         best = costs.argmin(axis=0)
         total = np.take_along_axis(costs, best[None], axis=0)[0]
-        total += unlike(images, materials.image[part], materials.image[places])
+        origins = (materials.image[part], materials.image[places])
+        total += in_other_light(materials, *origins) if alike else unlike(images, *origins)
         order = np.argsort(total, axis=1, kind="stable")[:, :keep]
         scene.append(places[order])
         turn.append(np.array(turns)[np.take_along_axis(best, order, axis=1)])
@@ -149,6 +153,18 @@ def unlike(images: Images, cells: np.ndarray, scenes: np.ndarray) -> np.ndarray:
     apart |= light > tuned.MOST_LIGHT
     apart |= cells[:, None] == scenes[None]
     return np.where(apart, np.inf, cost).astype(np.float32)
+
+
+def in_other_light(materials: Materials, cells: np.ndarray, scenes: np.ndarray) -> np.ndarray:
+    """Return where images' light is nearest to that of other cells of a class, float32 (n, m).
+
+    Infinite there, else 0; ``cells``, ``scenes`` as for :func:`unlike`.
+    """
+    light = materials.images.light
+    lights = np.unique(light[materials.image[materials.label >= 0]], axis=0)
+    near = np.linalg.norm(light[scenes][:, None] - lights[None], axis=2).argmin(axis=1)
+    other = (lights[near][None] != light[cells][:, None]).any(axis=2)
+    return np.where(other, np.inf, 0.0).astype(np.float32)
 
 
 def _filled(values: np.ndarray) -> np.ndarray:

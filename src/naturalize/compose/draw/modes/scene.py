@@ -10,6 +10,10 @@ between classes: on 7,000 PBC images red cells, light and counts alone give elev
 balanced accuracy of 0.26 (chance: 0.09). With scenes of any class (``donors: any``) that link is
 broken, but a composite then stands in scenes that are unusual for its class, and a network can
 detect it by them. Own scenes leave the link between scene and class as it is in the real images.
+
+In the bank of another laboratory (``donors: foreign``) the scenes are that laboratory's, without
+labels, and its cells have been made as it would have taken them: pixels of no codec's grid, in one
+light, which each scene's own takes the place of.
 """
 
 from __future__ import annotations
@@ -33,7 +37,8 @@ class Scene(Variation):
     Attributes
     ----------
     donors
-        Whose images the scene comes from: ``"same"``, those of the composite's class; ``"any"``.
+        Whose images the scene comes from: ``"same"``, those of the composite's class; ``"any"``;
+        ``"foreign"``, those of another laboratory, in its bank.
     scene_turn
         ``"none"``: light falls the same way in all images of a microscope, and a scene that was
         flipped can be detected by it; ``"grid"``: turns and flips that keep size and codec grid;
@@ -47,7 +52,7 @@ class Scene(Variation):
 
     name: ClassVar[str] = "scene"
 
-    donors: Literal["same", "any"] = "same"
+    donors: Literal["same", "any", "foreign"] = "same"
     scene_turn: Literal["none", "grid", "right"] = "none"
     on_grid: bool = True
     contact: Share = 0.12
@@ -67,6 +72,15 @@ class Scene(Variation):
 
     def _found(self, materials: Materials, label: str) -> Matches:
         cells = self._free(materials, materials.targets(label))
+        turns = TURNS[self.turn]
+        if self.donors == "foreign":
+            pool = self._foreign(materials)
+            if len(cells) and len(pool):
+                pool = self._large_enough(materials, label, pool)
+            keep = self.choices
+            return match(
+                materials, cells, pool, keep=keep, turns=turns, on_blocks=False, alike=True
+            )
         donors = [label] if self.donors == "same" else list(materials.labels)
         kinds = set(materials.kind[cells].tolist())
         places = [self._places(materials, name) for name in donors]
@@ -74,7 +88,6 @@ class Scene(Variation):
         pool = pool[np.isin(materials.kind[pool], list(kinds))]
         if len(cells) and len(pool):
             pool = self._large_enough(materials, label, pool)
-        turns = TURNS[self.turn]
         return match(materials, cells, pool, keep=self.choices, turns=turns, on_blocks=self.on_grid)
 
     def _free(self, materials: Materials, cells: np.ndarray) -> np.ndarray:
@@ -99,6 +112,16 @@ class Scene(Variation):
             images.counts["wbc"][image] == white
         )
         return cells[good]
+
+    def _foreign(self, materials: Materials) -> np.ndarray:
+        """Return the places in images of another laboratory: targets that no label speaks of."""
+        places = np.flatnonzero(materials.target & (materials.label < 0)).astype(np.int32)
+        if not len(places):
+            raise InputError(
+                "donors foreign: the bank holds no images of another laboratory; name them with "
+                "--scenes FOLDER"
+            )
+        return places
 
     def _large_enough(self, materials: Materials, label: str, pool: np.ndarray) -> np.ndarray:
         sizes = materials.images.frames.size[materials.image[pool]]
@@ -128,7 +151,7 @@ class Scene(Variation):
         origin = turned_phase(frames.size[scenes], turn)
         unit = frames.unit[scenes] if self.on_grid else np.ones_like(frames.unit[scenes])
         middle = centre_turned(materials, old, turn)
-        if self.resamples:  # nothing is copied that could lie on the grid
+        if self.resamples or self.donors == "foreign":  # nothing is copied that lies on a grid
             unit = np.ones_like(unit)
         at = on_grid(middle - size / 2, phase_of(materials.box[targets], both), unit, origin)
         canvas, begin = self._window(frames.size[scenes], middle, frames.unit[scenes])
