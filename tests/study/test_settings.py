@@ -176,3 +176,41 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_study(tmp_path / "none.yaml")
     with pytest.raises(SettingsError, match="is a folder"):
         load_study(tmp_path)
+
+
+def test_scenes_of_another_laboratory_get_a_stage_of_their_own(tmp_path: Path) -> None:
+    scenes = {"mode": "scene", "add": 10, "scenes": str(tmp_path)}
+    study = parse_study(minimal(compose=scenes))
+    check_study(study)
+    stages = {stage.name: stage for stage in Stages(study, tmp_path).all()}
+    assert list(stages).index("laboratory") < list(stages).index("plan")
+    assert stages["plan"].needs == ("laboratory", "split")
+    assert stages["plan"].settings["settings"] == {"donors": "foreign"}
+    assert parse_study(yaml.safe_load(dump_study(study))) == study
+
+
+def test_a_study_without_scenes_plans_by_the_settings_that_it_always_had(tmp_path: Path) -> None:
+    stages = {stage.name: stage for stage in Stages(parse_study(minimal()), tmp_path).all()}
+    assert "laboratory" not in stages
+    assert "scenes" not in stages["plan"].settings
+
+
+@pytest.mark.parametrize(
+    ("compose", "message"),
+    [
+        ({"mode": "scene", "add": 10, "scenes": "nowhere"}, "compose: scenes: nowhere: no such"),
+        ({"mode": "layout", "add": 10, "scenes": "."}, "mode layout makes its own"),
+        ({"mode": "scene", "add": 10, "scenes": ".", "settings": {"gate": True}}, "the gate"),
+    ],
+)
+def test_scenes_that_do_not_fit_are_named_before_the_first_stage(
+    compose: dict[str, object], message: str
+) -> None:
+    with pytest.raises(NaturalizeError, match=message):
+        check_study(parse_study(minimal(compose=compose)))
+
+
+def test_the_paper_has_no_scenes_of_another_laboratory() -> None:
+    compose = {"mode": "scene", "add": 10, "scenes": "."}
+    with pytest.raises(SettingsError, match="one laboratory only"):
+        parse_study(minimal(compose=compose, protocol="paper"))

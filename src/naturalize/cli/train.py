@@ -100,7 +100,12 @@ def train(
     data = open_data(source, **places, seed=seed, **reading)
     beside = out.with_name(f"{out.name}-data")
     data.keep(beside)
-    made: dict[str, Any] = {"plan": data.plan, "bank": data.bank, "inputs": data.inputs}
+    made: dict[str, Any] = {
+        "plan": data.plan,
+        "bank": data.bank,
+        "laboratory": data.laboratory,
+        "inputs": data.inputs,
+    }
     fit.train(chosen, data.catalog, data.split, out=out, protocol=protocol, **made)
     if os.environ.get("RANK", "0") != "0":  # torchrun started several: one of them speaks
         return

@@ -10,7 +10,9 @@ from typing import Any
 from naturalize.base.artifacts import read_manifest
 from naturalize.base.console import say, warn
 from naturalize.base.errors import InputError, SettingsError
+from naturalize.cells.bank import CellBank
 from naturalize.compose.deliver.laboratory import (
+    check_training,
     laboratory_bank,
     laboratory_images,
     scene_images,
@@ -47,6 +49,7 @@ def set_into(
     *,
     wanted: Mapping[str, int],
     work: str | Path,
+    out: str | Path | None = None,
     kept: str | Path | None = None,
     segmenter: str = "unet",
     segmenter_settings: Mapping[str, Any] | None = None,
@@ -66,6 +69,8 @@ def set_into(
         Class → composites that are wanted.
     work
         Folder for what is made on the way, as for the source; finished pieces survive a kill.
+    out
+        Where the laboratory's bank goes; by default into ``work``.
     kept
         Where an earlier run kept ``laboratory/`` and ``scenes/``: the same images are not segmented
         again.
@@ -78,8 +83,10 @@ def set_into(
         If there is no image, none that can be a scene, or one that is in the val or test part of
         the source's split.
     """
+    check_training(source.bank)
     root, items, inputs = open_source(Path(scenes))
     _check_parts(source, items, scenes)
+    items = _others(source.bank, items, scenes)
     if len(items) > MOST_SCENES:
         say(f"{scenes}: {MOST_SCENES:,} of its {len(items):,} images are used, evenly spaced")
         items = [items[i] for i in sample(items, MOST_SCENES)]
@@ -91,7 +98,7 @@ def set_into(
     bank = laboratory_bank(
         source.bank,
         laboratory_images(root, cells, Path(scenes).name or str(scenes)),
-        work / "bank",
+        out if out is not None else work / "bank",
         segmented=read_manifest(cells, "cells").fingerprint,
         wanted=wanted,
         seed=seed,
@@ -101,6 +108,20 @@ def set_into(
     if len(scene_images(bank)) == 1:
         warn(f"{scenes}: one image can be a scene; every composite stands in it")
     return replace(source, laboratory=bank, scenes=cells)
+
+
+def _others(
+    bank: CellBank, items: list[tuple[str, str]], scenes: str | Path
+) -> list[tuple[str, str]]:
+    """Return the items that are no images of the bank itself."""
+    own = set(bank.backgrounds["image_id"].to_pylist())
+    others = [item for item in items if item[0] not in own]
+    if len(others) < len(items):
+        n = len(items) - len(others)
+        warn(f"{scenes}: {n:,} images are images of the bank itself; they are left out")
+    if not others:
+        raise InputError(f"{scenes}: all its images are images of the bank; name another folder")
+    return others
 
 
 def _check_parts(source: ComposeSource, items: list[tuple[str, str]], scenes: str | Path) -> None:

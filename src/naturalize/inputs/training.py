@@ -12,6 +12,7 @@ from naturalize.cells.bank import CellBank
 from naturalize.compose.recipe.plan import Plan
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
+from naturalize.inputs.compose import laboratory_of
 from naturalize.inputs.kind import named
 
 _NEEDS = "a study folder, a catalog or labelled images"
@@ -20,6 +21,9 @@ _NEEDS = "a study folder, a catalog or labelled images"
 @dataclass(frozen=True)
 class TrainingData:
     """What is trained on, and name → fingerprint of each.
+
+    ``laboratory``: the bank of a plan whose composites stand in another laboratory's images; it
+    lies beside the plan.
 
     ``new``: catalog and split were made of labelled images, and lie nowhere yet.
     """
@@ -30,6 +34,7 @@ class TrainingData:
     bank: CellBank | None
     inputs: dict[str, str]
     new: bool = False
+    laboratory: CellBank | None = None
 
     def keep(self, folder: Path) -> None:
         """Leave a new catalog and split in ``folder``, as a study has them."""
@@ -95,8 +100,15 @@ def open_data(
             f"{paths['split']}: was made from another catalog than {paths['catalog']}; split again"
         )
     cells = CellBank.load(paths["bank"], root=root) if "bank" in paths else None
+    if cells is not None and cells.holds == "laboratory":
+        raise SettingsError(
+            f"{paths['bank']}: is the bank of another laboratory; name that of the training images "
+            "(the other one is found beside the plan)"
+        )
     composed = Plan.load(paths["plan"]) if "plan" in paths else None
-    return TrainingData(opened, parts, composed, cells, inputs)
+    place = laboratory_of(composed, paths["plan"]) if composed is not None else None
+    laboratory = CellBank.load(place) if place is not None else None
+    return TrainingData(opened, parts, composed, cells, inputs, laboratory=laboratory)
 
 
 def _divided(catalog: Catalog, seed: int) -> Split:

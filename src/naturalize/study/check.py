@@ -38,6 +38,7 @@ def check_study(study: StudySettings) -> None:
     from naturalize.dataset.readers import READERS
     from naturalize.dataset.schemes import scheme
     from naturalize.dataset.split import checked_fractions
+    from naturalize.inputs.laboratory import check_scenes
     from naturalize.training import fit
 
     with _key("data.scheme"):
@@ -62,6 +63,10 @@ def check_study(study: StudySettings) -> None:
                 raise SettingsError(f"max_reuse: expected at least 1, got {reuse!r}")
             if not isinstance(gate, bool):
                 raise SettingsError(f"gate: expected true or false, got {gate!r}")
+            if study.compose.scenes is not None:
+                if not study.compose.scenes.exists():
+                    raise InputError(f"scenes: {study.compose.scenes}: no such folder")
+                settings = check_scenes(study.compose.mode, settings, gate=gate)
             mode(study.compose.mode, **settings)
     for name, run in study.runs.items():
         with _key(f"runs.{name}"):

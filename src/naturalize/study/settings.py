@@ -58,7 +58,10 @@ class SegmentSettings(Settings):
 
 
 class ComposeSettings(Settings):
-    """How many composites of which classes, and how they are made."""
+    """How many composites of which classes, and how they are made.
+
+    ``scenes``: a folder of another laboratory's images, without labels, that cells are set into.
+    """
 
     mode: str = "scene"
     name: str | None = None
@@ -67,6 +70,7 @@ class ComposeSettings(Settings):
     balance: bool = False
     classes: list[str] | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
+    scenes: Annotated[Path, AfterValidator(expanded_path)] | None = None
 
     @model_validator(mode="after")
     def _one_target(self) -> ComposeSettings:
@@ -121,6 +125,8 @@ class StudySettings(Settings):
         if self.explain and self.explain.run and self.explain.run not in self.runs:
             hint = closest(self.explain.run, list(self.runs))
             raise ValueError(f"explain.run: no run named {self.explain.run!r}{hint}")
+        if self.protocol == "paper" and self.compose is not None and self.compose.scenes:
+            raise ValueError("compose.scenes: protocol paper pools images of one laboratory only")
         if self.protocol == "paper" and self.compose is None:
             raise ValueError("protocol paper pools composites: add a compose section")
         real = [run for run, settings in self.runs.items() if not settings.composites]

@@ -49,6 +49,8 @@ class Stages:
             stages += [self._split()]
             if study.compose or any(run.augment.masks for run in study.runs.values()):
                 stages += [self._segment(), self._bank()]
+            if study.compose and study.compose.scenes:
+                stages += [self._laboratory()]
             if study.compose:
                 stages += [self._plan()]
         stages += [self._train(run) for run in study.runs]
@@ -98,6 +100,15 @@ class Stages:
     def bank(self) -> CellBank:
         """The cell bank, opened once."""
         return CellBank.load(self.folder / "bank", root=self.source.root)
+
+    @cached_property
+    def laboratory(self) -> CellBank | None:
+        """The bank of the laboratory whose images cells are set into, if the study names one."""
+        from naturalize.cells.bank import CellBank
+
+        compose = self.study.compose
+        scenes = compose is not None and compose.scenes is not None
+        return CellBank.load(self.folder / "laboratory") if scenes else None
 
     @cached_property
     def plan(self) -> Plan:
@@ -190,15 +201,51 @@ class Stages:
         needs = tuple("segment" if name == "cells" else name for name in read)
         return Stage("bank", "bank", needs, {"part": part}, make)
 
+    def _laboratory(self) -> Stage:
+        compose, segment = self.study.compose, self.study.segment
+        assert compose is not None
+        assert compose.scenes is not None
+        scenes = compose.scenes
+        counts = compose.model_dump(exclude={"settings", "scenes"})
+        settings = {**counts, "segment": segment.model_dump(), "seed": self.study.seed}
+
+        def make(output: Path, work: Path) -> None:
+            from naturalize.compose.draw.planner import counts_of
+            from naturalize.inputs.compose import ComposeSource
+            from naturalize.inputs.laboratory import set_into
+
+            wanted, _ = counts_of(self.bank, real=self.split.counts()["train"], **counts)
+            set_into(
+                ComposeSource(self.bank, self.split),
+                scenes,
+                wanted=wanted,
+                work=work,
+                out=output,
+                segmenter=segment.segmenter,
+                segmenter_settings=segment.settings,
+                seed=self.study.seed,
+                **self._engine,
+            )
+
+        needs = ("bank", "split")
+        return Stage(
+            "laboratory", "laboratory", needs, settings, make, watch=lambda: listing(scenes)
+        )
+
     def _plan(self) -> Stage:
         compose = self.study.compose
         assert compose is not None
-        settings = {**compose.model_dump(), "seed": self.study.seed}
+        # a study without scenes has the settings that it had before there were any
+        settings = {**compose.model_dump(exclude={"scenes"}), "seed": self.study.seed}
         read = ("bank", "catalog") if self.pools else ("bank", "split")
+        if compose.scenes is not None:
+            settings["settings"] = {**settings["settings"], "donors": "foreign"}
+            read = ("laboratory", "split")
 
         def make(output: Path, _work: Path) -> None:
             split = None if self.pools else self.split
-            plan_composites(self.bank, split, self.source, output, settings, self._inputs(*read))
+            bank = self.laboratory or self.bank
+            plan_composites(bank, split, self.source, output, settings, self._inputs(*read))
 
         return Stage("plan", "plan", read, settings, make)
 
@@ -236,6 +283,7 @@ class Stages:
                 self.split,
                 plan=self.plan if composed else None,
                 bank=self.bank if masked else None,
+                laboratory=self.laboratory if composed else None,
                 out=output,
                 work=work,
                 protocol=self.study.protocol,

@@ -89,6 +89,7 @@ class CellImages:
         work: Path,
         plan: Plan | None = None,
         bank: CellBank | None = None,
+        laboratory: CellBank | None = None,
         pin: bool = False,
     ) -> None:
         self.settings, self.classes, self.view, self.work = settings, tuple(classes), view, work
@@ -103,7 +104,7 @@ class CellImages:
             masks = TargetMasks(bank, catalog, view)
             self.train = dataclasses.replace(self.train, masks=masks)
         if plan is not None and bank is not None:
-            self.train = self._with_composites(self.train, plan, bank)
+            self.train = self._with_composites(self.train, plan, laboratory or bank)
             self.n_composites = len(self.train) - self.n_real
         wanted = settings.samples_per_epoch
         samples = self.n_real if wanted == "real" else wanted or len(self.train)

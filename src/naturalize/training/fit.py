@@ -72,6 +72,7 @@ def train(
     *,
     plan: Plan | None = None,
     bank: CellBank | None = None,
+    laboratory: CellBank | None = None,
     out: str | Path,
     work: str | Path | None = None,
     protocol: str = "honest",
@@ -92,6 +93,9 @@ def train(
     plan, bank
         Composites and the cells they are made of; needed if ``settings.composites``. The bank is
         needed too where ``settings.augment.alone`` shows cells alone.
+    laboratory
+        Where composites stand in another laboratory's images, the bank that the plan was drawn
+        from; ``bank`` is then that of the training images.
     out
         The model folder to write.
     work
@@ -136,8 +140,9 @@ def train(
         place=place(settings.device),
         work=work,
         logs=(out.parent, out.name),
+        laboratory=laboratory,
     )
-    lineage = None if plan is None else _lineage(plan, split, protocol)
+    lineage = None if plan is None else _lineage(plan, split, protocol, laboratory)
     if inputs is None:
         read = {"catalog": catalog, "split": split, "plan": plan}
         inputs = {name: each.fingerprint for name, each in read.items() if each is not None}
@@ -159,11 +164,12 @@ def train(
     return path
 
 
-def _lineage(plan: Plan, split: Split, protocol: str) -> str:
+def _lineage(plan: Plan, split: Split, protocol: str, laboratory: CellBank | None) -> str:
     """Return the statement on the composites' parents; an honest run has them all in train."""
+    from naturalize.compose.deliver.laboratory import scene_images
     from naturalize.compose.recipe.plan import check
 
-    found = check(plan, split)
+    found = check(plan, split, scene_images(laboratory) if laboratory is not None else ())
     if found["outside"] and protocol == "honest":
         raise InputError(
             f"the plan is not honest for this split: {found['statement']}; compose again from a "

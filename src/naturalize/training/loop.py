@@ -52,7 +52,8 @@ class Run:
 
     ``work`` is the folder for decoded pixels, features and the state after each epoch; ``logs``,
     that for loggers that write files, and the name of the run there; ``pieces``, how many a batch
-    is worked off in.
+    is worked off in; ``laboratory``, the bank of a plan whose composites stand in another
+    laboratory's images.
     """
 
     settings: TrainSettings
@@ -65,6 +66,7 @@ class Run:
     work: Path
     logs: tuple[Path, str]
     pieces: int = 1
+    laboratory: CellBank | None = None
 
     def network(self) -> Network:
         """Build the network as it is before the first step; the same one every time."""
@@ -98,6 +100,7 @@ class Run:
             work=self.work,
             plan=self.plan,
             bank=self.bank,
+            laboratory=self.laboratory,
             pin=self.place.gpu,
         )
 

@@ -161,6 +161,7 @@ def plan_composites(
     inputs
         Name → fingerprint of what was read.
     """
+    from naturalize.compose.deliver.laboratory import scene_images
     from naturalize.compose.recipe.plan import check
 
     chosen = {key: value for key, value in settings.items() if key != "settings"}
@@ -172,5 +173,7 @@ def plan_composites(
     real = split.counts()["train"] if split else catalog.counts()
     made = plan(bank, **chosen, max_reuse=max_reuse, gate=gate, real=real, **of_mode)
     check_sources(bank, made.parents())
-    save_plan(made, out, bank, check(made, split) if split else {}, inputs=inputs)
+    save_plan(
+        made, out, bank, check(made, split, scene_images(bank)) if split else {}, inputs=inputs
+    )
     return made

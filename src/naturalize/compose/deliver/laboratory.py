@@ -30,7 +30,7 @@ from naturalize.base.artifacts import (
     write_json,
     writing,
 )
-from naturalize.base.console import say, warn
+from naturalize.base.console import say
 from naturalize.base.errors import InputError
 from naturalize.base.images import content_hash, write_image
 from naturalize.base.rng import rng
@@ -107,8 +107,9 @@ def laboratory_bank(
         If the bank has no source images or is of another laboratory itself, if no image can be a
         scene, or if no size was measured.
     """
-    _check(bank)
-    images = _others(images, bank)
+    check_training(bank)
+    if not images.grounds.num_rows:
+        raise InputError(f"{images.name}: no readable image that could be a scene")
     chosen = _chosen(bank, wanted, seed)
     inputs = {
         "bank": bank.fingerprint,
@@ -125,17 +126,6 @@ def laboratory_bank(
     return CellBank.load(out)
 
 
-def _others(images: ImageSet, bank: CellBank) -> ImageSet:
-    """Return a laboratory's images without those that are a bank's own."""
-    own = set(bank.backgrounds["image_id"].to_pylist())
-    foreign = np.array([i not in own for i in images.grounds["image_id"].to_pylist()], bool)
-    if twice := len(foreign) - np.count_nonzero(foreign):
-        warn(f"{images.name}: {twice:,} images are images of the bank itself; they are left out")
-    if not foreign.any():
-        raise InputError(f"{images.name}: no readable image that could be a scene")
-    return images.only(foreign)
-
-
 def scene_images(bank: CellBank) -> list[str]:
     """Return the ids of the laboratory's images in its bank; none of any other bank."""
     if bank.holds != "laboratory":
@@ -144,7 +134,8 @@ def scene_images(bank: CellBank) -> list[str]:
     return grounds["image_id"].to_pylist()
 
 
-def _check(bank: CellBank) -> None:
+def check_training(bank: CellBank) -> None:
+    """Raise ``InputError`` for a bank whose cells cannot take the look of a laboratory."""
     if bank.holds == "laboratory":
         raise InputError(
             f"{bank.root}: these cells have the look of another laboratory already; name the bank "

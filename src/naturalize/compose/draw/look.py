@@ -42,6 +42,9 @@ _MOST_BLUR, _MOST_SHARPENING, _HALVED = 4.0, 1.0, 12
 #: them that a blur looks at.
 _ENOUGH, _MEASURED, _AROUND = 12, 150, 12
 
+#: Least share of a cell's sharpness that is its own, however noisy the images are.
+_LEAST_SHARP = 0.1
+
 
 #: A training image, RGB uint8 (h, w, 3), the colour of its slide, kind → masks, bool (h, w).
 Sharp = tuple[np.ndarray, Colour, Mapping[str, Sequence[np.ndarray]]]
@@ -53,6 +56,7 @@ class Taken(NamedTuple):
     profile: Profile
     cells: pa.Table  # ``kind``, ``touches_border`` and ``focus`` of each cell of the set
     slides: np.ndarray  # float (N, 3): RGB of the bare slide of each image
+    grain: float = 0.0  # sharpness that bare slide has: noise, and what a codec left
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,9 @@ def focused(look: Look, laboratory: Taken, training: Iterable[Sharp]) -> Look:
         )
         wanted = laboratory.cells.filter(whole)["focus"].to_numpy()
         if len(cells) >= _ENOUGH and len(wanted) >= _ENOUGH:
-            return _as_sharp(look, cells, float(np.median(wanted)))
+            # noise adds to the variance that sharpness is; cells must not make up for it
+            seen = float(np.median(wanted))
+            return _as_sharp(look, cells, max(seen - laboratory.grain, _LEAST_SHARP * seen))
     return look
 
 

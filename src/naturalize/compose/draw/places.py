@@ -42,13 +42,13 @@ def scene_of(task: Seen, *, root: Path, usual: float) -> tuple[str, dict[str, An
     if padded(image, slide):
         return "padded (an edge of one colour)", None
     white = [(row["cell_id"], cell_of(row)) for row in cells if row["kind"] == "wbc"]
-    whole = [(name, cell) for name, cell in white if not cell.touches(image.shape)]
     place: Any
     if white:
-        if not whole:
+        # of a cell that is seen in part, the restoration leaves rags along the edge
+        if any(cell.touches(image.shape) for _, cell in white):
             return "with a white cell that the edge cuts", None
-        best = target_of([cell for _, cell in whole], image.shape)
-        place = next(name for name, cell in whole if cell is best)
+        best = target_of([cell for _, cell in white], image.shape)
+        place = next(name for name, cell in white if cell is best)
     else:
         disc = free_disc(image.shape, [cell_of(row) for row in cells], usual)
         if disc is None:

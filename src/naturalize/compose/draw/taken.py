@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,7 @@ from naturalize.cells.bank import CellBank
 from naturalize.cells.segmentation import Segmentation
 from naturalize.cells.tables import cell_of
 from naturalize.compose.draw.look import Look, Sharp, Taken, focused, unfocused
+from naturalize.imaging.stain import focus
 from naturalize.models.config import Colour
 from naturalize.prediction.profile import Profile, sample
 
@@ -35,6 +37,10 @@ _GROUP, _SHARE = 8, 0.05
 #: several origins (PBC: 0.05); whole red cells that an image's own diameter needs, and so many
 #: images.
 _MIXED, _REDS, _IMAGES = 0.25, 3, 10
+
+
+#: Bare slide whose grain is measured: further than 5 pixels from cells, so many pixels of it.
+_CLEAR, _BARE = np.ones((11, 11), np.uint8), 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +84,17 @@ class ImageSet:
 
     def taken(self) -> Taken:
         """Measure a sample of the images."""
-        profile = Profile.of(self.some(_MEASURED), self.name)
-        return Taken(profile, self.cells, self.slides)
+        grain: list[float] = []
+
+        def seen() -> Iterator[tuple[np.ndarray, Segmentation]]:
+            for image, found in self.some(_MEASURED):
+                bare = cv2.erode((found.label_image() == 0).view(np.uint8), _CLEAR) > 0
+                if np.count_nonzero(bare) >= _BARE:
+                    grain.append(focus(image, bare))
+                yield image, found
+
+        profile = Profile.of(seen(), self.name)
+        return Taken(profile, self.cells, self.slides, float(np.median(grain)) if grain else 0.0)
 
     def only(self, keep: np.ndarray) -> ImageSet:
         """Return the images that ``keep``, bool (N,), names."""
