@@ -234,7 +234,7 @@ def test_images_that_changed_or_are_gone_are_counted_by_class(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"donors": "none"}, "donors: input should be 'same' or 'any'"),
+        ({"donors": "none"}, "donors: input should be 'same', 'any' or 'foreign'"),
         ({"choices": 0}, "choices: .*greater than or equal to 1"),
         ({"turn": "left"}, "turn: input should be 'none', 'flips', 'right' or 'any'"),
         ({"scene_turn": "up"}, "scene_turn: input should be 'none', 'grid' or 'right'"),
