@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -54,13 +56,20 @@ def isolated(image: np.ndarray, mask: np.ndarray, slide: tuple[float, float, flo
 
     ``mask``: uint8 (S, S), 255 in the cell; ``slide``: RGB 0–255.
     """
-    side = len(image)
+    side, fade = len(image), max(0.5, _FADE * len(image))
     rim = 2 * round(_RIM * side) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (rim, rim))
-    wide = cv2.dilate(mask, kernel).astype(np.float32) / 255
-    share = cv2.GaussianBlur(wide, (0, 0), max(0.5, _FADE * side))[..., None]
     ground = np.asarray(slide, np.float32)
-    return np.rint(ground + share * (image - ground)).astype(np.uint8)
+    made = np.empty_like(image)
+    made[:] = np.rint(ground)
+    x, y, wide, high = cv2.boundingRect(mask)
+    reach = rim // 2 + math.ceil(4 * fade) + 2  # what lies farther is all slide
+    here = np.s_[max(0, y - reach) : y + high + reach, max(0, x - reach) : x + wide + reach]
+    if wide:
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (rim, rim))
+        rimmed = cv2.dilate(mask[here], kernel).astype(np.float32) / 255
+        share = cv2.GaussianBlur(rimmed, (0, 0), fade)[..., None]
+        made[here] = np.rint(ground + share * (image[here] - ground))
+    return made
 
 
 def _quantile(values: np.ndarray, share: float) -> float:
