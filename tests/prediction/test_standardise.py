@@ -23,23 +23,11 @@ from naturalize.models.config import Standard
 from naturalize.prediction.files import predict_files
 from naturalize.prediction.frame import restained, sharpened, stain_matrix, wanted_sharpening
 from naturalize.prediction.predictor import of_kind, standardising
-from naturalize.prediction.profile import Profile, diameter, measure_standard, sample
+from naturalize.prediction.profile import Profile, diameter, sample
+from naturalize.prediction.standard import measure_standard
 from naturalize.prediction.standardise import Standardiser
 
 COLOUR = st.tuples(*[st.floats(0.02, 1.2)] * 3)
-
-
-@pytest.fixture(scope="module")
-def home(phantom_root, tmp_path_factory) -> tuple[Standard, list[Path]]:
-    """The standard of the phantom, and its images."""
-    work = tmp_path_factory.mktemp("home")
-    catalog = Catalog.build(phantom_root)
-    usable = catalog.usable()
-    items = list(zip(usable["image_id"].to_pylist(), usable["path"].to_pylist(), strict=True))[::4]
-    segment_images(items, catalog.root, segmenter("classical"), work / "cells")
-    bank = CellBank.build(work / "cells", catalog)
-    paths = [catalog.root / path for _, path in items]
-    return measure_standard(catalog, bank, alone=False), paths
 
 
 @pytest.fixture(scope="module")

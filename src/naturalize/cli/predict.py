@@ -180,7 +180,7 @@ def _standardiser(
     save_profile: Path | None,
 ) -> Standardiser:
     """Return a standardiser with a profile that was measured before, or on these images."""
-    from naturalize.base.console import result, warn
+    from naturalize.base.console import result, say, warn
     from naturalize.base.errors import InputError, SettingsError
     from naturalize.models.config import Standard
     from naturalize.prediction.profile import Profile
@@ -196,7 +196,9 @@ def _standardiser(
         made.learn(paths)
     else:
         made.learn(paths, save_profile.stem, TO_KEEP)
-    n = made.profile.images if made.profile is not None else 0
+    n = sum(group.images for group in made.profile.groups) if made.profile is not None else 0
+    for remark in made.profile.remarks() if made.profile is not None else ():
+        say(remark)
     if 0 < n < ENOUGH:
         warn(
             f"{n} image(s) from elsewhere are too few to measure how they were taken, so answers "

@@ -31,7 +31,7 @@ from naturalize.explain.methods import (
 from naturalize.explain.overlay import heat_by_kind, heat_inside, overlay
 from naturalize.explain.picks import Pick, pick_for_explanation
 from naturalize.models.identity import weights_hash
-from naturalize.prediction.standardise import main_cell
+from naturalize.prediction.scene import main_cell
 from naturalize.restoration.masks import covered
 
 #: Masks that Score-CAM uses an image at most. On EfficientNet-Lite0 (1,280 maps) 32 groups give

@@ -177,12 +177,15 @@ def row_of_standardised(predictor: OnnxPredictor, made: Standardised) -> np.ndar
 def in_kind(row: np.ndarray, made: Standardised, config: NetworkConfig) -> np.ndarray:
     """Return a standardised image's probabilities, float32 (C,), by what it was seen to show.
 
-    They are divided by the temperature for images from elsewhere, if the model has one.
+    They are divided by the temperature for images from elsewhere, if the model has one. Where no
+    cell was found, all classes get the same.
 
     Where the segmenter found a white cell and the image is from elsewhere, classes of other kinds
     (platelets) get nothing, and the rest is divided anew: a network tells sizes by what it is used
     to, the segmenter by what is around.
     """
+    if made.verdict is not None:
+        return np.full_like(row, 1 / len(row))
     if config.temperature_elsewhere is not None and "standardised" in made.flags:
         row = tempered(row, config.temperature_elsewhere / config.temperature)
     if config.standard is None or made.kind is None:

@@ -21,23 +21,30 @@ from naturalize.models.config import Colour, Standard
 from naturalize.prediction.domain import distance, measures, not_a_smear, nuclei_apart
 from naturalize.prediction.frame import (
     centre,
-    framed,
     moved,
     restained,
     scale_of,
     sharpened,
+    unpadded,
     wanted_sharpening,
 )
-from naturalize.prediction.profile import Profile, sample
+from naturalize.prediction.profile import Profile, Seen, alike, sample
+from naturalize.prediction.scene import (
+    SAME_SCALE,
+    TILED,
+    UNLIKE,
+    Scene,
+    main_cell,
+    scene_of,
+    small_of,
+    whites_of,
+)
 
 #: ``auto``: what does not look like training images is standardised.
 MODES = ("auto", "always", "never")
 
 #: How far an image's sides may be from the usual ones and still pass for usual.
 _SIZE_SLACK = 0.06
-
-#: Longer images are segmented tile by tile, and a profile is measured on so much of their middle.
-_TILED = 900
 
 #: Images that a profile is measured on at most, for one call and to keep, and how many of them are
 #: worked on at once.
@@ -47,9 +54,11 @@ _SAMPLE, TO_KEEP, _AT_ONCE = 48, 200, 4
 #: 48 give 66, 76, 80 and 85 % of the labels that one of 50 others gives.
 ENOUGH = 30
 
-#: An image of so many times the area of a training image is a field of many cells, and scales
-#: that differ by less than this (natural logarithm) are the same.
-_FIELD, _SAME_SCALE = 1.5, 0.08
+#: Sets of so many images or more, of which some look unlike, are measured on as many as are kept.
+_LARGE_SET = 1000
+
+#: An image of so many times the area of a training image is a field of many cells.
+_FIELD = 1.5
 
 #: White cells in an image of one cell beyond which it is none.
 _MOST_WHITES = 3
@@ -57,8 +66,8 @@ _MOST_WHITES = 3
 #: Answers that are no class: an image without any cell, a field without a white one.
 NO_CELL, NO_WHITE_CELL = "no cell", "no white cell"
 
-#: A white cell that covers more of an image than this is none: the image is empty and dark.
-_MOST_SHARE = 0.97
+#: How far from the middle a platelet is meant that is the only cell, in half sides.
+_MIDDLE = 0.5
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,10 @@ class Standardised:
     doubt: bool = False  # whether the answer is unsure whatever the network says
     #: The answer where no network need be asked: `NO_CELL` or `NO_WHITE_CELL`.
     verdict: str | None = None
+    #: Where an image was standardised: what is kept of its cell, uint8 (H, W), and the matrix,
+    #: float64 (2, 3), that takes places (x, y) of the file to the picture's.
+    mask: np.ndarray | None = None
+    matrix: np.ndarray | None = None
     #: Of a field: which of its white cells this is, from 1, and its ``x0, y0, x1, y1``.
     number: int | None = None
     box: tuple[int, int, int, int] | None = None
@@ -92,7 +105,9 @@ class Standardiser:
     scaled so that red cells (or, where too few are whole, white cells) have the training images'
     size; the colours of nuclei, of red cells and of the slide become theirs, and what is blurred is
     sharpened. Scale, stain and blur are those of a laboratory's profile: they are properties of a
-    microscope and a stain, not of a cell; a lymphocyte must stay small.
+    microscope and a stain, not of a cell; a lymphocyte must stay small. Of a set of mixed origin,
+    each group of like images has its own. An image whose cells are implausible at that scale is
+    brought to the standard by itself.
 
     Without a standard, images are taken as they are. ``mode`` is one of `MODES`. Without a profile,
     :meth:`learn` measures it, or else each image is brought to the standard by itself.
@@ -111,35 +126,54 @@ class Standardiser:
         self.standard = standard if mode != "never" else None
         self.mode = mode
         self.profile = profile
-        self.segmenter = Tiled(segmenter(), above=_TILED)
+        self.segmenter = Tiled(segmenter(), above=TILED)
 
     def learn(self, paths: Sequence[Path], name: str = "", most: int = _SAMPLE) -> Standardiser:
         """Measure the profile on up to ``most`` of the images that are to be standardised."""
         if self.standard is None:
             return self
-        chosen = [paths[place] for place in sample(paths, most)]
-        measured = track(
-            prefetched(self._measured, chosen, window=_AT_ONCE), "measure", len(chosen)
-        )
-        seen = [one for one in measured if one is not None]
+        places = sample(paths, most)
+        seen = self._all_seen([paths[place] for place in places])
+        groups = alike(seen, self.standard)
+        if len(seen) > len(groups[0]) and len(paths) >= _LARGE_SET and most < TO_KEEP:
+            more = sorted(set(sample(paths, TO_KEEP)) - set(places))
+            seen += self._all_seen([paths[place] for place in more])
+            groups = alike(seen, self.standard)
         if seen:
-            profile = Profile.of(seen, name)
-            wanted = [_blur(image, found, profile, self.standard) for image, found in seen]
-            sharpening = float(np.median([one for one in wanted if one is not None] or [0.0]))
-            self.profile = replace(profile, sharpening=sharpening)
+            first, *others = (self._profile(group, name) for group in groups)
+            self.profile = replace(first, others=tuple(others))
         return self
 
-    def _measured(self, path: Path) -> tuple[np.ndarray, Segmentation] | None:
-        """Return a foreign image, of a large one the middle, and the cells in it."""
+    def _all_seen(self, paths: Sequence[Path]) -> list[Seen]:
+        found = track(prefetched(self._seen, paths, window=_AT_ONCE), "measure", len(paths))
+        return [one for one in found if one is not None]
+
+    def _seen(self, path: Path) -> Seen | None:
+        """Measure a foreign image, of a large one the middle."""
+        assert self.standard is not None
         try:
             image = read_image(path)
         except ImageReadError:
             return None
         if self.usual(image):
             return None
-        top, left = (max(0, (side - _TILED) // 2) for side in image.shape[:2])
-        image = np.ascontiguousarray(image[top : top + _TILED, left : left + _TILED])
-        return image, self.segmenter.segment(image)
+        border = unpadded(image)
+        small, factor = small_of(border[0] if border else image)
+        top, left = (max(0, (side - TILED) // 2) for side in small.shape[:2])
+        small = np.ascontiguousarray(small[top : top + TILED, left : left + TILED])
+        found = self.segmenter.segment(small)
+        return Seen.of(small, found, main_cell(found), factor)
+
+    def _profile(self, seen: Sequence[Seen], name: str) -> Profile:
+        """Return the profile of a group of images, and how much they are to be sharpened."""
+        assert self.standard is not None
+        profile = Profile.of_seen(seen, name)
+        wanted = [
+            wanted_sharpening(*_framed(one, profile, self.standard), self.standard)
+            for one in seen
+            if one.part is not None
+        ]
+        return replace(profile, sharpening=float(np.median(wanted or [0.0])))
 
     def usual(self, image: np.ndarray) -> bool:
         """Whether RGB uint8 (H, W, 3) has the size and the slide of training images."""
@@ -154,7 +188,7 @@ class Standardiser:
         if any(abs(side - usual) > _SIZE_SLACK * usual for side, usual in sizes):
             return None
         slide = slide_colour(image)
-        return slide if _in_range(slide, standard) else None
+        return slide if _in_range(slide, standard) and unpadded(image) is None else None
 
     def __call__(self, image: np.ndarray) -> Standardised:
         """Return RGB uint8 (H, W, 3) as training images look, one picture for the whole of it."""
@@ -163,7 +197,7 @@ class Standardiser:
             return Standardised(image)
         if (usual := self._as_it_is(image, standard)) is not None:
             return usual
-        return self._foreign(image, self.segmenter.segment(image), standard)
+        return self._one(scene_of(image, self.profile, standard), standard)
 
     def _as_it_is(self, image: np.ndarray, standard: Standard) -> Standardised | None:
         """Return an image that looks like a training image, with its measures; others are null."""
@@ -184,94 +218,84 @@ class Standardiser:
             return [Standardised(image)]
         if (usual := self._as_it_is(image, standard)) is not None:
             return [usual]
-        found = self.segmenter.segment(image)
-        profile = self.profile or Profile.of([(image, found)])
-        scale = scale_of(profile, standard)
-        area = image.shape[0] * image.shape[1] * min(1.0, scale**2)
+        scene = scene_of(image, self.profile, standard)
+        found, scale = scene.found, scale_of(scene.profile, standard)
+        area = found.shape[0] * found.shape[1] * min(1.0, scale**2)
         if area < _FIELD * standard.height * standard.width:
-            return [self._foreign(image, found, standard)]
-        whites = _whites(found)
+            return [self._one(scene, standard)]
+        whites = whites_of(found)
         if not whites:
             return [Standardised(image[:1, :1], verdict=NO_WHITE_CELL)]
-        here = _in_range(found.background, standard) and abs(math.log(scale)) < _SAME_SCALE
+        here = _in_range(found.background, standard) and abs(math.log(scale)) < SAME_SCALE
         return [
-            self._of_field(image, cell, number, found.background, None if here else profile)
+            self._of_field(scene, cell, number, standard, as_it_is=here)
             for number, cell in enumerate(whites, start=1)
         ]
 
     def _of_field(
-        self,
-        image: np.ndarray,
-        cell: Cell,
-        number: int,
-        slide: Colour,
-        profile: Profile | None,
+        self, scene: Scene, cell: Cell, number: int, standard: Standard, *, as_it_is: bool
     ) -> Standardised:
-        """Return one white cell of a field; without a profile, it was taken as the standard was."""
-        standard = self.standard
-        assert standard is not None
-        scale = scale_of(profile, standard) if profile is not None else 1.0
+        """Return one white cell of a field; ``as_it_is``: it was taken as the standard was."""
+        image, slide = scene.image, scene.found.background
+        scale = 1.0 if as_it_is else scale_of(scene.profile, standard)
         x, y = centre(cell)
         half = 0.75 * max(standard.height, standard.width) / scale
         x0, y0 = (max(0, int(middle - half)) for middle in (x, y))
         part = np.ascontiguousarray(image[y0 : int(y + half) + 1, x0 : int(x + half) + 1])
         flags = ("cell cut by the border",) if cell.touches(image.shape) else ()
-        cell_there = cell.moved(-x0, -y0)
-        if profile is None:
-            made, _ = moved(part, cell_there, 1.0, slide, standard)
-            there = measures(made, slide) if standard.typical is not None else None
-            return Standardised(made, flags, cell.kind, slide, there, number=number, box=cell.box)
-        made = self._finished(part, cell_there, slide, profile, standard)
+        there = cell.moved(-x0, -y0)
+        others = [one.moved(-x0, -y0) for one in scene.found.cells if one is not cell]
+        box = _in_file(cell, scene.factor)
+        if as_it_is:
+            made, _, _ = moved(part, there, others, 1.0, slide, standard)
+            seen = measures(made, slide) if standard.typical is not None else None
+            return Standardised(made, flags, cell.kind, slide, seen, number=number, box=box)
+        made, mask, matrix = _finished(part, there, others, slide, scene.profile, standard)
         why = not_a_smear(slide, measures(part, slide))
-        flags = ("standardised", *flags, *((why,) if why else ()))
+        flags = ("standardised", *scene.flags, *flags, *((why,) if why else ()))
+        to_part = np.array([[1, 0, -x0], [0, 1, -y0], [0, 0, 1]])
         return Standardised(
-            made, flags, cell.kind, doubt=why is not None, number=number, box=cell.box
+            made,
+            flags,
+            cell.kind,
+            doubt=why is not None or UNLIKE in scene.flags,
+            number=number,
+            box=box,
+            mask=mask,
+            matrix=matrix @ to_part @ scene.from_file,
         )
 
-    def _foreign(self, image: np.ndarray, found: Segmentation, standard: Standard) -> Standardised:
-        """Return an image from elsewhere, about the one white cell that is meant."""
-        profile = self.profile or Profile.of([(image, found)])
-        slide = found.background
-        cell = main_cell(found)
-        if cell is None and self.profile is not None:  # once more, in the standard's own colours
-            plain = restained(image, slide, profile, standard)
-            size = standard.red_cell / scale_of(profile, standard)
-            cell = main_cell(Tiled(segmenter(cell_size=size), above=_TILED).segment(plain))
-        flags = ["standardised"]
+    def _one(self, scene: Scene, standard: Standard) -> Standardised:
+        """Return an image from elsewhere, about the one white cell that is meant.
+
+        Without a white cell it is about the platelet in its middle, and in doubt; without that
+        there is no cell.
+        """
+        image, found = scene.image, scene.found
+        slide, cell = found.background, main_cell(found)
+        white = cell is not None
+        flags = ["standardised", *scene.flags]
         whites = len(found.of("wbc"))
+        why = not_a_smear(slide, measures(image, slide))
         if cell is None:
             flags.append("no white cell found")
+            cell = _middle_platelet(found) if why is None else None
         elif cell.touches(found.shape):
             flags.append("cell cut by the border")
         if whites > 1:
             flags.append(f"{whites} white cells")
-        why = not_a_smear(slide, measures(image, slide))
         if why is not None:
             flags.append(why)
-        empty = cell is None and (why is not None or not found.of("platelet"))
+        made, mask, matrix = _finished(image, cell, found.cells, slide, scene.profile, standard)
         return Standardised(
-            self._finished(image, cell, slide, profile, standard),
+            made,
             tuple(flags),
-            cell.kind if cell is not None else None,
-            doubt=why is not None or cell is None or whites > _MOST_WHITES,
-            verdict=NO_CELL if empty else None,
+            cell.kind if cell is not None and white else None,
+            doubt=why is not None or not white or whites > _MOST_WHITES or UNLIKE in scene.flags,
+            verdict=NO_CELL if cell is None else None,
+            mask=mask,
+            matrix=matrix @ scene.from_file,
         )
-
-    def _finished(
-        self,
-        image: np.ndarray,
-        cell: Cell | None,
-        slide: Colour,
-        profile: Profile,
-        standard: Standard,
-    ) -> np.ndarray:
-        """Return an image in the standard's frame, stain and sharpness, its cell isolated."""
-        made, mask = framed(image, cell, slide, profile, standard)
-        amount = profile.sharpening
-        if amount is None:
-            amount = wanted_sharpening(made, mask, standard)
-        made = sharpened(made, amount)
-        return isolated(made, mask, standard.slide) if mask is not None and standard.alone else made
 
     def judged(self, made: Standardised, label: str) -> Standardised:
         """Return an image with what speaks against its class; see `naturalize.prediction.domain`.
@@ -296,23 +320,55 @@ def _in_range(slide: Colour, standard: Standard) -> bool:
     return all(low <= value <= high for value, low, high in bounds)
 
 
-def _blur(
-    image: np.ndarray, found: Segmentation, profile: Profile, standard: Standard
-) -> float | None:
-    """Return how much one image of a set would have to be sharpened, if it shows a cell."""
-    cell = main_cell(found)
+def _finished(
+    image: np.ndarray,
+    cell: Cell | None,
+    others: Sequence[Cell],
+    slide: Colour,
+    profile: Profile,
+    standard: Standard,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Return an image in the standard's frame, stain and sharpness, its cell isolated.
+
+    With it, what is kept of the cell and the matrix of its places; see `frame.moved`.
+    """
+    made, mask, matrix = moved(image, cell, others, scale_of(profile, standard), slide, standard)
+    made = restained(made, slide, profile, standard)
+    amount = profile.sharpening
+    if amount is None:
+        amount = wanted_sharpening(made, mask, standard)
+    made = sharpened(made, amount)
+    if mask is not None and standard.alone:
+        made = isolated(made, mask, standard.slide)
+    return made, mask, matrix
+
+
+def _framed(
+    seen: Seen, profile: Profile, standard: Standard
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the cell of one image of a set as the standard shows it, and what is kept of it."""
+    assert seen.part is not None
+    image, cell = seen.part
+    scale = scale_of(profile.resized(seen.shrunk), standard)
+    made, mask, _ = moved(image, cell, (), scale, seen.slide, standard)
+    return restained(made, seen.slide, profile, standard), mask
+
+
+def _in_file(cell: Cell, factor: float) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = cell.box
+    return (
+        math.floor(x0 / factor), math.floor(y0 / factor),
+        math.ceil(x1 / factor), math.ceil(y1 / factor),
+    )  # fmt: skip
+
+
+def _middle_platelet(found: Segmentation) -> Cell | None:
+    """Return the platelet that an image without a white cell shows in its middle, if it does."""
+    cell = target_of(found.of("platelet"), found.shape)
     if cell is None:
         return None
-    made, mask = framed(image, cell, found.background, profile, standard)
-    return wanted_sharpening(made, mask, standard)
-
-
-def _whites(found: Segmentation) -> list[Cell]:
-    """Return the white cells but those that are the dark whole of an empty image."""
-    most = _MOST_SHARE * found.shape[0] * found.shape[1]
-    return [cell for cell in found.of("wbc") if cell.area <= most]
-
-
-def main_cell(found: Segmentation) -> Cell | None:
-    """Return the white cell that a picture is taken of: large, and near its middle."""
-    return target_of(_whites(found), found.shape)
+    off = [
+        abs(2 * place / side - 1)
+        for place, side in zip(centre(cell), found.shape[::-1], strict=True)
+    ]
+    return cell if max(off) <= _MIDDLE else None

@@ -180,7 +180,7 @@ def _lineage(plan: Plan, split: Split, protocol: str, laboratory: CellBank | Non
 
 def _standard(run: Run) -> Standard | None:
     """Return what the training images look like, as far as a bank of them tells."""
-    from naturalize.prediction.profile import measure_standard
+    from naturalize.prediction.standard import measure_standard
 
     if run.bank is None:
         return None
