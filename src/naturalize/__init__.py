@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from naturalize.evaluation.evaluate import evaluate
     from naturalize.evaluation.metrics import scores
     from naturalize.explain.methods import explain
+    from naturalize.inputs.labs import labs
     from naturalize.models.predictor import Predictor
     from naturalize.prediction.files import predict
     from naturalize.prediction.predictor import TorchClassifier
@@ -50,6 +51,7 @@ _HOMES = {
     "audit": "dataset.audit",
     "evaluate": "evaluation.evaluate",
     "explain": "explain.methods",
+    "labs": "inputs.labs",
     "load_study": "study.settings",
     "plan": "compose.draw.planner",
     "predict": "prediction.files",
@@ -75,6 +77,7 @@ __all__ = [
     "audit",
     "evaluate",
     "explain",
+    "labs",
     "load_study",
     "plan",
     "predict",

@@ -74,6 +74,16 @@ def class_colours(labels: Sequence[str]) -> dict[str, str]:
     return {label: _CLASS_COLOURS[i % len(_CLASS_COLOURS)] for i, label in enumerate(labels)}
 
 
+#: Shapes that distinguish runs without colour: matplotlib's marker, and the character in tables.
+MARKERS = (("o", "●"), ("D", "◆"), ("s", "■"), ("^", "▲"), ("v", "▼"), ("P", "✚"))
+
+
+def run_style(number: int) -> tuple[str, str]:
+    """Return the colour and the marker of a run, a model or a laboratory by its number."""
+    number %= len(MARKERS)
+    return LIGHT[f"run-{number}"], MARKERS[number][0]
+
+
 def figure(width: float = 6.4, height: float = 4.0) -> tuple[Any, Any]:
     """Return a new figure (inches) and its axes in the house style; close it by `save_figure`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

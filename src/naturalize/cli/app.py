@@ -17,7 +17,7 @@ COMMANDS = {
     "All in one": ["init", "run", "demo"],
     "Stage by stage": [
         "catalog", "split", "segment", "bank", "background", "compose", "realism", "train",
-        "evaluate", "compare", "explain", "report",
+        "evaluate", "compare", "labs", "explain", "report",
     ],
     "Data and models": [
         "cells", "data", "weights", "phantom", "models", "ensemble", "export", "adapt", "predict",

@@ -12,7 +12,8 @@ from naturalize.cli.options import Overwrite
 
 def report(
     study_folder: Annotated[
-        Path, typer.Argument(help="Folder that 'naturalize run' wrote.", show_default=False)
+        Path,
+        typer.Argument(help="Folder that 'naturalize run' or 'labs' wrote.", show_default=False),
     ],
     out: Annotated[
         Path | None,
@@ -23,13 +24,16 @@ def report(
     """Write the report of a study: one HTML file with everything inside.
 
     It says what went in, what the audit found, shows cells and composites, the scores with their
-    intervals, and the worst mistakes. What has not been made yet is left out, and it says so.
+    intervals, and the worst mistakes. What has not been made yet is left out, and it says so. Of
+    other laboratories it says what `naturalize labs` wrote: to labs/ in the study, or to a folder
+    that is named instead of one.
 
     **Examples**
 
     ```
     naturalize report runs/demo
     naturalize report runs/pbc11 -o pbc11.html
+    naturalize report labs
     ```
     """
     from naturalize.base.artifacts import check_file

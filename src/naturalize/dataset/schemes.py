@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -115,3 +116,33 @@ def scheme(name: str | Scheme) -> Scheme:
 
 #: Classes that are counted beside the leukocytes, not among them.
 NO_LEUKOCYTES = frozenset({"ERB", "PLT", "erythroblast", "platelet"})
+
+
+#: What laboratories and data sets call these cells besides → classes of 11. Lower case, letters and
+#: digits only, in the singular.
+_CALLED: dict[str, tuple[str, ...]] = {
+    **{code.lower(): (code,) for code in _ELEVEN},
+    **{re.sub(r"\W", "", CLASS_NAMES[code]): (code,) for code in _ELEVEN},
+    **dict.fromkeys(("neutrophil", "neutro", "neut", "neu", "ne"), ("BNE", "SNE")),
+    **dict.fromkeys(("immaturegranulocyte", "ig"), ("MMY", "MY", "PMY")),
+    **dict.fromkeys(("band", "bandneut", "stab"), ("BNE",)),
+    **dict.fromkeys(("segmented", "seg", "segneut"), ("SNE",)),
+    **dict.fromkeys(("lymphocyte", "lympho", "lymph", "lym"), ("LY",)),
+    **dict.fromkeys(("mono", "mon"), ("MO",)),
+    **dict.fromkeys(("eosino", "eosin"), ("EO",)),
+    "baso": ("BA",),
+    **dict.fromkeys(("normoblast", "nrbc"), ("ERB",)),
+    **dict.fromkeys(("thrombocyte", "thrombo"), ("PLT",)),
+}
+
+
+def meaning(name: str) -> frozenset[str]:
+    """Return the classes of 11 that a usual name of a class stands for; empty for other names.
+
+    Examples
+    --------
+    >>> sorted(meaning("Neutrophils")), sorted(meaning("EOS")), sorted(meaning("blast"))
+    (['BNE', 'SNE'], ['EO'], [])
+    """
+    bare = re.sub(r"[\W_]", "", name.lower())
+    return frozenset(_CALLED.get(bare) or _CALLED.get(bare.removesuffix("s")) or ())

@@ -199,8 +199,7 @@ def calibration(confidence: np.ndarray, right: np.ndarray, *, bins: int = BINS) 
         )
     if not (confidence.min() >= 0 and confidence.max() <= 1 + 1e-6):
         raise InputError("calibration: expected confidences between 0 and 1")
-    edges = np.linspace(0, 1, bins + 1)
-    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    edges, place = np.linspace(0, 1, bins + 1), _bin_of(confidence, bins)
     n = np.bincount(place, minlength=bins)
     filled = np.maximum(n, 1)
     mean = np.bincount(place, confidence, minlength=bins) / filled
@@ -221,3 +220,30 @@ def calibration(confidence: np.ndarray, right: np.ndarray, *, bins: int = BINS) 
             for b in range(bins)
         ],
     }
+
+
+def calibration_errors(
+    confidence: np.ndarray, right: np.ndarray, weights: np.ndarray, *, bins: int = BINS
+) -> np.ndarray:
+    """Return the expected calibration error of `calibration` under weights of the images.
+
+    ``confidence`` float (N,) and ``right`` bool (N,) as there, ``weights`` float (R, N), a row for
+    each resample or mix of classes. Returns float64 (R,); 0 where all weights are 0.
+
+    Examples
+    --------
+    >>> sure, right = np.array([0.9, 0.9, 0.3]), np.array([1, 0, 1])
+    >>> calibration_errors(sure, right, np.array([[1, 1, 0], [1, 1, 2]])).round(3).tolist()
+    [0.4, 0.55]
+    """
+    gap = weights * (np.asarray(right, np.float64) - confidence)
+    # within a bin, the weighted gap is the weight times |share right - mean confidence|
+    member = np.zeros((len(confidence), bins))
+    member[np.arange(len(confidence)), _bin_of(np.asarray(confidence, np.float64), bins)] = 1
+    total = weights.sum(axis=1)
+    return np.abs(gap @ member).sum(axis=1) / np.where(total > 0, total, 1)
+
+
+def _bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
+    edges = np.linspace(0, 1, bins + 1)
+    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)

@@ -1,7 +1,8 @@
-"""The pictures of an evaluation, drawn from ``metrics.json`` alone."""
+"""The pictures of an evaluation, drawn from ``metrics.json`` (or ``labs.json``) alone."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,11 @@ def per_class_picture(result: dict[str, Any], path: str | Path) -> None:
     plots.save_figure(fig, path)
 
 
-def reliability_picture(result: dict[str, Any], path: str | Path) -> None:
-    """Draw accuracy against confidence by bin; dot area is the bin's share of the images."""
+def reliability_picture(result: dict[str, Any], path: str | Path, *, title: str = "") -> None:
+    """Draw accuracy against confidence by bin; dot area is the bin's share of the images.
+
+    ``title`` is what stands before the calibration error.
+    """
     found = result["calibration"]
     rows = [row for row in found["bins"] if row["n"]]
     confidence = [row["confidence"] for row in rows]
@@ -139,5 +143,67 @@ def reliability_picture(result: dict[str, Any], path: str | Path) -> None:
     ax.grid(axis="x", color="#e5e7eb", linewidth=0.8)
     ax.set_xlabel("confidence", color=plots.INK)
     ax.set_ylabel("share that is right", color=plots.INK)
-    ax.set_title(f"calibration error {found['ece']:.3f}", fontsize=10, color=plots.INK, loc="left")
+    said = " · ".join(filter(None, [title, f"calibration error {found['ece']:.3f}"]))
+    ax.set_title(said, fontsize=10, color=plots.INK, loc="left")
     plots.save_figure(fig, path)
+
+
+def forest_picture(result: Mapping[str, Any], path: str | Path) -> None:
+    """Draw balanced accuracy with its interval by laboratory and model; ``labs.json``."""
+    models, names = result["models"], [*result["laboratories"], "mean"]
+    step = 0.62 / len(models)
+    fig, ax = plots.figure(6.4, 1.1 + len(names) * (0.16 + 0.17 * len(models)))
+    for number, (model, found) in enumerate(models.items()):
+        colour, marker = plots.run_style(number)
+        each = [e["mixes"]["as found"]["scores"] for e in found["laboratories"].values()]
+        each.append(found["overall"]["as found"]["mean"])
+        for row, scores in enumerate(each):
+            y = row + (number - (len(models) - 1) / 2) * step
+            ax.hlines(y, *scores["balanced_accuracy"]["interval"], color=colour, linewidth=1.8,
+                      alpha=0.55)  # fmt: skip
+            ax.plot(scores["balanced_accuracy"]["value"], y, marker, color=colour, markersize=5.5,
+                    label=model if row == 0 else None, clip_on=False)  # fmt: skip
+    ax.axhline(len(names) - 1.5, color=plots.GREY, linewidth=0.9)
+    n = {name: lab["n"] for name, lab in result["laboratories"].items()}
+    ax.set_yticks(range(len(names)), [f"{m}  ({n[m]:,})" if m in n else m for m in names])
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_xlim(0, 1)
+    ax.grid(axis="y", visible=False)
+    ax.grid(axis="x", color="#e5e7eb", linewidth=0.8)
+    ax.set_xlabel("balanced accuracy with 95 % interval", color=plots.INK)
+    _legend(fig, ax, len(models))
+    plots.save_figure(fig, path)
+
+
+def risk_picture(result: Mapping[str, Any], path: str | Path) -> None:
+    """Draw the risk-coverage curve of each laboratory, a field for each model; ``labs.json``."""
+    models = result["models"]
+    fig, first = plots.figure(1.2 + 3.3 * len(models), 3.6)
+    grid = first.get_subplotspec().get_gridspec()
+    if len(models) > 1:
+        first.remove()
+        grid = fig.add_gridspec(1, len(models))
+    for place, (model, found) in enumerate(models.items()):
+        ax = first if len(models) == 1 else fig.add_subplot(grid[place])
+        plots.style(ax)
+        for number, (name, entry) in enumerate(found["laboratories"].items()):
+            colour, _ = plots.run_style(number)
+            curve = entry["risk_coverage"]
+            ax.plot(curve["coverage"], curve["risk"], color=colour, linewidth=1.7, label=name,
+                    marker="o" if len(curve["risk"]) == 1 else None)  # fmt: skip
+        ax.axhline(0.05, color=plots.GREY, linewidth=1, linestyle=(0, (4, 3)))
+        ax.set_xlim(0, 1)
+        ax.set_ylim(0, 1)
+        ax.set_xlabel("coverage: share answered, the surest first", color=plots.INK)
+        ax.set_ylabel("risk: share of wrong answers" if place == 0 else "", color=plots.INK)
+        ax.set_title(model, fontsize=10, color=plots.INK, loc="left")
+        last = ax
+    _legend(fig, last, len(result["laboratories"]))
+    plots.save_figure(fig, path)
+
+
+def _legend(fig: Any, ax: Any, n: int) -> None:
+    """Name what is drawn below the axes, where there is more than one."""
+    if n > 1:
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=min(n, 4),
+                   frameon=False, fontsize=9, labelcolor=plots.INK)  # fmt: skip

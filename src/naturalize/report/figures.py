@@ -10,11 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from naturalize.base.plots import LIGHT, figure, inline_svg
+from naturalize.base.plots import LIGHT, MARKERS, figure, inline_svg, run_style
 from naturalize.report import formatting as form
-
-#: Shapes that distinguish runs without colour: matplotlib's marker, and the character in tables.
-MARKERS = (("o", "●"), ("D", "◆"), ("s", "■"), ("^", "▲"), ("v", "▼"), ("P", "✚"))
 
 #: Sizes of text in points; a figure is at most a third larger or smaller on a page.
 _TEXT, _SMALL = 9, 8
@@ -41,18 +38,22 @@ def low_end(values: Sequence[float]) -> float:
     return max(0.0, math.floor((min(values, default=0.0) - 0.02) * 10) / 10)
 
 
-def scores_by_class(labels: Sequence[str], points: Sequence[Point], n_runs: int) -> Markup:
+def scores_by_class(
+    labels: Sequence[str],
+    points: Sequence[Point],
+    n_runs: int,
+    label: str = "F1 of each class with its interval; the numbers follow as a table",
+) -> Markup:
     """Return the F1 of each class as dots with intervals, the runs of a class below each other."""
     low = low_end([v for p in points for v in (p.value, *(p.interval or ()))])
     fig, ax = figure(5.4, 0.55 + len(labels) * (0.16 + 0.13 * n_runs))
     step = 0.7 / max(1, n_runs)
     for point in points:
         y = point.row + (point.run - (n_runs - 1) / 2) * step
-        number = point.run % len(MARKERS)
-        colour = LIGHT[f"run-{number}"]
+        colour, marker = run_style(point.run)
         if point.interval is not None:
             ax.hlines(y, *point.interval, color=colour, linewidth=1.6, alpha=0.5)
-        ax.plot([point.value], [y], MARKERS[number][0], color=colour, markersize=5, clip_on=False)
+        ax.plot([point.value], [y], marker, color=colour, markersize=5, clip_on=False)
     ax.set_xlim(low, 1)
     ax.set_ylim(len(labels) - 0.5, -0.5)
     ax.set_yticks(range(len(labels)), [_shortened(label) for label in labels])
@@ -60,7 +61,7 @@ def scores_by_class(labels: Sequence[str], points: Sequence[Point], n_runs: int)
     ax.grid(axis="x", color=LIGHT["line"], linewidth=0.8)
     for y in range(1, len(labels)):
         ax.axhline(y - 0.5, color=LIGHT["line"], linewidth=0.8)
-    return _page(fig, ax, "F1 of each class with its interval; the numbers follow as a table")
+    return _page(fig, ax, label)
 
 
 def confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]], label: str) -> Markup:
@@ -125,10 +126,12 @@ def curves(
     limits: tuple[tuple[float, float], tuple[float, float]],
     best: float | None,
     label: str,
+    across: str = "epoch",
 ) -> Markup:
     """Return curves over epochs; names stand at the lines' ends, ``best`` is marked.
 
-    ``limits``: ends of the axes, epochs and values, the same for all runs of a study.
+    ``limits``: ends of the axes, epochs (or what ``across`` names) and values, the same for all
+    runs of a study.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -148,9 +151,10 @@ def curves(
         ax.plot(curve.epochs, curve.values, color=colour, linewidth=1.6, **one)
         beside = {"x": 1.02, "y": end, "transform": ax.get_yaxis_transform()}
         ax.text(**beside, s=curve.name, color=colour, fontsize=_TEXT, va="center")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if across == "epoch":
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.grid(axis="y", color=LIGHT["line"], linewidth=0.8)
-    ax.set_xlabel("epoch")
+    ax.set_xlabel(across)
     return _page(fig, ax, label)
 
 

@@ -26,6 +26,7 @@ SINGLE = {
     "bank": "bank",
     "plan": "plan",
     "explanations": "explanation",
+    "labs": "labs",
 }
 
 #: Folder of a study → kind of the artifacts in it, one a run.
@@ -220,6 +221,11 @@ class StudyFolder:
         return int(self.json("plan", "lineage.json").get("outside", 0))
 
     @property
+    def only_labs(self) -> bool:
+        """Whether this is no study but the scores of a model over laboratories."""
+        return list(self.artifacts) == ["labs"] and not self.runs and not self.log
+
+    @property
     def stages(self) -> dict[str, dict[str, Any]]:
         """Stage → its seconds, peak memory, fingerprint and whether it was skipped."""
         return dict(self.log.get("stages") or {})
@@ -244,6 +250,9 @@ def open_study(path: str | Path) -> StudyFolder:
     if not path.is_dir():
         what = "is a file" if path.exists() else "no such folder"
         raise InputError(f"{path}: {what}; name the folder that 'naturalize run' wrote")
+    if is_artifact(path, "labs"):
+        alone = {"labs": _there(path, "labs")}
+        return StudyFolder(path, {}, {}, "", alone, (), ())
     settings, text = _settings(path / "study.yaml")
     artifacts = {
         name: artifact
@@ -266,8 +275,10 @@ def open_study(path: str | Path) -> StudyFolder:
 
 
 def _artifact(path: Path, kind: str) -> Artifact | None:
-    if not path.is_dir():
-        return None
+    return _there(path, kind) if path.is_dir() else None
+
+
+def _there(path: Path, kind: str) -> Artifact:
     manifest = read_manifest(path, kind)
     return Artifact(path, kind, manifest.fingerprint, manifest.inputs)
 

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 from naturalize.base.artifacts import write_bytes
 from naturalize.base.errors import ArtifactError, InputError
 from naturalize.base.plots import PALETTE
-from naturalize.report import audit, cells, composites, explanations, inputs, models, sentences
+from naturalize.report import (
+    audit,
+    cells,
+    composites,
+    explanations,
+    inputs,
+    labs,
+    models,
+    sentences,
+)
 from naturalize.report import formatting as form
 from naturalize.report.folder import SINGLE, Run, StudyFolder, open_study
 from naturalize.report.section import Pictures, Section, View
@@ -48,6 +57,8 @@ class Card:
 def verdict(study: StudyFolder) -> str:
     """Return the study's result as one sentence."""
     run = study.chosen
+    if study.only_labs:
+        return "One model over the images of several laboratories."
     if run is None:
         return "No model of this study has been evaluated yet."
     n_runs = len(study.scored)
@@ -168,9 +179,17 @@ VIEWS: tuple[View, ...] = (
     composites.view,
     models.training,
     models.scores,
+    labs.view,
     explanations.view,
     provenance,
 )
+
+
+def views_of(study: StudyFolder) -> tuple[View, ...]:
+    """Return the sections of a page: on laboratories only if the model was scored there."""
+    if study.only_labs:
+        return (labs.view,)
+    return tuple(view for view in VIEWS if view is not labs.view or "labs" in study.artifacts)
 
 
 def write_report(study_folder: str | Path, out: str | Path | None = None) -> Path:
@@ -182,8 +201,9 @@ def write_report(study_folder: str | Path, out: str | Path | None = None) -> Pat
     Parameters
     ----------
     study_folder
-        The folder that ``naturalize run`` wrote. What a stage has not made yet is left out of the
-        report, with a line that says so.
+        The folder that ``naturalize run`` wrote, or that ``naturalize labs`` did. What a stage has
+        not made yet is left out of the report, with a line that says so. What ``naturalize labs``
+        wrote to ``labs/`` in a study has a section.
     out
         The file to write; ``report.html`` in the study folder by default.
 
@@ -215,8 +235,9 @@ def write_report(study_folder: str | Path, out: str | Path | None = None) -> Pat
 def render(study: StudyFolder) -> str:
     """Return the report of a study as HTML."""
     pictures = Pictures()
+    views = views_of(study)
     # explanations are embedded first: if pictures must be left out, not the mistakes
-    order = sorted(VIEWS, key=lambda view: view is not explanations.view)
+    order = sorted(views, key=lambda view: view is not explanations.view)
     try:
         head: dict[str, Any] = {"name": study.name, "verdict": verdict(study)}
         head |= {"banners": banners(study), "cards": cards(study)}
@@ -228,7 +249,7 @@ def render(study: StudyFolder) -> str:
     return _template().render(
         palette=PALETTE,
         head=head,
-        sections=[made[view] for view in VIEWS],
+        sections=[made[view] for view in views],
         left_out=form.count(pictures.left_out, "picture") if pictures.left_out else "",
     )
 

@@ -332,6 +332,30 @@ def explanations(name: str, confidences: Sequence[float], n: int, explained: int
     return f"“{name}” is wrong on {form.number(wrong)} of {images}, {how}; {end}"
 
 
+def labs(
+    name: str, n: int, mean: Mapping[str, Any], worst: Mapping[str, Any], *, sure: int, wrong: int
+) -> str:
+    """Return how model ``name`` does in ``n`` laboratories, and how many wrong answers are sure.
+
+    ``mean``: ``value`` and ``interval`` of the balanced accuracy; ``worst``: ``value`` and
+    ``laboratory``; ``sure`` of ``wrong`` answers have a confidence above `SURE`.
+    """
+    mean_of = f"a mean balanced accuracy of {form.score(mean['value'])}"
+    where = f"in {form.count(n, 'laboratory', 'laboratories')}"
+    text = f"“{name}” reaches {mean_of} ({form.span(mean['interval'])}) {where}"
+    if n == 1:
+        text = text.replace("a mean balanced", "a balanced").replace(
+            where, f"in {worst['laboratory']}"
+        )
+    else:
+        text += f", and {form.score(worst['value'])} in the worst, {worst['laboratory']}"
+    if not wrong:
+        return f"{text}; no answer is wrong."
+    many = form.number(sure) if sure else "none"
+    is_ = form.verb(sure or 2, "has", "have")
+    return f"{text}; of {form.count(wrong, 'wrong answer')} {many} {is_} a confidence above {SURE}."
+
+
 def provenance(seconds: Mapping[str, float], version: str, *, settings: bool) -> str:
     """Return what made the study, and which stage took longest; ``seconds``: stage → time."""
     made = f"Made by naturalize {version}".rstrip()

@@ -1,0 +1,231 @@
+"""``naturalize labs``: one model over the labelled images of several laboratories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from naturalize.cli.evaluate import OnlyMapped, Part, Resamples, Seed, Standardise
+from naturalize.cli.options import (
+    Columns,
+    Engine,
+    Overwrite,
+    Reader,
+    Scheme,
+    Workers,
+    columns_of,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+#: Scores of the printed table: what `labs.json` calls them, and the heading.
+_SHOWN = {
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "ece": "ECE",
+    "sure_wrong": "wrong & > 0.9",
+    "aurc": "AURC",
+    "coverage_at_risk": "cov. at 5 %",
+}
+
+Folders = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FOLDER…", help="Labelled images, one source a laboratory.", show_default=False
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write.", show_default=False)]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="A model folder, or the name of a shipped model.")
+]
+ClassMap = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="[LABORATORY:]CLASS=A+B,…",
+        help="Which of the model's classes make up one of the images', in all laboratories or in "
+        "one. Usual names (neutrophil, NEU, Lymphocytes, …) are known. Can be given again.",
+    ),
+]
+Encoder = Annotated[
+    list[str] | None,
+    typer.Option(help="A timm network to stand beside the model; can be given again."),
+]
+ProbeKind = Annotated[
+    str, typer.Option("--probe", help="What stands on its features: linear or knn.")
+]
+Train = Annotated[
+    Path | None,
+    typer.Option(
+        help="Labelled training images, a catalog or a study, to fit that on.", show_default=False
+    ),
+]
+Weights = Annotated[
+    str, typer.Option(help="The encoders' weights: imagenet, download, none or a path.")
+]
+PerClass = Annotated[int, typer.Option(min=1, help="Training images a class for that, at most.")]
+KeepExposed = Annotated[
+    bool,
+    typer.Option(
+        "--keep-exposed", help="Score images of the model's training, and duplicates, too."
+    ),
+]
+Mixes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mix",
+        metavar="NAME:CLASS=SHARE,…",
+        help="One more class mix to give the scores for; can be given again.",
+    ),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda or mps.")]
+
+
+def labs(
+    folders: Folders,
+    out: Out,
+    model: Model = "pbc11",
+    merge: ClassMap = None,
+    only_mapped: OnlyMapped = False,
+    scheme: Scheme = "folders",
+    reader: Reader = "auto",
+    columns: Columns = None,
+    part: Part = "test",
+    standardise: Standardise = "auto",
+    encoder: Encoder = None,
+    probe: ProbeKind = "linear",
+    train: Train = None,
+    weights: Weights = "imagenet",
+    per_class: PerClass = 500,
+    keep_exposed: KeepExposed = False,
+    mix: Mixes = None,
+    resamples: Resamples = 2000,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    workers: Workers = None,
+    engine: Engine = "processes",
+    overwrite: Overwrite = False,
+) -> None:
+    """Score a model on several laboratories' images, and under several mixes of classes.
+
+    Each FOLDER is a laboratory: class folders, or whatever else `evaluate` reads. Its images are
+    standardised as `predict` does. Images that the model was trained on, duplicates, and pictures
+    with two classes are left out and counted. Writes labs.json, labs.csv, all answers, and
+    pictures; prints a table. A killed run goes on where it stopped.
+
+    **Examples**
+
+    ```
+    naturalize labs bccd segd krd -o labs
+    naturalize labs ours theirs --map "theirs:Polymorph=BNE+SNE" -o labs
+    naturalize labs bccd krd --encoder resnet50 --train PBC --weights download -o labs
+    naturalize labs bccd krd --mix "viral:lymphocyte=0.7,neutrophil=0.3" -o labs
+    naturalize report labs
+    ```
+    """
+    from rich.console import Console
+
+    from naturalize.base.artifacts import check_place
+    from naturalize.base.console import result, say
+    from naturalize.base.process import keep_memory, wait_passively
+    from naturalize.inputs.labs import labs as run
+
+    keep_memory()
+    wait_passively()
+    check_place(out)
+    reading: dict[str, Any] = {"scheme": scheme, "reader": reader, "part": part}
+    reading |= {"columns": columns_of(columns), "backend": engine, "workers": workers}
+    found = run(
+        folders,
+        out,
+        model,
+        maps=merge,
+        only_mapped=only_mapped,
+        encoders=encoder or (),
+        probe=probe,
+        train=train,
+        weights=weights,
+        a_class=per_class,
+        standardise=standardise,
+        keep_exposed=keep_exposed,
+        mixes=mix or (),
+        resamples=resamples,
+        seed=seed,
+        device=device,
+        **reading,
+    )
+    for table in tables(found):
+        Console(highlight=False).print(table)
+    for line in remarks(found):
+        say(line)
+    result(f"laboratories: {out}")
+
+
+def tables(found: dict[str, Any]) -> list[Table]:
+    """Return the tables of ``labs.json``: scores of each laboratory, and under each mix."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    whole = Table(
+        "model", "laboratory", "n", *_SHOWN.values(), "unsure", "no cell", box=SIMPLE_HEAD
+    )
+    mixes = Table(
+        "model", "mix of classes", "accuracy", "macro-F1", "ECE", "worst accuracy", box=SIMPLE_HEAD
+    )
+    for table in (whole, mixes):
+        for column in table.columns[2:]:
+            column.justify = "right"
+    for model, its in found["models"].items():
+        for name, entry in its["laboratories"].items():
+            scores = entry["mixes"]["as found"]["scores"]
+            counts = [str(entry["n_unsure"]), str(entry["n_no_cell"])]
+            whole.add_row(model, name, f"{entry['n']:,}", *_cells(scores), *counts)
+        over = its["overall"]["as found"]
+        whole.add_row(model, "mean", f"{its['n']:,}", *_cells(over["mean"]), "", "")
+        worst = [f"{over['worst'][key]['value']:.3f}" for key in _SHOWN]
+        whole.add_row(model, "worst", "", *worst, "", "", end_section=True)
+        for mix, each in its["overall"].items():
+            rest = [f"{each['mean'][key]['value']:.3f}" for key in ("macro_f1", "ece")]
+            low = each["worst"]["accuracy"]
+            last = f"{low['value']:.3f} {low['laboratory']}"
+            mixes.add_row(model, mix, _with_interval(each["mean"]["accuracy"]), *rest, last)
+    return [whole, mixes]
+
+
+def _cells(scores: dict[str, Any]) -> list[str]:
+    first, *others = _SHOWN
+    return [_with_interval(scores[first]), *(f"{scores[key]['value']:.3f}" for key in others)]
+
+
+def _with_interval(score: dict[str, Any]) -> str:
+    low, high = score["interval"]
+    return f"{score['value']:.3f} ({low:.2f}–{high:.2f})"
+
+
+def remarks(found: dict[str, Any]) -> list[str]:
+    """Return the lines that say how the scores in ``labs.json`` are to be read."""
+    lines = [f"{found['interval_method']}; {found['convention']}"]
+    for name, lab in found["laboratories"].items():
+        said = [f"{n:,} {reason}" for reason, n in lab["left_out"].items()]
+        if said:
+            lines.append(f"{name}: left out of {lab['n_images']:,} images: {', '.join(said)}")
+        scored = [f"{n:,} {why}" for why, n in lab["exposed"].items() if n]
+        if scored and found["keep_exposed"]:
+            lines.append(f"{name}: scored all the same (--keep-exposed): {', '.join(scored)}")
+        if lab["absent"]:
+            absent = ", ".join(lab["absent"])
+            lines.append(f"{name}: has no {absent}; its scores are over the classes it has")
+        if lab["n"] < 2 * len(lab["classes"]) or lab["n"] == 1:
+            lines.append(f"{name}: {lab['n']} images are too few for scores to mean anything")
+    first = next(iter(found["models"].values()))
+    same: dict[str, list[str]] = {}
+    for name, entry in first["laboratories"].items():
+        of = (entry["map"] or {}).get("classes", {})
+        sums = ", ".join(f"{label} = {' + '.join(parts)}" for label, parts in of.items())
+        same.setdefault(sums, []).append(name)
+    mapped = "cannot be answered" if found["only_mapped"] else "are wrong where they are answered"
+    lines += [f"{', '.join(names)}: {sums}" for sums, names in same.items()]
+    return [*lines, f"the model's other classes {mapped}"]
