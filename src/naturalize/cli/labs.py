@@ -26,9 +26,9 @@ _SHOWN = {
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro-F1",
     "ece": "ECE",
-    "sure_wrong": "wrong & > 0.9",
+    "sure_wrong": "sure wrong",
     "aurc": "AURC",
-    "coverage_at_risk": "cov. at 5 %",
+    "coverage_at_risk": "cover 5 %",
 }
 
 Folders = Annotated[
@@ -129,7 +129,7 @@ def labs(
     from rich.console import Console
 
     from naturalize.base.artifacts import check_place
-    from naturalize.base.console import result, say
+    from naturalize.base.console import remark, result
     from naturalize.base.process import keep_memory, wait_passively
     from naturalize.inputs.labs import labs as run
 
@@ -160,7 +160,7 @@ def labs(
     for table in tables(found):
         Console(highlight=False).print(table)
     for line in remarks(found):
-        say(line)
+        remark(line)
     result(f"laboratories: {out}")
 
 
@@ -169,24 +169,23 @@ def tables(found: dict[str, Any]) -> list[Table]:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    whole = Table(
-        "model", "laboratory", "n", *_SHOWN.values(), "unsure", "no cell", box=SIMPLE_HEAD
-    )
+    whole = Table("model", "laboratory", "n", *_SHOWN.values(), box=SIMPLE_HEAD)
     mixes = Table(
         "model", "mix of classes", "accuracy", "macro-F1", "ECE", "worst accuracy", box=SIMPLE_HEAD
     )
     for table in (whole, mixes):
         for column in table.columns[2:]:
             column.justify = "right"
+        for column in table.columns[2:4]:  # a narrow terminal breaks headings, never numbers
+            column.no_wrap = True
     for model, its in found["models"].items():
         for name, entry in its["laboratories"].items():
             scores = entry["mixes"]["as found"]["scores"]
-            counts = [str(entry["n_unsure"]), str(entry["n_no_cell"])]
-            whole.add_row(model, name, f"{entry['n']:,}", *_cells(scores), *counts)
+            whole.add_row(model, name, f"{entry['n']:,}", *_cells(scores))
         over = its["overall"]["as found"]
-        whole.add_row(model, "mean", f"{its['n']:,}", *_cells(over["mean"]), "", "")
+        whole.add_row(model, "mean", f"{its['n']:,}", *_cells(over["mean"]))
         worst = [f"{over['worst'][key]['value']:.3f}" for key in _SHOWN]
-        whole.add_row(model, "worst", "", *worst, "", "", end_section=True)
+        whole.add_row(model, "worst", "", *worst, end_section=True)
         for mix, each in its["overall"].items():
             rest = [f"{each['mean'][key]['value']:.3f}" for key in ("macro_f1", "ece")]
             low = each["worst"]["accuracy"]
@@ -226,6 +225,10 @@ def remarks(found: dict[str, Any]) -> list[str]:
         of = (entry["map"] or {}).get("classes", {})
         sums = ", ".join(f"{label} = {' + '.join(parts)}" for label, parts in of.items())
         same.setdefault(sums, []).append(name)
+        lines.append(
+            f"{name}: {entry['n_wrong']:,} wrong, {entry['n_sure_wrong']:,} surer than 0.9; "
+            f"{entry['n_unsure']:,} flagged unsure, {entry['n_no_cell']:,} without a cell"
+        )
     mapped = "cannot be answered" if found["only_mapped"] else "are wrong where they are answered"
     lines += [f"{', '.join(names)}: {sums}" for sums, names in same.items()]
     return [*lines, f"the model's other classes {mapped}"]
