@@ -175,9 +175,7 @@ def tables(found: dict[str, Any]) -> list[Table]:
     )
     for table in (whole, mixes):
         for column in table.columns[2:]:
-            column.justify = "right"
-        for column in table.columns[2:4]:  # a narrow terminal breaks headings, never numbers
-            column.no_wrap = True
+            column.justify, column.min_width = "right", 5  # a narrow terminal breaks no number
     for model, its in found["models"].items():
         for name, entry in its["laboratories"].items():
             scores = entry["mixes"]["as found"]["scores"]
