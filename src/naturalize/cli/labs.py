@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Scores of the printed table: what `labs.json` calls them, and the heading.
 _SHOWN = {
     "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro-F1",
+    "macro_f1": "macro F1",
     "ece": "ECE",
     "sure_wrong": "sure wrong",
     "aurc": "AURC",
@@ -169,37 +169,38 @@ def tables(found: dict[str, Any]) -> list[Table]:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    whole = Table("model", "laboratory", "n", *_SHOWN.values(), box=SIMPLE_HEAD)
-    mixes = Table(
-        "model", "mix of classes", "accuracy", "macro-F1", "ECE", "worst accuracy", box=SIMPLE_HEAD
-    )
+    first, *others = _SHOWN.values()
+    whole = Table("model", "laboratory", "n", first, "95 %", *others, box=SIMPLE_HEAD)
+    mixes = Table("model", "mix of classes", "accuracy", "95 %", "macro F1", "ECE", "worst",
+                  box=SIMPLE_HEAD)  # fmt: skip
     for table in (whole, mixes):
         for column in table.columns[2:]:
-            column.justify, column.min_width = "right", 5  # a narrow terminal breaks no number
+            # a narrow terminal breaks no number
+            column.justify, column.min_width = "right", 9 if column.header == "95 %" else 5
     for model, its in found["models"].items():
         for name, entry in its["laboratories"].items():
             scores = entry["mixes"]["as found"]["scores"]
             whole.add_row(model, name, f"{entry['n']:,}", *_cells(scores))
         over = its["overall"]["as found"]
         whole.add_row(model, "mean", f"{its['n']:,}", *_cells(over["mean"]))
-        worst = [f"{over['worst'][key]['value']:.3f}" for key in _SHOWN]
-        whole.add_row(model, "worst", "", *worst, end_section=True)
+        low, *worst = [f"{over['worst'][key]['value']:.3f}" for key in _SHOWN]
+        whole.add_row(model, "worst", "", low, "", *worst, end_section=True)
         for mix, each in its["overall"].items():
             rest = [f"{each['mean'][key]['value']:.3f}" for key in ("macro_f1", "ece")]
-            low = each["worst"]["accuracy"]
-            last = f"{low['value']:.3f} {low['laboratory']}"
-            mixes.add_row(model, mix, _with_interval(each["mean"]["accuracy"]), *rest, last)
+            last = each["worst"]["accuracy"]
+            named = f"{last['value']:.3f} {last['laboratory']}"
+            mixes.add_row(model, mix, *_with_interval(each["mean"]["accuracy"]), *rest, named)
     return [whole, mixes]
 
 
 def _cells(scores: dict[str, Any]) -> list[str]:
     first, *others = _SHOWN
-    return [_with_interval(scores[first]), *(f"{scores[key]['value']:.3f}" for key in others)]
+    return [*_with_interval(scores[first]), *(f"{scores[key]['value']:.3f}" for key in others)]
 
 
-def _with_interval(score: dict[str, Any]) -> str:
+def _with_interval(score: dict[str, Any]) -> tuple[str, str]:
     low, high = score["interval"]
-    return f"{score['value']:.3f} ({low:.2f}–{high:.2f})"
+    return f"{score['value']:.3f}", f"{low:.2f}–{high:.2f}"
 
 
 def remarks(found: dict[str, Any]) -> list[str]:
