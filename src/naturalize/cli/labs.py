@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 
 #: Scores of the printed table: what `labs.json` calls them, and the heading.
 _SHOWN = {
-    "balanced_accuracy": "balanced accuracy",
+    "balanced_accuracy": "bal. acc.",
     "macro_f1": "macro F1",
     "ece": "ECE",
     "sure_wrong": "sure wrong",
     "aurc": "AURC",
-    "coverage_at_risk": "cover 5 %",
 }
 
 Folders = Annotated[
