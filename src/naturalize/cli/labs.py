@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 #: Scores of the printed table: what `labs.json` calls them, and the heading.
 _SHOWN = {
-    "balanced_accuracy": "bal. acc.",
-    "macro_f1": "macro F1",
+    "balanced_accuracy": "bal.\nacc.",
+    "macro_f1": "macro\nF1",
     "ece": "ECE",
-    "sure_wrong": "sure wrong",
+    "sure_wrong": "sure\nwrong",
     "aurc": "AURC",
 }
 
@@ -170,7 +170,7 @@ def tables(found: dict[str, Any]) -> list[Table]:
 
     first, *others = _SHOWN.values()
     whole = Table("model", "laboratory", "n", first, "95 %", *others, box=SIMPLE_HEAD)
-    mixes = Table("model", "mix of classes", "accuracy", "95 %", "macro F1", "ECE", "worst",
+    mixes = Table("model", "mix of classes", "accuracy", "95 %", "macro\nF1", "ECE", "worst",
                   box=SIMPLE_HEAD)  # fmt: skip
     for table in (whole, mixes):
         for column in table.columns[2:]:
