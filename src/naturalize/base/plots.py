@@ -104,7 +104,7 @@ def style(ax: Any) -> None:
         ax.spines[side].set_color(GREY)
     ax.tick_params(colors=INK, labelsize=9)
     ax.set_axisbelow(True)
-    ax.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+    ax.grid(axis="y", color=LIGHT["line"], linewidth=0.8)
 
 
 def save_figure(fig: Any, path: str | Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from naturalize.base.plots import ACCENT, GREY, INK, figure, save_figure
+from naturalize.base.plots import ACCENT, GREY, INK, LIGHT, figure, save_figure
 from naturalize.base.sheets import labelled_rows
 from naturalize.realism.measures import Auc
 from naturalize.realism.probing import Distinguishing, ProbeResult, varied
@@ -179,7 +179,7 @@ def distinguishing_picture(found: Sequence[Distinguishing], path: Path) -> None:
     ends = ("1\nalways lower", "0.75", "0.5\nchance", "0.75", "1\nalways higher")
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ends)
     ax.grid(axis="y", visible=False)
-    ax.grid(axis="x", color="#e5e7eb", linewidth=0.8)
+    ax.grid(axis="x", color=LIGHT["line"], linewidth=0.8)
     ax.tick_params(left=False, labelsize=8.5)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel("AUC of the statistic alone, composites against real images")
