@@ -100,7 +100,7 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing(
     assert not (tmp_path / "plan").exists()
 
 
-@pytest.mark.parametrize("mode", ["paper", "scene", "layout"])
+@pytest.mark.parametrize("mode", ["paper", "scene", "layout", "varied"])
 def test_images_that_changed_since_are_refused_by_class(
     saved: Path, tmp_path: Path, mode: str
 ) -> None:

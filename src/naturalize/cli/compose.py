@@ -47,7 +47,7 @@ _Classes = Annotated[
     _many(help="Classes, e.g. BNE,SNE; can be given again.  [default: the mode's]"),
 ]
 _MaxReuse = Annotated[int | None, _many(min=1, help="Most composites with the same white cell.")]
-_Mode = Annotated[str, _how("--mode", "-m", help="scene, layout or paper.")]
+_Mode = Annotated[str, _how("--mode", "-m", help="scene, layout, varied or paper.")]
 _Set = Annotated[
     list[str] | None,
     _how("--set", metavar="KEY=VALUE", help="A setting of the mode, e.g. turn=any."),

@@ -14,13 +14,16 @@ from naturalize.training import devices
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-#: Augmentations by name: nothing, the defaults, and one that prepares for other laboratories.
+#: Augmentations by name: nothing, the defaults, one that varies real images as compose mode
+#: ``varied`` varies its own (as many cells alone; stain and focus of the whole picture, composites
+#: too), and one that prepares for other laboratories.
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "none": {
         "flips": False, "right_angles": False, "rotate": 0, "zoom": 0, "shift": 0, "stain": 0,
         "brightness": 0,
     },
     "standard": {},
+    "varied": {"alone": 0.1, "stain": 0.15, "blur": 0.006},
     "microscopes": {"microscopes": 0.6},
 }  # fmt: skip
 

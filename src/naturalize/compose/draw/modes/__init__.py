@@ -14,6 +14,7 @@ from naturalize.compose.draw.modes.layout import Layout
 from naturalize.compose.draw.modes.mode import Mode
 from naturalize.compose.draw.modes.paper import Paper
 from naturalize.compose.draw.modes.scene import Scene
+from naturalize.compose.draw.modes.varied import Varied
 
 __all__ = ["DEFAULT", "GROUP", "MODES", "Mode", "mode"]
 
@@ -21,7 +22,12 @@ __all__ = ["DEFAULT", "GROUP", "MODES", "Mode", "mode"]
 DEFAULT = "scene"
 
 #: Name → class of the package's own modes.
-MODES: dict[str, type[Mode]] = {"paper": Paper, "scene": Scene, "layout": Layout}
+MODES: dict[str, type[Mode]] = {
+    "paper": Paper,
+    "scene": Scene,
+    "layout": Layout,
+    "varied": Varied,
+}
 
 #: Group of the entry points of other packages' modes.
 GROUP = "naturalize.modes"

@@ -8,6 +8,7 @@ asks for no correction. So of all scenes the best fitting few are found for ever
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,6 +16,9 @@ import numpy as np
 from naturalize.compose.draw import constants as tuned
 from naturalize.compose.draw.materials import Images, Materials
 from naturalize.imaging.jpeg.grid import on_grid, phase_of, turned_box, turned_point
+
+#: Whose scenes a cell may stand in; see :func:`match`.
+Light = Literal["own", "any", "other"]
 
 #: Cells that are compared with all scenes at a time.
 _BLOCK = 64
@@ -46,14 +50,15 @@ def match(
     keep: int,
     turns: tuple[int, ...],
     on_blocks: bool,
-    alike: bool = False,
+    light: Light = "own",
 ) -> Matches:
     """Find for each cell the ``keep`` places it fits best.
 
     ``cells`` are to be set, ``places`` are cells whose place they may take; of the ``turns`` (0–7)
-    the best one counts. ``on_blocks``: cells are set on the grid of the scene's codec. ``alike``:
-    cells have been made like scenes of another laboratory, and may stand in those whose light is
-    nearer to theirs than to that of other cells.
+    the best one counts. ``on_blocks``: cells are set on the grid of the scene's codec. ``light``:
+    cells may stand in scenes of their ``"own"`` light, stain, sharpness and codec, of ``"any"``, or
+    in those whose light is nearer to theirs than to that of ``"other"`` cells: for cells that have
+    been made like scenes of another laboratory.
     """
     images = materials.images
     cells, places = np.sort(cells), np.sort(places)
@@ -76,7 +81,12 @@ def match(
         best = costs.argmin(axis=0)
         total = np.take_along_axis(costs, best[None], axis=0)[0]
         origins = (materials.image[part], materials.image[places])
-        total += in_other_light(materials, *origins) if alike else unlike(images, *origins)
+        if light == "own":
+            total += unlike(images, *origins)
+        elif light == "other":
+            total += in_other_light(materials, *origins)
+        else:
+            total[origins[0][:, None] == origins[1][None]] = np.inf
         order = np.argsort(total, axis=1, kind="stable")[:, :keep]
         scene.append(places[order])
         turn.append(np.array(turns)[np.take_along_axis(best, order, axis=1)])

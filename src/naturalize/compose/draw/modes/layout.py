@@ -19,7 +19,16 @@ from pydantic import BeforeValidator, Field, model_validator
 from naturalize.compose.draw import constants as tuned
 from naturalize.compose.draw.materials import Materials
 from naturalize.compose.draw.modes.fit import centre
-from naturalize.compose.draw.modes.mode import TURNS, Count, Variation, colour_of, stained, turned
+from naturalize.compose.draw.modes.mode import (
+    TURNS,
+    Changes,
+    Count,
+    Share,
+    Variation,
+    colour_of,
+    stained,
+    turned,
+)
 from naturalize.compose.draw.modes.placing import place_discs
 from naturalize.compose.draw.modes.sites import Sites, Smear, smears
 from naturalize.compose.recipe.columns import Columns, Vocabulary, offsets_of
@@ -49,6 +58,9 @@ class Layout(Variation):
     crowding: Annotated[float, Field(ge=0, le=5)] = 1.0
     #: Most that two cells overlap, as a share of the sum of their radii.
     overlap: Annotated[float, Field(ge=0, le=0.6)] = 0.3
+    #: Share of the composites in which the white cell is alone, on its slide's colour: as training
+    #: shows real cells alone (``augment: {alone: …}``).
+    alone: Share = 0.0
     #: Places that a red cell or platelet may try before it is dropped.
     tries: Count = 8
     #: Bare scenes that may be used in all: each has to be restored once.
@@ -67,7 +79,15 @@ class Layout(Variation):
         return self
 
     def _sites(self, materials: Materials) -> Sites:
-        key = ("sites", self.background, self.choices, self.scenes, self.width, self.height)
+        key = (
+            "sites",
+            self.background,
+            self.choices,
+            self.scenes,
+            self.taken,
+            self.width,
+            self.height,
+        )
         canvas = (self.width, self.height) if self.width and self.height else None
         colour = self.background if isinstance(self.background, tuple) else None
         return materials.remembered(
@@ -79,6 +99,7 @@ class Layout(Variation):
                 most=self.scenes,
                 choices=self.choices,
                 canvas=canvas,
+                near_any=self.taken == "any",
             ),
         )
 
@@ -95,6 +116,8 @@ class Layout(Variation):
         site = sites.pick(materials, targets, generator.random(n))
         cells, wanted = self._cast(sites, site, targets, generator)
         k = cells.shape[1]
+        alone = generator.random(n) < self.alone if self.alone else np.zeros(n, bool)
+        wanted[alone, 1:] = False
         how = self.varied(generator, n * k)
         turns = np.array(TURNS[self.turn])
         turn = turns[generator.integers(len(turns), size=(n, k))]
@@ -119,10 +142,10 @@ class Layout(Variation):
         placed = (taken >= 0) & wanted
         at = np.take_along_axis(middles, np.maximum(taken, 0)[:, :, None, None], axis=2)[:, :, 0]
         cx, cy = at.reshape(-1, 2).T
-        suited = self._suited(materials, sites, how.stain, cells, site)
+        suited = self._suited(materials, sites, how, cells, site)
         rows = {**turned(turn.ravel(), how), **suited, "cx": cx, "cy": cy}
         left_out = {"cells left out for lack of room": (wanted & ~placed).sum(axis=1)}
-        return self._columns(materials, sites, label, cells, placed, rows, site), left_out
+        return self._columns(materials, sites, label, cells, placed, rows, site, alone), left_out
 
     def _cast(
         self, sites: Sites, site: np.ndarray, targets: np.ndarray, generator: np.random.Generator
@@ -213,18 +236,19 @@ class Layout(Variation):
         self,
         materials: Materials,
         sites: Sites,
-        stain: np.ndarray,
+        how: Changes,
         cells: np.ndarray,
         site: np.ndarray,
     ) -> dict[str, np.ndarray]:
         """Return stain and blur that match all cells to the white cell's own image."""
         k, images = cells.shape[1], materials.images
         if not len(images):
-            return stained(stain, np.full_like(stain, 255.0), np.full_like(stain, 255.0))
+            white = np.full_like(how.stain, 255.0)
+            return {**stained(how.stain, white, white), "blur": np.round(how.blur, 2)}
         origins, to = materials.image[cells].ravel(), np.repeat(materials.image[cells[:, 0]], k)
         red = (materials.kind[cells.ravel()] == "rbc") & (self.match_stain > 0)
         light = np.repeat(sites.light[site], k, axis=0)
-        return self.suited(images, origins, to, stain, light, red)
+        return self.suited(images, origins, to, how, light, red)
 
     def _columns(
         self,
@@ -235,6 +259,7 @@ class Layout(Variation):
         placed: np.ndarray,
         rows: dict[str, np.ndarray],
         site: np.ndarray,
+        alone: np.ndarray,
     ) -> Columns:
         n, k = cells.shape
         # painted in this order: red cells, platelets, and last the target
@@ -247,10 +272,10 @@ class Layout(Variation):
         return Columns(
             words=materials.remembered(
                 ("layout words", self.blend, self.finishing),
-                lambda: self._words(materials),
+                lambda: self.words(materials),
             ),
             label=np.full(n, materials.labels.index(label)),
-            background=np.where(self.background == "bare", 1 + sites.image[site], 0),
+            background=np.where(alone | (self.background != "bare"), 0, 1 + sites.image[site]),
             size=sites.size[site],
             colour=sites.light[site],
             offsets=offsets_of(placed.sum(axis=1)),
@@ -259,7 +284,8 @@ class Layout(Variation):
             placed=rows,
         )
 
-    def _words(self, materials: Materials) -> Vocabulary:
+    def words(self, materials: Materials) -> Vocabulary:
+        """Return the names that its recipes share."""
         scenes = [(f"{image_id}:bare", image_id) for image_id in materials.images.ids]
         return Vocabulary(
             materials.cells,

@@ -123,6 +123,11 @@ class Variation(Mode):
     #: Spread (standard deviation) of the factor on its optical density, as a share. It is small
     #: against that of a class, and makes composites of the same cell and scene differ.
     stain: Annotated[float, Field(ge=0, le=0.2)] = 0.03
+    #: Most σ in pixels by which it is less sharp than its scene asks for.
+    focus: Annotated[float, Field(ge=0, le=1.5)] = 0.0
+    #: Into which scenes a cell may go: those taken as its own image was (light, stain, sharpness,
+    #: codec), the more so the better, or those of any acquisition domain.
+    taken: Literal["alike", "any"] = "alike"
     #: Best fitting scenes among which a cell's is drawn.
     choices: Count = 24
     #: How the white cell's edge is painted; width of its soft edge in pixels.
@@ -136,19 +141,20 @@ class Variation(Mode):
         """Whether any cell's pixels are computed anew, and not copied."""
         return self.turn == "any" or any((self.rotate, self.scale, self.aspect, self.elastic))
 
-    def varied(self, generator: np.random.Generator, n: int) -> Varied:
+    def varied(self, generator: np.random.Generator, n: int) -> Changes:
         """Draw how ``n`` cells are varied."""
         chance = generator.random((n, 4))
         factors = generator.standard_normal((n, 4))
         shifts = 2 * chance - 1
         common, own = factors[:, :1], factors[:, 1:]
-        return Varied(
+        return Changes(
             rotate=(180.0 if self.turn == "any" else self.rotate) * shifts[:, 0],
             scale=1 + self.scale * shifts[:, 1],
             aspect=1 + self.aspect * shifts[:, 2],
             elastic=self.elastic * chance[:, 3],
             seed=generator.integers(MAX_SEED, size=n),
             stain=np.exp(self.stain * (common + 0.3 * own)),
+            blur=self.focus * generator.random(n) if self.focus else np.zeros(n),
             resamples=self.resamples,
         )
 
@@ -157,15 +163,15 @@ class Variation(Mode):
         images: Images,
         origins: np.ndarray,
         scenes: np.ndarray,
-        stain: np.ndarray,
+        how: Changes,
         light: np.ndarray,
         red: np.ndarray | bool = False,
     ) -> dict[str, np.ndarray]:
         """Return the columns of stain and blur that match N cells to their scenes.
 
         All are of N cells: ``origins`` and ``scenes`` are the images that they come from and are
-        matched to, ``stain`` (N, 3) a factor on optical density besides, ``light`` (N, 3) the RGB
-        of the slide that they go to. Red cells (``red``, bool) take on the scene's stain wholly.
+        matched to, ``how`` they are varied besides, ``light`` (N, 3) is the RGB of the slide that
+        they go to. Red cells (``red``, bool) take on the scene's stain wholly.
         """
         # within a class, the density of white cells follows that of the red ones beside them only
         # in part, and their hue is their own
@@ -176,15 +182,16 @@ class Variation(Mode):
         density = np.exp(np.clip(ratio, -tuned.MOST_DENSITY, tuned.MOST_DENSITY))
         # a cell that is less sharp stays as it is: sharpness that was never seen would be invented
         sharper = np.nan_to_num(images.focus[origins] - images.focus[scenes])
-        blur = np.round(np.interp(sharper, tuned.SHARPER, tuned.SIGMA), 2)
+        blur = np.interp(sharper, tuned.SHARPER, tuned.SIGMA)
+        blur = np.where(sharper < tuned.SHARPER[0], 0.0, blur)
         return {
-            **stained(density * stain, images.light[origins], light),
-            "blur": np.where(sharper < tuned.SHARPER[0], 0.0, blur),
+            **stained(density * how.stain, images.light[origins], light),
+            "blur": np.round(np.hypot(blur, how.blur), 2),
         }
 
 
 @dataclass(frozen=True, eq=False)
-class Varied:
+class Changes:
     """How each of N cells is varied; ``stain`` is (N, 3), the others (N,)."""
 
     rotate: np.ndarray
@@ -193,10 +200,11 @@ class Varied:
     elastic: np.ndarray
     seed: np.ndarray
     stain: np.ndarray
+    blur: np.ndarray  # σ in pixels
     resamples: bool
 
 
-def turned(turn: np.ndarray, how: Varied) -> dict[str, np.ndarray]:
+def turned(turn: np.ndarray, how: Changes) -> dict[str, np.ndarray]:
     """Return the columns of placements that are turned (0–7) and varied, by name of the field."""
     placed = {"angle": 90.0 * (turn % 4) + how.rotate, "flip": turn >= 4, "scale": how.scale}
     if how.resamples:

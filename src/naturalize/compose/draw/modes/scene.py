@@ -25,7 +25,7 @@ import numpy as np
 from naturalize.base.errors import InputError
 from naturalize.compose.draw import constants as tuned
 from naturalize.compose.draw.materials import Materials
-from naturalize.compose.draw.modes.fit import Matches, centre_turned, match
+from naturalize.compose.draw.modes.fit import Light, Matches, centre_turned, match
 from naturalize.compose.draw.modes.mode import TURNS, Share, Variation, turned
 from naturalize.compose.recipe.columns import Columns, Vocabulary
 from naturalize.imaging.jpeg.grid import after, on_grid, phase_of, turned_box
@@ -62,7 +62,7 @@ class Scene(Variation):
         return self._matches(materials, label).cells
 
     def _matches(self, materials: Materials, label: str) -> Matches:
-        settings = (self.donors, self.choices, self.turn, self.on_grid, self.contact)
+        settings = (self.donors, self.taken, self.choices, self.turn, self.on_grid, self.contact)
         key = ("scene", *settings, self._canvas, label)
         return materials.remembered(key, lambda: self._found(materials, label))
 
@@ -79,7 +79,7 @@ class Scene(Variation):
                 pool = self._large_enough(materials, label, pool)
             keep = self.choices
             return match(
-                materials, cells, pool, keep=keep, turns=turns, on_blocks=False, alike=True
+                materials, cells, pool, keep=keep, turns=turns, on_blocks=False, light="other"
             )
         donors = [label] if self.donors == "same" else list(materials.labels)
         kinds = set(materials.kind[cells].tolist())
@@ -88,7 +88,11 @@ class Scene(Variation):
         pool = pool[np.isin(materials.kind[pool], list(kinds))]
         if len(cells) and len(pool):
             pool = self._large_enough(materials, label, pool)
-        return match(materials, cells, pool, keep=self.choices, turns=turns, on_blocks=self.on_grid)
+        light: Light = "own" if self.taken == "alike" else "any"
+        on_blocks = self.on_grid and light == "own"
+        return match(
+            materials, cells, pool, keep=self.choices, turns=turns, on_blocks=on_blocks, light=light
+        )
 
     def _free(self, materials: Materials, cells: np.ndarray) -> np.ndarray:
         """Return the whole cells among ``cells`` whose outline is seen, or the freer half."""
@@ -151,7 +155,8 @@ class Scene(Variation):
         origin = turned_phase(frames.size[scenes], turn)
         unit = frames.unit[scenes] if self.on_grid else np.ones_like(frames.unit[scenes])
         middle = centre_turned(materials, old, turn)
-        if self.resamples or self.donors == "foreign":  # nothing is copied that lies on a grid
+        if self.resamples or self.donors == "foreign" or self.taken == "any":
+            # nothing is copied that lies on the scene's grid
             unit = np.ones_like(unit)
         at = on_grid(middle - size / 2, phase_of(materials.box[targets], both), unit, origin)
         canvas, begin = self._window(frames.size[scenes], middle, frames.unit[scenes])
@@ -159,13 +164,13 @@ class Scene(Variation):
         origins = materials.image[targets]
         placed = {
             **turned(both, how),
-            **self.suited(images, origins, scenes, how.stain, images.light[scenes]),
+            **self.suited(images, origins, scenes, how, images.light[scenes]),
             "cx": cx,
             "cy": cy,
             "feather": np.full(n, self.feather),
         }
         columns = Columns(
-            words=materials.remembered(("scene words", self), lambda: self._words(materials)),
+            words=materials.remembered(("scene words", self), lambda: self.words(materials)),
             label=np.full(n, materials.labels.index(label)),
             background=1 + scenes,
             size=canvas,
@@ -201,7 +206,8 @@ class Scene(Variation):
         begin = np.clip(middle - canvas / 2, 0, size - canvas) // unit * unit
         return canvas, begin.astype(np.int64)
 
-    def _words(self, materials: Materials) -> Vocabulary:
+    def words(self, materials: Materials) -> Vocabulary:
+        """Return the names that its recipes share."""
         images = materials.images
         white = images.counts["wbc"] > 0
         scenes = [

@@ -115,6 +115,7 @@ class Sites:
         most: int,
         choices: int,
         canvas: tuple[int, int] | None,
+        near_any: bool = False,
     ) -> Sites:
         """Return the sites of a bank.
 
@@ -122,7 +123,8 @@ class Sites:
 
         ``bare``: a restored slide is needed, and not only a colour. ``colour``: of all slides; by
         default each has its own. At ``most`` so many sites, ``choices`` of them kept for an image.
-        ``canvas``: width and height; by default those of the slide.
+        ``canvas``: width and height; by default those of the slide. ``near_any``: an image may use
+        any of the sites, not only those most like it.
         """
         if not len(materials.images):
             return cls._of_crops(materials, bare, colour, canvas)
@@ -135,7 +137,8 @@ class Sites:
         platelets, n_platelets = _suiting(materials, "platelet", cost, tuned.PLATELETS)
         order = np.argsort(cost, axis=1, kind="stable")[:, :choices]
         good = np.isfinite(np.take_along_axis(cost, order, axis=1))
-        near = np.where(good, order, -1)
+        everywhere = np.tile(np.arange(len(chosen)), (len(images), 1))
+        near = everywhere if near_any else np.where(good, order, -1)
         light = images.light[chosen]
         if colour is not None:
             light = np.full_like(light, colour)

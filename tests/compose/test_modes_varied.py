@@ -1,0 +1,125 @@
+"""``varied`` mode: what varies, how far, and that it is all in the recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compose_makers import make_bank
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from naturalize.base.errors import SettingsError
+from naturalize.cells.bank import CellBank
+from naturalize.compose.draw.materials import Materials
+from naturalize.compose.draw.modes import mode
+from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.render import render
+from naturalize.compose.paint.scenes import Scenes
+from naturalize.compose.recipe.plan import Plan
+from naturalize.training.settings import AUGMENTATIONS
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> CellBank:
+    return make_bank(tmp_path_factory.mktemp("varied") / "images", per_class=4)
+
+
+@pytest.fixture(scope="module")
+def materials(bank: CellBank) -> Materials:
+    return Materials.of(bank)
+
+
+def test_the_same_seed_gives_the_same_recipes_and_bytes(bank: CellBank, tmp_path: Path) -> None:
+    drawn = plan(bank, mode="varied", add=6, seed=3)
+    drawn.save(tmp_path / "plan")
+    again = Plan.load(tmp_path / "plan")
+    assert again.ids == drawn.ids == plan(bank, mode="varied", add=6, seed=3).ids
+    assert drawn.ids != plan(bank, mode="varied", add=6, seed=4).ids
+    assert set(plan(bank, mode="varied", add=2, seed=3).ids) < set(drawn.ids)
+    for i in range(0, len(drawn), 11):
+        one, two = render(drawn.recipe(i), bank), render(again.recipe(i), Scenes(bank))
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("crowded", "alone", "kinds"),
+    [(0.0, 0.0, {"scene"}), (1.0, 0.0, {"anew"}), (0.0, 1.0, {"alone"}),
+     (0.4, 0.3, {"scene", "anew", "alone"})],
+)  # fmt: skip
+def test_shares_say_how_many_composites_are_of_each_kind(
+    bank: CellBank, crowded: float, alone: float, kinds: set[str]
+) -> None:
+    drawn = plan(bank, mode="varied", add=100, crowded=crowded, alone=alone)
+    found = {"scene": 0, "anew": 0, "alone": 0}
+    for i in range(len(drawn)):
+        recipe = drawn.recipe(i)
+        ground, last = recipe.background.background_id, recipe.placements[-1]
+        assert (recipe.mode, last.kind != "rbc") == ("varied", True)
+        if ground is None:
+            assert len(recipe.placements) == 1
+        kind = "alone" if ground is None else "anew" if ground.endswith(":bare") else "scene"
+        found[kind] += 1
+    assert {kind for kind, n in found.items() if n} == kinds
+    assert found["alone"] / len(drawn) == pytest.approx(alone, abs=0.12)
+    assert found["anew"] / len(drawn) == pytest.approx(crowded, abs=0.12)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    scale=st.floats(0, 0.15), focus=st.floats(0, 1.5), stain=st.floats(0, 0.2),
+    rotate=st.floats(0, 20), seed=st.integers(0, 9),
+)  # fmt: skip
+def test_no_cell_varies_further_than_was_asked(
+    bank: CellBank,
+    materials: Materials,
+    scale: float,
+    focus: float,
+    stain: float,
+    rotate: float,
+    seed: int,
+) -> None:
+    asked = {"scale": scale, "focus": focus, "stain": stain, "rotate": rotate, "match_stain": 0.0}
+    asked |= {"alone": 0.5, "crowded": 0.0, "materials": materials}
+    drawn = plan(bank, mode="varied", add=4, seed=seed, **asked)
+    placed = [p for row in drawn.table["placements"].to_pylist() for p in row]
+    assert all(abs(p["scale"] - 1) <= scale + 1e-6 for p in placed)
+    off = np.array([p["angle"] for p in placed])
+    assert (np.abs(off - 90 * np.rint(off / 90)) <= rotate + 1e-3).all()
+    # cells are blurred for their scene's sake as well: by one pixel at most
+    assert all(0 <= p["blur"] <= np.hypot(focus, 1.0) + 0.01 for p in placed)
+    factors = np.log([p["stain_scale"] for p in placed])
+    assert (np.abs(factors) <= 6 * stain + 0.02).all()
+
+
+def test_cells_stand_in_scenes_of_any_class_and_light(bank: CellBank, materials: Materials) -> None:
+    drawn = plan(bank, mode="varied", add=60, crowded=0.0, alone=0.0, materials=materials)
+    label_of = dict(zip(materials.images.ids, materials.images.label.tolist(), strict=True))
+    recipes = [drawn.recipe(i) for i in range(len(drawn))]
+    for label in bank.labels:
+        own = [r for r in recipes if r.label == label]
+        assert len({label_of[r.background.image_id] for r in own}) > 1
+        assert not any(r.background.image_id == r.placements[0].image_id for r in own)
+    assert {r.background.turn for r in recipes} == set(range(8))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"crowded": 0.7, "alone": 0.4}, "crowded and alone are shares of all"),
+        ({"focus": 2}, "focus: .*less than or equal to 1.5, found 2"),
+        ({"scale": 0.5}, "scale: .*less than or equal to 0.15"),
+        ({"donors": "foreign"}, "donors: input should be 'same' or 'any', found 'foreign'"),
+        ({"taken": "own"}, "taken: input should be 'alike' or 'any', found 'own'"),
+        ({"width": 90}, "name width and height, or neither"),
+    ],
+)
+def test_bad_options_are_refused_in_a_line(wrong: dict, words: str) -> None:
+    with pytest.raises(SettingsError, match=f"^mode varied: {words}") as caught:
+        mode("varied", **wrong)
+    assert "\n" not in str(caught.value)
+
+
+def test_training_shows_as_many_real_cells_alone_as_the_mode_does() -> None:
+    assert AUGMENTATIONS["varied"]["alone"] == mode("varied").settings["alone"]
