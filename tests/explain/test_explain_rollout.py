@@ -7,7 +7,12 @@ import timm
 import torch
 
 from naturalize.base.errors import SettingsError
-from naturalize.explain.maps import attention_layers, attention_rollout, map_layer
+from naturalize.explain.attention import (
+    attention_layers,
+    attention_relevance,
+    attention_rollout,
+)
+from naturalize.explain.maps import map_layer
 from naturalize.explain.methods import default_methods
 
 
@@ -86,8 +91,42 @@ def test_the_network_is_left_as_it_was(images: torch.Tensor, fused: bool) -> Non
     torch.testing.assert_close(module(images), before, rtol=0, atol=0)
 
 
+def relevance_by_hand(module: torch.nn.Module, image: torch.Tensor, target: int) -> torch.Tensor:
+    """Run the network block by block with its attention in the open: R of Chefer et al., (T, T)."""
+    x = module._pos_embed(module.patch_embed(image[None]))
+    shown = []
+    for block in module.blocks:
+        heads, width = block.attn.num_heads, x.shape[2] // block.attn.num_heads
+        q, k, v = block.attn.qkv(block.norm1(x))[0].chunk(3, dim=1)
+        q, k, v = (part.reshape(-1, heads, width).transpose(0, 1) for part in (q, k, v))
+        attention = torch.softmax(q @ k.mT / width**0.5, dim=2)
+        attention.retain_grad()
+        shown.append(attention)
+        x = x + block.attn.proj((attention @ v).transpose(0, 1).reshape(x.shape))
+        x = x + block.mlp(block.norm2(x))
+    module.forward_head(module.norm(x))[0, target].backward()
+    relevance = torch.eye(x.shape[1], dtype=x.dtype)
+    for attention in shown:
+        positive = (attention.grad * attention.detach()).clamp_min(0).mean(dim=0)
+        relevance = relevance + positive @ relevance
+    return relevance
+
+
+def test_relevance_equals_hand_work_and_depends_on_the_class(images: torch.Tensor) -> None:
+    module = small_vit()
+    found = attention_relevance(module, images, torch.tensor([4, 2]))
+    for i, target in enumerate((4, 2)):
+        expected = relevance_by_hand(module, images[i], target)[0, 1:].reshape(4, 4)
+        torch.testing.assert_close(found[i], expected)
+    other = attention_relevance(module, images, torch.tensor([3, 2]))
+    assert not torch.allclose(other[0], found[0])
+    torch.testing.assert_close(other[1], found[1])
+    frozen = small_vit().requires_grad_(False)
+    torch.testing.assert_close(attention_relevance(frozen, images, torch.tensor([4, 2])), found)
+
+
 def test_cams_on_a_transformer_say_what_fits(images: torch.Tensor) -> None:
-    with pytest.raises(SettingsError, match="use attention-rollout"):
+    with pytest.raises(SettingsError, match="use attention-r"):
         map_layer(small_vit(), images[:1])
 
 
@@ -98,7 +137,7 @@ def test_rollout_on_a_convnet_says_what_fits(images: torch.Tensor) -> None:
 
 
 def test_methods_that_fit_are_chosen() -> None:
-    assert default_methods(small_vit()) == ("attention-rollout",)
+    assert default_methods(small_vit()) == ("attention-rollout", "attention-relevance")
     assert default_methods(torch.nn.Conv2d(3, 2, 3)) == ("score-cam", "grad-cam")
 
 

@@ -20,7 +20,8 @@ from naturalize.explain import write as writer
 from naturalize.explain.methods import explain
 from naturalize.explain.overlay import heat_by_kind, heat_inside, overlay
 from naturalize.explain.picks import Pick, pick_for_explanation, picks_of_files, worst_mistakes
-from naturalize.explain.write import explain_images, heat_remark
+from naturalize.explain.sheet import heat_remark
+from naturalize.explain.write import explain_images
 from naturalize.models.predictor import Predictor
 from naturalize.models.torch_predictor import TorchPredictor
 from naturalize.models.zoo import build
@@ -286,6 +287,12 @@ def test_artifact_holds_what_the_format_says(
         assert painted.shape == read_image(out / entry["image"]).shape
         assert (entry["label"], entry["predicted"], entry["reason"]) == ("EO", "BA", "mistake")
     assert read_image(out / "sheet.jpg").ndim == 3
+    checks = json.loads((out / "checks.json").read_text())
+    assert list(checks["methods"]) == ["score-cam", "grad-cam", "middle of the image"]
+    for method in ("score-cam", "grad-cam"):
+        areas = [entry["insertion_auc"] for entry in entries if entry["method"] == method]
+        assert checks["methods"][method]["insertion_auc"] == pytest.approx(np.mean(areas), abs=1e-3)
+    assert set(checks["classes"]) <= {"BA"}
     assert not list(tmp_path.glob(".*"))
 
 

@@ -258,6 +258,24 @@ def write_explanations(folder: Path) -> None:
                 told = {k: row[k] for k in ("image_id", "path", "label", "predicted", "confidence")}
                 entries.append({**told, "method": method, "overlay": file, "image": original})
         write_json(out / "explanations.json", entries)
+        write_json(out / "checks.json", checks(sorted(right)))
+
+
+def checks(labels: list[str]) -> dict[str, object]:
+    """Made-up curves and shares: the first class looks at red cells."""
+    curve = {"n": 5, "insertion": [0.1, 0.8, 0.9], "deletion": [0.9, 0.3, 0.1]}
+    areas = {"insertion_auc": 0.654, "deletion_auc": 0.321}
+    names = ("nucleus", "cytoplasm", "red cells", "other cells", "slide")
+    shares = dict(zip(names, (0.17, 0.23, 0.41, 0.0, 0.19), strict=True))
+    area = dict(zip(names, (0.12, 0.13, 0.31, 0.02, 0.42), strict=True))
+    return {
+        "fractions": [0.0, 0.5, 1.0],
+        "methods": dict.fromkeys(("score-cam", "middle of the image"), curve | areas),
+        "classes": {
+            label: {"n": 2, "heat": shares, "area": area, "looks_at_red_cells": label == labels[0]}
+            for label in labels
+        },
+    }
 
 
 def write_log(folder: Path) -> None:

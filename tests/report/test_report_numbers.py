@@ -227,6 +227,19 @@ def test_the_explained_mistakes_are_shown_surest_first(built_study: Path) -> Non
     assert {e.path for e in section.data["right"]}.isdisjoint(wrong)
 
 
+def test_the_maps_are_checked_and_a_class_that_looks_at_red_cells_is_named(
+    built_study: Path,
+) -> None:
+    text = text_of(built_study)
+    found = read_json(built_study / "explanations/checks.json")
+    first, *others = found["classes"]
+    assert f"The model looks at red cells for {first} (1 of {len(found['classes'])}" in text
+    assert f"{first} looks at red cells 17" in text
+    assert f"{others[0]} 17" in text
+    assert "score-cam 0.654 0.321 5" in text
+    assert "middle of the image 0.654 0.321 5" in text
+
+
 def test_stages_versions_settings_and_fingerprints_are_told(built_study: Path) -> None:
     text = text_of(built_study)
     assert "5 min 12 s" in text

@@ -402,3 +402,17 @@ def test_the_calibration(calibration: dict[str, Any], said: str) -> None:
     text = sentences.calibration({"calibration": calibration})
     assert said in text
     assert bool(text) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        ([], "For no explained class is the heat denser on red cells than on the cell."),
+        (["EO"], "The model looks at red cells for EO (1 of 3 explained classes): the heat is "
+                 "denser there than on the cell."),
+        (["EO", "LY"], "The model looks at red cells for EO and LY (2 of 3 explained classes): the "
+                       "heat is denser there than on the cell."),
+    ],
+)  # fmt: skip
+def test_classes_whose_heat_is_on_red_cells(classes: list[str], said: str) -> None:
+    assert plain(sentences.looks_at_red_cells(classes, 3)) == said

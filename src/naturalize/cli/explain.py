@@ -23,7 +23,8 @@ def explain(
         typer.Option(
             "--method",
             "-m",
-            help="score-cam, grad-cam or attention-rollout; may be given again.  "
+            help="score-cam, grad-cam, grad-cam++, layer-cam, attention-rollout or "
+            "attention-relevance; may be given again.  "
             "[default: those that fit the model]",
             show_default=False,
         ),
@@ -32,15 +33,24 @@ def explain(
         str | None, typer.Option(help="Layer of the CAMs.  [default: the last with maps]")
     ] = None,
     channels: Annotated[
-        int, typer.Option(min=0, help="Masks Score-CAM uses an image; 0: one a channel.")
+        float,
+        typer.Option(
+            min=0,
+            help="Masks Score-CAM uses an image; below 1: those of the channels that carry this "
+            "share of the energy; 0: one a channel.",
+        ),
     ] = 32,
     limit: Annotated[int, typer.Option(min=1, help="Most images of a folder to explain.")] = 100,
+    checks: Annotated[
+        bool, typer.Option(help="Test each map by insertion and deletion of pixels.")
+    ] = True,
     overwrite: Overwrite = False,
 ) -> None:
     """Show where a model looked.
 
     Writes an overlay for each image and method, the heat maps as numbers (maps.npz), a sheet and
-    explanations.json, which says how much of the heat lies on the cell, on red cells and on slide.
+    explanations.json, which says how much of the heat lies on the cell, on red cells and on slide;
+    checks.json says it by class, and how the answers change as pixels are put in and taken away.
     A killed run goes on where it stopped.
 
     **Examples**
@@ -48,22 +58,36 @@ def explain(
     ```
     naturalize explain pbc11 cell.jpg -o why
     naturalize explain MODEL images --method score-cam --method grad-cam -o why
-    naturalize explain MODEL images -m score-cam --channels 0 -o why-exactly
+    naturalize explain MODEL images -m score-cam --channels 0.99 -o why-closely
     ```
     """
     from naturalize.base.artifacts import read_json
-    from naturalize.base.console import result, say
+    from naturalize.base.console import result, say, warn
     from naturalize.explain.picks import picks_of_files
-    from naturalize.explain.write import explain_images, heat_remark
+    from naturalize.explain.sheet import heat_remark
+    from naturalize.explain.write import explain_images
     from naturalize.models.predictor import Predictor
 
     predictor = Predictor.load(model)
     root, picks = picks_of_files(images, limit=limit)
     explain_images(
-        predictor, picks, root, out, methods=method, layer=layer, channels=channels or None
+        predictor,
+        picks,
+        root,
+        out,
+        methods=method,
+        layer=layer,
+        channels=channels or None,
+        checks=checks,
     )
     entries = read_json(out / "explanations.json")
     outside = sum(heat_remark(entry) is not None for entry in entries)
     if outside:
         say(f"{outside} of {len(entries)} maps have most of their heat outside the cell")
+    found = read_json(out / "checks.json")
+    reds = [label for label, its in found["classes"].items() if its["looks_at_red_cells"]]
+    if reds:
+        warn(f"the model looks at red cells for {', '.join(reds)}: more heat an area than the cell")
+    for name, its in found["methods"].items():
+        result(f"{name}: insertion {its['insertion_auc']:.3f}, deletion {its['deletion_auc']:.3f}")
     result(f"explanation: {out} (look at {out / 'sheet.jpg'})")

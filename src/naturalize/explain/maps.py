@@ -1,8 +1,7 @@
-"""Raw heat maps of one network, at the resolution of its feature maps or patches.
+"""Raw heat maps of a network with feature maps, at their resolution: the CAM methods.
 
-Grad-CAM and Score-CAM weigh the K feature maps :math:`A_k` of one layer and keep what speaks for
-the class: :math:`L^c = ReLU(\\sum_k w_k^c A_k)`; they differ in where the weights come from.
-Attention rollout follows the attention of a vision transformer, whatever the class.
+They weigh the K feature maps :math:`A_k` of one layer and keep what speaks for the class:
+:math:`L^c = ReLU(\\sum_k w_k^c A_k)`; they differ in where the weights come from.
 
 All take a ``module`` from normalised images, float (N, 3, S, S), to logits (N, C), and return
 (N, h, w) of the same type, all ≥ 0, not normalised.
@@ -10,16 +9,18 @@ All take a ``module`` from normalised images, float (N, 3, S, S), to logits (N, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from naturalize.base.errors import SettingsError, closest
+
+#: Masked images a pass of Score-CAM: larger passes are no faster, and take more memory
+#: (``benchmarks/score_cam.py``).
+BATCH = 16
 
 
 @contextmanager
@@ -60,12 +61,48 @@ def grad_cam(
     ``targets``, int64 (N,), is the class to explain for each image, ``layer`` a layer of ``module``
     that gives maps (N, K, h, w).
     """
+    maps, gradient = _maps_and_gradient(module, images, targets, layer)
+    return functional.relu((gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1))
+
+
+def grad_cam_plus_plus(
+    module: nn.Module, images: torch.Tensor, targets: torch.Tensor, layer: nn.Module
+) -> torch.Tensor:
+    r"""Return Grad-CAM++ maps (Chattopadhay et al., WACV 2018, eq. 19).
+
+    :math:`w_k^c = \sum_{ij} \alpha_{k,ij} ReLU(g_{k,ij})` and :math:`\alpha_{k,ij} = g_{k,ij}^2 /
+    (2 g_{k,ij}^2 + g_{k,ij}^3 \sum_{ab} A_{k,ab})`, with g the gradient of the logit: a place
+    counts by itself, so that several small ones are not lost in the mean. Takes what `grad_cam`
+    takes.
+    """
+    maps, gradient = _maps_and_gradient(module, images, targets, layer)
+    below = 2 * gradient**2 + gradient**3 * maps.sum(dim=(2, 3), keepdim=True)
+    alpha = torch.where(below != 0, gradient**2 / torch.where(below != 0, below, 1), 0)
+    weights = (alpha * functional.relu(gradient)).sum(dim=(2, 3), keepdim=True)
+    return functional.relu((weights * maps).sum(dim=1))
+
+
+def layer_cam(
+    module: nn.Module, images: torch.Tensor, targets: torch.Tensor, layer: nn.Module
+) -> torch.Tensor:
+    r"""Return LayerCAM maps (Jiang et al., IEEE Transactions on Image Processing 30, 2021).
+
+    Each place has a weight of its own, :math:`ReLU(g_{k,ij})`, so that early layers with fine maps
+    can be looked at. Takes what `grad_cam` takes.
+    """
+    maps, gradient = _maps_and_gradient(module, images, targets, layer)
+    return functional.relu((functional.relu(gradient) * maps).sum(dim=1))
+
+
+def _maps_and_gradient(
+    module: nn.Module, images: torch.Tensor, targets: torch.Tensor, layer: nn.Module
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the maps of ``layer`` and the gradient of the logits by them, both (N, K, h, w)."""
     with evaluating(module), recording(layer) as outputs, torch.enable_grad():
         logits = module(images.detach().clone().requires_grad_())
         score = logits.gather(1, targets[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, outputs[-1])
-    maps = outputs[-1].detach()
-    return functional.relu((gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1))
+    return outputs[-1].detach(), gradient
 
 
 def score_cam(
@@ -74,8 +111,8 @@ def score_cam(
     targets: torch.Tensor,
     layer: nn.Module,
     *,
-    batch: int = 32,
-    channels: int | None = None,
+    batch: int = BATCH,
+    channels: float | None = None,
     done: Callable[[], None] | None = None,
 ) -> torch.Tensor:
     r"""Return Score-CAM maps (Wang et al., CVPR Workshops 2020, algorithm 1).
@@ -84,21 +121,24 @@ def score_cam(
     0–1 and enlarged to the image: how much of the class is seen through each map. (The paper
     subtracts the score of a baseline image first; the softmax cancels it.)
 
-    ``targets`` and ``layer`` are as for `grad_cam`. With ``channels``, at most so many masks are
-    used an image: similar maps are joined (see `grouped_maps`), which costs ``channels`` instead of
-    K passes; else one mask a map, as published. ``batch``, masked images a pass, changes nothing
-    but rounding; ``done`` is called after each image.
+    ``targets`` and ``layer`` are as for `grad_cam`. ``channels`` says which masks are used:
+
+    - null: one a map, as published;
+    - below 1: those of the strongest maps that carry this share of the energy (`strongest_maps`);
+    - a whole number: at most so many, similar maps joined (`grouped_maps`).
+
+    Masks are made and shown ``batch`` at a time, which changes nothing but rounding; ``done`` is
+    called after each image. ``SettingsError`` for other settings.
     """
-    for name, value in (("batch", batch), ("channels", channels)):
-        if value is not None and value < 1:
-            raise SettingsError(f"{name}: expected 1 or more, got {value}")
+    if batch < 1:
+        raise SettingsError(f"batch: expected 1 or more, got {batch}")
+    check_channels(channels)
     with evaluating(module), torch.no_grad():
         with recording(layer) as outputs:
             module(images)
         cams = []
-        for image, maps, target in zip(images, outputs[-1], targets, strict=True):
-            if channels is not None and channels < len(maps):
-                maps = grouped_maps(maps, channels)  # noqa: PLW2901
+        for image, found, target in zip(images, outputs[-1], targets, strict=True):
+            maps = _chosen(found, channels)
             scores = _masked_scores(module, image, _to_unit(maps), int(target), batch)
             weights = torch.softmax(scores, dim=0)[:, None, None]
             cams.append(functional.relu((weights * maps).sum(dim=0)))
@@ -107,17 +147,49 @@ def score_cam(
     return torch.stack(cams)
 
 
+def check_channels(channels: float | None) -> None:
+    """Raise ``SettingsError`` unless it is null, a share below 1, or a whole number from 1 on."""
+    if channels is not None and not (0 < channels < 1 or (channels >= 1 and channels % 1 == 0)):
+        raise SettingsError(
+            "channels: expected a whole number of masks from 1 on, or a share of the energy "
+            f"between 0 and 1, got {channels}"
+        )
+
+
+def _chosen(maps: torch.Tensor, channels: float | None) -> torch.Tensor:
+    if channels is None or channels >= len(maps):
+        return maps
+    return strongest_maps(maps, channels) if channels < 1 else grouped_maps(maps, int(channels))
+
+
+def strongest_maps(maps: torch.Tensor, share: float) -> torch.Tensor:
+    """Return the fewest of the feature maps (K, h, w) that carry ``share`` of the energy.
+
+    The energy of a map is the sum of its squares. They stay in their order; at least one is kept.
+    """
+    energy = maps.flatten(1).double().square().sum(dim=1)
+    strength, order = energy.sort(descending=True, stable=True)
+    before = strength.cumsum(dim=0) - strength
+    kept = order[(before < share * energy.sum()) | (before == 0)]
+    return maps[kept.sort().values]
+
+
 def _masked_scores(
     module: nn.Module, image: torch.Tensor, masks: torch.Tensor, target: int, batch: int
 ) -> torch.Tensor:
     """Return the logit of ``target`` for ``image`` (3, S, S) seen through each mask: (K,)."""
     size = image.shape[-2:]
+    # masks that show nothing all give the same
+    empty = ~masks.flatten(1).any(dim=1)
     scores = []
-    for chunk in masks[:, None].split(batch):
+    for chunk in torch.cat([masks[~empty], masks[empty][:1]])[:, None].split(batch):
         enlarged = functional.interpolate(chunk, size, mode="bilinear", align_corners=False)
         masked = (image[None] * enlarged).contiguous(memory_format=torch.channels_last)
         scores.append(module(masked)[:, target])
-    return torch.cat(scores)
+    seen = torch.cat(scores)
+    found = seen.new_empty(len(masks))
+    found[empty], found[~empty] = seen[-1], seen[: int((~empty).sum())]
+    return found
 
 
 def _to_unit(maps: torch.Tensor) -> torch.Tensor:
@@ -140,71 +212,6 @@ def grouped_maps(maps: torch.Tensor, groups: int) -> torch.Tensor:
     found = AgglomerativeClustering(n_clusters=groups, linkage="ward").fit_predict(shapes)
     member = functional.one_hot(torch.as_tensor(found, device=maps.device), groups).to(maps.dtype)
     return torch.einsum("kg,khw->ghw", member / member.sum(dim=0), maps)
-
-
-def attention_rollout(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    r"""Return the attention rollout of a vision transformer (Abnar & Zuidema, ACL 2020, eq. 1).
-
-    :math:`\tilde A = \hat A_L \cdots \hat A_1` with :math:`\hat A_l = \frac12 (A_l + I)`,
-    where :math:`A_l` is the attention of layer l averaged over its heads, and half of the
-    information takes the residual connection. Given is what flows from the image's patches into
-    the class token, or into the mean of the patches where the network pools those. It says where
-    the network looked, not for which class.
-
-    ``SettingsError`` unless the module is a timm vision transformer: blocks with ``attn``
-    (``qkv``, ``attn_drop``) and ``patch_embed``.
-    """
-    layers = attention_layers(module)
-    with evaluating(module), torch.no_grad(), _weights_shown(layers) as recorded:
-        module(images)
-    means = [attention.mean(dim=1) for (attention,) in recorded]
-    own = torch.eye(means[0].shape[-1], dtype=means[0].dtype, device=means[0].device)
-    flow = (means[0] + own) / 2
-    for mean in means[1:]:
-        flow = (mean + own) / 2 @ flow
-    prefix = int(getattr(module, "num_prefix_tokens", 1))
-    by_token = getattr(module, "global_pool", "token") == "token" and prefix > 0
-    received = flow[:, 0] if by_token else flow[:, prefix:].mean(dim=1)
-    height, width = _grid(module, received.shape[1] - prefix)
-    return received[:, prefix:].reshape(-1, height, width)
-
-
-def attention_layers(module: nn.Module) -> list[Any]:
-    """Return a timm vision transformer's self-attention layers; ``SettingsError`` for others."""
-    blocks = getattr(module, "blocks", None)
-    parts = [getattr(block, "attn", None) for block in blocks] if blocks is not None else []
-    layers = [part for part in parts if hasattr(part, "attn_drop") and hasattr(part, "fused_attn")]
-    if not layers or len(layers) != len(parts):
-        raise SettingsError(
-            "attention-rollout needs a vision transformer of timm (vit_…, deit_…), and this "
-            "network is none; use score-cam or grad-cam"
-        )
-    return layers
-
-
-@contextmanager
-def _weights_shown(layers: list[Any]) -> Iterator[list[list[torch.Tensor]]]:
-    """Make attention layers compute their weights openly and record them; then put them back.
-
-    Fused attention never forms the weights, so it is switched off for the block; they are what
-    ``attn_drop`` is given (and, in evaluation mode, gives).
-    """
-    with ExitStack() as stack:
-        for layer in layers:
-            stack.callback(setattr, layer, "fused_attn", layer.fused_attn)
-            layer.fused_attn = False
-        yield [stack.enter_context(recording(layer.attn_drop)) for layer in layers]
-
-
-def _grid(module: nn.Module, patches: int) -> tuple[int, int]:
-    """Height and width, in patches, of the image that the tokens came from."""
-    grid = getattr(getattr(module, "patch_embed", None), "grid_size", None)
-    if grid is not None and grid[0] * grid[1] == patches:
-        return int(grid[0]), int(grid[1])
-    side = math.isqrt(patches)
-    if side * side != patches:
-        raise SettingsError(f"attention-rollout: {patches} patches do not make a square image")
-    return side, side
 
 
 def map_layer(module: nn.Module, example: torch.Tensor, name: str | None = None) -> nn.Module:

@@ -15,8 +15,14 @@ from naturalize.models.config import NetworkConfig
 if TYPE_CHECKING:
     import torch
 
-#: The methods, by name; see `naturalize.explain.maps`.
-METHODS = ("score-cam", "grad-cam", "attention-rollout")
+#: The methods, by name, for networks with feature maps and for vision transformers: see
+#: `naturalize.explain.maps` and `naturalize.explain.attention`.
+CAMS = ("score-cam", "grad-cam", "grad-cam++", "layer-cam")
+ATTENTION = ("attention-rollout", "attention-relevance")
+METHODS = CAMS + ATTENTION
+
+#: Those that are used where none is named: of the CAMs one by scores and one by gradients.
+_DEFAULT = {CAMS: CAMS[:2], ATTENTION: ATTENTION}
 
 #: Images a pass through the network.
 _BATCH = 8
@@ -92,7 +98,7 @@ def explain(
     classes: Sequence[str] | None = None,
     transform: Callable[[Any], Any] | None = None,
     layer: str | None = None,
-    channels: int | None = None,
+    channels: float | None = None,
     what: str | None = None,
 ) -> np.ndarray:
     """Return where the network looked.
@@ -110,7 +116,8 @@ def explain(
     layer
         Layer whose maps are used by the CAM methods; the last one that gives maps by default.
     channels
-        Most masks that Score-CAM uses an image; all by default (see `naturalize.explain.maps`).
+        Masks that Score-CAM uses an image, or the share of the energy that their maps carry; all
+        by default (see `naturalize.explain.maps.score_cam`).
     what
         Heading of a progress bar; none without it.
 
@@ -157,42 +164,55 @@ def _raw_maps(
     images: torch.Tensor,
     targets: torch.Tensor,
     layer: str | None,
-    channels: int | None,
+    channels: float | None,
     done: Callable[[], None],
 ) -> torch.Tensor:
     """Return raw maps (N, h, w) for ``targets`` (N,), and call ``done`` after each image."""
-    from naturalize.explain.maps import attention_rollout, grad_cam, map_layer, score_cam
+    from naturalize.explain import attention, maps
 
-    if method == "attention-rollout":
+    if method in ATTENTION:
         if layer is not None:
-            raise SettingsError("attention-rollout uses all layers; leave the layer out")
-        maps = attention_rollout(module, images)
+            raise SettingsError(f"{method} uses all layers; leave the layer out")
+        if method == "attention-rollout":
+            found = attention.attention_rollout(module, images)
+        else:
+            found = attention.attention_relevance(module, images, targets)
     else:
-        part = map_layer(module, images[:1], layer)
+        part = maps.map_layer(module, images[:1], layer)
         if method == "score-cam":
-            return score_cam(module, images, targets, part, channels=channels, done=done)
-        maps = grad_cam(module, images, targets, part)
+            return maps.score_cam(module, images, targets, part, channels=channels, done=done)
+        by_gradient = {
+            "grad-cam": maps.grad_cam,
+            "grad-cam++": maps.grad_cam_plus_plus,
+            "layer-cam": maps.layer_cam,
+        }
+        found = by_gradient[method](module, images, targets, part)
     for _ in images:
         done()
-    return maps
+    return found
 
 
 def default_methods(module: Any) -> tuple[str, ...]:
-    """Return the methods that fit a network: rollout for a timm transformer, else the CAMs.
+    """Return the methods for a network where none is named; of an ensemble, those of any member."""
+    return tuple(name for family in fitting(module) for name in _DEFAULT[family])
+
+
+def fitting(module: Any) -> tuple[tuple[str, ...], ...]:
+    """Return which of `CAMS` and `ATTENTION` fit a network: the latter a timm transformer.
 
     Those of an averaging ensemble are those that fit any of its members.
     """
-    from naturalize.explain.maps import attention_layers
+    from naturalize.explain.attention import attention_layers
     from naturalize.models.load import Averaged
 
     if isinstance(module, Averaged):
-        fitting = (name for member in module.averaged for name in default_methods(member))
-        return tuple(dict.fromkeys(fitting))
+        families = (family for member in module.averaged for family in fitting(member))
+        return tuple(dict.fromkeys(families))
     try:
         attention_layers(module)
     except SettingsError:
-        return ("score-cam", "grad-cam")
-    return ("attention-rollout",)
+        return (CAMS,)
+    return (ATTENTION,)
 
 
 def _target_numbers(
@@ -224,17 +244,17 @@ def _of_members(
     if targets is None:
         best = predictor.probabilities(images).argmax(axis=1)
         targets = [predictor.classes[i] for i in best]
-    fitting = [
+    used = [
         (weight, member)
         for weight, member in predictor.members
-        if method in default_methods(member.module)
+        if any(method in family for family in fitting(member.module))
     ]
-    if not fitting:
+    if not used:
         raise SettingsError(f"{method} fits none of the ensemble's members")
-    side = max(member.config.input_size for _, member in fitting)
+    side = max(member.config.input_size for _, member in used)
     mean = np.zeros((len(images), side, side), np.float32)
-    for number, (weight, member) in enumerate(fitting, start=1):
-        called = what and f"{what}, member {number} of {len(fitting)}"
+    for number, (weight, member) in enumerate(used, start=1):
+        called = what and f"{what}, member {number} of {len(used)}"
         maps = explain(member, images, method, targets, what=called, **more)
         for i, each in enumerate(maps):
             mean[i] += weight * cv2.resize(each, (side, side), interpolation=cv2.INTER_LINEAR)

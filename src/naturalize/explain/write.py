@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,10 +18,16 @@ from naturalize.base.console import warn
 from naturalize.base.errors import ImageReadError, InputError, SettingsError, unknown
 from naturalize.base.images import content_hash, read_image, write_image
 from naturalize.base.shards import resumable_rows
-from naturalize.base.sheets import labelled_rows
-from naturalize.cells.segmentation import Segmentation
-from naturalize.cells.segmenters import segmenter
-from naturalize.cells.tiling import Tiled
+from naturalize.explain.checks import (
+    FRACTIONS,
+    MIDDLE,
+    Heat,
+    area_under,
+    insertion_and_deletion,
+    middle,
+    of_classes,
+    of_methods,
+)
 from naturalize.explain.methods import (
     METHODS,
     Explainable,
@@ -28,23 +35,14 @@ from naturalize.explain.methods import (
     explain,
     explainable,
 )
-from naturalize.explain.overlay import heat_by_kind, heat_inside, overlay
+from naturalize.explain.overlay import overlay
 from naturalize.explain.picks import Pick, pick_for_explanation
+from naturalize.explain.sheet import ON_SHEET, explained_sheet
 from naturalize.models.identity import weights_hash
-from naturalize.prediction.scene import main_cell
-from naturalize.restoration.masks import covered
 
 #: Masks that Score-CAM uses an image at most. On EfficientNet-Lite0 (1,280 maps) 32 groups give
 #: maps that correlate with the full ones at 0.99 on average, for a fortieth of the passes.
 CHANNELS = 32
-
-#: Share of the heat on the cell below which an explanation is remarked on.
-_ON_CELL = 0.5
-
-_KINDS = {"slide": "slide", "rbc": "red cells", "platelet": "platelets"}
-
-#: Images shown on the sheet, and from how many on they stand in two columns.
-_ON_SHEET, _IN_A_COLUMN = 24, 6
 
 _SHARD = pa.schema(
     [
@@ -53,6 +51,8 @@ _SHARD = pa.schema(
         ("problem", pa.string()),
         ("size", pa.int32()),
         ("map", pa.binary()),
+        ("insertion", pa.list_(pa.float32())),
+        ("deletion", pa.list_(pa.float32())),
     ]
 )
 
@@ -65,8 +65,9 @@ def explain_images(
     *,
     methods: Sequence[str] | None = None,
     layer: str | None = None,
-    channels: int | None = CHANNELS,
+    channels: float | None = CHANNELS,
     masks: Mapping[str, np.ndarray] | None = None,
+    checks: bool = True,
     work: str | Path | None = None,
     inputs: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -90,6 +91,9 @@ def explain_images(
     masks
         ``image_id`` → bool (H, W), the cell that the label speaks of; others are found by the
         package's segmenter. Each entry says how much of the heat lies on it.
+    checks
+        Whether each map is tested by insertion and deletion, beside an order that knows nothing but
+        the middle of the image (`naturalize.explain.checks`).
     work
         Folder for finished pieces, removed at the end; ``.<name>.work`` beside ``out`` by default.
     inputs, settings
@@ -109,16 +113,17 @@ def explain_images(
         "methods": list(methods),
         "layer": layer,
         "channels": channels,
+        "checks": checks,
         "items": content_hash("\n".join(map(repr, items)).encode()),
         "model": weights_hash(predictor.module),
         "classes": list(predictor.classes),
         **(settings or {}),
     }
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
-    jobs = [(item, method) for item in items for method in methods]
-    rows = _explained(
-        predictor, jobs, root, work, layer, channels, content_hash(repr(decided).encode())
-    )
+    asked = (*methods, MIDDLE) if checks else methods
+    jobs = [(item, method) for item in items for method in asked]
+    key = content_hash(repr(decided).encode())
+    rows = _explained(predictor, jobs, root, work, layer, channels, checks, key)
     _warn_of_problems(root, jobs, rows)
     with artifacts.writing(out, "explanation", settings=decided, inputs=inputs) as folder:
         _write(folder, root, jobs, rows, masks or {})
@@ -172,7 +177,8 @@ def _explained(
     root: Path,
     work: Path,
     layer: str | None,
-    channels: int | None,
+    channels: float | None,
+    checks: bool,
     key: str,
 ) -> list[dict[str, Any]]:
     """Rows of `_SHARD`, one a job; each finished job is kept."""
@@ -188,15 +194,27 @@ def _explained(
             if predicted is None:
                 (shares,) = predictor.probabilities([image])
                 predicted, confidence = predictor.classes[shares.argmax()], float(shares.max())
-            (heat,) = explain(
-                predictor, [image], method, [predicted], layer=layer, channels=channels
-            )
-            yield {
+            if method == MIDDLE:
+                heat = middle(len(image))
+            else:
+                (heat,) = explain(
+                    predictor, [image], method, [predicted], layer=layer, channels=channels
+                )
+            row: dict[str, Any] = {
                 "predicted": predicted,
                 "confidence": confidence,
                 "size": len(heat),
-                "map": heat.astype("<f4").tobytes(),
+                "map": heat.astype("<f4").tobytes() if method != MIDDLE else b"",
             }
+            if checks:
+                number = list(predictor.classes).index(predicted)
+                insertion, deletion = insertion_and_deletion(
+                    lambda seen, number=number: predictor.probabilities(seen)[:, number],  # type: ignore[misc]
+                    image,
+                    heat,
+                )
+                row |= {"insertion": insertion, "deletion": deletion}
+            yield row
 
     table = resumable_rows(work, key, jobs, rows, _SHARD, piece=1, what="explain")
     return table.to_pylist()
@@ -226,9 +244,14 @@ def _write(
     entries: list[dict[str, Any]] = []
     maps: dict[str, np.ndarray] = {}
     sheet: dict[str, list[np.ndarray]] = {}
-    where = _Heat(masks)
+    drawn = defaultdict(list)
+    where = Heat(masks)
     for (item, method), row in zip(jobs, rows, strict=True):
         if row["problem"] is not None:
+            continue
+        if row["insertion"] is not None:
+            drawn[method].append((row["insertion"], row["deletion"]))
+        if method == MIDDLE:
             continue
         image = read_image(root / item.path)
         heat = np.frombuffer(row["map"], "<f4").reshape(row["size"], row["size"])
@@ -240,76 +263,19 @@ def _write(
             write_image(folder / original, image, quality=92)
         maps[name] = heat
         said = {"predicted": row["predicted"], "confidence": row["confidence"]}
-        drawn = {"method": method, "overlay": f"{name}.jpg", "image": original}
-        entries.append(asdict(item) | said | drawn | where.of(item.image_id, image, heat))
-        if len(sheet) < _ON_SHEET or item.path in sheet:
+        said |= {"method": method, "overlay": f"{name}.jpg", "image": original}
+        for curve in ("insertion", "deletion"):
+            if row[curve] is not None:
+                said[f"{curve}_auc"] = round(area_under(row[curve]), 4)
+        entries.append(asdict(item) | said | where.of(item.image_id, image, heat))
+        if len(sheet) < ON_SHEET or item.path in sheet:
             sheet.setdefault(item.path, [image]).append(painted)
     artifacts.write_json(folder / "explanations.json", entries)
+    artifacts.write_json(
+        folder / "checks.json",
+        {"fractions": FRACTIONS, "methods": of_methods(drawn), "classes": of_classes(entries)},
+    )
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **maps)
     artifacts.write_bytes(folder / "maps.npz", buffer.getvalue())
-    write_image(folder / "sheet.jpg", _sheet(entries, sheet), quality=90)
-
-
-class _Heat:
-    """Says on what the heat of an image lies; the last image's cells are kept for more methods."""
-
-    def __init__(self, masks: Mapping[str, np.ndarray]) -> None:
-        self.masks, self.segmenter = masks, Tiled(segmenter())
-        self.last: tuple[str, Segmentation] | None = None
-
-    def of(self, image_id: str, image: np.ndarray, heat: np.ndarray) -> dict[str, Any]:
-        """Return ``heat_on`` and, where a cell is known, ``heat_inside`` and ``cell_share``."""
-        if self.last is None or self.last[0] != image_id:
-            self.last = (image_id, self.segmenter.segment(image))
-        found = self.last[1]
-        said: dict[str, Any] = {"heat_on": heat_by_kind(heat, found)}
-        mask = self.masks.get(image_id)
-        if mask is None and (cell := main_cell(found)) is not None:
-            mask = covered(found.shape, [cell])
-        if mask is not None:
-            mask = np.asarray(mask, bool)
-            said |= {"heat_inside": heat_inside(heat, mask), "cell_share": float(mask.mean())}
-        return said
-
-
-def _sheet(entries: list[dict[str, Any]], rows: dict[str, list[np.ndarray]]) -> np.ndarray:
-    """One row an image: the image, then its overlays in the order of the methods; two columns."""
-    methods = list(dict.fromkeys(entry["method"] for entry in entries))
-    title = f"image · {' · '.join(methods)}   (lines: half of the heat, and its top fifth)"
-    said = {entry["path"]: _caption(entry) for entry in entries}
-    # two images may have the same words; a row needs its own
-    named: dict[str, list[np.ndarray]] = {}
-    for path, tiles in rows.items():
-        caption = said[path]
-        while caption in named:
-            caption += " "
-        named[caption] = tiles
-    half = len(named) if len(named) <= _IN_A_COLUMN else -(-len(named) // 2)
-    columns = [dict(list(named.items())[i : i + half]) for i in range(0, len(named), half)]
-    sheets = [labelled_rows(part, tile=160, title=title) for part in columns]
-    height = max(len(sheet) for sheet in sheets)
-    return np.hstack(
-        [np.pad(s, ((0, height - len(s)), (0, 0), (0, 0)), constant_values=255) for s in sheets]
-    )
-
-
-def _caption(entry: dict[str, Any]) -> str:
-    known = entry["label"] is not None and entry["label"] != entry["predicted"]
-    called = f"{entry['label']}, called {entry['predicted']}" if known else entry["predicted"]
-    if entry["confidence"] is not None:
-        called += f" {entry['confidence']:.2f}"
-    remark = heat_remark(entry)
-    return f"{called}: {remark}" if remark else called
-
-
-def heat_remark(entry: Mapping[str, Any]) -> str | None:
-    """Return a remark where most of the heat of an entry lies outside the cell, else null."""
-    inside = entry.get("heat_inside")
-    if inside is None or inside >= _ON_CELL or entry["heat_on"] is None:
-        return None
-    on = {_KINDS[kind]: share for kind, share in (entry["heat_on"] or {}).items() if kind != "wbc"}
-    most = max(on, key=on.__getitem__, default="")
-    return (
-        f"{100 * (1 - inside):.0f} % of the heat outside the cell, {100 * on[most]:.0f} % on {most}"
-    )
+    write_image(folder / "sheet.jpg", explained_sheet(entries, sheet), quality=90)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from naturalize.report import figures, sentences
 from naturalize.report import formatting as form
-from naturalize.report import sentences
 from naturalize.report.folder import Artifact, Run, StudyFolder
 from naturalize.report.section import TILE, Picture, Pictures, Section, in_turn
 
@@ -61,8 +61,45 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
             "wrong": _examples(artifact, wrong[:_WRONG], pictures),
             "right": _examples(artifact, right[:_RIGHT], pictures),
             "mistakes": missed[:_LISTED],
+            **_checks(artifact),
         },
     )
+
+
+def _checks(artifact: Artifact | None) -> dict[str, Any]:
+    """Return the curves of insertion and deletion, their areas, and the heat of each class."""
+    found = artifact.json("checks.json") if artifact else {}
+    methods, classes = found.get("methods", {}), found.get("classes", {})
+    reds = [label for label, its in classes.items() if its["looks_at_red_cells"]]
+    return {
+        "curves": [
+            (name, _curves(name, methods, found["fractions"]))
+            for name in ("insertion", "deletion")
+            if methods
+        ],
+        "areas": [
+            (name, form.score(its["insertion_auc"]), form.score(its["deletion_auc"]), its["n"])
+            for name, its in methods.items()
+        ],
+        "parts": list(next(iter(classes.values()))["heat"]) if classes else [],
+        "heat": [_row(label, its) for label, its in classes.items()],
+        "red_cells": sentences.looks_at_red_cells(reds, len(classes)) if classes else "",
+    }
+
+
+def _curves(name: str, methods: dict[str, Any], fractions: list[float]) -> Any:
+    return figures.curves(
+        [figures.Curve(method, fractions, its[name]) for method, its in methods.items()],
+        limits=((0.0, 1.0), (0.0, 1.0)),
+        best=None,
+        label=f"Mean probability of the explained class, {name}; the areas follow as a table",
+        across=f"share of pixels, hottest first ({name})",
+    )
+
+
+def _row(label: str, its: dict[str, Any]) -> dict[str, Any]:
+    parts = [(form.percent(its["heat"][p]), form.percent(its["area"][p])) for p in its["heat"]]
+    return {"label": label, "n": its["n"], "parts": parts, "red": its["looks_at_red_cells"]}
 
 
 def _is_wrong(entry: dict[str, Any]) -> bool:

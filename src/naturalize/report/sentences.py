@@ -332,6 +332,15 @@ def explanations(name: str, confidences: Sequence[float], n: int, explained: int
     return f"“{name}” is wrong on {form.number(wrong)} of {images}, {how}; {end}"
 
 
+def looks_at_red_cells(classes: Sequence[str], n: int) -> str:
+    """Return for which of ``n`` explained classes the heat is denser on red cells."""
+    if not classes:
+        return "For no explained class is the heat denser on red cells than on the cell."
+    named = f"the model looks at red cells for {form.listed(classes)}"
+    rest = f"{form.number(len(classes))} of {form.count(n, 'explained class', 'explained classes')}"
+    return f"{named[0].upper()}{named[1:]} ({rest}): the heat is denser there than on the cell."
+
+
 def labs(
     name: str, n: int, mean: Mapping[str, Any], worst: Mapping[str, Any], *, sure: int, wrong: int
 ) -> str:
