@@ -24,7 +24,7 @@ import numpy as np
 from naturalize.adaptation.adapt import last_layer
 from naturalize.adaptation.check import check
 from naturalize.adaptation.head import Cells, Head, adapted, as_sure_as
-from naturalize.adaptation.read import cells_of, read_images
+from naturalize.adaptation.read import cells_of, learnt, read_images
 from naturalize.base.rng import rng
 from naturalize.base.walk import find_images
 from naturalize.evaluation.merge import Merge
@@ -55,7 +55,7 @@ def read(predictor: TorchPredictor, folder: Path, meant: dict, cache: Path | Non
     else:
         paths = find_images([folder])
         start = time.perf_counter()
-        seen = read_images(predictor, paths, [])
+        seen = read_images(predictor, paths, [], learnt(predictor.config.standard, paths))
         cells = cells_of(predictor, seen, {})
         rows = [file.parent.name for file in seen.files]
         print(f"{folder.name}: {len(rows)} cells of {len(paths)} images in "

@@ -242,7 +242,7 @@ def test_a_member_that_was_changed_is_found(members, tmp_path):
     with pytest.raises(ArtifactError, match="damaged weights"):
         Predictor.load(tmp_path / "both")
     (inner / "artifact.json").write_text((members[0] / "artifact.json").read_text())
-    with pytest.raises(ArtifactError, match=r"01: not the member that was written"):
+    with pytest.raises(ArtifactError, match=r"01: not the model that was written"):
         Predictor.load(tmp_path / "both")
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from naturalize.adaptation.check import Check, check
 from naturalize.adaptation.head import Head, adapted, as_sure_as
-from naturalize.adaptation.read import Seen, cells_of, read_images
+from naturalize.adaptation.read import Seen, cells_of, learnt, read_images
 from naturalize.base.artifacts import (
+    MANIFEST,
     check_place,
     file_hash,
     read_json,
@@ -29,8 +30,9 @@ from naturalize.base.walk import find_images
 from naturalize.evaluation.merge import Merge
 from naturalize.inputs.labelled import labelled_data
 from naturalize.models.ensemble import has_graph, is_ensemble
-from naturalize.models.folder import GRAPH, MODEL, TRAINING_IMAGES, WEIGHTS
+from naturalize.models.folder import ELSEWHERE, GRAPH, MODEL, WEIGHTS, elsewhere_of
 from naturalize.models.identity import layout
+from naturalize.models.predictor import Predictor
 from naturalize.models.shipped import find
 
 #: Fewer cells say too little of a laboratory.
@@ -77,7 +79,9 @@ def adapt(
 ) -> Adapted:
     """Fit a model to a laboratory by its unlabelled images, and write it as a model folder.
 
-    Only the last layer changes (see :mod:`naturalize.adaptation.head`). Where the cross-check says
+    Only the last layer changes (see :mod:`naturalize.adaptation.head`), of the network that answers
+    for these images: of a model of two, the one for standardised images, unless they look like the
+    training images. Where the cross-check says
     that it did not help, the folder holds the model as it was, and says so.
 
     Parameters
@@ -111,16 +115,18 @@ def adapt(
     if is_ensemble(path):
         raise SettingsError(f"{path}: an ensemble has no last layer; adapt its members, and join "
                             "them anew with naturalize ensemble")  # fmt: skip
-    from naturalize.models.torch_predictor import TorchPredictor
-
-    predictor = TorchPredictor.open(path, device=device)
-    head, names = last_layer(predictor)
+    whole = Predictor.load(path, device=device, engine="torch")
     chosen = merge if isinstance(merge, Merge) else Merge.parse(merge)
-    chosen.names(predictor.classes)
+    chosen.names(whole.classes)
     check_place(out)
-    labelled, meant = _labels(labels, chosen, predictor.classes)
+    labelled, meant = _labels(labels, chosen, whole.classes)
     paths = find_images([images] if isinstance(images, str | Path) else images)
-    seen = read_images(predictor, paths, labelled, profile)
+    standardiser = learnt(whole.config.standard, [*(p for p, _ in labelled), *paths], profile)
+    # images that look like the training images have no profile: the model itself answers for them
+    part = elsewhere_of(path) if standardiser.profile is not None else None
+    predictor: Any = whole if part is None else whole.elsewhere
+    head, names = last_layer(predictor)
+    seen = read_images(predictor, paths, labelled, standardiser, only=part is not None)
     n = len(seen.pixels)
     if n < LEAST:
         why = ", ".join(f"{n} {reason}" for reason, n in seen.left_out.items())
@@ -134,7 +140,7 @@ def adapt(
     new = as_sure_as(cells, adapted(cells, head), found.stability) if found.helped else head
     counts = Counter(label for label in seen.labels if label is not None)
     named = {part for label in counts for part in meant[label]}
-    absent = tuple(name for name in predictor.classes if counts and name not in named)
+    absent = tuple(name for name in whole.classes if counts and name not in named)
     result = Adapted(out, found, n, dict(counts), dict(seen.left_out), absent)
     record = {
         "from": read_manifest(path, "model").fingerprint,
@@ -147,7 +153,7 @@ def adapt(
         "helped": found.helped,
         "check": asdict(found),
     }
-    _write(out, path, new, names, record, seen)
+    _write(out, path, part or path, new, names, record, seen)
     return result
 
 
@@ -204,27 +210,44 @@ def _labels(
 def _write(
     out: Path,
     path: Path,
+    part: Path,
     head: Head,
     names: tuple[str, str],
     record: Mapping[str, Any],
     seen: Seen,
 ) -> None:
-    """Write a model folder with another last layer: the other bytes of its files stay."""
+    """Write a model folder with another last layer in one of its networks, ``part``.
+
+    All other bytes of its files stay.
+    """
     manifest = read_manifest(path, "model")
-    inputs = {"model": manifest.fingerprint, "images": seen.digest}
+    inputs = {**manifest.inputs, "model": manifest.fingerprint, "images": seen.digest}
     settings = {**manifest.settings, "adapted": dict(record)}
     with writing(out, "model", settings=settings, inputs=inputs) as folder:
-        data = bytearray((path / WEIGHTS).read_bytes())
-        if record["helped"]:
-            for name, values in zip(names, (head.weights, head.bias), strict=True):
-                _replace(data, path / WEIGHTS, name, values)
-        write_bytes(folder / WEIGHTS, bytes(data))
+        shutil.copytree(path, folder, dirs_exist_ok=True)
+        (folder / MANIFEST).unlink()
         write_json(folder / MODEL, {**read_json(path / MODEL), "adapted": dict(record)})
-        if (path / TRAINING_IMAGES).is_file():
-            shutil.copyfile(path / TRAINING_IMAGES, folder / TRAINING_IMAGES)
-        if has_graph(path):  # it names its weights by their hash, and a tensor by its place
-            old, new = (file_hash(each / WEIGHTS).encode() for each in (path, folder))
-            write_bytes(folder / GRAPH, (path / GRAPH).read_bytes().replace(old, new))
+        if not record["helped"]:
+            return
+        if part == path:
+            _write_layer(part, folder, head, names)
+            return
+        inner = read_manifest(part, "model")
+        with writing(folder / ELSEWHERE, "model", settings=inner.settings, inputs=inputs) as away:
+            shutil.copytree(part, away, dirs_exist_ok=True)
+            (away / MANIFEST).unlink()
+            _write_layer(part, away, head, names)
+
+
+def _write_layer(path: Path, folder: Path, head: Head, names: tuple[str, str]) -> None:
+    """Write the last layer of the network in ``path`` anew into its copy ``folder``."""
+    data = bytearray((path / WEIGHTS).read_bytes())
+    for name, values in zip(names, (head.weights, head.bias), strict=True):
+        _replace(data, path / WEIGHTS, name, values)
+    write_bytes(folder / WEIGHTS, bytes(data))
+    if has_graph(path):  # it names its weights by their hash, and a tensor by its place
+        old, new = (file_hash(each / WEIGHTS).encode() for each in (path, folder))
+        write_bytes(folder / GRAPH, (path / GRAPH).read_bytes().replace(old, new))
 
 
 def _replace(data: bytearray, file: Path, name: str, values: np.ndarray) -> None:

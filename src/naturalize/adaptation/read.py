@@ -21,6 +21,7 @@ from naturalize.prediction.profile import Profile, sample
 from naturalize.prediction.standardise import Standardiser
 
 if TYPE_CHECKING:
+    from naturalize.models.config import Standard
     from naturalize.models.torch_predictor import TorchPredictor
 
 #: Images read at most, evenly from all: labels spread over a matrix of cells by cells.
@@ -31,6 +32,7 @@ _BATCH, _WINDOW = 8, 8
 
 #: Why nothing is learnt of a picture.
 _UNREADABLE, _NO_CELL, _TWICE = "unreadable", "without a clear white cell", "the same picture again"
+_AT_HOME = "like the training images"
 
 
 @dataclass
@@ -68,29 +70,38 @@ class Seen:
         return False
 
 
+def learnt(
+    standard: Standard | None, paths: Sequence[Path], profile: str | Path | None = None
+) -> Standardiser:
+    """Return what standardises a laboratory's images, by the file of a profile if there is one."""
+    if profile is not None and standard is not None:
+        return Standardiser(standard, profile=Profile.load(Path(profile), standard))
+    return Standardiser(standard).learn(paths)
+
+
 def read_images(
     predictor: TorchPredictor,
     paths: Sequence[Path],
     labelled: Sequence[tuple[Path, str]],
-    profile: str | Path | None = None,
+    standardiser: Standardiser,
+    *,
+    only: bool = False,
 ) -> Seen:
     """Standardise labelled and other images of one laboratory.
 
     Fields give all their white cells; a label is of the cell in the middle. Pictures without a
-    clear cell are left out, and so is one that came before, labelled ones first.
+    clear cell are left out, and so is one that came before, labelled ones first. ``only``: so are
+    those that look like the training images, for which this predictor does not answer.
 
     ``InputError`` for one picture with two labels.
     """
-    standard = predictor.config.standard
-    if profile is not None and standard is not None:
-        standardiser = Standardiser(standard, profile=Profile.load(Path(profile), standard))
-    else:
-        standardiser = Standardiser(standard).learn([*(path for path, _ in labelled), *paths])
     if len(paths) > MOST:
         warn(f"{len(paths):,} images: {MOST:,}, evenly from all, are taken")
         paths = [paths[place] for place in sample(paths, MOST)]
 
-    def begun(one: tuple[Path, str | None]) -> tuple[str, list[tuple[np.ndarray, str | None]]]:
+    def begun(
+        one: tuple[Path, str | None],
+    ) -> tuple[str, list[tuple[np.ndarray, str | None]] | None]:
         path, label = one
         try:
             image = read_image(path)
@@ -100,6 +111,8 @@ def read_images(
         made = [standardiser(image)] if label is not None else standardiser.each(image)
         # what has a label has a cell, whatever the segmenter says
         kept = [o for o in made if label is not None or (o.verdict is None and not o.doubt)]
+        if only and not all(one.standardised for one in made):
+            return key, None
         view = predictor.config.view
         return key, [(view.prepare(o.image, o.slide), o.kind) for o in kept]
 
@@ -109,6 +122,8 @@ def read_images(
     for (path, label), (key, made) in zip(asked, ahead, strict=True):
         if not key:
             seen.left_out[_UNREADABLE] += 1
+        elif made is None:
+            seen.left_out[_AT_HOME] += 1
         elif seen.new(key, path, label):
             seen.left_out[_NO_CELL] += not made
             for pixels, kind in made:

@@ -21,6 +21,15 @@ def export(
             show_default=False,
         ),
     ] = None,
+    elsewhere: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A model of the same classes that answers for images from other laboratories.",
+            show_default=False,
+        ),
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store numbers as float16.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Give a model its graph: it then predicts about twice as fast, and without PyTorch.
@@ -29,17 +38,22 @@ def export(
     weights.safetensors beside it. predict then runs it with onnxruntime. Whether it answers as
     PyTorch does is tried on phantom images and on noise; if not, nothing is written.
 
+    With --elsewhere, the model written has two networks: MODEL for images like those it was trained
+    on, the other for images that predict standardises. The second is best trained with
+    augment.microscopes.
+
     **Examples**
 
     ```
     naturalize export runs/pbc11/models/plain
     naturalize export runs/pbc11/models/plain -o plain-with-graph
+    naturalize export models/home --elsewhere models/microscopes --half -o both
     ```
     """
     from naturalize.base.console import result
     from naturalize.models.export import export_model
 
-    made = export_model(model, out)
+    made = export_model(model, out, elsewhere=elsewhere, half=half)
     for graph in made.graphs:
         result(f"graph: {graph} ({graph.stat().st_size / 1000:,.0f} kB)")
     result(

@@ -51,7 +51,14 @@ Prior = Annotated[
         show_default=False,
     ),
 ]
-Views = Annotated[int, typer.Option(help="Views of a cell to average: 1, 4 (turned) or 8.")]
+Views = Annotated[
+    int | None,
+    typer.Option(
+        help="Views of a cell to average: 1, 4 (turned) or 8 (mirrored too).  [default: 4 of "
+        "standardised images, 1 of others]",
+        show_default=False,
+    ),
+]
 Sheet = Annotated[
     Path | None, typer.Option(help="Picture to write: cells by class.", show_default=False)
 ]
@@ -76,7 +83,7 @@ def predict(
     whole: Whole = False,
     unsure: Unsure = 0.5,
     prior: Prior = None,
-    views: Views = 1,
+    views: Views = None,
     sheet: Sheet = None,
     batch: Batch = 32,
     device: Device = "cpu",
@@ -131,7 +138,7 @@ def predict(
             check_file(file)
     paths = find_images(images)
     predictor = Predictor.load(model, device=device, engine=engine)
-    if views not in VIEWS:
+    if views is not None and views not in VIEWS:
         raise SettingsError(f"--views {views}: expected 1, 4 or 8")
     if prior is not None and prior != ESTIMATE:
         parse(prior, predictor.classes)  # before anything is read

@@ -287,6 +287,8 @@ def read_metrics(path: str | Path) -> dict[str, Any]:
 def model_hash(predictor: Predictor) -> str:
     """Return 16 hex digits naming a predictor: its classes, and its ``weights_hash`` if any."""
     text = f"{list(predictor.classes)} {predictor.weights_hash}"
+    if predictor.elsewhere is not None:
+        text += f" {predictor.elsewhere.weights_hash}"
     return content_hash(text.encode())
 
 

@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from naturalize.base.artifacts import (
-    MANIFEST,
-    file_hash,
-    read_json,
-    read_manifest,
-    write_json,
-    writing,
-)
+from naturalize.base.artifacts import read_json, read_manifest, write_json, writing
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.models.config import NetworkConfig
-from naturalize.models.folder import GRAPH, MEMBERS, MODEL, describe, read_config
+from naturalize.models.folder import (
+    ELSEWHERE,
+    GRAPH,
+    MEMBERS,
+    MODEL,
+    check_part,
+    describe,
+    elsewhere_of,
+    read_config,
+)
 from naturalize.models.shipped import find
 
 #: What ``model.json`` calls the architecture of an averaging ensemble.
@@ -42,7 +44,8 @@ def save_ensemble(
 ) -> Path:
     """Write model folders as one, whose probabilities are the mean of theirs.
 
-    The members are copied into it; the result is a model folder like any other.
+    The members are copied into it; the result is a model folder like any other. Where members have
+    a model for images from elsewhere, so has the ensemble: the mean of theirs.
 
     Parameters
     ----------
@@ -83,11 +86,15 @@ def save_ensemble(
         for i, (share, config, manifest) in enumerate(zip(shares, configs, manifests, strict=True))
     ]
     standards = {config.standard for config in configs}
+    # members answer at their own temperatures; elsewhere the mean is as much less sure as they are
+    ratios = [(c.temperature_elsewhere or c.temperature) / c.temperature for c in configs]
+    elsewhere = float(shares @ ratios) if any(c.temperature_elsewhere for c in configs) else None
     config = replace(  # the whole is described by its first member, and by what all of them have
         configs[0],
         architecture=ARCHITECTURE,
         weights_source="members",
         temperature=1.0,
+        temperature_elsewhere=elsewhere,
         standard=configs[0].standard if len(standards) == 1 else None,
         options={},
     )
@@ -106,6 +113,10 @@ def save_ensemble(
             "metrics": dict(metrics or {}),
         }
         write_json(out / MODEL, about)
+        inner = [elsewhere_of(folder) for folder in folders]
+        if any(inner):
+            away = [each or folder for each, folder in zip(inner, folders, strict=True)]
+            save_ensemble(out / ELSEWHERE, away, weights=weights)
     return path
 
 
@@ -161,7 +172,6 @@ def is_ensemble(path: Path) -> bool:
 
 def read_members(path: Path) -> tuple[NetworkConfig, list[Member]]:
     """Read an averaging ensemble's members; ``ArtifactError`` unless they are those written."""
-    manifest = read_manifest(path, "model")
     config, listed = read_config(path), read_json(path / MODEL)[MEMBERS]
     try:
         places = [str(entry["folder"]) for entry in listed]
@@ -169,11 +179,7 @@ def read_members(path: Path) -> tuple[NetworkConfig, list[Member]]:
     except (KeyError, TypeError, ValueError, SettingsError) as error:
         raise ArtifactError(f"{path / MODEL}: damaged list of members ({error})") from error
     for place in places:
-        file = path / place / MANIFEST
-        if not file.is_file() or manifest.files.get(f"{place}/{MANIFEST}") != file_hash(file):
-            raise ArtifactError(
-                f"{path / place}: not the member that was written; copy the model folder again"
-            )
+        check_part(path, place)
     folders = [path / place for place in places]
     check_classes(folders, [read_config(folder) for folder in folders])
     return config, [Member(*pair) for pair in zip(folders, shares.tolist(), strict=True)]
@@ -212,8 +218,12 @@ def has_graph(path: str | Path) -> bool:
     """Whether a model folder, and every member of an ensemble, came with a graph.
 
     A graph that the manifest does not name was not written by this package, and does not count.
+    The model for images from elsewhere, if there is one, needs a graph too.
     """
     path = Path(path)
+    inner = elsewhere_of(path)
+    if inner is not None and not has_graph(inner):
+        return False
     if is_ensemble(path):
         return all(has_graph(member.path) for member in read_members(path)[1])
     return GRAPH in read_manifest(path, "model").files and (path / GRAPH).is_file()

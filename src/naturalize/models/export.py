@@ -19,11 +19,19 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from naturalize.base.artifacts import MANIFEST, file_hash, read_manifest, write_bytes, writing
+from naturalize.base.artifacts import (
+    MANIFEST,
+    file_hash,
+    read_json,
+    read_manifest,
+    write_bytes,
+    write_json,
+    writing,
+)
 from naturalize.base.errors import ArtifactError, MissingExtraError, SettingsError
 from naturalize.models.config import NetworkConfig
 from naturalize.models.ensemble import is_ensemble, read_members
-from naturalize.models.folder import GRAPH, WEIGHTS
+from naturalize.models.folder import ELSEWHERE, GRAPH, MODEL, WEIGHTS, halved, put_elsewhere
 from naturalize.models.identity import layout
 from naturalize.models.load import load_model
 from naturalize.models.onnx_predictor import (
@@ -67,7 +75,13 @@ class Exported:
     images: int
 
 
-def export_model(path: str | Path, out: str | Path | None = None) -> Exported:
+def export_model(
+    path: str | Path,
+    out: str | Path | None = None,
+    *,
+    elsewhere: str | Path | None = None,
+    half: bool = False,
+) -> Exported:
     """Write the graph of a model, of an ensemble those of its members, and check it.
 
     Parameters
@@ -77,13 +91,18 @@ def export_model(path: str | Path, out: str | Path | None = None) -> Exported:
     out
         Where a copy of it with the graph shall be; by default the graph is written into ``path``
         itself, whose manifest is renewed.
+    elsewhere
+        A model of the same classes, to answer for standardised images in the model written; it gets
+        a graph too.
+    half
+        Store numbers as float16, in half the space; see `naturalize.models.folder.save_model`.
 
     Raises
     ------
     MissingExtraError
         If the package onnx is not installed.
     SettingsError
-        If the network cannot be written as a graph.
+        If the network cannot be written as a graph, or ``elsewhere`` has other classes.
     ArtifactError
         If the model folder is damaged, or the graph gives other probabilities; nothing is written.
     """
@@ -95,28 +114,45 @@ def export_model(path: str | Path, out: str | Path | None = None) -> Exported:
     if path in out.resolve().parents:
         raise SettingsError(f"{out}: lies in the model folder itself; write the copy elsewhere")
     images = sample_images()
-    differences = _write(path, out, images)
+    away = None if elsewhere is None else find(elsewhere).resolve()
+    differences = _write(path, out, images, away, half=half)
     graphs = tuple(sorted(out.rglob(GRAPH)))
     return Exported(out, graphs, max(differences), len(images))
 
 
-def _write(path: Path, out: Path, images: list[np.ndarray]) -> list[float]:
+def _write(
+    path: Path, out: Path, images: list[np.ndarray], elsewhere: Path | None, *, half: bool
+) -> list[float]:
     """Write a model folder again, with a graph; return how far the engines are apart."""
     manifest = read_manifest(path, "model")
+    inputs = dict(manifest.inputs)
+    if elsewhere is not None:
+        inputs[ELSEWHERE] = read_manifest(elsewhere, "model").fingerprint
     members = read_members(path)[1] if is_ensemble(path) else []
     inner = [member.path.relative_to(path) for member in members]
-    with writing(out, "model", settings=manifest.settings, inputs=manifest.inputs) as folder:
+    with writing(out, "model", settings=manifest.settings, inputs=inputs) as folder:
         shutil.copytree(path, folder, dirs_exist_ok=True)
         (folder / MANIFEST).unlink()
-        if inner:
-            parts = [_write(folder / place, folder / place, images) for place in inner]
-            return [difference for part in parts for difference in part]
-        return [_write_graph(path, folder, images)]
+        if elsewhere is not None:
+            shutil.rmtree(folder / ELSEWHERE, ignore_errors=True)
+            put_elsewhere(folder, elsewhere)
+        if (folder / ELSEWHERE).is_dir():
+            inner.append(Path(ELSEWHERE))
+        parts = [_write(folder / p, folder / p, images, None, half=half) for p in inner]
+        found = [difference for part in parts for difference in part]
+        return found if members else [*found, _write_graph(path, folder, images, half=half)]
 
 
-def _write_graph(path: Path, folder: Path, images: list[np.ndarray]) -> float:
+def _write_graph(path: Path, folder: Path, images: list[np.ndarray], *, half: bool) -> float:
     module, config = load_model(path)  # which also says whether the weights are whole
     weights = folder / WEIGHTS
+    if half:
+        from safetensors.torch import save
+
+        state = halved(module.state_dict())
+        write_bytes(weights, save(state, metadata={"architecture": config.architecture}))
+        write_json(folder / MODEL, {**read_json(folder / MODEL), "stored": "float16"})
+        module.load_state_dict(state)
     write_bytes(folder / GRAPH, graph(module, config, weights, file_hash(weights)))
     found = OnnxPredictor(open_session(folder / GRAPH), config).probabilities(images)
     expected = TorchPredictor(module, config).probabilities(images, batch=4)

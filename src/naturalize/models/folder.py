@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from naturalize.base.artifacts import (
+    MANIFEST,
     Manifest,
     file_hash,
     read_json,
@@ -16,7 +18,7 @@ from naturalize.base.artifacts import (
     write_json,
     writing,
 )
-from naturalize.base.errors import ArtifactError
+from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.models.config import NetworkConfig, Standard
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ TRAINING_IMAGES = "training_images.txt"
 #: Key of ``model.json`` that an averaging ensemble has, and its folder.
 MEMBERS = "members"
 
+#: The folder, in a model folder, of the model that answers for standardised images.
+ELSEWHERE = "elsewhere"
+
 
 def save_model(
     path: str | Path,
@@ -46,6 +51,7 @@ def save_model(
     settings: Mapping[str, Any] | None = None,
     inputs: Mapping[str, str] | None = None,
     also: Callable[[Path], None] | None = None,
+    elsewhere: Path | None = None,
     half: bool = False,
 ) -> Path:
     """Write a model folder, whole or not at all.
@@ -66,6 +72,8 @@ def save_model(
         For the manifest; ``settings`` is the configuration alone by default.
     also
         Writes more files into the folder (history, plots) before it is moved to its place.
+    elsewhere
+        A model folder to copy into this one: it answers for standardised images.
     half
         Write numbers as float16, in half the space; a tensor with a number beyond its range
         (±65,504) is written as it is. Loading gives float32 again.
@@ -77,7 +85,7 @@ def save_model(
     with writing(path, "model", settings=described, inputs=inputs) as folder:
         state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
         if half:
-            state = {k: _halved(v) for k, v in state.items()}
+            state = halved(state)
         data = save(state, metadata={"architecture": config.architecture})
         write_bytes(folder / WEIGHTS, data)
         write_json(
@@ -93,15 +101,65 @@ def save_model(
         )
         if also is not None:
             also(folder)
+        if elsewhere is not None:
+            put_elsewhere(folder, elsewhere)
     return path
 
 
-def _halved(tensor: torch.Tensor) -> torch.Tensor:
-    """Return ``tensor`` as float16 if it is of numbers that fit, else as it is."""
-    if not tensor.is_floating_point():
-        return tensor
-    half = tensor.half()
-    return half if bool((half.isfinite() == tensor.isfinite()).all()) else tensor
+def put_elsewhere(folder: Path, elsewhere: Path) -> None:
+    """Copy a model into the model folder ``folder``, to answer for standardised images there.
+
+    Errors are those of :func:`check_elsewhere`.
+    """
+    check_elsewhere(elsewhere, read_config(folder).classes)
+    shutil.copytree(elsewhere, folder / ELSEWHERE)
+
+
+def check_elsewhere(path: Path, classes: Sequence[str]) -> None:
+    """Raise ``SettingsError`` unless ``path`` is a model of these classes, of one network.
+
+    ``ArtifactError`` if it is no model folder.
+    """
+    read_manifest(path, "model")
+    found = read_config(path).classes
+    if found != tuple(classes):
+        raise SettingsError(
+            f"{path}: answers {', '.join(found)}; a model for images from elsewhere needs the "
+            f"same classes as the other, {', '.join(classes)}"
+        )
+    if (path / ELSEWHERE).exists():
+        raise SettingsError(f"{path}: has a model for images from elsewhere itself")
+
+
+def elsewhere_of(path: Path) -> Path | None:
+    """Return the folder of the model that answers for standardised images, if there is one.
+
+    ``ArtifactError`` unless it is the one that was written.
+    """
+    if not any(name.startswith(f"{ELSEWHERE}/") for name in read_manifest(path, "model").files):
+        return None
+    check_part(path, ELSEWHERE)
+    return path / ELSEWHERE
+
+
+def check_part(path: Path, name: str) -> None:
+    """Raise ``ArtifactError`` unless the model folder ``name`` in ``path`` is as it was written."""
+    file = path / name / MANIFEST
+    written = read_manifest(path, "model").files.get(f"{name}/{MANIFEST}")
+    if not file.is_file() or written != file_hash(file):
+        raise ArtifactError(
+            f"{path / name}: not the model that was written; copy the model folder again"
+        )
+
+
+def halved(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return tensors as float16, as they are those that are no such numbers or do not fit."""
+    made = {}
+    for name, tensor in state.items():
+        half = tensor.half() if tensor.is_floating_point() else tensor
+        fits = bool((half.isfinite() == tensor.isfinite()).all())
+        made[name] = half if fits else tensor
+    return made
 
 
 def check_file(path: Path, manifest: Manifest, name: str, remedy: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from naturalize.base.errors import SettingsError, unknown
 from naturalize.models.config import NetworkConfig
 from naturalize.models.ensemble import has_graph
-from naturalize.models.folder import training_images
+from naturalize.models.folder import elsewhere_of, training_images
 from naturalize.models.shipped import find
 
 #: What runs a network → its predictor, imported when a model is opened with it.
@@ -39,6 +39,9 @@ class Predictor(ABC):
         What is done to images first, with all that decides the result; null: nothing.
     members
         Of an averaging ensemble: weight and predictor of each member.
+    elsewhere
+        What answers for standardised images, with the same classes in the same order; null: this
+        predictor does.
     training_images
         Ids (`naturalize.base.images.content_hash`) of the images it was trained on, as far as the
         model lists them.
@@ -47,6 +50,7 @@ class Predictor(ABC):
     config: NetworkConfig | None = None
     prepared: str | None = None
     members: Sequence[tuple[float, Predictor]] = ()
+    elsewhere: Predictor | None = None
     training_images: Collection[str] = frozenset()
 
     @property
@@ -107,7 +111,10 @@ class Predictor(ABC):
             engine = "onnx" if device == "cpu" and has_graph(path) else "torch"
         if engine not in ENGINES:
             raise unknown("engine", engine, ["auto", *ENGINES])
-        opened: NetworkPredictor = resolve_name(ENGINES[engine]).open(path, device=device)
+        kind, inner = resolve_name(ENGINES[engine]), elsewhere_of(path)
+        opened: NetworkPredictor = kind.open(path, device=device)
+        if inner is not None:
+            opened.elsewhere = kind.open(inner, device=device)
         opened.training_images = training_images(path)
         return opened
 
@@ -116,6 +123,7 @@ class NetworkPredictor(Predictor):
     """A predictor whose network has a configuration."""
 
     config: NetworkConfig
+    elsewhere: NetworkPredictor | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ def predict_files(
     standardiser: Standardiser | None = None,
     unsure: float = UNSURE,
     whole: bool = False,
-    views: int = 1,
+    views: int | None = None,
     what: str | None = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction for each image, and for each white cell of a field, in order.
@@ -108,7 +108,7 @@ def predict_files(
         Give a field one answer too, about the white cell in its middle.
     views
         Views of each cell whose probabilities are averaged: 1, or 4 (quarter turns), or 8 (those
-        mirrored too).
+        mirrored too); by default 1 of images taken as they are, 4 of standardised ones.
     what
         Heading of a progress bar; none without it.
     """
@@ -130,7 +130,7 @@ class _Work:
     standardiser: Standardiser
     unsure: float
     whole: bool
-    views: int
+    views: int | None
     lock: AbstractContextManager[Any]  # of the network; onnxruntime needs none
 
     def in_threads(self, paths: Sequence[Path], batch: int) -> Iterator[list[Prediction]]:

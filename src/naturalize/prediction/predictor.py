@@ -26,6 +26,7 @@ class StandardisingPredictor(Predictor):
     def __init__(self, predictor: NetworkPredictor, standardiser: Standardiser) -> None:
         self.predictor, self.standardiser = predictor, standardiser
         self.config = predictor.config
+        self.elsewhere = predictor.elsewhere
         self.training_images = predictor.training_images
         self.prepared = f"standardise {standardiser.mode}: {standardiser.profile}"
 
@@ -54,8 +55,7 @@ class StandardisingPredictor(Predictor):
         return np.concatenate(found) if found else np.empty((0, len(self.classes)), np.float32)
 
     def _row(self, image: np.ndarray) -> np.ndarray:
-        assert isinstance(self.predictor, OnnxPredictor)
-        return row_of_standardised(self.predictor, self.standardiser(image))
+        return of_standardised(self.predictor, [self.standardiser(image)])[0]
 
 
 class TorchClassifier(Predictor):
@@ -137,41 +137,56 @@ class TorchClassifier(Predictor):
         return np.concatenate(rows) if rows else np.empty((0, len(self._classes)), np.float32)
 
 
-#: How many views of a cell may be averaged: as it is, four quarter turns, those mirrored too.
-VIEWS = (1, 4, 8)
+#: How many views of a cell may be averaged: as it is, four quarter turns, those mirrored too; and
+#: how many are by default, of images as they are and of standardised ones. A network is less sure
+#: of what it was not trained on, and its answers for turned views differ more.
+VIEWS, _AS_IT_IS, _STANDARDISED = (1, 4, 8), 1, 4
 
 
 def of_standardised(
-    predictor: NetworkPredictor, made: Sequence[Standardised], *, batch: int = 32, views: int = 1
+    predictor: NetworkPredictor,
+    made: Sequence[Standardised],
+    *,
+    batch: int = 32,
+    views: int | None = None,
 ) -> np.ndarray:
     """Return the probabilities for standardised images, float32 (N, C); see :func:`in_kind`.
 
-    ``views``: of how many views of each image the mean is taken, one of `VIEWS`.
+    The model for images from elsewhere answers for those that were standardised, if there is one.
+    ``views``: of how many views of each image the mean is taken, one of `VIEWS`; by default 1 of
+    images that were taken as they are, 4 of others.
     """
-    if views not in VIEWS:
+    if views is not None and views not in VIEWS:
         raise SettingsError(f"views: expected 1, 4 or 8, got {views}")
-    if views > 1:
-        seen = [replace(one, image=view) for one in made for view in _views(one.image, views)]
-        found = of_standardised(predictor, seen, batch=batch)
-        return found.reshape(len(made), views, found.shape[1]).mean(axis=1)
-    if isinstance(predictor, OnnxPredictor):
-        rows = [row_of_standardised(predictor, one) for one in made]
-        return np.stack(rows) if rows else np.empty((0, len(predictor.classes)), np.float32)
-    found = predictor.probabilities([one.image for one in made], batch=batch)
-    for row, one in zip(found, made, strict=True):
-        row[:] = in_kind(row, one, predictor.config)
+    found = np.empty((len(made), len(predictor.classes)), np.float32)
+    away = np.array([one.standardised for one in made], bool)
+    for these, network, usual in (
+        (~away, predictor, _AS_IT_IS),
+        (away, predictor.elsewhere or predictor, _STANDARDISED),
+    ):
+        rows, n = np.flatnonzero(these).tolist(), views or usual
+        seen = [replace(made[row], image=v) for row in rows for v in _views(made[row].image, n)]
+        answers = _answers(network, seen, batch)
+        found[rows] = answers.reshape(len(rows), n, found.shape[1]).mean(axis=1)
     return found
+
+
+def _answers(predictor: NetworkPredictor, made: list[Standardised], batch: int) -> np.ndarray:
+    """Return a network's probabilities for standardised images, float32 (N, C)."""
+    if isinstance(predictor, OnnxPredictor):
+        rows = [predictor.row(one.image, one.slide) for one in made]
+    else:
+        rows = list(predictor.probabilities([one.image for one in made], batch=batch))
+    kept = [in_kind(row, one, predictor.config) for row, one in zip(rows, made, strict=True)]
+    return np.array(kept, np.float32).reshape(len(made), len(predictor.classes))
 
 
 def _views(image: np.ndarray, n: int) -> list[np.ndarray]:
     """Return the first ``n`` of an image's quarter turns and their mirror images."""
+    if n == 1:
+        return [image]
     mirrored = [image, image[:, ::-1]] if n > 4 else [image]
     return [np.ascontiguousarray(np.rot90(each, k)) for each in mirrored for k in range(4)]
-
-
-def row_of_standardised(predictor: OnnxPredictor, made: Standardised) -> np.ndarray:
-    """Return the probabilities for one standardised image, float32 (C,); see :func:`in_kind`."""
-    return in_kind(predictor.row(made.image, made.slide), made, predictor.config)
 
 
 def in_kind(row: np.ndarray, made: Standardised, config: NetworkConfig) -> np.ndarray:
@@ -186,7 +201,7 @@ def in_kind(row: np.ndarray, made: Standardised, config: NetworkConfig) -> np.nd
     """
     if made.verdict is not None:
         return np.full_like(row, 1 / len(row))
-    if config.temperature_elsewhere is not None and "standardised" in made.flags:
+    if config.temperature_elsewhere is not None and made.standardised:
         row = tempered(row, config.temperature_elsewhere / config.temperature)
     if config.standard is None or made.kind is None:
         return row

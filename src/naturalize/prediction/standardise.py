@@ -97,6 +97,11 @@ class Standardised:
     number: int | None = None
     box: tuple[int, int, int, int] | None = None
 
+    @property
+    def standardised(self) -> bool:
+        """Whether the image was changed, not taken as it is."""
+        return "standardised" in self.flags
+
 
 class Standardiser:
     """Brings images to a standard: all, or those that do not look like it.

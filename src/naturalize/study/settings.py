@@ -122,6 +122,12 @@ class StudySettings(Settings):
                 raise ValueError(f"run name {run!r}: use letters, digits, '.', '-' and '_'")
             if settings.composites and self.compose is None:
                 raise ValueError(f"run {run!r} asks for composites: add a compose section")
+            before = list(self.runs)[: list(self.runs).index(run)]
+            if settings.elsewhere is not None and settings.elsewhere not in before:
+                raise ValueError(
+                    f"run {run!r}: elsewhere names a run that stands before it; there "
+                    f"{'are ' + ', '.join(before) if before else 'is none'}"
+                )
         if self.explain and self.explain.run and self.explain.run not in self.runs:
             hint = closest(self.explain.run, list(self.runs))
             raise ValueError(f"explain.run: no run named {self.explain.run!r}{hint}")

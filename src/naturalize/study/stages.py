@@ -275,6 +275,7 @@ class Stages:
         # the pool has the composites as images among the others
         composed = settings.composites and not self.pools
         masked = composed or settings.augment.masks
+        other = [f"models/{settings.elsewhere}"] if settings.elsewhere else []
 
         def make(output: Path, work: Path) -> None:
             train(
@@ -287,11 +288,13 @@ class Stages:
                 out=output,
                 work=work,
                 protocol=self.study.protocol,
-                inputs=self._inputs(source, "split", *(["plan"] if composed else [])),
+                inputs=self._inputs(source, "split", *(["plan"] if composed else []), *other),
+                elsewhere=self.folder / other[0] if other else None,
             )
 
         needs = (source, "split", *(("bank",) if masked else ()))
         needs += ("plan",) if composed else ()
+        needs += (f"train-{settings.elsewhere}",) if settings.elsewhere else ()
         decides = {**settings.model_dump(mode="json"), "protocol": self.study.protocol}
         return Stage(f"train-{run}", f"models/{run}", needs, decides, make)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from naturalize.base import process
-from naturalize.base.artifacts import fingerprint, write_bytes
+from naturalize.base.artifacts import fingerprint, read_manifest, write_bytes
 from naturalize.base.console import say
 from naturalize.base.errors import InputError
 from naturalize.base.shards import claim
@@ -77,6 +77,7 @@ def train(
     work: str | Path | None = None,
     protocol: str = "honest",
     inputs: Mapping[str, str] | None = None,
+    elsewhere: Path | None = None,
 ) -> Path:
     """Train a network and write its model folder.
 
@@ -106,19 +107,24 @@ def train(
         part is refused.
     inputs
         Name → fingerprint of each artifact read; those of catalog, split and plan by default.
+    elsewhere
+        The model folder that ``settings.elsewhere`` means; in a study it is a run's. It is copied
+        into ``out``, to answer there for standardised images.
 
     Raises
     ------
     InputError
         For a class without training images, an empty part, or a plan that does not fit.
     SettingsError
-        For an unknown model or absent weights.
+        For an unknown model or absent weights, or where ``elsewhere`` has other classes.
     NaturalizeError
         If the loss is no number any more, with the step and the images of the batch.
     """
     process.keep_memory()
     process.wait_passively()
     process.use_threads()
+    from naturalize.models.folder import check_elsewhere
+    from naturalize.models.shipped import find
     from naturalize.training import loggers, processes
     from naturalize.training.data import check_composites, classes_of
     from naturalize.training.devices import place
@@ -142,10 +148,16 @@ def train(
         logs=(out.parent, out.name),
         laboratory=laboratory,
     )
+    if elsewhere is None and settings.elsewhere is not None:
+        elsewhere = find(settings.elsewhere)
+    if elsewhere is not None:
+        check_elsewhere(elsewhere, run.classes)
     lineage = None if plan is None else _lineage(plan, split, protocol, laboratory)
     if inputs is None:
         read = {"catalog": catalog, "split": split, "plan": plan}
         inputs = {name: each.fingerprint for name, each in read.items() if each is not None}
+        if elsewhere is not None:
+            inputs["elsewhere"] = read_manifest(elsewhere, "model").fingerprint
     with processes.under_torchrun(run.place) as where:
         run = replace(run, place=where)
         if processes.rank() == 0:
@@ -159,7 +171,7 @@ def train(
         if processes.rank() > 0:
             return out
         network = replace(network, config=replace(network.config, standard=_standard(run)))
-        path = _write(out, run, network, data, protocol, inputs, lineage)
+        path = _write(out, run, network, data, protocol, inputs, lineage, elsewhere)
     _clear(work)
     return path
 
@@ -210,6 +222,7 @@ def _write(
     protocol: str,
     inputs: Mapping[str, str],
     lineage: str | None,
+    elsewhere: Path | None,
 ) -> Path:
     from collections import Counter
 
@@ -225,10 +238,10 @@ def _write(
     assert best is not None
     learnt = learning_part(network, settings.mode, settings.dropout)
     learnt.module.load_state_dict(load_file(run.work / best["file"]))
-    temperature, elsewhere = validation_temperature(network, data.val_dataloader()), None
+    temperature, changed = validation_temperature(network, data.val_dataloader()), None
     if settings.augment.microscopes and settings.mode != "transfer":
-        elsewhere = validation_temperature(network, data.elsewhere())
-    config = replace(network.config, temperature=temperature, temperature_elsewhere=elsewhere)
+        changed = validation_temperature(network, data.elsewhere())
+    config = replace(network.config, temperature=temperature, temperature_elsewhere=changed)
     counts = Counter(data.train.targets.tolist())
     training = {
         "settings": settings.model_dump(mode="json"),
@@ -259,6 +272,7 @@ def _write(
         settings={**settings.model_dump(mode="json"), "protocol": protocol},
         inputs=inputs,
         also=also,
+        elsewhere=elsewhere,
     )
     say(
         f"{settings.model}: best epoch {best['epoch']} of {len(history)}, validation "

@@ -139,6 +139,9 @@ class TrainSettings(Settings):
     class_weights: Literal["none", "balanced"] = "none"
     sampler: Literal["natural", "balanced"] = "natural"
     augment: AugmentSettings = AugmentSettings()
+    #: What answers for standardised images in the model made, with the same classes: a model folder
+    #: or a shipped model; in a study, a run that is named before.
+    elsewhere: Annotated[str, AfterValidator(expanded)] | None = None
     #: α of the Beta distribution that MixUp and CutMix draw from; 0: none.
     mixup: Annotated[float, Field(ge=0, le=10)] = 0.0
     cutmix: Annotated[float, Field(ge=0, le=10)] = 0.0
