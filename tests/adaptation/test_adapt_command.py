@@ -17,6 +17,7 @@ from naturalize.base.images import read_image
 from naturalize.base.walk import find_images
 from naturalize.cli.app import run_app
 from naturalize.dataset.phantom import write_phantom
+from naturalize.models.config import Standard
 from naturalize.models.ensemble import save_ensemble
 from naturalize.models.export import export_model
 from naturalize.models.folder import describe, save_model
@@ -101,6 +102,32 @@ def run_app_ok(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run_app(arguments)
     assert ended.value.code == 0
+
+
+@pytest.mark.parametrize("like", [False, True])
+def test_of_two_networks_the_one_that_answers_is_fitted(model, images, labels, tmp_path, like):
+    """The phantom's slide is like that of the training images, or it is not."""
+    low = (150.0,) * 3 if like else (0.0,) * 3
+    high = (255.0,) * 3 if like else (10.0,) * 3
+    stain = {"nucleus_stain": (0.5, 0.6, 0.3), "red_stain": (0.1, 0.3, 0.2)}
+    sizes = {"height": 363, "width": 360, "red_cell": 80.0, "white_cell": 130.0}
+    slide = {"slide": high, "slide_low": low, "slide_high": high}
+    standard = Standard(**slide, **sizes, **stain, alone=True, focus=0.02)
+    opened = Predictor.load(model, engine="torch")
+    for name in ("home", "away"):
+        config = replace(opened.config, standard=standard)
+        save_model(tmp_path / name, opened.module, config)
+    export_model(tmp_path / "home", tmp_path / "pair", elsewhere=tmp_path / "away")
+    out = tmp_path / "ours"
+    assert adapt(tmp_path / "pair", images, out, labels=labels, merge="Neutrophil=BNE+SNE").helped
+    same = [
+        (out / part / "weights.safetensors").read_bytes()
+        == (tmp_path / "pair" / part / "weights.safetensors").read_bytes()
+        for part in (".", "elsewhere")
+    ]
+    assert same == [not like, like]
+    Predictor.load(out)  # whole, with the graphs that belong to the weights
+    assert describe(out)["adapted"]["helped"]
 
 
 def test_the_same_images_give_the_same_model(model, images, labels, tmp_path):

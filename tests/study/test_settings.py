@@ -54,6 +54,11 @@ def test_every_stage_comes_after_those_it_needs(study: str, tmp_path: Path) -> N
             r"unknown key 'runs.one.epoch' \(did you mean 'epochs'\?\)",
         ),
         ({"runs": {}}, "runs"),
+        (
+            {"runs": {"a": {"elsewhere": "b"}, "b": {}}},
+            "run 'a': elsewhere names a run that stands before it; there is none",
+        ),
+        ({"runs": {"a": {}, "b": {"elsewhere": "b"}}}, "stands before it; there are a"),
         ({"version": 2}, "version"),
         ({"name": "../../etc"}, "name"),
         ({"compose": {"mode": "paper"}}, "name one target"),

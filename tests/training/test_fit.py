@@ -113,6 +113,24 @@ def test_the_last_epoch_is_kept_if_asked(toys, tmp_path):
         TrainSettings.parse({"keep": "last", "patience": 2})
 
 
+def test_another_model_is_kept_for_standardised_images(toys, trained, tmp_path):
+    changed = TINY.model_copy(update={"elsewhere": str(trained), "epochs": 1})
+    made = fit(toys, tmp_path / "pair", changed)
+    inner = Predictor.load(made, engine="torch").elsewhere
+    assert weights(made / "elsewhere") == weights(trained) != weights(made)
+    assert inner.weights_hash == Predictor.load(trained, engine="torch").weights_hash
+    assert (
+        read_manifest(made, "model").inputs["elsewhere"]
+        == read_manifest(trained, "model").fingerprint
+    )
+    for wrong, message in ((str(made), "itself"), ("pbc11", "needs the same classes")):
+        with pytest.raises(SettingsError, match=message):  # before the first step
+            fit(toys, tmp_path / "no", changed.model_copy(update={"elsewhere": wrong}))
+    with pytest.raises(ArtifactError, match="no such model folder"):
+        fit(toys, tmp_path / "no", changed.model_copy(update={"elsewhere": "missing"}))
+    assert not (tmp_path / "no").exists()
+
+
 def test_another_seed_gives_another_model(toys, trained, tmp_path):
     short = TINY.model_copy(update={"seed": 1, "epochs": 1})
     assert weights(fit(toys, tmp_path / "model", short)) != weights(trained)

@@ -13,7 +13,7 @@ import jinja2
 from naturalize.base.artifacts import read_json, read_manifest
 from naturalize.dataset.split import Split
 from naturalize.models.export import export_model
-from naturalize.models.folder import MODEL, WEIGHTS
+from naturalize.models.folder import MODEL, WEIGHTS, elsewhere_of
 
 _HERE = Path(__file__).parent
 _SHIPPED = _HERE.parents[1] / "src" / "naturalize" / "models" / "shipped"
@@ -31,15 +31,18 @@ def main() -> None:
     parser.add_argument("--test", type=Path, required=True, help="evaluation on held-out images")
     parser.add_argument("--foreign", type=Path, help="evaluation on another laboratory's images")
     parser.add_argument("--untouched", type=Path, help="the same, images not standardised")
-    parser.add_argument("--first", type=Path, help="the model that it began with")
     options = parser.parse_args()
     read_manifest(options.model, "model")
     out = _SHIPPED / options.name
     if out.exists():
         shutil.rmtree(out)
     out.mkdir(parents=True)
-    for name in _FILES:
-        shutil.copy2(options.model / name, out / name)
+    inner = elsewhere_of(options.model)
+    for part in (options.model, *([inner] if inner else [])):
+        place = out / part.relative_to(options.model)
+        place.mkdir(exist_ok=True)
+        for name in _FILES:
+            shutil.copy2(part / name, place / name)
     exported = export_model(out)
     split = Split.load(options.split)
     seen = sorted({*split.ids("train"), *split.ids("val")})
@@ -49,8 +52,8 @@ def main() -> None:
     }
     counts = {part: len(split.ids(part)) for part in ("train", "val", "test")}
     described = read_json(options.model / MODEL)
-    first = read_json(options.first / MODEL) if options.first else None
-    size = (out / WEIGHTS).stat().st_size / 1e6
+    elsewhere = read_json(inner / MODEL) if inner else None
+    size = sum(file.stat().st_size for file in out.rglob(WEIGHTS)) / 1e6
     template = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string((_HERE / "card.md.j2").read_text())
@@ -59,7 +62,7 @@ def main() -> None:
         model=described,
         counts=counts,
         megabytes=size,
-        first=first,
+        elsewhere=elsewhere,
         **evaluations,
     )
     (out / "MODEL_CARD.md").write_text(card)

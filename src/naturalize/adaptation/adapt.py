@@ -233,7 +233,8 @@ def _write(
             _write_layer(part, folder, head, names)
             return
         inner = read_manifest(part, "model")
-        with writing(folder / ELSEWHERE, "model", settings=inner.settings, inputs=inputs) as away:
+        about = {**inner.settings, "adapted": dict(record)}
+        with writing(folder / ELSEWHERE, "model", settings=about, inputs=inner.inputs) as away:
             shutil.copytree(part, away, dirs_exist_ok=True)
             (away / MANIFEST).unlink()
             _write_layer(part, away, head, names)
