@@ -54,6 +54,8 @@ REAL, ENOUGH_REAL = 48, 12
 QUANTILES, WIDER, AT_LEAST = (0.01, 0.99), 0.25, 0.02
 #: Optical density (green) from which a pixel is no bare slide.
 STAINED = 0.05
+#: Modes that set cells alone on a slide by intent: emptier than any real image.
+SET_ALONE = ("layout", "varied")
 #: Pixels beyond a cell's outline that its edge may change: patches end there.
 EDGE_REACH = 5
 #: Grey levels by which a pixel counts as changed.

@@ -160,8 +160,9 @@ def judge(recipe: Recipe, bank: CellSource | CellBank, limits: Limits) -> list[s
         wrong.append("pixels beyond the cell changed")
     found = appearance(after, mask, recipe.background.colour)
     limits_of = dict(limits.get(recipe.label, {}))
-    if not others and recipe.background.background_id is None:
-        limits_of.pop("fullness", None)  # meant to be emptier than any real image
+    alone = not others and recipe.background.background_id is None
+    if alone and recipe.mode in tuned.SET_ALONE:
+        limits_of.pop("fullness", None)
     for measure, (low, high) in limits_of.items():
         if not (low <= getattr(found, measure) <= high) and np.isfinite(getattr(found, measure)):
             wrong.append(REASONS[measure])
