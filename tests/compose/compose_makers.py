@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from naturalize.base.images import content_hash, encode_image
+from naturalize.base.images import content_hash, encode_image, read_image
 from naturalize.base.rng import rng
 from naturalize.cells.bank import CellBank, Cutout
 from naturalize.cells.segmentation import Cell
@@ -22,6 +22,8 @@ from naturalize.compose.draw.planner import plan
 from naturalize.compose.recipe.placement import KERNELS
 from naturalize.compose.recipe.plan import Plan
 from naturalize.compose.recipe.recipe import Background, Finish, Placement, Recipe
+from naturalize.dataset.phantom import render_phantom
+from naturalize.imaging.jpeg.codec import Codec
 
 LABELS = ("BNE", "LY", "MMY", "SNE")
 SLIDE = (250.0, 228.0, 205.0)
@@ -29,6 +31,13 @@ SIDE = 160
 
 #: A peach slide, in whole numbers.
 PEACH = (250, 228, 204)
+
+#: Phantoms: classes, the codec of each one's file, their slide.
+PHANTOMS = ("SNE", "LY", "EO", "MO")
+PHANTOM_CODECS = (
+    Codec(90, "4:4:4"), Codec(75, "4:2:0"), Codec(60, "4:4:4"), Codec(90, "4:2:0"),
+)  # fmt: skip
+PHANTOM_SLIDE = (253.0, 229.0, 203.0)
 
 _COLOURS = {"wbc": (110, 60, 150), "rbc": (215, 165, 170)}
 #: Kind, centre and half axes of what is drawn in every image; the first is the target.
@@ -75,6 +84,34 @@ def make_bank(
         root=folder,
         labels=labels,
         inputs={"drawn": f"{seed}-{per_class}-{'-'.join(labels)}"},
+    )
+
+
+def phantom_bank(root: Path) -> CellBank:
+    """Return a bank of four phantoms, one a class, kept as JPEG files of four codecs."""
+    rows, grounds = [], []
+    for number, (label, codec) in enumerate(zip(PHANTOMS, PHANTOM_CODECS, strict=True)):
+        phantom = render_phantom(label, 3, number)
+        buffer = io.BytesIO()
+        Image.fromarray(phantom.image).save(
+            buffer, "jpeg", quality=codec.quality, subsampling=codec.subsampling
+        )
+        (root / f"{label}.jpg").write_bytes(buffer.getvalue())
+        image_id, image = content_hash(buffer.getvalue()), read_image(root / f"{label}.jpg")
+        for i, one in enumerate(phantom.cells):
+            cell = Cell(one.kind, one.box, one.mask, 1.0, one.nucleus)
+            row = cell_row(f"{label}-{i}", image_id, f"{label}.jpg", image, cell, PHANTOM_SLIDE)
+            own = one.label is not None
+            more = {"label": label if own else None, "target": own, "accepted": True}
+            rows.append({**row, **more, "reason": None})
+        ground = (image_id, image_id, f"{label}.jpg", *PHANTOM_SLIDE, 0.7)
+        grounds.append(dict(zip(BACKGROUNDS.names, ground, strict=True)))
+    return CellBank(
+        pa.Table.from_pylist(rows, schema=BANK),
+        pa.Table.from_pylist(grounds, schema=BACKGROUNDS),
+        root=root,
+        labels=PHANTOMS,
+        inputs={"phantom": "scenes"},
     )
 
 

@@ -8,32 +8,24 @@ sets another image's white cell, so that the window shows its edge and what lies
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from compose_makers import PHANTOM_CODECS, PHANTOM_SLIDE, PHANTOMS, phantom_bank
 from PIL import Image
 
-from naturalize.base.images import content_hash, read_image
+from naturalize.base.images import read_image
 from naturalize.cells.bank import CellBank
-from naturalize.cells.segmentation import Cell
-from naturalize.cells.tables import BACKGROUNDS, BANK, cell_row
 from naturalize.compose.paint.crops import CropStore
 from naturalize.compose.paint.render import render
 from naturalize.compose.paint.scenes import Scenes
 from naturalize.compose.recipe.plan import Plan
 from naturalize.compose.recipe.recipe import Background, Placement, Recipe
-from naturalize.dataset.phantom import render_phantom
-from naturalize.imaging.jpeg.codec import Codec
 from naturalize.imaging.jpeg.grid import turned_box, turned_point
 
 GOLDEN = Path(__file__).parent / "golden" / "scenes.png"
-CODECS = [Codec(90, "4:4:4"), Codec(75, "4:2:0"), Codec(60, "4:4:4"), Codec(90, "4:2:0")]
-LABELS = ("SNE", "LY", "EO", "MO")
 WIDTH, HEIGHT = 104, 96
-SLIDE = (253.0, 229.0, 203.0)
 
 #: Turn of the scene, number of its codec, of the donor, place on the canvas off the grid, angle.
 CASES = [
@@ -53,38 +45,11 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> CellBank:
     return phantom_bank(tmp_path_factory.mktemp("phantoms"))
 
 
-def phantom_bank(root: Path) -> CellBank:
-    rows, grounds = [], []
-    for number, (label, codec) in enumerate(zip(LABELS, CODECS, strict=True)):
-        phantom = render_phantom(label, 3, number)
-        buffer = io.BytesIO()
-        Image.fromarray(phantom.image).save(
-            buffer, "jpeg", quality=codec.quality, subsampling=codec.subsampling
-        )
-        (root / f"{label}.jpg").write_bytes(buffer.getvalue())
-        image_id, image = content_hash(buffer.getvalue()), read_image(root / f"{label}.jpg")
-        for i, one in enumerate(phantom.cells):
-            cell = Cell(one.kind, one.box, one.mask, 1.0, one.nucleus)
-            row = cell_row(f"{label}-{i}", image_id, f"{label}.jpg", image, cell, SLIDE)
-            own = one.label is not None
-            more = {"label": label if own else None, "target": own, "accepted": True}
-            rows.append({**row, **more, "reason": None})
-        ground = (image_id, image_id, f"{label}.jpg", *SLIDE, 0.7)
-        grounds.append(dict(zip(BACKGROUNDS.names, ground, strict=True)))
-    return CellBank(
-        pa.Table.from_pylist(rows, schema=BANK),
-        pa.Table.from_pylist(grounds, schema=BACKGROUNDS),
-        root=root,
-        labels=LABELS,
-        inputs={"phantom": "scenes"},
-    )
-
-
 def recipes(bank: CellBank) -> list[Recipe]:
     targets = {row["label"]: row for row in bank.cells(target=True).to_pylist()}
     found = []
     for turn, number, donor, (right, down), angle in CASES:
-        gone, cell = targets[LABELS[number]], targets[LABELS[donor]]
+        gone, cell = targets[PHANTOMS[number]], targets[PHANTOMS[donor]]
         size = np.array(bank.image(gone["image_id"]).shape[1::-1])
         middle = np.array([gone["x0"] + gone["x1"], gone["y0"] + gone["y1"]]) / 2
         x, y = turned_point(middle, size, np.array(turn))
@@ -105,7 +70,7 @@ def recipes(bank: CellBank) -> list[Recipe]:
             angle=angle, flip=turn >= 4, blend="scene", feather=3.0,
         )  # fmt: skip
         name = f"{gone['image_id']}:target"
-        ground = Background(SLIDE, name, gone["image_id"], turn, left, top)
+        ground = Background(PHANTOM_SLIDE, name, gone["image_id"], turn, left, top)
         found.append(Recipe(cell["label"], "scene", WIDTH, HEIGHT, ground, (placed,)))
     return found
 
@@ -116,7 +81,7 @@ def test_the_codecs_of_all_scenes_are_found(bank: CellBank) -> None:
         uncoded = scenes.before_coding(f"{row['image_id']}:target")
         assert uncoded is not None
         found.append(uncoded.codec)
-    assert [codec.quality for codec in found] == [codec.quality for codec in CODECS]
+    assert [codec.quality for codec in found] == [codec.quality for codec in PHANTOM_CODECS]
     # of a chroma that is all but even nobody can see how it was sampled
     assert {codec.subsampling for codec in found} == {"4:4:4", "4:2:0"}
 
@@ -140,7 +105,7 @@ def test_only_blocks_that_the_cell_reached_are_coded_again(bank: CellBank) -> No
         empty = Recipe(recipe.label, "scene", WIDTH, HEIGHT, recipe.background, ())
         changed = (render(recipe, scenes) != render(empty, scenes)).any(axis=2)
         assert 0.1 < changed.mean() < 0.98
-        if CODECS[number].unit != 8 or turn:
+        if PHANTOM_CODECS[number].unit != 8 or turn:
             continue
         x, y = recipe.background.x % 8, recipe.background.y % 8
         blocks = np.pad(changed, ((y, -(HEIGHT + y) % 8), (x, -(WIDTH + x) % 8)))

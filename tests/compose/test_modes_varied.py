@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from compose_makers import make_bank
+from compose_makers import make_bank, phantom_bank
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from naturalize.base.errors import SettingsError
+from naturalize.base.images import read_image
 from naturalize.cells.bank import CellBank
+from naturalize.compose.deliver.truth import truth
 from naturalize.compose.draw.materials import Materials
 from naturalize.compose.draw.modes import mode
 from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.render import render
 from naturalize.compose.paint.scenes import Scenes
 from naturalize.compose.recipe.plan import Plan
+from naturalize.compose.recipe.recipe import Recipe
 from naturalize.training.settings import AUGMENTATIONS
+
+GOLDEN = Path(__file__).parent / "golden" / "varied.png"
+SIDE = 120
+#: Settings under which only one kind of composite is made.
+KINDS = {
+    "scene": {"crowded": 0.0, "alone": 0.0},
+    "anew": {"crowded": 1.0, "alone": 0.0},
+    "alone": {"crowded": 0.0, "alone": 1.0},
+}
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +138,50 @@ def test_bad_options_are_refused_in_a_line(wrong: dict, words: str) -> None:
 
 def test_training_shows_as_many_real_cells_alone_as_the_mode_does() -> None:
     assert AUGMENTATIONS["varied"]["alone"] == mode("varied").settings["alone"]
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_mask_of_the_white_cell_is_where_it_was_painted(
+    bank: CellBank, materials: Materials, kind: str
+) -> None:
+    """Rendered without it, a picture differs only there and as far as its edge reaches."""
+    drawn = plan(bank, mode="varied", add=1, seed=1, materials=materials, **KINDS[kind])
+    scenes = Scenes(bank)
+    for i in range(2):
+        recipe = drawn.recipe(i)
+        without = render(replace(recipe, placements=recipe.placements[:-1]), scenes)
+        change = np.abs(render(recipe, scenes).astype(int) - without).max(axis=2)
+        found = truth(recipe, bank)
+        mine = found.instances == found.cells[-1].instance
+        assert (found.cells[-1].label, found.cells[-1].kind) == (recipe.label, "wbc")
+        away = cv2.distanceTransform(1 - mine.astype(np.uint8), cv2.DIST_L2, 5)
+        assert change[away > 7].max() <= 12
+        assert (change[mine] > 12).mean() > 0.95
+        placed = recipe.placements[-1]
+        whole = bank.row(placed.cell_id)["area"] * placed.scale**2
+        assert mine.sum() == pytest.approx(whole, rel=0.08)
+
+
+def golden_recipes(bank: CellBank) -> list[Recipe]:
+    plans = [
+        plan(bank, mode="varied", add=1, classes=["SNE", "EO"], **how) for how in KINDS.values()
+    ]
+    return [drawn.recipe(i) for drawn in plans for i in range(2)]
+
+
+def test_golden_composites(tmp_path: Path) -> None:
+    bank = phantom_bank(tmp_path)
+    wanted, scenes = read_image(GOLDEN).astype(int), Scenes(bank)
+    for i, recipe in enumerate(golden_recipes(bank)):
+        off = np.abs(render(recipe, scenes, size=SIDE) - wanted[:, i * SIDE : (i + 1) * SIDE])
+        # another OpenCV may round the other way
+        assert (off > 2).mean() < 0.01, i
+
+
+if __name__ == "__main__":  # draws the golden picture anew
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = phantom_bank(Path(folder))
+        images = [render(recipe, Scenes(made), size=SIDE) for recipe in golden_recipes(made)]
+    Image.fromarray(np.concatenate(images, axis=1)).save(GOLDEN, optimize=True)
