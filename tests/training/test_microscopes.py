@@ -165,5 +165,5 @@ def test_augmentations_have_names():
     assert TrainSettings(augment="microscopes").augment.microscopes > 0
     assert TrainSettings(augment="standard").augment == AugmentSettings()
     assert not TrainSettings(augment="none").augment.changes
-    with pytest.raises(SettingsError, match=r"augment.*none, standard, microscopes"):
+    with pytest.raises(SettingsError, match=r"augment.*none, standard, varied, microscopes"):
         TrainSettings.parse({"augment": "microscope"})
