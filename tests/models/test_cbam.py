@@ -184,10 +184,14 @@ def test_a_cbam_ensemble_is_explained_on_its_joined_map(trained, method):
         ("cbam:resnet18+", {}, "name the members"),
         ("cbam:resnet18+resnet81", {}, "unknown model 'resnet81'"),
         ("cbam:resnet18+cbam:resnet18", {}, "an ensemble itself"),
-        ("cbam:test_resnet", {"widht": 3}, "no option 'widht'.*did you mean 'width'"),
-        ("cbam:test_resnet", {"width": 0}, "width: expected a whole number from 1 or null, got 0"),
-        ("cbam:test_resnet", {"grid": "7"}, "grid: expected a whole number"),
-        ("cbam:test_resnet", {"frozen": 1}, "frozen: expected true or false, got 1"),
+        ("cbam:test_resnet", {"widht": 3}, "unknown key 'widht'.*did you mean 'width'"),
+        (
+            "cbam:test_resnet",
+            {"width": 0},
+            "width: input should be greater than or equal to 1, found 0",
+        ),
+        ("cbam:test_resnet", {"grid": "7"}, "grid: input should be a valid integer"),
+        ("cbam:test_resnet", {"frozen": 1}, "frozen: input should be a valid boolean, found 1"),
         ("cbam:test_resnet+vit_tiny_patch16_224", {}, "cannot take input_size 15"),
     ],
 )

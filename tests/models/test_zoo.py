@@ -162,8 +162,12 @@ def test_a_size_that_cannot_be_is_found_out_before_training(name, size, message)
         ("resnet18", {"wings": 2}, r"network_options wings: .*resnet18 cannot be built"),
         ("inception_v3", {"aux_logits": True}, "'aux_logits' of inception_v3 is not yours to set"),
         ("resnet18", {"num_classes": 2}, "'num_classes' .* not yours to set"),
-        ("custom_cnn", {"chanels": [8]}, "no option 'chanels'.*did you mean 'channels'"),
-        ("custom_cnn", {"channels": [8.5]}, r"expected one to four whole numbers, got \[8.5\]"),
+        ("custom_cnn", {"chanels": [8]}, "unknown key 'chanels'.*did you mean 'channels'"),
+        (
+            "custom_cnn",
+            {"channels": [8.5]},
+            r"channels.0: input should be a valid integer, found 8.5",
+        ),
         ("custom_cnn", {"channels": {8}}, "numbers, texts and lists only"),
     ],
 )

@@ -113,24 +113,16 @@ def writing(
 ) -> Iterator[Path]:
     """Give a temporary folder beside ``path``; on success, move it to ``path`` whole.
 
-    An artifact that was made there from the same source is replaced. On an error nothing is left
-    behind, and what was at ``path`` stays. After a SIGKILL a hidden ``.<name>.partial`` folder may
-    remain; the next writer removes it. ``ArtifactError`` if ``path`` is a file, or holds files of
-    somebody else or an artifact of another source.
+    An artifact that was made there from the same source is replaced, with ``overwrite`` (or within
+    :func:`replacing`) any other too. On an error nothing is left behind, and what was at ``path``
+    stays. After a SIGKILL a hidden ``.<name>.partial`` folder may remain; the next writer removes
+    it. ``ArtifactError`` if ``path`` is a file, or holds files of somebody else or an artifact of
+    another source.
 
-    Parameters
-    ----------
-    kind
-        As in ``docs/formats.md``: ``"catalog"``, ``"split"``, ``"bank"``, …
-    settings
-        What decided the content: JSON values only, no paths of the machine and no worker counts.
-    inputs
-        Name → fingerprint of each artifact that was read.
-    same_source
-        Says of the artifact that is there whether the same source made it; by default, artifacts
-        of the same inputs have the same source.
-    overwrite
-        Replace an artifact of another kind or source too, as :func:`replacing` allows it.
+    ``kind`` is one of :data:`KINDS`. ``settings`` decided the content: JSON values only, no paths
+    of the machine and no worker counts. ``inputs`` are the fingerprints of the artifacts that were
+    read, by name. ``same_source`` says of the artifact that is there whether the same source made
+    it; by default, artifacts of the same inputs have the same source.
     """
     path = Path(path)
     settings, inputs = dict(settings or {}), dict(inputs or {})

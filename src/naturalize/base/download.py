@@ -61,20 +61,12 @@ def download(
 
     What has come stays in ``<path>.partial``, so a cut connection, or a killed run, goes on where
     it stopped (where the server allows it; else from the start). ``DownloadError`` if the server
-    has no such file, cannot be reached, or the bytes are not those announced; in the last case
-    nothing is left in place.
+    has no such file, cannot be reached, or the bytes are not those announced by ``size`` and
+    ``sha256`` (hexadecimal); in the last case nothing is left in place.
 
-    Parameters
-    ----------
-    size, sha256
-        Bytes and hexadecimal SHA-256 that the file must have.
-    retries
-        Further tries after one that brought nothing; a try that brought bytes starts the count
-        anew.
-    wait
-        Seconds before the second try; doubled for each further one.
-    timeout
-        Seconds without a byte before a connection counts as cut.
+    A connection without a byte for ``timeout`` seconds counts as cut. ``wait`` seconds pass before
+    the second try, twice as many before each further one. After ``retries`` further tries that
+    brought nothing it is given up; one that brought bytes starts the count anew.
     """
     partial = path.with_name(path.name + ".partial")
     if path.exists():

@@ -40,9 +40,9 @@ def map(
     total: int | None = None,
     name: Callable[[T], str] = str,
 ) -> Iterator[R]:
-    """Yield ``fn(item)`` for every item, in order.
+    """Yield ``fn(item)`` for every item, in order; ``items`` are read lazily.
 
-    ``EngineError`` when ``fn`` failed for an item (with its name), or a worker died; a
+    ``EngineError`` when ``fn`` failed for an item (which ``name`` names), or a worker died; a
     ``NaturalizeError`` that ``fn`` raised passes through as it is. ``SettingsError`` for an unknown
     backend.
 
@@ -50,20 +50,15 @@ def map(
     ----------
     fn
         A module-level function, or a ``functools.partial`` of one (it is pickled).
-    items
-        What to work on; read lazily.
     backend
         ``"serial"``, ``"processes"`` (local) or ``"ray"`` (a local or a running Ray cluster).
     workers
         Number of workers; all processors by default. One worker runs serially.
     chunk
         Items sent to a worker at a time.
-    what
-        Heading of the progress bar; none without it.
-    total
-        Number of items, for the bar, where ``items`` has no length.
-    name
-        Names an item in an error message.
+    what, total
+        Heading of the progress bar (none without it), and the number of items where they have no
+        length.
     """
     if backend not in BACKENDS:
         raise unknown("engine", backend, list(BACKENDS))
@@ -73,7 +68,7 @@ def map(
     if backend == "serial" or (backend == "processes" and workers == 1):
         results: Iterator[R] = (_apply(fn, item, name) for item in items)
     else:
-        chunks = _chunks(items, max(1, chunk))
+        chunks = chunked(items, max(1, chunk))
         run = _processes if backend == "processes" else _ray
         results = run(_Guarded(fn, name), chunks, workers)
     return track(results, what, total) if what else results
@@ -103,7 +98,8 @@ def _apply(fn: Callable[[T], R], item: T, name: Callable[[T], str]) -> R:
         raise EngineError(f"{name(item)}: {type(error).__name__}: {error}") from error
 
 
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+def chunked(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield ``items`` in lists of ``size``, the last one shorter; they are read lazily."""
     iterator = iter(items)
     while piece := list(itertools.islice(iterator, size)):
         yield piece

@@ -79,19 +79,10 @@ def named_class(
 ) -> type[T]:
     """Return a class by name: one of the package, or one that another brings by an entry point.
 
-    ``SettingsError`` for an unknown name, or an entry point that cannot be used; the message lists
-    what there is.
-
-    Parameters
-    ----------
-    what
-        What it is, for messages: "segmenter", "mode".
-    own
-        Name → class of the package's own; an entry point cannot replace one.
-    base
-        What a class of another package must be derived from.
-    group
-        Group of the entry points of other packages.
+    ``own`` maps names to the package's own classes, which an entry point cannot replace; ``group``
+    is that of other packages' entry points, and ``base`` what their classes must be derived from.
+    ``what`` names it in messages: "segmenter", "mode". ``SettingsError`` for an unknown name, or an
+    entry point that cannot be used; the message lists what there is.
     """
     if name in own:
         return own[name]

@@ -43,24 +43,13 @@ def resumable_pieces(
 ) -> Pieces:
     """Compute a table for each of ``items``, keeping each finished piece under ``work``.
 
-    Memory is flat: no more than one piece is held. Workers are started once, as ``compute`` is
-    called once, with all that is left to do. The pieces are in the order of ``items``, and the same
-    after any number of interruptions.
+    Memory is flat: no more than one piece, of ``piece`` items, is held. Workers are started once,
+    as ``compute`` is called once, with all that is left to do; it gives a table of ``schema`` for
+    each item, in order. The pieces are in the order of ``items``, and the same after any number of
+    interruptions.
 
-    Parameters
-    ----------
-    work
-        Folder for the pieces; the caller removes it once its artifact stands.
-    key
-        Names the settings and inputs; pieces left by other settings are thrown away.
-    compute
-        Takes items, lazily, and gives a table for each, in order.
-    schema
-        Arrow schema of the tables.
-    piece
-        Items a piece.
-    what
-        Heading of the progress bar.
+    The caller removes the folder ``work`` once its artifact stands. ``key`` names the settings and
+    inputs: pieces left by others are thrown away. ``what`` heads the progress bar.
     """
     claim(work, {"key": key, "items": len(items), "piece": piece}, ["piece-*.parquet"])
     starts = range(0, len(items), piece)

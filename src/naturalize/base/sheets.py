@@ -43,16 +43,8 @@ def contact_sheet(
 ) -> np.ndarray:
     """Lay pictures (RGB uint8 (H, W, 3) of any size) out on a grid; RGB uint8.
 
-    Parameters
-    ----------
-    captions
-        One short text a tile, written under it.
-    columns
-        Tiles a row; about 1.5 times as wide as high by default.
-    tile
-        Side of a tile in pixels.
-    title
-        Heading of the sheet.
+    ``captions`` has a short text for each, written under it. ``columns`` is the number of tiles a
+    row (by default the grid is about 1.5 times as wide as high), ``tile`` their side in pixels.
     """
     columns = columns or max(1, min(len(tiles), math.ceil(math.sqrt(1.5 * len(tiles)))))
     rows = max(1, math.ceil(len(tiles) / columns))

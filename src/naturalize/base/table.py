@@ -49,13 +49,9 @@ def read_rows(
     Commas, semicolons, tabs or bars divide it, or what a first line ``sep=`` names. It may be in
     UTF-8, UTF-16 or Windows-1252, with any line ends. Empty rows and other columns are ignored.
 
-    Parameters
-    ----------
-    required, optional
-        Names of columns. A column is found under its name, in any case, or under one of its
-        :data:`SYNONYMS`.
-    renamed
-        Name → what the column is called in this table; ``None`` if no option says that.
+    A column of ``required`` or ``optional`` is found under its name, in any case, or under one of
+    its :data:`SYNONYMS`. ``renamed`` says what a column is called in this table; ``None`` if no
+    option says that.
     """
     file = Path(file)
     lines = _text(file).replace("\r\n", "\n").replace("\r", "\n").split("\n")

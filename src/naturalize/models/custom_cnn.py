@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import nn
 
-from naturalize.base.errors import ArtifactError, SettingsError, closest
+from naturalize.base.errors import ArtifactError, SettingsError
+from naturalize.base.settings import Settings, validated
 from naturalize.models import weights as sources
 from naturalize.models.config import Network, NetworkConfig, Wanted
 from naturalize.models.torchvision_compat import ensure
@@ -109,6 +111,13 @@ def _block(width: int, out: int, *, pool: bool, cbam: bool) -> nn.Sequential:
 SIZE = 128
 _SMALLEST = 16
 
+#: A whole number of channels, cells of a grid and the like.
+Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+class _Options(Settings):
+    channels: Annotated[list[Count], Field(min_length=1, max_length=4)] | None = None
+
 
 def build_own(wanted: Wanted) -> Network:
     """Build the custom CNN, plain or with CBAM; option ``channels``: of each block."""
@@ -118,7 +127,8 @@ def build_own(wanted: Wanted) -> Network:
     size = wanted.input_size or SIZE
     if size < _SMALLEST:
         raise SettingsError(f"input_size: {name} needs {_SMALLEST} pixels or more, got {size}")
-    options = _options(wanted)
+    asked = validated(_Options, wanted.options, what=f"network_options of {name}")
+    options = asked.model_dump(exclude_none=True)
     if wanted.dropout is not None:
         options["drop_rate"] = wanted.dropout
     module = CustomCNN(len(wanted.classes), cbam=name.endswith("_cbam"), **options)
@@ -131,28 +141,6 @@ def build_own(wanted: Wanted) -> Network:
         source, mean, std = found.source, found.mean or mean, found.std or std
     config = NetworkConfig(name, wanted.classes, size, mean, std, source, options=wanted.options)
     return Network(module, config)
-
-
-def _options(wanted: Wanted) -> dict[str, Any]:
-    check_options(wanted, ["channels"])
-    channels = wanted.options.get("channels", [32, 64, 128, 256])
-    whole = isinstance(channels, list) and all(type(c) is int and c > 0 for c in channels)
-    if not whole or not 1 <= len(channels) <= 4:
-        raise SettingsError(
-            f"network_options: channels of {wanted.name}: expected one to four whole numbers, "
-            f"got {channels!r}"
-        )
-    return {"channels": channels}
-
-
-def check_options(wanted: Wanted, known: list[str]) -> None:
-    """Raise ``SettingsError`` for an option that is not among ``known``."""
-    for key in wanted.options:
-        if key not in known:
-            raise SettingsError(
-                f"network_options: {wanted.name} has no option {key!r}{closest(key, known)}; "
-                f"choose from: {', '.join(known)}"
-            )
 
 
 def load_all_but_head(module: Any, found: sources.Weights, head: str, name: str) -> None:

@@ -47,27 +47,13 @@ def save_ensemble(
     The members are copied into it; the result is a model folder like any other. Where members have
     a model for images from elsewhere, so has the ensemble: the mean of theirs.
 
-    Parameters
-    ----------
-    path
-        Where the folder shall be.
-    members
-        Two model folders (or names of shipped models) or more, of the same classes (in any order).
-    weights
-        What each counts, 0 or more; they need not sum to one. Equal by default.
-    training
-        How the weights were found: JSON values.
-    metrics
-        Validation scores of the ensemble.
-    inputs
-        Name → fingerprint of what the weights were found on.
+    ``members`` are two model folders (or names of shipped models) or more, of the same classes in
+    any order; ``weights`` what each counts, 0 or more (equal by default; they need not sum to one).
+    How these were found is said by ``training`` (JSON values), ``inputs`` (fingerprints by name),
+    and ``metrics``, the ensemble's validation scores.
 
-    Raises
-    ------
-    SettingsError
-        If there is one member only, the classes differ, or the weights are no weights.
-    ArtifactError
-        If a member is no model folder.
+    ``SettingsError`` if there is one member only, the classes differ, or the weights are none;
+    ``ArtifactError`` if a member is no model folder.
     """
     path, folders = Path(path), [find(member) for member in members]
     if path.resolve() in [folder.resolve() for folder in folders]:
@@ -125,19 +111,10 @@ def fit_weights(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
     Maximises :math:`\frac1N \sum_n \log \sum_m w_m p_{mn}(y_n)` over weights that are positive and
     sum to one, :math:`w = softmax(v)`. It is concave in :math:`w`, so what L-BFGS finds is the best
-    there is.
+    there is: float64 (M,).
 
-    Parameters
-    ----------
-    probabilities
-        (M, N, C): of M members for N images of known class, best such as chose no epoch.
-    targets
-        int (N,): the number of the true class.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (M,), summing to one.
+    ``probabilities``, (M, N, C), are those of M members for N images of known class, best such as
+    chose no epoch; ``targets``, int (N,), number the true classes.
     """
     from scipy.optimize import minimize
     from scipy.special import softmax

@@ -84,27 +84,15 @@ def export_model(
 ) -> Exported:
     """Write the graph of a model, of an ensemble those of its members, and check it.
 
-    Parameters
-    ----------
-    path
-        A model folder, or the name of a shipped model.
-    out
-        Where a copy of it with the graph shall be; by default the graph is written into ``path``
-        itself, whose manifest is renewed.
-    elsewhere
-        A model of the same classes, to answer for standardised images in the model written; it gets
-        a graph too.
-    half
-        Store numbers as float16, in half the space; see `naturalize.models.folder.save_model`.
+    ``path`` is a model folder or the name of a shipped model, ``out`` where a copy of it with the
+    graph shall be; by default the graph is written into ``path``, whose manifest is renewed.
+    ``elsewhere`` is a model of the same classes that shall answer for standardised images in the
+    model written; it gets a graph too. With ``half``, numbers are stored as float16; see
+    `naturalize.models.folder.save_model`.
 
-    Raises
-    ------
-    MissingExtraError
-        If the package onnx is not installed.
-    SettingsError
-        If the network cannot be written as a graph, or ``elsewhere`` has other classes.
-    ArtifactError
-        If the model folder is damaged, or the graph gives other probabilities; nothing is written.
+    ``MissingExtraError`` without the package onnx; ``SettingsError`` if the network cannot be
+    written as a graph, or ``elsewhere`` has other classes; ``ArtifactError`` if a model folder is
+    damaged, or the graph gives other probabilities. Nothing is written then.
     """
     shipped = not Path(path).is_dir()
     path = find(path).resolve()

@@ -56,27 +56,13 @@ def save_model(
 ) -> Path:
     """Write a model folder, whole or not at all.
 
-    Parameters
-    ----------
-    path
-        Where the folder shall be.
-    module, config
-        The network; its tensors are written as they are.
-    training
-        Settings, data fingerprints, epochs run, best epoch: JSON values.
-    metrics
-        Validation scores.
-    protocol
-        ``"honest"`` or ``"paper"``: how train, validation and test were kept apart.
-    settings, inputs
-        For the manifest; ``settings`` is the configuration alone by default.
-    also
-        Writes more files into the folder (history, plots) before it is moved to its place.
-    elsewhere
-        A model folder to copy into this one: it answers for standardised images.
-    half
-        Write numbers as float16, in half the space; a tensor with a number beyond its range
-        (±65,504) is written as it is. Loading gives float32 again.
+    Tensors are written as they are, with ``half`` as float16, in half the space, but for those with
+    a number beyond its range (±65,504); loading gives float32 again. ``training`` holds settings,
+    data fingerprints, epochs run and the best one, ``metrics`` validation scores: JSON values.
+    ``protocol``, ``"honest"`` or ``"paper"``, is how train, validation and test were kept apart.
+    ``settings`` and ``inputs`` are for the manifest, beside the configuration. ``also`` writes more
+    files into the folder (history, plots) before it is moved to its place. ``elsewhere`` is a model folder to
+    copy into this one: it answers for standardised images.
     """
     from safetensors.torch import save
 

@@ -8,17 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import StrictBool
 from torch import nn
 from torch.nn import functional
 
 from naturalize.base.errors import SettingsError
+from naturalize.base.settings import Settings, validated
 from naturalize.models import weights as sources
 from naturalize.models.config import Network, NetworkConfig, Wanted
-from naturalize.models.custom_cnn import attention, build_own, check_options, load_all_but_head
+from naturalize.models.custom_cnn import Count, attention, build_own, load_all_but_head
 from naturalize.models.names import CBAM, OWN, resolve
 from naturalize.models.shipped import folder_of
 
-_OPTIONS = ["width", "grid", "frozen", "members"]
+
+class _Options(Settings):
+    """Those of :func:`build_fusion`."""
+
+    width: Count | None = 512
+    grid: Count | None = None
+    frozen: StrictBool = False
+    members: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,32 +58,28 @@ def build_fusion(wanted: Wanted) -> Network:
     side; the finest of the members' by default), ``frozen`` (leave the backbones as they are; false
     by default) and ``members``, which is written by the program itself.
 
-    Raises
-    ------
-    SettingsError
-        For a member that cannot be one, an unknown option, or a size that a member cannot take.
-    ArtifactError
-        For a damaged model folder.
+    ``SettingsError`` for a member that cannot be one, an unknown option, or a size that a member
+    cannot take; ``ArtifactError`` for a damaged model folder.
     """
     from naturalize.models.from_timm import try_out
 
-    check_options(wanted, _OPTIONS)
-    width, grid, frozen = _checked(wanted.options)
-    members = _members(wanted)
+    options = validated(_Options, wanted.options, what=f"network_options of {wanted.name}")
+    members = _members(wanted.name, options.members)
     name = CBAM + "+".join(member.architecture for member in members)
     size = wanted.input_size or max(member.size for member in members)
     given = wanted.weights in ("auto", "imagenet", "download", "none")
     parts = [_maps(m, replace(wanted, input_size=size), given=given) for m in members]
     mean, std = parts[0].mean, parts[0].std
+    more: dict[str, Any] = {} if wanted.dropout is None else {"drop_rate": wanted.dropout}
     module = Fused(
         [part.module for part in parts],
         [part.channels for part in parts],
         len(wanted.classes),
         affine=[_affine((mean, std), (part.mean, part.std)) for part in parts],
-        width=width,
-        grid=grid,
-        frozen=frozen,
-        **({} if wanted.dropout is None else {"drop_rate": wanted.dropout}),
+        width=options.width,
+        grid=options.grid,
+        frozen=options.frozen,
+        **more,
     )
     source = "+".join(part.source for part in parts)
     if not given:
@@ -92,37 +97,23 @@ def build_fusion(wanted: Wanted) -> Network:
         }
         for member, part in zip(members, parts, strict=True)
     ]
-    options = {**wanted.options, "members": listed}
+    kept = {**wanted.options, "members": listed}
     return Network(
-        module, NetworkConfig(name, wanted.classes, size, mean, std, source, options=options)
+        module, NetworkConfig(name, wanted.classes, size, mean, std, source, options=kept)
     )
 
 
-def _checked(options: dict[str, Any]) -> tuple[int | None, int | None, bool]:
-    width, grid = options.get("width", 512), options.get("grid")
-    frozen = options.get("frozen", False)
-    for key, value in (("width", width), ("grid", grid)):
-        if value is not None and (type(value) is not int or value < 1):
-            raise SettingsError(
-                f"network_options: {key}: expected a whole number from 1 or null, got {value!r}"
-            )
-    if not isinstance(frozen, bool):
-        raise SettingsError(f"network_options: frozen: expected true or false, got {frozen!r}")
-    return width, grid, frozen
-
-
-def _members(wanted: Wanted) -> list[_Member]:
-    spoken = [text.strip() for text in wanted.name.removeprefix(CBAM).split("+")]
+def _members(name: str, known: list[dict[str, Any]] | None) -> list[_Member]:
+    spoken = [text.strip() for text in name.removeprefix(CBAM).split("+")]
     if not all(spoken):
         raise SettingsError(
-            f"model {wanted.name!r}: name the members, with + between them: "
+            f"model {name!r}: name the members, with + between them: "
             "cbam:tf_efficientnet_lite0+mobilenetv2_100"
         )
-    known = wanted.options.get("members")
     if known is None:
         return [_member(text) for text in spoken]
     if [each["architecture"] for each in known] != spoken:
-        raise SettingsError(f"network_options: members are not those of {wanted.name!r}")
+        raise SettingsError(f"network_options: members are not those of {name!r}")
     return [
         _Member(
             each["architecture"],
@@ -204,21 +195,12 @@ class Fused(nn.Module):
 
     It has timm's interface (``forward_features``, ``forward_head``, ``get_classifier``,
     ``num_features``, ``group_matcher``). Its classifier is the whole head, reduction and CBAM
-    included: it is what learns where the backbones are frozen.
+    included: it is what learns where the backbones are frozen (never trained, their batch
+    statistics kept). ``width`` and ``grid`` are those of :func:`build_fusion`.
 
-    Parameters
-    ----------
-    members, channels
-        Networks that take (N, 3, S, S) to maps (N, K, h, w), or to a list that ends in such maps,
-        and the K of each.
-    affine
-        Scale and shift, three numbers each, that bring the common input to what each member was
-        normalised for; null for a member whose input is the common one.
-    width, grid
-        Channels after the 1×1 reduction of the joined maps (null: no reduction), and the side of
-        the grid (by default the finest of the members').
-    frozen
-        Whether the members are never trained and keep their batch statistics.
+    ``members`` take (N, 3, S, S) to maps (N, K, h, w), or to a list that ends in such maps;
+    ``channels`` has the K of each, ``affine`` scale and shift, three numbers each, that bring the
+    common input to what it was normalised for (null where that is the common one).
     """
 
     def __init__(

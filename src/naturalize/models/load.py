@@ -18,18 +18,10 @@ from naturalize.models.shipped import find
 
 
 def load_model(path: str | Path) -> tuple[nn.Module, NetworkConfig]:
-    """Open a model folder, or a shipped model by its name.
+    """Return the network of a model folder or a shipped model, ready on the CPU, and its settings.
 
-    Returns
-    -------
-    tuple
-        The module in evaluation mode on the CPU, and its configuration.
-
-    Raises
-    ------
-    ArtifactError
-        If the folder is missing, of another kind or format version, or its weights are damaged,
-        incomplete or of another architecture.
+    ``ArtifactError`` if the folder is missing, of another kind or format version, or its weights
+    are damaged, incomplete or of another architecture.
     """
     path = find(path)
     manifest = read_manifest(path, "model")

@@ -8,25 +8,6 @@ from naturalize.base.errors import SettingsError, closest
 from naturalize.models import shipped
 from naturalize.models.torchvision_compat import ensure
 
-#: timm names that the paper speaks of or that suit small images; every other timm name works too.
-CURATED = (
-    "tf_efficientnet_lite0",
-    "tf_efficientnet_lite1",
-    "tf_efficientnet_lite2",
-    "tf_efficientnetv2_b0",
-    "mobilenetv2_100",
-    "resnet18",
-    "resnet50",
-    "densenet121",
-    "densenet201",
-    "vgg19",
-    "inception_v3",
-    "legacy_xception",
-    "convnext_tiny",
-    "vit_tiny_patch16_224",
-    "vit_base_patch16_224",
-)
-
 #: Names of this project's own networks.
 OWN = ("custom_cnn", "custom_cnn_cbam")
 
@@ -35,10 +16,10 @@ CBAM = "cbam:"
 
 #: How papers write it → what timm calls it. Case, dashes and slashes do not matter.
 SPOKEN = {
-    "EfficientNetV2-B0": "tf_efficientnetv2_b0",
     "EfficientNet-Lite0": "tf_efficientnet_lite0",
     "EfficientNet-Lite1": "tf_efficientnet_lite1",
     "EfficientNet-Lite2": "tf_efficientnet_lite2",
+    "EfficientNetV2-B0": "tf_efficientnetv2_b0",
     "MobileNetV2": "mobilenetv2_100",
     "ResNet-18": "resnet18",
     "ResNet-50": "resnet50",
@@ -55,6 +36,9 @@ SPOKEN = {
     "Custom CNN": "custom_cnn",
     "Custom CNN + CBAM": "custom_cnn_cbam",
 }
+
+#: timm names that the paper speaks of or that suit small images; every other timm name works too.
+CURATED = tuple(dict.fromkeys(name for name in SPOKEN.values() if name not in OWN))
 
 
 def names() -> list[str]:

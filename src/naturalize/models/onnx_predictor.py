@@ -29,16 +29,8 @@ class OnnxPredictor(NetworkPredictor):
     """A model ready to predict on the processor.
 
     Images are taken one by one, on one thread each, so a row depends on nothing but its image; many
-    threads may ask at once.
-
-    Parameters
-    ----------
-    session
-        An ``onnxruntime.InferenceSession`` of a graph that `naturalize.models.export` wrote.
-    config
-        Classes, input size and temperature.
-    path
-        The model folder, for `weights_hash`.
+    threads may ask at once. ``session`` is onnxruntime's, of a graph that
+    `naturalize.models.export` wrote; ``path``, the model folder, is where `weights_hash` reads.
     """
 
     members: Sequence[tuple[float, OnnxPredictor]] = ()

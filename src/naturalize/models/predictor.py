@@ -28,29 +28,19 @@ class Predictor(ABC):
 
     All else has a default, so that a model of one's own needs these two only; see
     :func:`as_predictor` for one that is no subclass.
-
-    Attributes
-    ----------
-    config
-        What the network was built and trained for; null where that is not known.
-    weights_hash
-        Names the weights, whichever engine runs them; empty where that is not known.
-    prepared
-        What is done to images first, with all that decides the result; null: nothing.
-    members
-        Of an averaging ensemble: weight and predictor of each member.
-    elsewhere
-        What answers for standardised images, with the same classes in the same order; null: this
-        predictor does.
-    training_images
-        Ids (`naturalize.base.images.content_hash`) of the images it was trained on, as far as the
-        model lists them.
     """
 
+    #: What the network was built and trained for; null where that is not known.
     config: NetworkConfig | None = None
+    #: What is done to images first, with all that decides the result; null: nothing.
     prepared: str | None = None
+    #: Of an averaging ensemble: weight and predictor of each member.
     members: Sequence[tuple[float, Predictor]] = ()
+    #: What answers for standardised images, with the same classes in the same order; null: this
+    #: predictor does.
     elsewhere: Predictor | None = None
+    #: Ids (`naturalize.base.images.content_hash`) of the images it was trained on, if it lists
+    #: them.
     training_images: Collection[str] = frozenset()
 
     @property
@@ -60,51 +50,29 @@ class Predictor(ABC):
 
     @property
     def weights_hash(self) -> str:
-        """What names the weights."""
+        """What names the weights, whichever engine runs them; empty where that is not known."""
         return ""
 
     @abstractmethod
     def probabilities(
         self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
     ) -> np.ndarray:
-        """Return the probability of each class for each image.
+        """Return the probability of each class for each image, float32 (N, C); rows sum to one.
 
-        Parameters
-        ----------
-        images
-            RGB uint8 (H, W, 3) of any sizes; read lazily, ``batch`` at a time.
-        batch
-            Images a pass.
-        what
-            Heading of a progress bar; none without it.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (N, C); rows sum to one.
+        ``images`` are RGB uint8 (H, W, 3) of any sizes, read lazily, ``batch`` a pass; ``what``
+        heads a progress bar.
         """
 
     @staticmethod
     def load(model: str | Path, *, device: str = "cpu", engine: str = "auto") -> NetworkPredictor:
-        """Open a model with the engine that suits it; all engines give the same probabilities.
+        """Open a model folder, or a shipped model by its name, with the engine that suits it.
 
-        Parameters
-        ----------
-        model
-            A model folder, or the name of a shipped model.
-        device
-            A torch device; the processor by default.
-        engine
-            ``"onnx"`` (on the processor), ``"torch"``, or ``"auto"``: onnx on the processor for a
-            model that has a graph, else torch.
+        All engines give the same probabilities: ``"onnx"`` (on the processor only), ``"torch"`` (on
+        any torch ``device``), or ``"auto"``: onnx on the processor for a model that has a graph,
+        else torch.
 
-        Raises
-        ------
-        SettingsError
-            For an unknown engine or device, or onnxruntime on another device than the processor.
-        ArtifactError
-            If there is no such model, it is damaged, or onnxruntime is asked for and it has no
-            graph.
+        ``SettingsError`` for an engine or a device that there is not, or that do not fit;
+        ``ArtifactError`` if there is no such model, it is damaged, or lacks the graph asked for.
         """
         path = find(model)
         if engine == "auto":
@@ -134,12 +102,7 @@ class NetworkPredictor(Predictor):
 class OwnPredictor(Predictor):
     """A model of the user's own.
 
-    Parameters
-    ----------
-    classes
-        The class names.
-    function
-        Takes RGB uint8 (H, W, 3) images and ``batch`` to probabilities (N, C).
+    ``function`` takes RGB uint8 (H, W, 3) images and ``batch`` to probabilities (N, C).
     """
 
     def __init__(self, classes: Sequence[str], function: Callable[..., Any]) -> None:
@@ -160,10 +123,7 @@ class OwnPredictor(Predictor):
 def as_predictor(model: Any) -> Predictor:
     """Return ``model`` as a predictor: itself, or a wrapper around ``classes`` and a function.
 
-    Raises
-    ------
-    SettingsError
-        If it has no ``classes``, or no ``probabilities(images, batch=…)``.
+    ``SettingsError`` if it has no ``classes``, or no ``probabilities(images, batch=…)``.
     """
     if isinstance(model, Predictor):
         return model

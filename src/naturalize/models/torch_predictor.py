@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from naturalize.base.console import track
+from naturalize.base.engine import chunked
 from naturalize.base.errors import SettingsError, unknown
 from naturalize.models import preprocess
 from naturalize.models.config import NetworkConfig
@@ -25,14 +25,8 @@ if TYPE_CHECKING:
 class TorchPredictor(NetworkPredictor):
     """A network ready to predict with PyTorch; it also gives features.
 
-    Parameters
-    ----------
-    module
-        Takes normalised (N, 3, S, S) to logits (N, C); it is put into evaluation mode.
-    config
-        Classes, input size, normalisation and temperature.
-    device
-        A torch device; the processor by default.
+    ``module`` takes normalised (N, 3, S, S) to logits (N, C); it is moved to ``device``, a torch
+    device, and put into evaluation mode.
     """
 
     members: Sequence[tuple[float, TorchPredictor]] = ()
@@ -169,6 +163,4 @@ def check_device(device: str) -> None:
 def _batches(
     images: Iterable[np.ndarray], size: int, what: str | None
 ) -> Iterator[list[np.ndarray]]:
-    iterator = iter(track(images, what) if what else images)
-    while piece := list(itertools.islice(iterator, size)):
-        yield piece
+    return chunked(track(images, what) if what else images, size)

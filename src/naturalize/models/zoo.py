@@ -25,7 +25,10 @@ def build(
     dropout: float | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Network:
-    """Build a network.
+    """Build a network for ``n_classes``: the class names in order, or only how many there are.
+
+    ``SettingsError`` for an unknown name or option, a size that the architecture cannot take, or
+    absent weights; ``ArtifactError`` for a file of weights that is damaged or of another one.
 
     Parameters
     ----------
@@ -33,26 +36,16 @@ def build(
         One of :func:`names`, the way a paper writes it (``EfficientNetV2-B0``), any timm name, or
         ``cbam:NAME+NAME…``: a CBAM ensemble of such names and of model folders
         (see :mod:`naturalize.models.fusion`).
-    n_classes
-        The class names in order, or only how many there are.
     weights
-        ``"auto"`` (the best that this machine has, else scratch with a warning), ``"imagenet"``,
-        ``"download"``, ``"none"``, or a path; see :func:`naturalize.models.weights.find`.
-    input_size
-        Side of the input in pixels; the architecture's own by default.
-    dropout
-        Share of the pooled features dropped in training; the architecture's own by default.
+        ``"auto"`` (the best that this machine has, else scratch with a warning), or what
+        :func:`naturalize.models.weights.find` takes.
+    input_size, dropout
+        Side of the input in pixels, and the share of the pooled features dropped in training; the
+        architecture's own by default.
     options
         Settings of the architecture itself: JSON values for timm's constructor
         (``{"drop_path_rate": 0.1}``), ``channels`` of the custom CNN, or those of
         :func:`naturalize.models.fusion.build_fusion`. They are kept in the configuration.
-
-    Raises
-    ------
-    SettingsError
-        For an unknown name or option, a size that the architecture cannot take, or absent weights.
-    ArtifactError
-        For a file of weights that is damaged or of another architecture.
     """
     classes = (
         tuple(str(i) for i in range(n_classes)) if isinstance(n_classes, int) else tuple(n_classes)

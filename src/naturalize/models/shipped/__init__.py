@@ -29,13 +29,7 @@ def folder_of(model: str | Path) -> Path | None:
 
 
 def find(model: str | Path) -> Path:
-    """Return what :func:`folder_of` does.
-
-    Raises
-    ------
-    ArtifactError
-        If there is no such model; the message names those that are shipped.
-    """
+    """Return what :func:`folder_of` does; ``ArtifactError`` that names those shipped, if null."""
     found, shipped = folder_of(model), names()
     if found is None:
         raise ArtifactError(
