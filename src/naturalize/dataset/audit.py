@@ -19,15 +19,12 @@ TINY = 30
 def audit(catalog: Catalog) -> dict[str, Any]:
     """Return what the catalog's own columns and :func:`confounders` show, as JSON values.
 
-    Returns
-    -------
-    dict
-        ``n_images``, ``n_usable``, ``labels``, ``counts`` {label: n}, ``unreadable``, ``skipped``
-        [{path, reason}], ``dropped`` {prefix: n}, ``exact_duplicates``, ``near_duplicates`` [[path,
-        …]], ``label_conflicts``, ``near_label_conflicts`` [{paths, labels}], ``usual_size``,
-        ``odd_sizes`` [{width, height, n, labels}], ``tiny_classes`` [{label, n}], ``flags`` {flag:
-        n}, ``flagged`` {flag: [path, …]} for what is unusual about single files, ``confounders``
-        and ``findings`` [{level, text}], the most serious first.
+    ``n_images``, ``n_usable``, ``labels``, ``counts`` {label: n}, ``unreadable``, ``skipped``
+    [{path, reason}], ``dropped`` {prefix: n}, ``exact_duplicates``, ``near_duplicates`` [[path,
+    …]], ``label_conflicts``, ``near_label_conflicts`` [{paths, labels}], ``usual_size``,
+    ``odd_sizes`` [{width, height, n, labels}], ``tiny_classes`` [{label, n}], ``flags`` {flag: n},
+    ``flagged`` {flag: [path, …]} for what is unusual about single files, ``confounders`` and
+    ``findings`` [{level, text}], the most serious first.
     """
     rows = catalog.table.select(
         ["path", "label", "width", "height", "flags", "duplicate_of", "near_duplicate_of"]

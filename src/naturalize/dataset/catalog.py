@@ -67,30 +67,20 @@ SCHEMA = pa.schema(
 
 @dataclass(repr=False)
 class Catalog(TableView):
-    """The images of a source.
+    """The images of a source."""
 
-    Attributes
-    ----------
-    root
-        Folder that the paths are relative to.
-    scheme, reader
-        Names of the label scheme and of the reader.
-    labels
-        The classes, in the order of all tables and plots.
-    table
-        One row an image, sorted by path; columns as in ``docs/formats.md``.
-    skipped
-        ``{"path", "reason"}`` of each file that was passed over.
-    dropped
-        Prefix or folder → number of images that have no class in the scheme.
-    """
-
+    #: Folder that the paths are relative to.
     root: Path
+    #: Names of the label scheme and of the reader.
     scheme: str
     reader: str
+    #: The classes, in the order of all tables and plots.
     labels: tuple[str, ...]
+    #: One row an image, sorted by path; columns as in ``docs/formats.md``.
     table: pa.Table
+    #: ``{"path", "reason"}`` of each file that was passed over.
     skipped: list[dict[str, str]] = field(default_factory=list)
+    #: Prefix or folder → number of images that have no class in the scheme.
     dropped: dict[str, int] = field(default_factory=dict)
     _unpacked: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
 
@@ -103,30 +93,16 @@ class Catalog(TableView):
         reader: str = "auto",
         columns: Mapping[str, str] | None = None,
         strict: bool = False,
-        backend: str = "serial",
-        workers: int | None = None,
+        **run: Any,
     ) -> Catalog:
         """Read and measure all images of a source.
 
-        Parameters
-        ----------
-        root
-            A folder of images, a table (``.csv``) or a MedMNIST ``.npz`` file.
-        scheme
-            ``"pbc11"``, ``"pbc8"`` or ``"folders"`` (a class for each folder or label found).
-        reader, columns
-            As for :func:`naturalize.dataset.readers.read`: what the levels of folders are, and what
-            a table calls its columns, where their names do not say it.
-        strict
-            Stop at the first image that cannot be read; without it, such images are kept as rows
-            with a ``problem`` and never used.
-        backend, workers
-            As for :func:`naturalize.base.engine.map`; they do not change the result.
+        The source and how it is read are those of :func:`naturalize.dataset.readers.read`. An image
+        that cannot be read is kept as a row with a ``problem`` and never used; with ``strict`` it
+        is an error. ``run``: ``backend`` and ``workers`` of :func:`naturalize.base.engine.map`,
+        which do not change the result.
 
-        Raises
-        ------
-        InputError
-            If there is no such source, no image in it, or none that can be read.
+        ``InputError`` if there is no such source, no image in it, or none that can be read.
         """
         root = Path(root)
         unpacked = None
@@ -134,7 +110,7 @@ class Catalog(TableView):
             unpacked = tempfile.TemporaryDirectory(prefix="naturalize-")
         images = Path(unpacked.name) if unpacked else None
         listing = read(root, scheme, reader, images=images, columns=columns)
-        rows = _measured(listing, strict=strict, backend=backend, workers=workers)
+        rows = _measured(listing, strict, run)
         if all(row.get("problem") is not None for row in rows):
             raise InputError(
                 f"{root}: none of {len(rows)} images can be read; "
@@ -222,14 +198,9 @@ class Catalog(TableView):
         return bad.select(["path", "problem"]).rename_columns(["path", "reason"]).to_pylist()
 
     def save(self, path: str | Path, *, also: Callable[[Path], None] | None = None) -> None:
-        """Write the catalog artifact to ``path``.
+        """Write the catalog artifact; images unpacked from an archive go into its ``images/``.
 
-        Parameters
-        ----------
-        path
-            Folder to write. Images unpacked from an archive go with it, into ``images/``.
-        also
-            Called with the unfinished folder, to write more into it (the audit).
+        ``also`` is called with the unfinished folder, to write more into it (the audit).
         """
         path = Path(path)
         with writing(
@@ -286,18 +257,15 @@ def _moved(root: Path) -> Path:
     return (root.parent if root.is_file() else images_folder(root)).resolve()
 
 
-def _measured(
-    listing: Listing, *, strict: bool, backend: str, workers: int | None
-) -> list[dict[str, Any]]:
+def _measured(listing: Listing, strict: bool, run: dict[str, Any]) -> list[dict[str, Any]]:
     rows, smalls = [], []
     results = engine.map(
         partial(measure, root=listing.root),
         listing.items,
-        backend=backend,
-        workers=workers,
         chunk=32,
         what="catalog",
         name=operator.attrgetter("path"),
+        **run,
     )
     for row, small in results:
         if strict and row.get("problem") is not None:

@@ -35,12 +35,9 @@ def confounders(catalog: Catalog) -> list[dict[str, Any]]:
     range of a bootstrap over the images of each class. Classes with fewer than ten images are left
     out; above 6,000 images, a stratified sample of that size is used.
 
-    Returns
-    -------
-    list of dict
-        ``property``, ``columns``, ``balanced_accuracy``, ``chance``, ``interval`` [low, high],
-        ``best_predicted`` {``label``, ``recall``, ``false_positive_rate``}, and ``verdict`` in
-        words; numbers are ``None`` where the data do not allow the test, and the verdict says why.
+    Each has ``property``, ``columns``, ``balanced_accuracy``, ``chance``, ``interval`` [low, high],
+    ``best_predicted`` {``label``, ``recall``, ``false_positive_rate``}, and ``verdict`` in words;
+    numbers are ``None`` where the data do not allow the test, and the verdict says why.
     """
     rows = _sampled(catalog.usable())
     labels = np.array(rows["label"].to_pylist(), dtype=object)

@@ -63,16 +63,10 @@ def fetch_pbc(
     other images than published; nothing half-written is left but ``*.partial``, from which the next
     run goes on.
 
-    Parameters
-    ----------
-    dest
-        Folder to write to; the images come to ``dest/PBC_dataset_normal_DIB``.
-    api_url
-        Where the files are listed, with their sizes, SHA-256 and addresses.
-    expected
-        Prefix → number of images; the published counts by default.
-    how
-        ``retries``, ``wait`` and ``timeout``, as for :func:`naturalize.base.download.download`.
+    The images come to ``dest/PBC_dataset_normal_DIB``. ``api_url`` lists the files with their
+    sizes, SHA-256 and addresses; ``expected`` is prefix → number of images, by default as
+    published. ``how``: ``retries``, ``wait`` and ``timeout`` of
+    :func:`naturalize.base.download.download`.
     """
     dest = Path(dest)
     expected = PBC_COUNTS if expected is None else expected

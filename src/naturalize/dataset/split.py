@@ -47,29 +47,18 @@ SCHEMA = pa.schema(
 
 @dataclass(repr=False)
 class Split(TableView):
-    """Which image is for what.
+    """Which image is for what, and the settings by which that was decided."""
 
-    Attributes
-    ----------
-    table
-        One row a usable image, sorted by ``image_id``: ``image_id``, ``label``, ``group`` (the unit
-        that is never divided), ``part`` (``train``, ``val``, ``test``).
-    fractions
-        Share of train, val and test that was asked for.
-    seed, conflicts, use
-        The settings it was built with.
-    dropped
-        ``{"path", "reason"}`` of each usable image that was left out.
-    catalog
-        Fingerprint of the catalog it was built from.
-    """
-
+    #: One row a usable image, sorted by ``image_id``: ``image_id``, ``label``, ``group`` (the unit
+    #: that is never divided), ``part`` (``train``, ``val``, ``test``).
     table: pa.Table
     fractions: tuple[float, float, float]
     seed: int
     conflicts: str = "refuse"
     use: str = "random"
+    #: ``{"path", "reason"}`` of each usable image that was left out.
     dropped: list[dict[str, str]] = field(default_factory=list)
+    #: Fingerprint of the catalog it was built from.
     catalog: str = ""
 
     @classmethod
@@ -87,28 +76,15 @@ class Split(TableView):
         Images of one group (patient, slide), exact and near duplicates stay together. The result
         depends on image contents, labels, groups and the seed; not on file names or their order.
 
-        Parameters
-        ----------
-        catalog
-            The images.
-        fractions
-            Shares of train, val and test; they add up to 1. A part with 0 stays empty.
-        seed
-            Another seed, another division.
-        conflicts
-            ``"refuse"`` raises if one picture has two labels; ``"drop"`` leaves out all its files.
-        use
-            ``"random"``, ``"given"``: the parts that the source itself names, or ``"auto"``: given
-            where it names one for every image, a part that it lacks taken out of train at random.
-            Of a group that lies in several given parts, only the images in the first of test, val,
-            train are kept.
+        ``fractions`` are the shares of train, val and test and add up to 1; a part with 0 stays
+        empty. Where one picture has two labels, ``conflicts`` ``"refuse"`` raises, ``"drop"``
+        leaves out all its files. ``use`` is ``"random"``, ``"given"``: the parts that the source
+        itself names, or ``"auto"``: given where it names one for every image, a part that it lacks
+        taken out of train at random. Of a group that lies in several given parts, only the images
+        in the first of test, val, train are kept.
 
-        Raises
-        ------
-        InputError
-            On label conflicts, one class only, or a class with fewer groups than parts.
-        SettingsError
-            On fractions that do not add up to 1, or unknown choices.
+        ``InputError`` on label conflicts, one class only, or a class with fewer groups than parts;
+        ``SettingsError`` on other fractions, or unknown choices.
         """
         shares = checked_fractions(fractions)
         if conflicts not in ("refuse", "drop"):

@@ -52,34 +52,19 @@ def write_phantom(
     per_class: int | Mapping[str, int],
     seed: int = 0,
     size: tuple[int, int] = FIELD,
-    backend: str = "serial",
-    workers: int | None = None,
+    **run: Any,
 ) -> Path:
-    """Write a phantom data set as an artifact of kind ``phantom``.
+    """Write a phantom data set as an artifact of kind ``phantom``; one that is there is replaced.
 
-    Parameters
-    ----------
-    out
-        Folder to write; a phantom that is there already is replaced.
-    per_class
-        Images of every class, or class → images (classes that are not named get none).
-    seed
-        Names the data set. Image ``i`` of a class is the same whatever the others are.
-    size
-        Width and height of the images in pixels.
-    backend, workers
-        As in `naturalize.base.engine.map`; they do not change the result.
+    Return its folder ``out``, which holds ``images/<folder>/<PREFIX>_<number>.jpg``,
+    ``truth/masks``, ``truth/instances``, ``truth/nuclei`` (PNG), ``truth/boxes.parquet`` and
+    ``sheet.jpg``.
 
-    Returns
-    -------
-    pathlib.Path
-        ``out``, holding ``images/<folder>/<PREFIX>_<number>.jpg``, ``truth/masks``,
-        ``truth/instances``, ``truth/nuclei`` (PNG), ``truth/boxes.parquet`` and ``sheet.jpg``.
-
-    Raises
-    ------
-    SettingsError
-        For an unknown class, a number below 1 or a size out of range.
+    ``per_class`` is the number of images of every class, or class → images (none of the others).
+    ``seed`` names the data set: image ``i`` of a class is the same whatever the others are.
+    ``size`` is width and height in pixels. ``run``: ``backend`` and ``workers`` of
+    `naturalize.base.engine.map`, which do not change the result. ``SettingsError`` for an unknown
+    class, a number below 1 or a size out of range.
     """
     counts = count_classes(per_class)
     check_size(size)
@@ -89,9 +74,7 @@ def write_phantom(
     shown: dict[str, list[np.ndarray]] = {label: [] for label in counts}
     with writing(out, "phantom", settings=settings) as folder:
         draw = partial(_write_one, folder=folder, seed=seed, size=size)
-        written = engine.map(
-            draw, items, backend=backend, workers=workers, what="phantom", name=_name
-        )
+        written = engine.map(draw, items, what="phantom", name=_name, **run)
         for (label, _), (boxes, thumbnail) in zip(items, written, strict=True):
             rows.extend(boxes)
             if thumbnail is not None:

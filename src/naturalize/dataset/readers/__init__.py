@@ -45,10 +45,10 @@ def read(
     Parameters
     ----------
     root
-        A folder, a table (``.csv``, ``.tsv``) or an ``.npz`` file. A folder that naturalize wrote
-        (a phantom or composites) is read from its ``images/``.
+        A folder, a table (``.csv``, ``.tsv``) or a MedMNIST ``.npz`` file. A folder that naturalize
+        wrote (a phantom or composites) is read from its ``images/``.
     scheme
-        Which classes there are; see :mod:`naturalize.dataset.schemes`.
+        ``"pbc11"``, ``"pbc8"`` or ``"folders"`` (a class for each folder or label found).
     reader
         ``"folders"``, ``"prefix"``, ``"csv"``, ``"medmnist"``, or ``"auto"``: by suffix for files,
         by prefix for trees where most images have a prefix that the scheme knows, else by folder.
