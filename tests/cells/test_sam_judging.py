@@ -12,7 +12,7 @@ from sam_fakes import FakeModel, logits_of
 from naturalize.base.errors import SettingsError
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.segmenters import segmenter
-from naturalize.cells.segmenters.sam.everything import Mask, everything, stability, suppressed
+from naturalize.cells.segmenters.sam.everything import everything, stability, suppressed
 from naturalize.cells.segmenters.sam.limits import LEAST_QUALITY
 from naturalize.cells.segmenters.sam.model import MAP, Frame
 from naturalize.cells.segmenters.sam.prompted import cleaned, density, judge, middle, prompted
@@ -158,10 +158,10 @@ def test_stability_is_one_for_steep_and_low_for_flat_maps() -> None:
 def test_of_equal_boxes_the_surest_stays() -> None:
     one = np.ones((10, 10), bool)
     masks = [
-        Mask((0, 0, 10, 10), one, 0.9),
-        Mask((0, 0, 10, 10), one, 0.95),
-        Mask((1, 0, 11, 10), one, 0.8),
-        Mask((7, 0, 17, 10), one, 0.7),
+        Cell("wbc", (0, 0, 10, 10), one, 0.9),
+        Cell("wbc", (0, 0, 10, 10), one, 0.95),
+        Cell("wbc", (1, 0, 11, 10), one, 0.8),
+        Cell("wbc", (7, 0, 17, 10), one, 0.7),
     ]
     assert [mask.score for mask in suppressed(masks)] == [0.95, 0.7]
     assert suppressed([]) == []

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from naturalize.base.artifacts import read_manifest, read_table
 from naturalize.base.console import warn
+from naturalize.base.display import rows_of
 from naturalize.base.errors import InputError, unknown
 from naturalize.base.statistics import robust_spread
 from naturalize.cells.outline import odd_outlines
@@ -136,12 +137,10 @@ def backgrounds(outcomes: pa.Table) -> pa.Table:
 def _labels(catalog: Catalog, split: Split | None, part: str | None) -> dict[str, str]:
     """Return image id → label of the images that may give cells."""
     if split is None:
-        usable = catalog.usable().select(["image_id", "label", "flags"]).to_pylist()
-        return {
-            row["image_id"]: row["label"] for row in usable if "label_conflict" not in row["flags"]
-        }
-    rows = split.table.select(["image_id", "label", "part"]).to_pylist()
-    return {row["image_id"]: row["label"] for row in rows if part in (None, row["part"])}
+        usable = rows_of(catalog.usable(), "image_id", "label", "flags")
+        return {image_id: label for image_id, label, f in usable if "label_conflict" not in f}
+    rows = rows_of(split.table, "image_id", "label", "part")
+    return {image_id: label for image_id, label, its in rows if part in (None, its)}
 
 
 def _where_it_is(table: pa.Table, catalog: Catalog) -> pa.Table:
@@ -149,10 +148,9 @@ def _where_it_is(table: pa.Table, catalog: Catalog) -> pa.Table:
 
     Cells may have been found in (or imported with) the same images under another folder.
     """
-    columns = (catalog.table[name].to_pylist() for name in ("image_id", "path"))
-    pairs = set(zip(*columns, strict=True))
+    pairs = set(rows_of(catalog.table, "image_id", "path"))
     path_of = {image_id: path for image_id, path in sorted(pairs, reverse=True) if image_id}
-    rows = zip(table["image_id"].to_pylist(), table["path"].to_pylist(), strict=True)
+    rows = rows_of(table, "image_id", "path")
     paths = [path if (image_id, path) in pairs else path_of[image_id] for image_id, path in rows]
     return table.set_column(table.column_names.index("path"), "path", pa.array(paths, pa.string()))
 
@@ -217,8 +215,8 @@ def _judged(
 
 
 def _sizes(catalog: Catalog) -> dict[str, tuple[int, int]]:
-    columns = (catalog.table[name].to_pylist() for name in ("image_id", "width", "height"))
-    return {i: (w, h) for i, w, h in zip(*columns, strict=True) if w is not None}
+    rows = rows_of(catalog.table, "image_id", "width", "height")
+    return {i: (w, h) for i, w, h in rows if w is not None}
 
 
 def _targets(

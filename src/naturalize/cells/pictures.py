@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from naturalize.base.display import rows_of
 from naturalize.base.plots import KIND_COLOURS, KIND_KEY
 from naturalize.base.rng import rng
 from naturalize.base.sheets import contact_sheet, fit, labelled_rows
@@ -109,12 +110,10 @@ def bank_sheets(
 def grouped(table: pa.Table, labels: Sequence[str]) -> dict[str, pa.Table]:
     """Return rows of a bank by what a person would call them, none of the groups empty.
 
-    Accepted cells by class and kind, in the order of ``labels``, then those without a
-    label; rejected ones by kind and
-    reason, target cells first, then the most frequent first.
+    Accepted cells by class and kind, in the order of ``labels``, then those without a label;
+    rejected ones by kind and reason, target cells first, then the most frequent first.
     """
-    names = ("kind", "label", "target", "accepted", "reason")
-    keys = list(zip(*(table[name].to_pylist() for name in names), strict=True))
+    keys = list(rows_of(table, "kind", "label", "target", "accepted", "reason"))
     accepted = Counter(_name(key) for key in keys if key[3])
     place = {name: i for i, name in enumerate([*labels, *_OTHERS.values()])}
     order = sorted(accepted, key=lambda name: (place.get(name, len(place)), name))

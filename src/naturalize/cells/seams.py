@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -123,20 +122,8 @@ class _Accepted:
         return [candidate.cell for candidate in found if candidate.number != new.number]
 
 
-class Placed(Protocol):
-    """A bool (h, w) mask in its box of an image, such as a cell."""
-
-    @property
-    def box(self) -> Box:
-        """``x0, y0, x1, y1``."""
-
-    @property
-    def mask(self) -> np.ndarray:
-        """The mask inside the box."""
-
-
-def common(a: Placed, b: Placed) -> int:
-    """Return the number of pixels that two masks of one image share."""
+def common(a: Cell, b: Cell) -> int:
+    """Return the number of pixels that two cells of one image share."""
     x0, y0 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
     x1, y1 = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
     if x0 >= x1 or y0 >= y1:
@@ -187,7 +174,7 @@ _REPEATED, _NESTED = 0.5, 0.8
 _PART = 0.5
 
 
-def without_repeats(cells: Sequence[Cell]) -> list[Cell]:
+def without_repeats(cells: Iterable[Cell]) -> tuple[Cell, ...]:
     """Return the cells without those found twice, the best scores first considered.
 
     Within a kind, of two masks that are nearly the same or one inside the other, the one with the
@@ -198,7 +185,7 @@ def without_repeats(cells: Sequence[Cell]) -> list[Cell]:
     for cell in sorted(cells, key=lambda c: (KINDS.index(c.kind), -c.score, -c.area, c.box)):
         if not any(_repeats(cell, other) for other in kept):
             kept.append(cell)
-    return sorted(kept, key=lambda c: (KINDS.index(c.kind), c.box[1], c.box[0]))
+    return tuple(sorted(kept, key=lambda c: (KINDS.index(c.kind), c.box[1], c.box[0])))
 
 
 def _repeats(cell: Cell, other: Cell) -> bool:

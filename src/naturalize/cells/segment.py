@@ -49,24 +49,20 @@ def segment_images(
     overlays: bool = False,
     work: str | Path | None = None,
     inputs: Mapping[str, str] | None = None,
-    backend: str = "serial",
-    workers: int | None = None,
+    **run: Any,
 ) -> Path:
-    """Segment images and write the ``cells`` artifact.
+    """Segment images and write the ``cells`` artifact; return its folder.
+
+    It holds ``cells.parquet``, ``outcomes.parquet`` and, if asked for, ``masks/``, ``overlays/``
+    and ``sheet.jpg``. An image that cannot be read, or that the segmenter fails at, has the reason
+    as outcome. Files with the same bytes share their cells: these are listed once. Whole fields are
+    shown to the segmenter in tiles (:mod:`~.tiling`). ``EngineError`` if it fails at every image
+    that can be read.
 
     Parameters
     ----------
     items
         ``(image_id, path)`` of each image; the path is relative to ``root``, ``/`` between parts.
-    root
-        Folder of the images.
-    segmenter
-        What finds the cells. Whole fields are shown to it in tiles (:mod:`~.tiling`).
-    out
-        Folder of the artifact: ``cells.parquet``, ``outcomes.parquet`` and, if asked for,
-        ``masks/``, ``overlays/`` and ``sheet.jpg``. An image that cannot be read, or that the
-        segmenter fails at, has the reason as outcome. Files with the same bytes share their
-        cells: these are listed once.
     masks, overlays
         Write ``masks/<stem>.png`` (0 background, 1 white, 2 red, 3 platelet);
         ``overlays/<stem>.jpg`` and ``sheet.jpg``, a sheet of some of them. Where two images have
@@ -76,18 +72,9 @@ def segment_images(
         end. By default a hidden folder beside ``out``.
     inputs
         Name → fingerprint of each artifact that was read.
-    backend, workers
-        As for :func:`naturalize.base.engine.map`; they do not change the result.
-
-    Returns
-    -------
-    pathlib.Path
-        ``out``.
-
-    Raises
-    ------
-    EngineError
-        If the segmenter fails at every image that can be read.
+    run
+        ``backend`` and ``workers`` of :func:`naturalize.base.engine.map`; they do not change the
+        result.
     """
     out = Path(out)
     settings = described(items, segmenter, masks=masks, overlays=overlays)
@@ -110,9 +97,7 @@ def segment_images(
     )
 
     def compute(part: Iterable[_Task]) -> Iterator[pa.Table]:
-        return engine.map(
-            one, part, backend=backend, workers=workers, chunk=2, name=attrgetter("path")
-        )
+        return engine.map(one, part, chunk=2, name=attrgetter("path"), **run)
 
     # the settings and inputs decide what is made, the root from which files
     key = json.dumps([settings, dict(inputs or {}), str(Path(root).resolve())], sort_keys=True)

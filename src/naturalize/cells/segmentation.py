@@ -29,26 +29,15 @@ OK, NO_CELL, UNSURE = "ok", "no cell found", "white cells uncertain"
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One cell of an image.
+    """One cell of an image."""
 
-    Attributes
-    ----------
-    kind
-        ``"wbc"``, ``"rbc"`` or ``"platelet"``.
-    box
-        ``x0, y0, x1, y1``, half-open, in pixels of the image.
-    mask
-        Bool (y1 − y0, x1 − x0): the cell inside its box.
-    score
-        The segmenter's own confidence, 0–1.
-    nucleus
-        Bool like ``mask``: the nucleus, a part of the cell; ``None`` where there is none.
-    """
-
-    kind: str
+    kind: str  #: One of :data:`KINDS`.
+    #: ``x0, y0, x1, y1``, half-open, in pixels of the image.
     box: tuple[int, int, int, int]
+    #: Bool (y1 − y0, x1 − x0): the cell inside its box.
     mask: np.ndarray
-    score: float = 1.0
+    score: float = 1.0  #: The segmenter's own confidence, 0–1.
+    #: Bool like ``mask``: the nucleus, a part of the cell; ``None`` where there is none.
     nucleus: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -125,23 +114,12 @@ def target_of(cells: Sequence[Cell], shape: Sequence[int]) -> Cell | None:
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """All cells of one image.
+    """All cells of one image."""
 
-    Attributes
-    ----------
-    shape
-        Height and width of the image.
-    cells
-        In the segmenter's order: white cells, red cells, platelets; each from the top.
-    background
-        Red, green and blue of the bare slide, 0–255.
-    unsure
-        Whether the segmenter does not trust what it says of white cells.
-    """
-
-    shape: tuple[int, int]
-    cells: tuple[Cell, ...]
-    background: tuple[float, float, float]
+    shape: tuple[int, int]  #: Height and width of the image.
+    cells: tuple[Cell, ...]  #: In the order of :func:`in_order`.
+    background: tuple[float, float, float]  #: Red, green and blue of the bare slide, 0–255.
+    #: Whether the segmenter does not trust what it says of white cells.
     unsure: bool = False
 
     @property
@@ -196,14 +174,9 @@ class Segmenter(Settings, ABC):
 
 
 class ScaledSegmenter(Segmenter):
-    """A segmenter that can be given the size of the red cells.
+    """A segmenter that can be given the size of the red cells."""
 
-    Parameters
-    ----------
-    cell_size
-        Diameter of a red cell in pixels; by default each image is measured.
-    """
-
+    #: Diameter of a red cell in pixels; by default each image is measured.
     cell_size: Annotated[float, Field(ge=4, le=2000)] | None = None
 
     def with_cell_size(self, cell_size: float) -> Self:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from naturalize.base.display import rows_of
 from naturalize.base.errors import SettingsError, unknown
 from naturalize.cells.segmentation import KINDS, Cell, Segmentation
 from naturalize.imaging.runlength import decode, encode
@@ -269,9 +270,8 @@ def are_sharp(table: pa.Table) -> np.ndarray:
 
 def counted(bank: pa.Table, labels: Sequence[str]) -> dict[str, Any]:
     """Return accepted cells by kind, accepted targets by label, and rejections by reason."""
-    columns = (bank[name].to_pylist() for name in ("kind", "label", "accepted", "reason"))
     kinds, targets, reasons = Counter[str](), Counter[str](), Counter[str]()
-    for kind, label, accepted, reason in zip(*columns, strict=True):
+    for kind, label, accepted, reason in rows_of(bank, "kind", "label", "accepted", "reason"):
         if accepted:
             kinds[kind] += 1
             targets[label or ""] += label is not None
@@ -286,8 +286,8 @@ def counted(bank: pa.Table, labels: Sequence[str]) -> dict[str, Any]:
 
 def overview(bank: pa.Table) -> pa.Table:
     """Return accepted and rejected cells by kind and class, a row each."""
-    keys = bank.select(["kind", "label", "accepted"]).to_pylist()
-    n = Counter((row["kind"], row["label"] or "", row["accepted"]) for row in keys)
+    rows = rows_of(bank, "kind", "label", "accepted")
+    n = Counter((kind, label or "", accepted) for kind, label, accepted in rows)
     groups = sorted({key[:2] for key in n})
     columns = {
         "kind": [kind for kind, _ in groups],

@@ -39,14 +39,10 @@ _ZOOM = (1 / 12, 4.0)
 class Tiled:
     """Any segmenter, for images of any size.
 
-    ``segmenter``: sees images up to ``above`` as they are, and larger ones a tile at a time;
-    ``above``: longest side, in pixels, of an image that is not tiled.
-
-    Notes
-    -----
-    A cell is taken from the tile in which it lies farthest from the tile's edge, so neither
-    doubled nor halved (:mod:`naturalize.cells.seams`). The bare slide's colour is the median over
-    the tiles. Beside the image, memory holds one tile and the masks of the cells.
+    It sees images whose longest side is up to ``above`` pixels as they are, and larger ones a tile
+    at a time. A cell is taken from the tile in which it lies farthest from the tile's edge, so
+    neither doubled nor halved (:mod:`naturalize.cells.seams`). The bare slide's colour is the
+    median over the tiles. Beside the image, memory holds one tile and the masks of the cells.
     """
 
     segmenter: Segmenter

@@ -20,7 +20,7 @@ from naturalize.base.artifacts import (
     writing,
 )
 from naturalize.base.console import track
-from naturalize.base.display import TableView, html_table
+from naturalize.base.display import TableView, html_table, rows_of
 from naturalize.base.errors import ArtifactError, InputError, unknown
 from naturalize.base.images import write_image
 from naturalize.cells.bank.files import (
@@ -55,24 +55,14 @@ class CellBank(TableView):
     Masks point into source images; no pixel is copied. A bank is cheap to pickle: workers get
     its tables and read the images themselves.
 
-    Attributes
-    ----------
-    table, backgrounds
-        One row a cell; one row an image, with the colour and the share of its bare slide. Columns
-        as in ``docs/formats.md``.
-    root
-        Folder of the source images.
-    labels
-        The classes, in the order of the catalog.
-    part
-        Part of the split that it was cut from; ``None`` for all images.
-    pictures
-        Reads the source images.
-    holds
-        What a saved bank has in its own folder: ``None`` (it points elsewhere), ``"images"`` (whole
-        source images), ``"crops"`` (a picture a cell; boxes count in these, and ``image_id`` is
-        still the source image, so that lineage holds), or ``"laboratory"`` (another laboratory's
-        images, and a picture in their look of each cell that may be set into them).
+    ``table`` has a row a cell, ``backgrounds`` one an image, with the colour and the share of its
+    bare slide; columns as in ``docs/formats.md``. ``labels`` are the classes, in the order of the
+    catalog; ``part`` is that of the split that it was cut from, ``None`` for all images.
+    ``pictures`` reads the source images. ``holds`` says what a saved bank has in its own folder:
+    ``None`` (it points elsewhere), ``"images"`` (whole source images), ``"crops"`` (a picture a
+    cell; boxes count in these, and ``image_id`` is still the source image, so that lineage holds),
+    or ``"laboratory"`` (another laboratory's images, and a picture in their look of each cell that
+    may be set into them).
     """
 
     def __init__(
@@ -102,25 +92,11 @@ class CellBank(TableView):
         *,
         part: str | None = "train",
     ) -> CellBank:
-        """Choose the cells that may be composed.
+        """Choose the cells of a ``cells`` artifact (segmented or imported) that may be composed.
 
-        Parameters
-        ----------
-        cells
-            A ``cells`` artifact: of a segmenter, or imported.
-        catalog
-            The images' labels, and where they are.
-        split
-            With a split, only images of ``part`` give cells and backgrounds.
-        part
-            ``"train"``, ``"val"``, ``"test"``, or ``None`` for all; without a split it is ``None``.
-
-        Raises
-        ------
-        ArtifactError
-            If ``cells`` is no readable ``cells`` artifact.
-        InputError
-            If no image of the part has cells.
+        With a split, only images of ``part`` (``"train"``, ``"val"``, ``"test"`` or ``None``, all)
+        give cells and backgrounds. ``ArtifactError`` if ``cells`` is none that can be read,
+        ``InputError`` if no image of the part has cells.
         """
         from naturalize.cells.choose import choose
 
@@ -154,16 +130,10 @@ class CellBank(TableView):
     ) -> None:
         """Write the bank artifact to ``path``, with sheets of accepted and of rejected cells.
 
-        Parameters
-        ----------
-        path
-            Its folder.
-        inputs
-            Name → fingerprint of what it was made from; those of ``build`` by default.
-        self_contained
-            ``True`` or ``"images"``: the source images go with it, byte for byte. ``"crops"``:
-            only the accepted cells do, each with a margin around its box, without loss; such a bank
-            has no backgrounds. The folder can then be sent to somebody else.
+        ``self_contained`` is for a folder that is sent to somebody else. ``True`` or ``"images"``:
+        the source images go with it, byte for byte; ``"crops"``: only the accepted cells do, each
+        with a margin around its box, without loss; such a bank has no backgrounds. ``inputs`` are
+        the fingerprints of what it was made from, by default those of ``build``.
         """
         holds = "images" if self_contained is True else self_contained or None
         if holds not in (None, "images", "crops"):
@@ -215,16 +185,9 @@ class CellBank(TableView):
     def load(
         cls, path: str | Path, *, root: str | Path | None = None, check: bool = False
     ) -> CellBank:
-        """Open a bank artifact.
+        """Open a bank artifact; ``root`` says where its images are now, if they have moved.
 
-        Parameters
-        ----------
-        path
-            Its folder.
-        root
-            Where its images are now, if they have moved.
-        check
-            Check the content of each source image when it is read.
+        With ``check``, the content of each source image is checked when it is read.
         """
         path = Path(path)
         manifest, about = read_manifest(path, "bank"), read_json(path / "bank.json")
@@ -280,24 +243,13 @@ class CellBank(TableView):
     ) -> pa.Table:
         """Return the rows of the cells that fit; ``None`` means either.
 
-        Parameters
-        ----------
-        kind, label
-            ``"wbc"``, ``"rbc"`` or ``"platelet"``; a class.
-        whole, sharp, target, accepted
-            Not cut by the image's edge; at least half as sharp as the kind's median; the cell that
-            its image's label names; may be composed.
-        reason
-            Why it may not; with it, ``accepted`` is taken for ``None``.
-        where
-            Ranges of measures, column → (least, largest), ends included, ``None`` for no bound:
-            ``{"area": (800, None)}``; or an Arrow expression: ``pc.field("area") > 800``. A cell
-            without the measure fits no range.
-
-        Raises
-        ------
-        SettingsError
-            For a range of a column that is not there or not numeric, or that is no range.
+        ``whole``: not cut by the image's edge; ``sharp``: at least half as sharp as the median of
+        its kind (``"wbc"``, ``"rbc"`` or ``"platelet"``); ``target``: the cell that its image's
+        label names; ``accepted``: may be composed; ``reason``: why it may not (``accepted`` is then
+        taken for ``None``). ``where`` gives ranges of measures, ends included, ``None`` for no
+        bound: ``{"area": (800, None)}``; or an Arrow expression: ``pc.field("area") > 800``. A cell
+        without the measure fits no range. ``SettingsError`` for a range of a column that is not
+        there or not numeric, or that is no range.
         """
         equal = {
             "kind": kind,
@@ -323,12 +275,7 @@ class CellBank(TableView):
     def cutout(self, cell_id: str, *, margin: int = 0) -> Cutout:
         """Return a cell's pixels; its source image is decoded at most once in a while.
 
-        Parameters
-        ----------
-        cell_id
-            Its id.
-        margin
-            Pixels around the box that are wanted as well, as far as the image goes.
+        ``margin``: pixels around the box that are wanted as well, as far as the image goes.
         """
         i = self._index_of(cell_id)
         x0, y0, x1, y1 = (int(value) for value in self._masks.boxes[i])
@@ -350,12 +297,7 @@ class CellBank(TableView):
         """Return a source image, RGB uint8 (H, W, 3), not to be written to.
 
         A bank that holds crops gives the crop of the image's target cell: there is no more of it.
-
-        Raises
-        ------
-        ArtifactError
-            If the file is gone, or (with ``check``, by default the bank's) its content is another
-            than when it was segmented.
+        ``ArtifactError`` as for :meth:`Pictures.read`; ``check`` is by default the bank's.
         """
         if image_id not in self._paths:
             raise InputError(f"no image {image_id!r} in the bank of {self.root}")
@@ -376,8 +318,7 @@ class CellBank(TableView):
 
     @cached_property
     def _places(self) -> list[tuple[str, str]]:
-        columns = (self.table[name].to_pylist() for name in ("path", "image_id"))
-        return list(zip(*columns, strict=True))
+        return list(rows_of(self.table, "path", "image_id"))
 
     @cached_property
     def _masks(self) -> CellMasks:
@@ -390,5 +331,4 @@ class CellBank(TableView):
             targets = self.table["target"].to_pylist()
             rows = sorted(zip(targets, self._places, strict=True), key=lambda row: row[0])
             return {image_id: path for _, (path, image_id) in rows}
-        ids = self.backgrounds["image_id"].to_pylist()
-        return dict(zip(ids, self.backgrounds["path"].to_pylist(), strict=True))
+        return dict(rows_of(self.backgrounds, "image_id", "path"))

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from naturalize.base.artifacts import write_bytes
 from naturalize.base.console import say, track
+from naturalize.base.display import rows_of
 from naturalize.base.errors import ArtifactError, ImageReadError
 from naturalize.base.images import content_hash, decode_image, read_bytes, write_image
 
@@ -103,12 +104,7 @@ class ExportedImage(NamedTuple):
 
 def images_of(*tables: pa.Table) -> dict[str, str]:
     """Return path → image id of all images that tables of cells or backgrounds name, sorted."""
-    pairs = {
-        pair
-        for table in tables
-        for pair in zip(*(table[c].to_pylist() for c in ("path", "image_id")), strict=True)
-    }
-    return dict(sorted(pairs))
+    return dict(sorted({pair for table in tables for pair in rows_of(table, "path", "image_id")}))
 
 
 def copy_images(pictures: Pictures, files: Mapping[str, str], folder: Path) -> None:

@@ -59,43 +59,27 @@ CUTOUTS: dict[str, Callable[[Path, Path, ImportSettings, Mapping[str, Any]], Non
 
 
 class ImportSettings(Settings):
-    """What a user states about the source of an import.
+    """What a user states about the source of an import."""
 
-    Attributes
-    ----------
-    format
-        ``"coco"``, ``"labels"`` (label images), ``"masks"`` (label images of kinds: 1 white,
-        2 red, 3 platelet), ``"rgba"`` (transparent cut-outs), ``"shards"``, or ``"auto"``.
-    images
-        Folder of the images, where it is not beside the annotations.
-    kinds
-        Which kind the names in the source are: name → ``"wbc"``, ``"rbc"``, ``"platelet"`` or
-        ``"auto"`` (by size and stain), ``"*"`` for all others; or one for all that have no other.
-    meaning
-        What the numbers of label images are: ``"numbers"`` (a cell each), ``"kinds"``,
-        ``"binary"`` (cell and slide) or ``"levels"`` (cytoplasm and nucleus). By default what they
-        show, if it is certain.
-    invert
-        The slide has the highest number of a label image.
-    brush
-        COCO masks marked ``iscrowd`` are single cells, as brush masks of CVAT are.
-    judge
-        Into a bank: judge the cells as segmented ones are; else all are accepted. Shards keep
-        their judgement.
-    self_contained
-        Into a bank: as for ``CellBank.save``.
-    background
-        RGB of the slide behind cut-outs.
-    """
-
+    #: ``masks`` are label images of kinds: 1 white, 2 red, 3 platelet; ``rgba`` are cut-outs.
     format: Literal["auto", "coco", "labels", "masks", "rgba", "shards"] = "auto"
+    #: Folder of the images, where it is not beside the annotations.
     images: Path | None = None
+    #: Which kind the names in the source are: name → ``"wbc"``, ``"rbc"``, ``"platelet"`` or
+    #: ``"auto"`` (by size and stain), ``"*"`` for all others; or one for all that have no other.
     kinds: str | dict[str, str] | None = None
+    #: What the numbers of label images are; by default what they show, if it is certain.
     meaning: MeaningName | None = None
+    #: The slide has the highest number of a label image.
     invert: bool = False
+    #: COCO masks marked ``iscrowd`` are single cells, as brush masks of CVAT are.
     brush: bool = False
+    #: Into a bank: judge the cells as segmented ones are; else all are accepted. Shards keep
+    #: theirs.
     judge: bool = True
+    #: Into a bank: as for ``CellBank.save``.
     self_contained: bool | Literal["images", "crops"] = False
+    #: RGB of the slide behind cut-outs.
     background: tuple[float, float, float] = (255.0, 255.0, 255.0)
 
 
@@ -109,31 +93,15 @@ def export(
 ) -> dict[str, Any]:
     """Write cells of a bank as an ``export`` artifact that other software reads.
 
-    Parameters
-    ----------
-    bank, out
-        The bank, whose images are read; the folder of the artifact.
-    format
-        ``"shards"`` (tar files, WebDataset), ``"coco"``, ``"labels"`` (a label image for each
-        image, as for Cellpose) or ``"rgba"`` (a transparent PNG for each cell).
-    cells
-        Rows of the bank, such as ``bank.cells(kind="rbc", whole=True)``; by default all accepted.
-    options
-        Of the format: ``categories="kind"|"label"`` (coco), ``shard_bytes`` (shards).
+    Return what was written, such as ``{"cells": 812, "images": 165}``.
 
-    Returns
-    -------
-    dict
-        What was written, such as ``{"cells": 812, "images": 165}``.
+    ``format`` is ``"shards"`` (tar files, WebDataset), ``"coco"``, ``"labels"`` (a label image for
+    each image, as for Cellpose) or ``"rgba"`` (a transparent PNG for each cell); ``options`` are
+    those of the format: ``categories="kind"|"label"`` (coco), ``shard_bytes`` (shards). ``cells``
+    are rows of the bank, such as ``bank.cells(kind="rbc", whole=True)``; by default all accepted.
 
-    Raises
-    ------
-    SettingsError
-        For an unknown format or option.
-    InputError
-        If there is no cell to write.
-    ArtifactError
-        If a source image is gone or has changed.
+    ``SettingsError`` for an unknown format or option, ``InputError`` if there is no cell to write,
+    ``ArtifactError`` if a source image is gone or has changed.
     """
     if format not in EXPORTS:
         raise unknown("format", format, list(EXPORTS))
@@ -163,37 +131,20 @@ def import_source(
     workers: int | None = None,
     **settings: Any,
 ) -> str:
-    """Write a ``cells`` or a ``bank`` artifact of what another tool annotated.
+    """Write a ``cells`` or a ``bank`` artifact of what another tool annotated; return which.
 
     Everything is measured on the images: focus, stain, shape, contact. What of the source cannot
     be used is left out, with a warning that counts it by reason.
 
-    Parameters
-    ----------
-    source
-        A COCO file; a folder of label images, or of transparent cut-outs; shards.
-    out
-        Folder of the artifact.
-    to
-        ``"cells"``, as ``naturalize segment`` writes them, from which ``CellBank.build`` makes a
-        bank with a catalog of the same images; ``"bank"``, where the source names the class of
-        each cell; ``"auto"``: a bank where it does. Banks of cut-outs and shards are
-        self-contained.
-    backend, workers
-        As for :func:`naturalize.base.engine.map`; they do not change the result.
-    settings
-        Those of :class:`ImportSettings`.
+    ``source`` is a COCO file, a folder of label images or of transparent cut-outs, or shards;
+    ``settings`` are those of :class:`ImportSettings`. ``to`` is ``"cells"``, as ``naturalize
+    segment`` writes them, from which ``CellBank.build`` makes a bank with a catalog of the same
+    images; ``"bank"``, where the source names the class of each cell; or ``"auto"``, a bank where
+    it does. Banks of cut-outs and shards are self-contained. ``backend`` and ``workers`` are those
+    of :func:`naturalize.base.engine.map`; they do not change the result.
 
-    Returns
-    -------
-    str
-        ``"cells"`` or ``"bank"``.
-
-    Raises
-    ------
-    InputError
-        If nothing in the source can be used, or its masks can mean several things; the message
-        names the file and the option that decides.
+    ``InputError`` if nothing in the source can be used, or its masks can mean several things; the
+    message names the file and the option that decides.
     """
     source, out = Path(source), Path(out)
     given = validated(ImportSettings, settings, what="import")

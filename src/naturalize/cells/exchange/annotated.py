@@ -87,18 +87,17 @@ class Measured:
         return hashlib.sha256(repr([values, self.labels]).encode()).hexdigest()[:16]
 
 
-def measured(listing: Listing, *, backend: str, workers: int | None) -> Measured:
+def measured(listing: Listing, **run: Any) -> Measured:
     """Measure all cells of a source that can be used; warn of the others, counted by reason.
 
-    Raises ``InputError`` if no cell can be used.
+    ``run``: backend and workers. Raises ``InputError`` if no cell can be used.
     """
     rows = engine.map(
         partial(_measure, root=listing.root, read=listing.read),
         listing.images,
-        backend=backend,
-        workers=workers,
         what="import",
         name=attrgetter("path"),
+        **run,
     )
     kept, labels, first = [], [], dict[str, str]()
     unusable, split = list(listing.unusable), Counter[str]()

@@ -50,11 +50,6 @@ def write_shards(
     The PNG is RGBA: the cell's box and 8 pixels around it as they are in the image, transparent
     outside the mask (the colours are still there). The JSON has the bank's row, and ``crop``, the
     box within the PNG.
-
-    Returns
-    -------
-    dict
-        What was written: ``cells``, ``shards``.
     """
     if shard_bytes < 1:
         raise SettingsError(f"shard_bytes must be at least 1, got {shard_bytes}")

@@ -29,13 +29,8 @@ GROUP = "naturalize.segmenters"
 def segmenter(name: str = DEFAULT, **settings: Any) -> Segmenter:
     """Return the segmenter ``name`` with its ``settings``; by default the package's own network.
 
-    The package's own names come first; an entry point cannot replace one.
-
-    Raises
-    ------
-    SettingsError
-        For an unknown name or setting, or an entry point that cannot be used; the message lists
-        what there is.
+    ``SettingsError`` for an unknown setting, and as :func:`naturalize.base.settings.named_class`
+    says.
     """
     found = named_class("segmenter", name, SEGMENTERS, Segmenter, GROUP)
     return validated(found, settings, what=f"segmenter {name}")

@@ -23,33 +23,23 @@ class Sam(Segmenter):
     it offers for a cell the one of the highest quality is kept (``judge``). In the mode
     ``everything``, the paper's, a grid of points prompts it, and masks are sorted by size and
     stain; it takes a hundred times as long and finds less.
-
-    Parameters
-    ----------
-    mode
-        ``"boxes"``, ``"points"`` or ``"everything"``.
-    weights
-        A name that ``naturalize weights list`` gives; a folder with ``encoder.onnx`` and
-        ``sam.onnx``; a folder written by transformers' ``save_pretrained``; or an official
-        ``.pt``/``.pth`` checkpoint. All but ONNX need the extra ``sam``.
-    detector
-        Segmenter whose cells are outlined anew.
-    grid
-        Points along each side in the mode ``everything``.
-    least_score, least_stability
-        In the mode ``everything``: masks with a lower estimate of their own IoU, or that change
-        more with the threshold, are not taken (SAM's own values).
-    threads
-        Threads of the model; by default one in a worker process, else ``$OMP_NUM_THREADS`` or all
-        processors. Does not change the result.
     """
 
     mode: Literal["boxes", "points", "everything"] = "boxes"
+    #: A name that ``naturalize weights list`` gives; a folder with ``encoder.onnx`` and
+    #: ``sam.onnx``; a folder written by transformers' ``save_pretrained``; or an official
+    #: ``.pt``/``.pth`` checkpoint. All but ONNX need the extra ``sam``.
     weights: str = "mobilesam"
+    #: Segmenter whose cells are outlined anew.
     detector: str = "classical"
+    #: Points along each side in the mode ``everything``.
     grid: Annotated[int, Field(ge=1, le=128)] = 32
+    #: In the mode ``everything``: masks with a lower estimate of their own IoU, or that change more
+    #: with the threshold, are not taken (SAM's own values).
     least_score: Share = 0.88
     least_stability: Share = 0.95
+    #: Threads of the model; by default one in a worker process, else ``$OMP_NUM_THREADS`` or all
+    #: processors. Does not change the result.
     threads: Annotated[int, Field(ge=1)] | None = None
     name: ClassVar[str] = "sam"
 

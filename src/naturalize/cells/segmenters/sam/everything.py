@@ -12,12 +12,12 @@ nuclear stain (azure) it holds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from naturalize.cells.seams import Box, common, without_repeats
+from naturalize.cells.seams import common, without_repeats
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.segmenters.classical.view import view
 from naturalize.cells.segmenters.classical.white import Seed, threshold
@@ -29,30 +29,18 @@ from naturalize.imaging.shape import solidity, touches_border
 _AT_ONCE = 32
 
 
-@dataclass(frozen=True, eq=False)
-class Mask:
-    """A mask of the image: bool (h, w) inside ``box``, and how sure the model is of it."""
-
-    box: Box
-    mask: np.ndarray
-    score: float
-
-
 def everything(
     image: np.ndarray, model: Model, *, grid: int, least_score: float, least_stability: float
 ) -> Segmentation:
     """Return the cells of RGB uint8 (H, W, 3), found by asking at ``grid`` × ``grid`` points."""
     masks = _masks(model.encode(image), grid, least_score, least_stability)
     stain = StainMaps.of(image)
-    cells = [
-        Cell.from_mask(kind, mask.mask, score=mask.score, nucleus=nucleus, offset=mask.box[:2])
-        for kind, mask, nucleus in sort_out(masks, stain)
-    ]
-    shape = (image.shape[0], image.shape[1])
-    return Segmentation(shape, tuple(without_repeats(cells)), stain.background)
+    cells = without_repeats(sort_out(masks, stain))
+    return Segmentation((image.shape[0], image.shape[1]), cells, stain.background)
 
 
-def _masks(seen: Encoded, grid: int, least_score: float, least_stability: float) -> list[Mask]:
+def _masks(seen: Encoded, grid: int, least_score: float, least_stability: float) -> list[Cell]:
+    """Return the masks of anything, as cells of a kind that is still to be found out."""
     height, width = seen.frame.shape
     at = (np.arange(grid) + 0.5) / grid
     points = np.stack([np.tile(at * width, grid), np.repeat(at * height, grid)], axis=1)
@@ -69,7 +57,8 @@ def _masks(seen: Encoded, grid: int, least_score: float, least_stability: float)
             if window is not None:
                 mask = seen.frame.logits(low, window) > 0
                 if mask.any():
-                    found.append(_tight(Mask(window, mask, float(np.clip(score, 0, 1)))))
+                    sure_of = float(np.clip(score, 0, 1))
+                    found.append(Cell.from_mask("wbc", mask, score=sure_of, offset=window[:2]))
         found = suppressed(found)
     return found
 
@@ -84,7 +73,7 @@ def stability(maps: np.ndarray) -> np.ndarray:
     return inner / np.maximum(outer, 1)
 
 
-def suppressed(masks: list[Mask]) -> list[Mask]:
+def suppressed(masks: list[Cell]) -> list[Cell]:
     """Return the masks without those whose box is nearly that of a surer one, surest first."""
     order = sorted(masks, key=lambda m: (-m.score, m.box))
     if not order:
@@ -99,14 +88,6 @@ def suppressed(masks: list[Mask]) -> list[Mask]:
             both = np.clip(high - low, 0, None).prod(axis=1)
             alive[k + 1 :] &= both <= limits.SAME_BOX * (area[k] + area[k + 1 :] - both)
     return [mask for mask, stays in zip(order, alive, strict=True) if stays]
-
-
-def _tight(mask: Mask) -> Mask:
-    """Return the mask with the smallest box that holds it."""
-    x, y, width, height = cv2.boundingRect(mask.mask.astype(np.uint8))
-    left, top = mask.box[0] + x, mask.box[1] + y
-    inside = np.ascontiguousarray(mask.mask[y : y + height, x : x + width])
-    return Mask((left, top, left + width, top + height), inside, mask.score)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +122,7 @@ class StainMaps:
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    mask: Mask
+    mask: Cell
     area: int
     stained: float
     azure: float
@@ -149,10 +130,8 @@ class _Measured:
     convex: float
 
 
-def sort_out(
-    masks: Sequence[Mask], stain: StainMaps
-) -> Iterator[tuple[str, Mask, np.ndarray | None]]:
-    """Yield kind, mask and nucleus (bool like the mask, or ``None``) of masks that are cells."""
+def sort_out(masks: Sequence[Cell], stain: StainMaps) -> Iterator[Cell]:
+    """Yield the masks that are cells, with their kinds and the nuclei of white ones."""
     largest = limits.LARGEST * stain.stained.size
     measured = [_measured(m, stain) for m in masks]
     measured = [
@@ -163,22 +142,22 @@ def sort_out(
     disc = _disc(measured, stain)
     whites = [m for m in measured if _is_white(m, disc)]
     for white in _outermost(whites):
-        yield "wbc", white.mask, white.nucleus.mask
+        yield replace(white.mask, nucleus=white.nucleus.mask)
     reds = [m for m in measured if _is_red(m, disc)]
     # where two discs overlap there are masks of both, of each, and of what they share
     for red in _outermost([m for m in reds if not _is_clump(m, reds, disc)]):
-        yield "rbc", red.mask, None
+        yield replace(red.mask, kind="rbc")
     for platelet in _outermost([m for m in measured if _is_platelet(m, disc)]):
-        yield "platelet", platelet.mask, None
+        yield replace(platelet.mask, kind="platelet")
 
 
-def _measured(mask: Mask, stain: StainMaps) -> _Measured:
+def _measured(mask: Cell, stain: StainMaps) -> _Measured:
     x0, y0, x1, y1 = mask.box
     here = np.s_[y0:y1, x0:x1]
     azure = stain.azure[here]
     return _Measured(
         mask=mask,
-        area=int(np.count_nonzero(mask.mask)),
+        area=mask.area,
         stained=float(stain.stained[here][mask.mask].mean()),
         azure=float((azure[mask.mask] > limits.AZURE).mean()),
         nucleus=Seed.of(stain.nuclear[here] & mask.mask, azure),

