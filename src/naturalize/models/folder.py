@@ -61,8 +61,8 @@ def save_model(
     data fingerprints, epochs run and the best one, ``metrics`` validation scores: JSON values.
     ``protocol``, ``"honest"`` or ``"paper"``, is how train, validation and test were kept apart.
     ``settings`` and ``inputs`` are for the manifest, beside the configuration. ``also`` writes more
-    files into the folder (history, plots) before it is moved to its place. ``elsewhere`` is a model folder to
-    copy into this one: it answers for standardised images.
+    files into the folder (history, plots) before it is moved to its place. ``elsewhere`` is a model
+    folder to copy into this one: it answers for standardised images.
     """
     from safetensors.torch import save
 
