@@ -171,7 +171,8 @@ def test_each_method_speaks_of_the_members_that_it_fits(members, tmp_path):
     tokens = saved(tmp_path / "vit", "test_vit", CLASSES, 32, 4)
     save_ensemble(tmp_path / "two", [members[0], tokens])
     predictor = Predictor.load(tmp_path / "two")
-    assert set(default_methods(predictor.module)) == {"score-cam", "grad-cam", "attention-rollout"}
+    chosen = {"score-cam", "grad-cam", "attention-rollout", "attention-relevance"}
+    assert set(default_methods(predictor.module)) == chosen
     got = explain(predictor, images(1), "attention-rollout", ["A"])
     alone = explain(Predictor.load(tokens), images(1), "attention-rollout", ["A"])
     np.testing.assert_allclose(got, alone, atol=1e-6)
