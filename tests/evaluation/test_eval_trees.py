@@ -179,9 +179,9 @@ def test_crops_of_another_laboratory(model: Path, real_data: Path, tmp_path: Pat
 def test_a_model_is_found_by_its_name(
     model: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from naturalize.models import shipped
+    from naturalize.inputs import labelled
 
-    monkeypatch.setattr(shipped, "find", lambda name: model if name == "pbc11" else Path(name))
+    monkeypatch.setattr(labelled, "find", lambda name: model if name == "pbc11" else Path(name))
     run("pbc11", few, "--drop-unknown", "-o", tmp_path / "out")
     assert read_manifest(tmp_path / "out").inputs["model"] == read_manifest(model).fingerprint
     with pytest.raises(ArtifactError, match="pbc12"):

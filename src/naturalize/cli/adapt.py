@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import ClassMap, Device, ModelArgument, Overwrite, ProfileFile
 
 if TYPE_CHECKING:
     from naturalize.adaptation.adapt import Adapted
 
 
 def adapt(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL", help="A model folder, or a shipped one: pbc11.", show_default=False
-        ),
-    ],
+    model: ModelArgument,
     images: Annotated[
         list[Path],
         typer.Argument(help="The laboratory's images: files and folders.", show_default=False),
@@ -35,20 +30,9 @@ def adapt(
             show_default=False,
         ),
     ] = None,
-    merge: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            metavar="CLASS=A+B,…",
-            help="Which of the model's classes a label means, e.g. Neutrophil=BNE+SNE; can be "
-            "given again.",
-        ),
-    ] = None,
-    profile: Annotated[
-        Path | None,
-        typer.Option(help="Laboratory profile, measured before.", show_default=False),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    merge: ClassMap = None,
+    profile: ProfileFile = None,
+    device: Device = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of the cross-check.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:

@@ -51,6 +51,17 @@ _Meaning = Annotated[
 ]
 
 
+_Source = Annotated[
+    Path, typer.Argument(help="COCO file, folder of label images or cut-outs, shards.")
+]
+_Invert = Annotated[
+    bool, typer.Option("--invert", help="The slide has the highest number of a label image.")
+]
+_Brush = Annotated[
+    bool, typer.Option("--brush", help="COCO masks marked iscrowd are single cells (CVAT).")
+]
+
+
 @app.command()
 def show(
     bank: _Bank,
@@ -160,9 +171,7 @@ def export_cells(
 
 @app.command("import")
 def import_(
-    source: Annotated[
-        Path, typer.Argument(help="COCO file, folder of label images or cut-outs, shards.")
-    ],
+    source: _Source,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
     images: Annotated[
         Path | None, typer.Option(help="The images, where they are not beside the masks.")
@@ -172,12 +181,8 @@ def import_(
     ] = "auto",
     kind: _Kinds = None,
     meaning: _Meaning = None,
-    invert: Annotated[
-        bool, typer.Option("--invert", help="The slide has the highest number of a label image.")
-    ] = False,
-    brush: Annotated[
-        bool, typer.Option("--brush", help="COCO masks marked iscrowd are single cells (CVAT).")
-    ] = False,
+    invert: _Invert = False,
+    brush: _Brush = False,
     to: Annotated[
         str, typer.Option(help="cells, bank, or auto: a bank where the source has classes.")
     ] = "auto",

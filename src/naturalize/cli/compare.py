@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import Overwrite, Resamples, Seed
 
 
 def compare(
@@ -24,8 +24,8 @@ def compare(
     common: Annotated[
         bool, typer.Option("--common", help="Compare over the images that are in both.")
     ] = False,
-    resamples: Annotated[int, typer.Option(min=100, help="Resamples of the intervals.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
+    resamples: Resamples = 2000,
+    seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Test whether one model is better than another on the same images.

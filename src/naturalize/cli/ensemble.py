@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from naturalize.cli.options import Columns, Overwrite, Reader, Root, Scheme, columns_of
+from naturalize.cli.options import Columns, Device, Overwrite, Reader, Root, Scheme, columns_of
 
 if TYPE_CHECKING:
     from naturalize.inputs.labelled import LabelledData
@@ -43,7 +43,7 @@ def ensemble(
     reader: Reader = "auto",
     columns: Columns = None,
     root: Root = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    device: Device = "cpu",
     overwrite: Overwrite = False,
 ) -> None:
     """Make one model of several: the mean of their probabilities.

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from naturalize.cli.options import (
+    ClassMap,
     Columns,
     Engine,
+    ModelArgument,
+    OnlyMapped,
     Overwrite,
+    Part,
+    ProfileFile,
     Reader,
+    Resamples,
     Root,
     Scheme,
+    Seed,
+    Standardise,
     Workers,
     columns_of,
 )
@@ -22,14 +30,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="A model folder, or the name of a shipped one: pbc11.",
-        show_default=False,
-    ),
-]
 Data = Annotated[
     Path,
     typer.Argument(help="Labelled images, a catalog or a study folder.", show_default=False),
@@ -37,44 +37,18 @@ Data = Annotated[
 Folder = Annotated[
     Path, typer.Option("--out", "-o", help="Folder for the evaluation.", show_default=False)
 ]
-Part = Annotated[str, typer.Option(help="Part of a split, or all.")]
-ClassMap = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--map",
-        metavar="CLASS=A+B,…",
-        help="Which of the model's classes make up one of the images', e.g. "
-        "Neutrophil=BNE+SNE,Eosinophil=EO; can be given again.",
-    ),
-]
-OnlyMapped = Annotated[
-    bool,
-    typer.Option(
-        "--only-mapped", help="Ask which of the mapped classes it is, as if others cannot be."
-    ),
-]
 DropUnknown = Annotated[
     bool, typer.Option("--drop-unknown", help="Leave out classes the model does not know.")
-]
-Standardise = Annotated[
-    str,
-    typer.Option(help="Bring images from elsewhere to the model's: auto, always or never."),
-]
-ProfileFile = Annotated[
-    Path | None,
-    typer.Option("--profile", help="Laboratory profile of these images.", show_default=False),
 ]
 LeaveOutTraining = Annotated[
     bool,
     typer.Option("--leave-out-training", help="Leave out images the model was trained on."),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be read.")]
-Resamples = Annotated[int, typer.Option(min=100, help="Resamples of the intervals.")]
-Seed = Annotated[int, typer.Option(help="Seed of the intervals.")]
 
 
 def evaluate(
-    model: Model,
+    model: ModelArgument,
     data: Data,
     out: Folder,
     scheme: Scheme = "folders",
@@ -111,43 +85,29 @@ def evaluate(
     naturalize evaluate pbc11 crops --map Neutrophil=BNE+SNE,Monocyte=MO -o eval/crops
     ```
     """
-    from naturalize.base.artifacts import check_place, read_manifest
-    from naturalize.base.console import warn
+    from naturalize.base.artifacts import check_place
     from naturalize.base.process import keep_memory, wait_passively
-    from naturalize.evaluation.evaluate import evaluate as run
     from naturalize.evaluation.merge import Merge
-    from naturalize.inputs.labelled import labelled_data
-    from naturalize.models.folder import describe
-    from naturalize.models.predictor import Predictor
-    from naturalize.models.shipped import find
-    from naturalize.prediction.predictor import standardising
+    from naturalize.inputs.labelled import evaluate_on
 
     keep_memory()
     wait_passively()
-    chosen = Merge.parse(merge, only=only_mapped)
-    folder = find(model)
-    predictor = Predictor.load(folder)
-    chosen.names(predictor.classes)  # what does not fit is said before a tree is read
     check_place(out)
-    how: dict[str, Any] = {"scheme": scheme, "reader": reader, "columns": columns_of(columns)}
-    how |= {"part": part, "root": root, "backend": engine, "workers": workers}
-    found = labelled_data(data, **how)
-    for remark in chosen.unused(found.labels):
-        warn(remark)
-    run(
-        standardising(predictor, [found.root / i.path for i in found.items], standardise, profile),
-        found.items,
-        found.root,
+    reading: dict[str, Any] = {"scheme": scheme, "reader": reader, "columns": columns_of(columns)}
+    reading |= {"part": part, "root": root, "backend": engine, "workers": workers}
+    evaluate_on(
+        data,
+        model,
         out,
-        protocol=describe(folder)["protocol"],
-        merge=chosen,
+        merge=Merge.parse(merge, only=only_mapped),
+        standardise=standardise,
+        profile=profile,
+        reading=reading,
         unknown_labels="drop" if drop_unknown else "refuse",
-        leave_out_training=leave_out_training,
-        strict=strict,
         resamples=resamples,
         seed=seed,
-        inputs={"model": read_manifest(folder).fingerprint, **found.inputs},
-        left_out=found.left_out,
+        leave_out_training=leave_out_training,
+        strict=strict,
     )
     _print(out)
 

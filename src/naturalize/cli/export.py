@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import ModelArgument, Overwrite
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A model folder, or pbc11.", show_default=False)],
+    model: ModelArgument,
     out: Annotated[
         Path | None,
         typer.Option(

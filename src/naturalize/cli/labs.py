@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from naturalize.cli.evaluate import OnlyMapped, Part, Resamples, Seed, Standardise
 from naturalize.cli.options import (
     Columns,
+    Device,
     Engine,
+    ModelOption,
+    OnlyMapped,
     Overwrite,
+    Part,
     Reader,
+    Resamples,
     Scheme,
+    Seed,
+    Standardise,
     Workers,
     columns_of,
 )
@@ -37,9 +43,6 @@ Folders = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write.", show_default=False)]
-Model = Annotated[
-    str, typer.Option("--model", "-m", help="A model folder, or the name of a shipped model.")
-]
 ClassMap = Annotated[
     list[str] | None,
     typer.Option(
@@ -80,13 +83,12 @@ Mixes = Annotated[
         help="One more class mix to give the scores for; can be given again.",
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda or mps.")]
 
 
 def labs(
     folders: Folders,
     out: Out,
-    model: Model = "pbc11",
+    model: ModelOption = "pbc11",
     merge: ClassMap = None,
     only_mapped: OnlyMapped = False,
     scheme: Scheme = "folders",

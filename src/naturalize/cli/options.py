@@ -60,6 +60,54 @@ Columns = Annotated[
     ),
 ]
 
+#: Which model is asked, where it is the first thing named, and where it is an option.
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A model folder, or the name of a shipped one: pbc11.",
+        show_default=False,
+    ),
+]
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="A model folder, or the name of a shipped model.")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda or mps.")]
+
+#: How images from elsewhere are brought to a model's.
+Standardise = Annotated[
+    str,
+    typer.Option(help="Bring images from elsewhere to the model's: auto, always or never."),
+]
+ProfileFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--profile",
+        help="Laboratory profile of these images, measured before.",
+        show_default=False,
+    ),
+]
+
+#: Which of the labelled images are scored, over which classes, and with which intervals.
+Part = Annotated[str, typer.Option(help="Part of a split, or all.")]
+ClassMap = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="CLASS=A+B,…",
+        help="Which of the model's classes make up one of the images', e.g. "
+        "Neutrophil=BNE+SNE,Eosinophil=EO; can be given again.",
+    ),
+]
+OnlyMapped = Annotated[
+    bool,
+    typer.Option(
+        "--only-mapped", help="Ask which of the mapped classes it is, as if others cannot be."
+    ),
+]
+Resamples = Annotated[int, typer.Option(min=100, help="Resamples of the intervals.")]
+Seed = Annotated[int, typer.Option(help="Seed of the intervals.")]
+
 
 def columns_of(texts: list[str] | None) -> dict[str, str]:
     """Return ``path=file`` texts as a dictionary."""

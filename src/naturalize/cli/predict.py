@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from naturalize.cli.options import Overwrite
+from naturalize.cli.options import Device, ModelOption, Overwrite, ProfileFile, Standardise
 
 if TYPE_CHECKING:
+    from naturalize.models.predictor import NetworkPredictor
     from naturalize.prediction.files import Prediction
     from naturalize.prediction.standardise import Standardiser
 
@@ -18,20 +19,9 @@ if TYPE_CHECKING:
 Images = Annotated[
     list[Path], typer.Argument(help="Image files and folders of them.", show_default=False)
 ]
-Model = Annotated[
-    str, typer.Option("--model", "-m", help="A model folder, or the name of a shipped model.")
-]
 Table = Annotated[
     Path,
     typer.Option("--out", "-o", help="Table to write: .csv, .tsv, .xlsx, .parquet or .json."),
-]
-Standardise = Annotated[
-    str,
-    typer.Option(help="Bring images from elsewhere to the model's: auto, always or never."),
-]
-ProfileFile = Annotated[
-    Path | None,
-    typer.Option(help="Laboratory profile of these images, measured before.", show_default=False),
 ]
 SaveProfile = Annotated[
     Path | None,
@@ -63,7 +53,6 @@ Sheet = Annotated[
     Path | None, typer.Option(help="Picture to write: cells by class.", show_default=False)
 ]
 Batch = Annotated[int, typer.Option(min=1, help="Images a pass.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda or mps.")]
 Engine = Annotated[
     str,
     typer.Option(
@@ -75,7 +64,7 @@ Engine = Annotated[
 
 def predict(
     images: Images,
-    model: Model = "pbc11",
+    model: ModelOption = "pbc11",
     out: Table = Path("predictions.csv"),
     standardise: Standardise = "auto",
     profile: ProfileFile = None,
@@ -118,8 +107,6 @@ def predict(
     naturalize predict images --model runs/pbc11/models/plain --device cuda
     ```
     """
-    from naturalize.base.artifacts import check_file
-    from naturalize.base.console import result
     from naturalize.base.errors import InputError, SettingsError
     from naturalize.base.process import keep_memory, wait_passively
     from naturalize.models.predictor import Predictor
@@ -133,49 +120,64 @@ def predict(
     from naturalize.prediction.table import check_ending, write_predictions
 
     check_ending(out)
-    for file in (out, sheet, save_profile):
-        if file is not None:
-            check_file(file)
+    _check_files(out, sheet, save_profile)
     paths = find_images(images)
     predictor = Predictor.load(model, device=device, engine=engine)
     if views is not None and views not in VIEWS:
         raise SettingsError(f"--views {views}: expected 1, 4 or 8")
     if prior is not None and prior != ESTIMATE:
         parse(prior, predictor.classes)  # before anything is read
-    standardiser = _standardiser(
-        predictor.config.standard, standardise, paths, profile, save_profile
-    )
-    found = predict_files(
-        predictor,
-        paths,
-        batch=batch,
-        standardiser=standardiser,
-        unsure=unsure,
-        whole=whole,
-        views=views,
-        what="predict",
-    )
-    rows = list(found)
+    standard = predictor.config.standard
+    standardiser = _standardiser(standard, standardise, paths, profile, save_profile)
+    how: dict[str, Any] = {
+        "batch": batch,
+        "unsure": unsure,
+        "whole": whole,
+        "views": views,
+        "what": "predict",
+    }
+    rows = list(predict_files(predictor, paths, standardiser=standardiser, **how))
     if prior is not None:
         rows = under(rows, prior, predictor.classes, unsure=unsure)
     write_predictions(out, predictor.classes, rows)
-    bad = [row for row in rows if row.error]
-    if len(bad) == len(rows):
+    if all(row.error for row in rows):
         raise InputError(f"none of {len(rows)} files can be read; see the column flag in {out}")
     _print(predictor.classes, rows)
     _remarks(rows, standardiser)
     if sheet is not None:
-        from naturalize.base.images import write_image
-        from naturalize.prediction.table import prediction_sheet
+        _write_sheet(sheet, rows, predictor, standardiser)
+    _say_outcome(rows, out, estimated=prior == ESTIMATE)
 
-        picture = prediction_sheet(rows, predictor.classes, standardiser, predictor.config.view)
-        write_image(sheet, picture)
-        result(f"sheet: {sheet}")
-    read = len({row.path for row in rows}) - len(bad)
+
+def _check_files(*files: Path | None) -> None:
+    from naturalize.base.artifacts import check_file
+
+    for file in files:
+        if file is not None:
+            check_file(file)
+
+
+def _write_sheet(
+    sheet: Path, rows: Sequence[Prediction], predictor: NetworkPredictor, standardiser: Standardiser
+) -> None:
+    from naturalize.base.console import result
+    from naturalize.base.images import write_image
+    from naturalize.prediction.table import prediction_sheet
+
+    picture = prediction_sheet(rows, predictor.classes, standardiser, predictor.config.view)
+    write_image(sheet, picture)
+    result(f"sheet: {sheet}")
+
+
+def _say_outcome(rows: Sequence[Prediction], out: Path, *, estimated: bool) -> None:
+    """Print what was written, of how many images and cells, and under which class mix."""
+    from naturalize.base.console import result
+
+    read = len({row.path for row in rows if not row.error})
     cells = sum(row.box is not None for row in rows)
     of_fields = f" ({cells} white cells in fields)" if cells else ""
     if said := next((row.prior for row in rows if row.prior), None):
-        result(f"class mix ({'estimated' if prior == ESTIMATE else 'stated'}): {said}")
+        result(f"class mix ({'estimated' if estimated else 'stated'}): {said}")
     result(f"predictions of {read} images{of_fields}: {out}")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from naturalize.cli.options import Engine, Overwrite, Root, Workers
+from naturalize.cli.options import Engine, Overwrite, Resamples, Root, Workers
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -82,7 +82,7 @@ def realism(
     score: _Score = None,
     root: Root = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
-    resamples: Annotated[int, typer.Option(min=100, help="Resamples of the intervals.")] = 1000,
+    resamples: Resamples = 1000,
     seed: Annotated[int, typer.Option(help="Another seed, other images and folds.")] = 0,
     workers: Workers = None,
     engine: Engine = "processes",

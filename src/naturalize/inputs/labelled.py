@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from naturalize.base.console import remark
+from naturalize.base.artifacts import read_manifest
+from naturalize.base.console import remark, warn
 from naturalize.base.display import rows_of
 from naturalize.base.errors import InputError, unknown
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.readers.levels import PARTS
 from naturalize.dataset.split import Split
-from naturalize.evaluation.evaluate import Item
+from naturalize.evaluation.evaluate import Item, evaluate
+from naturalize.evaluation.merge import Merge
 from naturalize.inputs.kind import named
+from naturalize.models.folder import describe
+from naturalize.models.predictor import Predictor
+from naturalize.models.shipped import find
+from naturalize.prediction.predictor import standardising
 
 _NEEDS = "labelled images, a catalog or a study folder"
 
@@ -87,6 +94,45 @@ def labelled_data(
     inputs = {"catalog": catalog.fingerprint} | ({"split": split.fingerprint} if split else {})
     left_out = {} if split else _left_out(catalog)
     return LabelledData(catalog.root, items, inputs, catalog, left_out)
+
+
+def evaluate_on(
+    source: str | Path,
+    model: str | Path,
+    out: str | Path,
+    *,
+    merge: Merge | None = None,
+    standardise: str = "auto",
+    profile: Path | None = None,
+    reading: Mapping[str, Any] | None = None,
+    **scoring: Any,
+) -> Path:
+    """Score a model on what a user calls DATA, and write an `evaluation` artifact to ``out``.
+
+    ``source`` and ``reading`` are as for :func:`labelled_data`, ``model`` is a model folder or the
+    name of a shipped one, ``standardise`` and ``profile`` are as for
+    :func:`naturalize.prediction.predictor.standardising`, ``merge`` and ``scoring`` as for
+    :func:`naturalize.evaluation.evaluate.evaluate`, whose errors are raised too.
+    """
+    merge = merge or Merge()
+    folder = find(model)
+    predictor = Predictor.load(folder)
+    merge.names(predictor.classes)  # what does not fit is said before a tree is read
+    found = labelled_data(source, **(reading or {}))
+    for text in merge.unused(found.labels):
+        warn(text)
+    paths = [found.root / item.path for item in found.items]
+    return evaluate(
+        standardising(predictor, paths, standardise, profile),
+        found.items,
+        found.root,
+        out,
+        protocol=describe(folder)["protocol"],
+        merge=merge,
+        inputs={"model": read_manifest(folder).fingerprint, **found.inputs},
+        left_out=found.left_out,
+        **scoring,
+    )
 
 
 def part_items(catalog: Catalog, split: Split, part: str) -> list[Item]:
