@@ -37,6 +37,7 @@ from naturalize.explain.maps import map_layer, score_cam
 from naturalize.models.names import resolve
 from naturalize.models.shipped import find
 from naturalize.models.torch_predictor import TorchPredictor
+from naturalize.models.torchvision_compat import ensure
 from naturalize.models.zoo import build
 
 WAYS: dict[str, float | None] = {"exact": None, "0.99": 0.99, "32": 32}
@@ -56,6 +57,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.data.is_dir():
         sys.exit(f"{options.data}: no such folder; name images with --data")
+    ensure()
     try:
         import pytorch_grad_cam  # noqa: F401
     except ImportError:

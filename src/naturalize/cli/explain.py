@@ -44,6 +44,14 @@ def explain(
     checks: Annotated[
         bool, typer.Option(help="Test each map by insertion and deletion of pixels.")
     ] = True,
+    training: Annotated[
+        Path | None,
+        typer.Option(
+            help="The model's study folder, or its labelled training images: the nearest cells "
+            "of them stand beside each explained one.  [default: the study that MODEL lies in]",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Show where a model looked.
@@ -66,6 +74,7 @@ def explain(
     from naturalize.explain.picks import picks_of_files
     from naturalize.explain.sheet import heat_remark
     from naturalize.explain.write import explain_images
+    from naturalize.inputs.trained_on import study_of, training_cells
     from naturalize.models.predictor import Predictor
 
     predictor = Predictor.load(model)
@@ -79,6 +88,7 @@ def explain(
         layer=layer,
         channels=channels or None,
         checks=checks,
+        training=training_cells(training or study_of(model)),
     )
     entries = read_json(out / "explanations.json")
     outside = sum(heat_remark(entry) is not None for entry in entries)

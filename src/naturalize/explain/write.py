@@ -35,6 +35,7 @@ from naturalize.explain.methods import (
     explain,
     explainable,
 )
+from naturalize.explain.neighbours import Training, write_neighbours
 from naturalize.explain.overlay import overlay
 from naturalize.explain.picks import Pick, pick_for_explanation
 from naturalize.explain.sheet import ON_SHEET, explained_sheet
@@ -68,6 +69,7 @@ def explain_images(
     channels: float | None = CHANNELS,
     masks: Mapping[str, np.ndarray] | None = None,
     checks: bool = True,
+    training: Training | None = None,
     work: str | Path | None = None,
     inputs: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -94,16 +96,26 @@ def explain_images(
     checks
         Whether each map is tested by insertion and deletion, beside an order that knows nothing but
         the middle of the image (`naturalize.explain.checks`).
+    training
+        Training images: the nearest by the model's features stand beside each explained one. The
+        model is a `TorchPredictor` (a model folder), else ``SettingsError``.
     work
         Folder for finished pieces, removed at the end; ``.<name>.work`` beside ``out`` by default.
     inputs, settings
         Name → fingerprint of the artifacts behind this, and more that decided which images these
         are, for the manifest.
     """
+    from naturalize.models.torch_predictor import TorchPredictor
+
     root, out = Path(root), Path(out)
     if not items:
         raise InputError("nothing to explain: no image was given")
     predictor = explainable(model)
+    if training is not None and not isinstance(predictor, TorchPredictor):
+        raise SettingsError(
+            "training: nearest training cells need a model folder, whose features are known; "
+            "leave it out for a module of your own"
+        )
     items = list({item.image_id: item for item in reversed(items)}.values())[::-1]
     methods = tuple(dict.fromkeys(methods or default_methods(predictor.module)))
     for method in methods:
@@ -114,6 +126,7 @@ def explain_images(
         "layer": layer,
         "channels": channels,
         "checks": checks,
+        "training": training.digest if training else None,
         "items": content_hash("\n".join(map(repr, items)).encode()),
         "model": weights_hash(predictor.module),
         "classes": list(predictor.classes),
@@ -127,6 +140,8 @@ def explain_images(
     _warn_of_problems(root, jobs, rows)
     with artifacts.writing(out, "explanation", settings=decided, inputs=inputs) as folder:
         _write(folder, root, jobs, rows, masks or {})
+        if training is not None:
+            write_neighbours(folder, root, predictor, training, work, key)
     shutil.rmtree(work, ignore_errors=True)
     return out
 
@@ -144,6 +159,7 @@ def explain_evaluation(
     work: str | Path | None = None,
     inputs: Mapping[str, str] | None = None,
     masks: Mapping[str, np.ndarray] | None = None,
+    training: Training | None = None,
 ) -> Path:
     """Explain a right prediction of each class and the worst mistakes of an evaluation.
 
@@ -167,6 +183,7 @@ def explain_evaluation(
         work=work,
         inputs=inputs,
         masks=masks,
+        training=training,
         settings={"per_class": per_class, "mistakes": mistakes, "seed": seed},
     )
 

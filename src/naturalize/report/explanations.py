@@ -15,6 +15,9 @@ TITLE, ID = "Explanations", "explanations"
 #: How many explained images of each sort, and lines of the table of mistakes, are shown.
 _RIGHT, _WRONG, _LISTED = 11, 12, 12
 
+#: Width in pixels and JPEG quality of a training cell beside them.
+_SMALL = (160, 80)
+
 
 @dataclass(frozen=True)
 class Example:
@@ -25,6 +28,7 @@ class Example:
     predicted: str
     confidence: str
     heat: str
+    neighbours: str
     pictures: tuple[Picture, ...]
 
 
@@ -146,6 +150,11 @@ def _examples(
             alt = f"Heat map of {entry['method']}: {answer}"
             files.append((f"overlays/{entry['overlay']}", alt, str(entry["method"])))
         shown = [pictures.embed(artifact.path / f, alt, said, size=TILE) for f, alt, said in files]
+        shown += [
+            pictures.embed(artifact.path / near["image"], said, "neighbour", size=_SMALL)
+            for near in first.get("neighbours", [])
+            for said in [f"Training image like it: {near['path']}, class {near['label']}"]
+        ]
         if kept := tuple(picture for picture in shown if picture is not None):
             examples.append(_example(first, kept))
     return examples
@@ -158,11 +167,13 @@ def _example(entry: dict[str, Any], shown: tuple[Picture, ...]) -> Example:
     heat = ""
     if inside is not None and share is not None:
         heat = f"{form.percent(inside)} of the heat on the cell, {form.percent(share)} of the image"
+    near = [f"{n['label']} ({n['cosine']:.2f})" for n in entry.get("neighbours", [])]
     return Example(
         str(entry["path"]),
         str(entry["label"] or ""),
         str(entry["predicted"]),
         form.percent(confidence) if confidence is not None else "",
         heat,
+        f"nearest training cells: {form.listed(near)}" if near else "",
         shown,
     )

@@ -22,6 +22,7 @@ from naturalize.dataset.phantom import write_phantom
 from naturalize.dataset.split import Split
 from naturalize.evaluation.compare import write_comparisons
 from naturalize.evaluation.evaluate import evaluate
+from naturalize.explain.neighbours import Training
 from naturalize.explain.write import explain_evaluation
 from naturalize.inputs.labelled import part_items
 from naturalize.models.predictor import Predictor
@@ -334,6 +335,7 @@ class Stages:
 
         def make(output: Path, work: Path) -> None:
             run = settings.run or best_run(self.folder, list(self.study.runs))
+            trained = part_items(self.catalog, self.split, "train")
             explain_evaluation(
                 self.folder / "models" / run,
                 self.folder / "evaluations" / run,
@@ -345,6 +347,7 @@ class Stages:
                 seed=self.study.seed,
                 work=work,
                 inputs=self._inputs(f"models/{run}", f"evaluations/{run}"),
+                training=Training.drawn(self.catalog.root, trained, self.study.seed),
             )
 
         needs = tuple(f"evaluate-{run}" for run in self.study.runs)
