@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.metrics.pairwise import cosine_similarity
 
 from naturalize.base.artifacts import read_manifest
 from naturalize.base.errors import InputError, NaturalizeError, SettingsError
@@ -18,6 +19,7 @@ from naturalize.base.images import read_image, write_image
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.explain import write as writer
 from naturalize.explain.methods import explain
+from naturalize.explain.neighbours import Training
 from naturalize.explain.overlay import heat_by_kind, heat_inside, overlay
 from naturalize.explain.picks import Pick, pick_for_explanation, picks_of_files, worst_mistakes
 from naturalize.explain.sheet import heat_remark
@@ -25,6 +27,8 @@ from naturalize.explain.write import explain_images
 from naturalize.models.predictor import Predictor
 from naturalize.models.torch_predictor import TorchPredictor
 from naturalize.models.zoo import build
+from naturalize.prediction.predictor import StandardisingPredictor
+from naturalize.prediction.standardise import Standardised
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +130,48 @@ def test_a_model_that_onnxruntime_runs_is_explained_too() -> None:
     (heat,) = explain(opened, image, "grad-cam", ["LY"])
     (same,) = explain(Predictor.load("pbc11", engine="torch"), image, "grad-cam", ["LY"])
     np.testing.assert_array_equal(heat, same)
+
+
+def test_a_standardised_image_is_explained_by_the_network_that_answered(
+    predictor: Predictor, images: Path, tmp_path: Path
+) -> None:
+    """Of four images three are brought to a standard (here: turned over)."""
+    import torch
+
+    torch.manual_seed(1)
+    other = build("custom_cnn", ["BA", "EO", "LY"], weights="none", input_size=32)
+    home = TorchPredictor(predictor.module, predictor.config)
+    home.elsewhere = TorchPredictor(other.module, other.config)
+
+    class Turns:
+        mode, profile = "auto", None
+
+        def __call__(self, image: np.ndarray) -> Standardised:
+            if image.shape[0] == 36:
+                return Standardised(image)
+            return Standardised(image[::-1].copy(), flags=("standardised",))
+
+    model = StandardisingPredictor(home, Turns())
+    root, picks = picks_of_files([images])
+    training = Training.drawn(root, [Pick(p.image_id, p.path, "BA") for p in picks])
+    given = {"methods": ["grad-cam"], "training": training}
+    out = explain_images(model, picks, root, tmp_path / "out", **given)
+    for entry in json.loads((out / "explanations.json").read_text()):
+        image = read_image(images / entry["path"])
+        assert entry["standardised"] == (entry["path"] != "0.png")
+        network = home.elsewhere if entry["standardised"] else home
+        seen = image[::-1].copy() if entry["standardised"] else image
+        (heat,) = explain(network, [seen], "grad-cam", [entry["predicted"]])
+        (answer,) = model.probabilities([image])
+        assert entry["predicted"] == model.classes[answer.argmax()]
+        assert entry["confidence"] == pytest.approx(answer.max(), abs=1e-5)
+        with np.load(out / "maps.npz") as maps:
+            np.testing.assert_allclose(maps[f"{entry['image_id']}-grad-cam"], heat, atol=1e-6)
+        ids = [p.image_id for p in training.items if p.image_id != entry["image_id"]]
+        known = network.features([read_image(root / p.path) for p in training.items
+                                  if p.image_id in ids])  # fmt: skip
+        alike = cosine_similarity(network.features([seen]), known)[0]
+        assert entry["neighbours"][0]["image_id"] == ids[int(alike.argmax())]
 
 
 # -- overlays -----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from naturalize.cli.options import ModelArgument, Overwrite
+from naturalize.cli.options import ModelArgument, Overwrite, Standardise
 
 
 def explain(
@@ -52,6 +52,7 @@ def explain(
             show_default=False,
         ),
     ] = None,
+    standardise: Standardise = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Show where a model looked.
@@ -59,7 +60,8 @@ def explain(
     Writes an overlay for each image and method, the heat maps as numbers (maps.npz), a sheet and
     explanations.json, which says how much of the heat lies on the cell, on red cells and on slide;
     checks.json says it by class, and how the answers change as pixels are put in and taken away.
-    A killed run goes on where it stopped.
+    Images that do not look like the training images are standardised, as predict does, and
+    explained by the network that answers for them. A killed run goes on where it stopped.
 
     **Examples**
 
@@ -76,9 +78,11 @@ def explain(
     from naturalize.explain.write import explain_images
     from naturalize.inputs.trained_on import study_of, training_cells
     from naturalize.models.predictor import Predictor
+    from naturalize.prediction.predictor import standardising
 
-    predictor = Predictor.load(model)
     root, picks = picks_of_files(images, limit=limit)
+    paths = [root / pick.path for pick in picks]
+    predictor = standardising(Predictor.load(model), paths, standardise)
     explain_images(
         predictor,
         picks,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,15 +99,23 @@ def _unit(features: np.ndarray) -> np.ndarray:
 
 
 def write_neighbours(
-    folder: Path, root: Path, predictor: Any, training: Training, work: Path, key: str
+    folder: Path,
+    shown: Mapping[Pick, tuple[np.ndarray, Any]],
+    training: Training,
+    work: Path,
+    key: str,
 ) -> None:
-    """Add ``neighbours`` to the entries of ``folder``, and the pictures of them."""
+    """Add ``neighbours`` to the entries of ``folder``, and the pictures of them.
+
+    ``shown``: the image that was explained and the network that answered, whose features are used.
+    """
     entries = artifacts.read_json(folder / "explanations.json")
-    paths = {entry["image_id"]: entry["path"] for entry in entries}
-    images = [read_image(root / path) for path in paths.values()]
-    nearest = dict(
-        zip(paths, training.nearest(predictor, list(paths), images, work, key), strict=True)
-    )
+    nearest: dict[str, list[tuple[Pick, float]]] = {}
+    for network in {id(model): model for _, model in shown.values()}.values():
+        its = {item.image_id: image for item, (image, model) in shown.items() if model is network}
+        named = key + network.weights_hash
+        found = training.nearest(network, list(its), list(its.values()), work, named)
+        nearest |= zip(its, found, strict=True)
     for pick in {pick.image_id: pick for its in nearest.values() for pick, _ in its}.values():
         picture = read_image(training.root / pick.path)
         write_image(folder / "neighbours" / f"{pick.image_id}.jpg", picture, quality=92)

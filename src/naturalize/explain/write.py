@@ -16,7 +16,7 @@ import pyarrow as pa
 from naturalize.base import artifacts
 from naturalize.base.console import warn
 from naturalize.base.errors import ImageReadError, InputError, SettingsError, unknown
-from naturalize.base.images import content_hash, read_image, write_image
+from naturalize.base.images import content_hash, decode_image, encode_image, read_image, write_image
 from naturalize.base.shards import resumable_rows
 from naturalize.explain.checks import (
     FRACTIONS,
@@ -30,16 +30,14 @@ from naturalize.explain.checks import (
 )
 from naturalize.explain.methods import (
     METHODS,
-    Explainable,
     default_methods,
     explain,
-    explainable,
 )
 from naturalize.explain.neighbours import Training, write_neighbours
 from naturalize.explain.overlay import overlay
 from naturalize.explain.picks import Pick, pick_for_explanation
 from naturalize.explain.sheet import ON_SHEET, explained_sheet
-from naturalize.models.identity import weights_hash
+from naturalize.explain.shown import Viewer
 
 #: Masks that Score-CAM uses an image at most. On EfficientNet-Lite0 (1,280 maps) 32 groups give
 #: maps that correlate with the full ones at 0.99 on average, for a fortieth of the passes.
@@ -52,6 +50,7 @@ _SHARD = pa.schema(
         ("problem", pa.string()),
         ("size", pa.int32()),
         ("map", pa.binary()),
+        ("image", pa.binary()),
         ("insertion", pa.list_(pa.float32())),
         ("deletion", pa.list_(pa.float32())),
     ]
@@ -82,7 +81,9 @@ def explain_images(
     Parameters
     ----------
     model
-        As for `naturalize.explain.methods.explainable`.
+        As for `naturalize.explain.methods.explainable`, or a predictor that standardises
+        (`naturalize.prediction.predictor.standardising`): the standardised image is explained, by
+        the network that answered for it.
     items, root
         The images, and the folder that their paths start from; unreadable ones are named in a
         warning and left out, as is a second one with the same ``image_id``.
@@ -110,14 +111,14 @@ def explain_images(
     root, out = Path(root), Path(out)
     if not items:
         raise InputError("nothing to explain: no image was given")
-    predictor = explainable(model)
-    if training is not None and not isinstance(predictor, TorchPredictor):
+    viewer = Viewer(model)
+    if training is not None and not isinstance(viewer.home, TorchPredictor):
         raise SettingsError(
             "training: nearest training cells need a model folder, whose features are known; "
             "leave it out for a module of your own"
         )
     items = list({item.image_id: item for item in reversed(items)}.values())[::-1]
-    methods = tuple(dict.fromkeys(methods or default_methods(predictor.module)))
+    methods = tuple(dict.fromkeys(methods or default_methods(viewer.home.module)))
     for method in methods:
         if method not in METHODS:
             raise unknown("method", method, list(METHODS))
@@ -128,20 +129,24 @@ def explain_images(
         "checks": checks,
         "training": training.digest if training else None,
         "items": content_hash("\n".join(map(repr, items)).encode()),
-        "model": weights_hash(predictor.module),
-        "classes": list(predictor.classes),
+        **viewer.decides,
         **(settings or {}),
     }
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
     asked = (*methods, MIDDLE) if checks else methods
     jobs = [(item, method) for item in items for method in asked]
     key = content_hash(repr(decided).encode())
-    rows = _explained(predictor, jobs, root, work, layer, channels, checks, key)
+    rows = _explained(viewer, jobs, root, work, layer, channels, checks, key)
     _warn_of_problems(root, jobs, rows)
     with artifacts.writing(out, "explanation", settings=decided, inputs=inputs) as folder:
         _write(folder, root, jobs, rows, masks or {})
         if training is not None:
-            write_neighbours(folder, root, predictor, training, work, key)
+            shown = {
+                item: (_image_of(root, item, row), viewer.away if row["image"] else viewer.home)
+                for (item, _), row in zip(jobs, rows, strict=True)
+                if row["problem"] is None
+            }
+            write_neighbours(folder, shown, training, work, key)
     shutil.rmtree(work, ignore_errors=True)
     return out
 
@@ -189,7 +194,7 @@ def explain_evaluation(
 
 
 def _explained(
-    predictor: Explainable,
+    viewer: Viewer,
     jobs: Sequence[tuple[Pick, str]],
     root: Path,
     work: Path,
@@ -207,34 +212,39 @@ def _explained(
             except ImageReadError as error:
                 yield {"problem": error.reason}
                 continue
-            predicted, confidence = item.predicted, item.confidence
-            if predicted is None:
-                (shares,) = predictor.probabilities([image])
-                predicted, confidence = predictor.classes[shares.argmax()], float(shares.max())
+            shown = viewer(item, image)
             if method == MIDDLE:
                 heat = middle(len(image))
             else:
                 (heat,) = explain(
-                    predictor, [image], method, [predicted], layer=layer, channels=channels
+                    shown.network,
+                    [shown.image],
+                    method,
+                    [shown.predicted],
+                    layer=layer,
+                    channels=channels,
                 )
             row: dict[str, Any] = {
-                "predicted": predicted,
-                "confidence": confidence,
+                "predicted": shown.predicted,
+                "confidence": shown.confidence,
                 "size": len(heat),
                 "map": heat.astype("<f4").tobytes() if method != MIDDLE else b"",
+                "image": encode_image(shown.image, "png") if shown.standardised else None,
             }
             if checks:
-                number = list(predictor.classes).index(predicted)
-                insertion, deletion = insertion_and_deletion(
-                    lambda seen, number=number: predictor.probabilities(seen)[:, number],  # type: ignore[misc]
-                    image,
-                    heat,
-                )
+                insertion, deletion = insertion_and_deletion(shown.share, shown.image, heat)
                 row |= {"insertion": insertion, "deletion": deletion}
             yield row
 
     table = resumable_rows(work, key, jobs, rows, _SHARD, piece=1, what="explain")
     return table.to_pylist()
+
+
+def _image_of(root: Path, item: Pick, row: Mapping[str, Any]) -> np.ndarray:
+    """Return the image that was explained: the standardised one, or the file's."""
+    if row["image"] is not None:
+        return decode_image(row["image"])[0]
+    return read_image(root / item.path)
 
 
 def _warn_of_problems(
@@ -270,7 +280,7 @@ def _write(
             drawn[method].append((row["insertion"], row["deletion"]))
         if method == MIDDLE:
             continue
-        image = read_image(root / item.path)
+        image = _image_of(root, item, row)
         heat = np.frombuffer(row["map"], "<f4").reshape(row["size"], row["size"])
         name = f"{item.image_id}-{method}"
         painted = overlay(image, heat)
@@ -281,6 +291,7 @@ def _write(
         maps[name] = heat
         said = {"predicted": row["predicted"], "confidence": row["confidence"]}
         said |= {"method": method, "overlay": f"{name}.jpg", "image": original}
+        said["standardised"] = row["image"] is not None
         for curve in ("insertion", "deletion"):
             if row[curve] is not None:
                 said[f"{curve}_auc"] = round(area_under(row[curve]), 4)

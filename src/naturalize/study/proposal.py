@@ -222,8 +222,9 @@ def _estimate(plan: _Plan, catalog: Catalog) -> str:
     step = _seconds_per_step(plan, len(plan.counts))
     runs = 2 if plan.composites else 1
     training = step * LOADING * runs * plan.epochs * plan.draws / plan.batch
-    # a forward pass is about a third of a step; Score-CAM takes some 100 of them for one image
-    explained = len(plan.counts) + plan.mistakes
+    # a forward pass is about a third of a step; Score-CAM and the tests of two maps take some 100
+    # of them for one image, the features of the training images 100 for each class
+    explained = 2 * len(plan.counts) + plan.mistakes
     testing = step / 3 / plan.batch * (runs * n * plan.fractions[2] + 100 * explained)
     total = _minutes(cutting + training + testing)
     busy = ", busy with other work now" if os.getloadavg()[0] > cores else ""
