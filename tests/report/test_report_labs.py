@@ -12,7 +12,7 @@ from naturalize.base.artifacts import writing
 from naturalize.base.plots import LIGHT
 from naturalize.evaluation.evaluate import Item
 from naturalize.evaluation.laboratory import Laboratory
-from naturalize.evaluation.labs import answers_of
+from naturalize.evaluation.labscores import answers_of
 from naturalize.evaluation.merge import Merge
 from naturalize.report import sentences, write_report
 

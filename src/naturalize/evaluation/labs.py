@@ -11,7 +11,7 @@ import io
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +24,18 @@ from naturalize.base.console import warn
 from naturalize.base.errors import InputError
 from naturalize.base.images import content_hash
 from naturalize.base.shards import resumable_rows
-from naturalize.evaluation import intervals, metrics, mixes
+from naturalize.evaluation import intervals, metrics
 from naturalize.evaluation.evaluate import Item, model_hash
-from naturalize.evaluation.intervals import calibration
 from naturalize.evaluation.laboratory import Laboratory
+from naturalize.evaluation.labscores import SCORES, Scored, of_model, scored
 from naturalize.evaluation.merge import Merge
-from naturalize.evaluation.mixes import MIXES, SURE, Answers
-from naturalize.evaluation.risk import RISK
+from naturalize.evaluation.mixes import MIXES
 from naturalize.models.predictor import NetworkPredictor
 from naturalize.prediction.files import Prediction, predict_files
-from naturalize.prediction.standardise import NO_CELL, NO_WHITE_CELL, Standardiser
+from naturalize.prediction.standardise import Standardiser
 
-#: Images a piece, and points of a risk-coverage curve that are written.
-_PIECE, _POINTS = 64, 200
-
-#: What the page and the table call each score.
-SCORES = {
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro-F1",
-    "accuracy": "accuracy",
-    "ece": "calibration error",
-    "mean_confidence": "mean confidence",
-    "sure_wrong": f"of the wrong, surer than {SURE:g}",
-    "aurc": "area under risk–coverage",
-    "coverage_at_risk": f"coverage at {RISK:.0%} risk",
-}
-
-#: Scores of which less is better.
-LESS = ("ece", "sure_wrong", "aurc")
+#: Images a piece.
+_PIECE = 64
 
 _SHARD = pa.schema(
     [
@@ -116,7 +100,7 @@ def score_labs(
         "seed": seed,
     }
     work = out.with_name(f".{out.name}.work")
-    found: dict[str, dict[str, _Scored]] = {name: {} for name in models}
+    found: dict[str, dict[str, Scored]] = {name: {} for name in models}
     for lab in laboratories:
         standardiser: Standardiser | None = None
         for name, model in models.items():
@@ -127,7 +111,7 @@ def score_labs(
             place = work / f"{file_name(name)}-{file_name(lab.name)}"
             rows = _predicted(model, lab, standardiser, place, f"{lab.name}: {name}")
             table = _table(rows, model.classes, lab.merges[name])
-            found[name][lab.name] = _scored(table, lab, name, all_mixes, resamples, seed)
+            found[name][lab.name] = scored(table, lab, name, all_mixes, resamples, seed)
     result = {
         **dict(facts or {}),
         "standardise": standardise,
@@ -135,7 +119,7 @@ def score_labs(
         "convention": metrics.CONVENTION,
         "interval_method": _method(found, resamples, seed),
         "laboratories": {lab.name: lab.described() for lab in laboratories},
-        "models": {name: _of_model(each) for name, each in found.items()},
+        "models": {name: of_model(each) for name, each in found.items()},
     }
     with artifacts.writing(out, "labs", settings=settings, inputs=inputs) as folder:
         for name, each in found.items():
@@ -225,100 +209,7 @@ def _table(rows: pa.Table, model_classes: Sequence[str], merge: Merge) -> pa.Tab
     return pa.table({**columns, "group": rows["group"], "flag": rows["flags"]})
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """The answers of a model in a laboratory, what is said of them, and the scores of resamples."""
-
-    table: pa.Table
-    entry: dict[str, Any]
-    drawn: Mapping[str, Mapping[str, np.ndarray]]
-    grouped: bool
-
-
-def answers_of(table: pa.Table) -> Answers:
-    """Return the answers in a predictions table of this artifact."""
-    classes = [n.removeprefix("prob_") for n in table.column_names if n.startswith("prob_")]
-    true, predicted = table["label"].to_pylist(), table["predicted"].to_pylist()
-    labels = [*dict.fromkeys([*classes, *true])]  # a class that a model lacks is never answered
-    labels += [v for v in (NO_CELL, NO_WHITE_CELL) if v in predicted]
-    return Answers(
-        labels,
-        metrics.label_indices(labels, true, what="label"),
-        metrics.label_indices(labels, predicted, what="predicted"),
-        table["confidence"].to_numpy().astype(np.float64),
-        table["group"].to_pylist(),
-    )
-
-
-def _scored(
-    table: pa.Table,
-    lab: Laboratory,
-    model: str,
-    all_mixes: Mapping[str, Mapping[str, float]],
-    resamples: int,
-    seed: int,
-) -> _Scored:
-    answers = answers_of(table)
-    weights = mixes.resampled(answers, resamples, seed, lab.name)
-    parts = lab.merges[model].classes
-    drawn: dict[str, dict[str, np.ndarray]] = {}
-    of_mix: dict[str, Any] = {}
-    for mix, wanted in all_mixes.items():
-        shares = mixes.shares_of(mix, wanted, answers.counts, parts)
-        if shares is None:
-            continue
-        reweighted_to = None if mix == mixes.FOUND else shares[0]
-        drawn[mix] = mixes.drawn_scores(answers, weights, reweighted_to)
-        scores = mixes.with_intervals(drawn[mix])
-        of_mix[mix] = {"shares": shares[0], "covered": shares[1], "scores": scores}
-    asked = ~np.isnan(answers.confidence)
-    flags = [flag.split("; ") for flag in table["flag"].to_pylist()]
-    coverage, risk = answers.curve
-    shown = np.unique(np.linspace(0, len(coverage) - 1, _POINTS).round().astype(int))
-    sure, right = answers.confidence[asked], answers.right[asked]
-    counts = metrics.confusion_matrix(answers.true, answers.predicted, len(answers.labels))
-    entry = {
-        **metrics.from_confusion(answers.labels, counts),
-        "map": lab.merges[model].described(),
-        "n_wrong": int((~answers.right).sum()),
-        "n_sure_wrong": int((~right & (sure > SURE)).sum()),
-        "n_unsure": sum("unsure" in each for each in flags),
-        "n_no_cell": int((~asked).sum()),
-        "n_standardised": sum("standardised" in each for each in flags),
-        "mixes": of_mix,
-        "calibration": calibration(sure, right) if asked.any() else None,
-        "risk_coverage": {"coverage": coverage[shown].tolist(), "risk": risk[shown].tolist()},
-    }
-    return _Scored(table, entry, drawn, answers.grouped)
-
-
-def _of_model(each: Mapping[str, _Scored]) -> dict[str, Any]:
-    """Return what ``labs.json`` says of a model: by laboratory, and over all of them."""
-    overall: dict[str, Any] = {}
-    for mix in next(iter(each.values())).drawn:
-        there = {name: one.drawn[mix] for name, one in each.items() if mix in one.drawn}
-        mean = {
-            score: np.mean([drawn[score] for drawn in there.values()], axis=0) for score in SCORES
-        }
-        overall[mix] = {
-            "laboratories": list(there),
-            "mean": mixes.with_intervals(mean),
-            "worst": {score: _worst(score, there) for score in SCORES},
-        }
-    return {
-        "n": sum(one.entry["n"] for one in each.values()),
-        "laboratories": {name: one.entry for name, one in each.items()},
-        "overall": overall,
-    }
-
-
-def _worst(score: str, there: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
-    values = {name: float(drawn[score][0]) for name, drawn in there.items()}
-    worst = (max if score in LESS else min)(values, key=values.__getitem__)
-    return {"value": values[worst], "laboratory": worst}
-
-
-def _method(found: Mapping[str, Mapping[str, _Scored]], resamples: int, seed: int) -> str:
+def _method(found: Mapping[str, Mapping[str, Scored]], resamples: int, seed: int) -> str:
     grouped = [name for name, one in next(iter(found.values())).items() if one.grouped]
     drawn = "images within their class"
     if grouped:
