@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from naturalize.base.errors import SettingsError
-from naturalize.evaluation.intervals import calibration, calibration_errors
+from naturalize.evaluation.calibration import calibration, calibration_errors
 from naturalize.evaluation.mixes import (
     BALANCED,
     BLOOD_COUNT,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naturalize.base.errors import InputError
-from naturalize.evaluation.risk import area, coverage_at, risk_coverage
+from naturalize.evaluation.risk import area, coverage_at, risk_coverage, selective
 
 #: Five answers by confidence: right, right, wrong, right, wrong. Risks 0, 0, 1/3, 1/4, 2/5.
 SURE = np.array([0.95, 0.9, 0.7, 0.6, 0.2])
@@ -52,3 +52,14 @@ def test_nothing_and_unequal_lengths_are_errors() -> None:
     for confidence, right in ((np.array([]), np.array([])), (SURE, RIGHT[:2])):
         with pytest.raises(InputError, match="one length"):
             risk_coverage(confidence, right)
+
+
+def test_a_written_curve_keeps_its_ends_and_its_area_is_that_of_all_points() -> None:
+    draw = np.random.default_rng(0)
+    confidence = draw.random(1000)
+    right = draw.random(1000) < confidence
+    found, curve = selective(confidence, right), risk_coverage(confidence, right)
+    assert len(found["coverage"]) == len(found["risk"]) == 200
+    assert found["coverage"][-1] == 1
+    assert found["risk"][-1] == pytest.approx(1 - right.mean())
+    assert found["aurc"] == pytest.approx(area(*curve))

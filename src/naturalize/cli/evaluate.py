@@ -156,7 +156,11 @@ def score_tables(result: dict) -> list[Table]:
         whole.add_row(name.replace("_", " "), f"{result[name]:.3f}", f"{low:.3f} – {high:.3f}")
     low, high = result["accuracy_wilson"]
     whole.add_row("accuracy (Wilson)", f"{result['accuracy']:.3f}", f"{low:.3f} – {high:.3f}")
-    whole.add_row("calibration error", f"{result['calibration']['ece']:.3f}", "")
+    found = result["calibration"]
+    whole.add_row("calibration error", f"{found['ece']:.3f}", "")
+    whole.add_row("calibration error, debiased", f"{found['ece_debiased']:.3f}", "")
+    whole.add_row("Brier score", f"{result['brier']['score']:.3f}", "")
+    whole.add_row("area under risk–coverage", f"{result['risk_coverage']['aurc']:.4f}", "")
     classes = Table(
         "class", "images", "precision", "recall", "F1", "95 % interval", box=SIMPLE_HEAD
     )

@@ -26,8 +26,9 @@ from naturalize.base.errors import ImageReadError, InputError, unknown
 from naturalize.base.images import content_hash, read_image
 from naturalize.base.shards import resumable_rows
 from naturalize.evaluation import intervals, metrics
-from naturalize.evaluation.intervals import calibration
+from naturalize.evaluation.calibration import brier, calibration, check_probabilities
 from naturalize.evaluation.merge import Merge
+from naturalize.evaluation.risk import selective
 from naturalize.models.predictor import Predictor, as_predictor
 
 #: Protocols of DESIGN §6: real held-out images, or the published pool-augment-split.
@@ -250,6 +251,8 @@ def score_table(
         labels, true, predicted, groups=groups, resamples=resamples, seed=seed
     )
     right = np.array([t == p for t, p in zip(true, predicted, strict=True)])
+    confidence = table["confidence"].to_numpy()
+    values = np.stack([table[f"prob_{label}"].to_numpy() for label in labels], axis=1)
     return {
         **metrics.scores(labels, true, predicted),
         "convention": metrics.CONVENTION,
@@ -257,7 +260,9 @@ def score_table(
         "per_class_intervals": sure["per_class"],
         "accuracy_wilson": sure["accuracy_wilson"],
         "interval_method": sure["method"],
-        "calibration": calibration(table["confidence"].to_numpy(), right),
+        "calibration": calibration(confidence, right),
+        "brier": brier(values, metrics.label_indices(labels, true)),
+        "risk_coverage": selective(confidence, right),
         "protocol": protocol,
     }
 
@@ -358,6 +363,7 @@ def _tables(
             "the model gives probabilities that are no numbers (NaN or infinite); its weights are "
             "damaged or its training diverged; train it again with a smaller learning rate"
         )
+    check_probabilities(values, "the model")
     classes, values = merge.names(model_classes), merge.apply(values, model_classes)
     best = values.argmax(axis=1)
     columns: dict[str, Any] = {name: rows[name] for name in ("image_id", "path", "label")}

@@ -1,9 +1,8 @@
-"""How sure a score is, and a model: bootstrap and Wilson intervals, calibration error.
+"""How sure a score is: bootstrap, Wilson and exact binomial intervals.
 
 Scores depend on the confusion counts alone, so a resample of N images is one draw of counts from a
 multinomial distribution over the C² cells of the confusion matrix: the same distribution as drawing
 images with replacement, without touching an image. Groups (patients, duplicates) are drawn whole.
-Is a confidence of 0.9 right nine times in ten? The calibration error says how far it is from that.
 """
 
 from __future__ import annotations
@@ -162,88 +161,21 @@ def wilson(right: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def exact(right: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Exact interval of a binomial share (Clopper & Pearson, Biometrika 26, 1934); as `wilson`.
+
+    Examples
+    --------
+    >>> [round(limit, 4) for limit in exact(10, 10)]
+    [0.6915, 1.0]
+    """
+    from scipy.stats import binomtest
+
+    if not (n >= 1 and 0 <= right <= n):
+        raise InputError(f"exact: expected 0 ≤ right ≤ n and n ≥ 1, got {right} of {n}")
+    interval = binomtest(right, n).proportion_ci(confidence_level=level, method="exact")
+    return float(interval.low), float(interval.high)
+
+
 def _pair(limits: np.ndarray) -> list[float]:
     return [float(limits[0]), float(limits[1])]
-
-
-#: Bins of equal width, as is usual since Guo et al. 2017.
-BINS = 15
-
-
-def calibration(confidence: np.ndarray, right: np.ndarray, *, bins: int = BINS) -> dict[str, Any]:
-    r"""Return the expected calibration error and its bins (Guo et al., ICML 2017, eq. 3).
-
-    :math:`ECE = \sum_b \frac{n_b}{N} |acc_b - conf_b|`, bins being half-open from the left,
-    :math:`(b/B, (b+1)/B]`, and 0 falling into the first.
-
-    ``confidence`` is float (N,), the probability given to the predicted class, ``right`` bool (N,).
-    Returns a JSON-able dict: ``ece``, ``mean_confidence``, ``accuracy``, ``overconfidence`` (mean
-    confidence minus accuracy), ``bins``: a list of {low, high, n, confidence, accuracy}, the last
-    two null where ``n`` is 0. ``InputError`` if lengths differ, there is nothing to score, or a
-    confidence is not within 0–1; ``SettingsError`` for fewer than one bin.
-
-    Examples
-    --------
-    >>> result = calibration(np.array([0.9, 0.9, 0.9, 0.9]), np.array([1, 1, 1, 0]), bins=10)
-    >>> round(result["ece"], 3)
-    0.15
-    """
-    confidence = np.asarray(confidence, np.float64)
-    right = np.asarray(right, np.float64)
-    if bins < 1:
-        raise SettingsError(f"bins: expected 1 or more, got {bins}")
-    if confidence.shape != right.shape or confidence.ndim != 1 or not confidence.size:
-        raise InputError(
-            "calibration: expected two vectors of one length, at least 1, got shapes "
-            f"{confidence.shape} and {right.shape}"
-        )
-    if not (confidence.min() >= 0 and confidence.max() <= 1 + 1e-6):
-        raise InputError("calibration: expected confidences between 0 and 1")
-    edges, place = np.linspace(0, 1, bins + 1), _bin_of(confidence, bins)
-    n = np.bincount(place, minlength=bins)
-    filled = np.maximum(n, 1)
-    mean = np.bincount(place, confidence, minlength=bins) / filled
-    share = np.bincount(place, right, minlength=bins) / filled
-    return {
-        "ece": float((n * np.abs(share - mean)).sum() / n.sum()),
-        "mean_confidence": float(confidence.mean()),
-        "accuracy": float(right.mean()),
-        "overconfidence": float(confidence.mean() - right.mean()),
-        "bins": [
-            {
-                "low": float(edges[b]),
-                "high": float(edges[b + 1]),
-                "n": int(n[b]),
-                "confidence": float(mean[b]) if n[b] else None,
-                "accuracy": float(share[b]) if n[b] else None,
-            }
-            for b in range(bins)
-        ],
-    }
-
-
-def calibration_errors(
-    confidence: np.ndarray, right: np.ndarray, weights: np.ndarray, *, bins: int = BINS
-) -> np.ndarray:
-    """Return the expected calibration error of `calibration` under weights of the images.
-
-    ``confidence`` float (N,) and ``right`` bool (N,) as there, ``weights`` float (R, N), a row for
-    each resample or mix of classes. Returns float64 (R,); 0 where all weights are 0.
-
-    Examples
-    --------
-    >>> sure, right = np.array([0.9, 0.9, 0.3]), np.array([1, 0, 1])
-    >>> calibration_errors(sure, right, np.array([[1, 1, 0], [1, 1, 2]])).round(3).tolist()
-    [0.4, 0.55]
-    """
-    gap = weights * (np.asarray(right, np.float64) - confidence)
-    # within a bin, the weighted gap is the weight times |share right - mean confidence|
-    member = np.zeros((len(confidence), bins))
-    member[np.arange(len(confidence)), _bin_of(np.asarray(confidence, np.float64), bins)] = 1
-    total = weights.sum(axis=1)
-    return np.abs(gap @ member).sum(axis=1) / np.where(total > 0, total, 1)
-
-
-def _bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
-    edges = np.linspace(0, 1, bins + 1)
-    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)

@@ -10,13 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from naturalize.evaluation import metrics, mixes
-from naturalize.evaluation.intervals import calibration
+from naturalize.evaluation.calibration import calibration
 from naturalize.evaluation.laboratory import Laboratory
 from naturalize.evaluation.mixes import SURE, Answers
+from naturalize.evaluation.risk import thinned
 from naturalize.prediction.standardise import NO_CELL, NO_WHITE_CELL
-
-#: Points of a risk-coverage curve that are written.
-_POINTS = 200
 
 #: The scores, as :func:`naturalize.evaluation.mixes.weighted_scores` calls them.
 SCORES = (
@@ -77,8 +75,6 @@ def scored(
         of_mix[mix] = {"shares": shares[0], "covered": shares[1], "scores": scores}
     asked = ~np.isnan(answers.confidence)
     flags = [flag.split("; ") for flag in table["flag"].to_pylist()]
-    coverage, risk = answers.curve
-    shown = np.unique(np.linspace(0, len(coverage) - 1, _POINTS).round().astype(int))
     sure, right = answers.confidence[asked], answers.right[asked]
     counts = metrics.confusion_matrix(answers.true, answers.predicted, len(answers.labels))
     entry = {
@@ -86,12 +82,12 @@ def scored(
         "map": lab.merges[model].described(),
         "n_wrong": int((~answers.right).sum()),
         "n_sure_wrong": int((~right & (sure > SURE)).sum()),
-        "n_unsure": sum("unsure" in each for each in flags),
+        "n_unsure": sum("unsure" in flag for flag in table["flag"].to_pylist()),
         "n_no_cell": int((~asked).sum()),
         "n_standardised": sum("standardised" in each for each in flags),
         "mixes": of_mix,
         "calibration": calibration(sure, right) if asked.any() else None,
-        "risk_coverage": {"coverage": coverage[shown].tolist(), "risk": risk[shown].tolist()},
+        "risk_coverage": thinned(*answers.curve),
     }
     return Scored(table, entry, drawn, answers.grouped)
 

@@ -18,7 +18,8 @@ from naturalize.base.rng import rng
 from naturalize.base.statistics import percentile_interval, resampled_units
 from naturalize.dataset.schemes import meaning
 from naturalize.evaluation import metrics
-from naturalize.evaluation.intervals import calibration_errors, group_numbers
+from naturalize.evaluation.calibration import calibration_errors
+from naturalize.evaluation.intervals import group_numbers
 from naturalize.evaluation.risk import area, coverage_at, risk_coverage
 
 #: Confidence above which a wrong answer is called sure.

@@ -7,12 +7,17 @@ are given together, so that the order of files decides nothing.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from naturalize.base.errors import InputError
 
 #: Risk at which coverage is given.
 RISK = 0.05
+
+#: Points of a curve that are written at most.
+_POINTS = 200
 
 #: What rounding may add to a risk.
 _ROUNDING = 1e-9
@@ -82,3 +87,23 @@ def coverage_at(coverage: np.ndarray, risk: np.ndarray, most: float = RISK) -> n
     0.75
     """
     return np.where(risk <= most + _ROUNDING, coverage, 0.0).max(axis=-1)
+
+
+def thinned(coverage: np.ndarray, risk: np.ndarray) -> dict[str, list[float]]:
+    """Return a curve (T,) as JSON: ``coverage`` and ``risk``, at most 200 points, ends kept."""
+    shown = np.unique(np.linspace(0, len(coverage) - 1, _POINTS).round().astype(int))
+    return {"coverage": coverage[shown].tolist(), "risk": risk[shown].tolist()}
+
+
+def selective(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+    """Return a curve with its area (``aurc``) and its ``coverage_at_risk``; see `risk_coverage`.
+
+    Examples
+    --------
+    >>> found = selective(np.array([0.9, 0.8, 0.8, 0.5]), np.array([1, 1, 0, 0]))
+    >>> round(found["aurc"], 3), found["coverage_at_risk"]
+    (0.292, 0.25)
+    """
+    curve = risk_coverage(confidence, right)
+    found = {"aurc": float(area(*curve)), "coverage_at_risk": float(coverage_at(*curve))}
+    return found | thinned(*curve)
