@@ -91,7 +91,8 @@ def test_rows_say_the_mix_and_are_flagged_anew():
     doubted = replace(row, path=Path("b.png"), flags=("standardised", "unsure"))
     none = Prediction(Path("c.png"), "no cell")
     found = under([row, doubted, none], "EO=0.5,LY=0.5", CLASSES, unsure=0.7)
-    assert [one.flags for one in found] == [("standardised", "unsure")] * 2 + [()]
+    assert found[0].flags == ("standardised", "unsure: low confidence")
+    assert [one.flags for one in found[1:]] == [("standardised", "unsure"), ()]
     found = under([row, doubted, none], "EO=0.9,LY=0.1", CLASSES, unsure=0.5)
     assert [one.label for one in found] == ["EO", "EO", "no cell"]
     assert found[0].confidence == pytest.approx(0.36 / 0.42)

@@ -204,7 +204,7 @@ def test_a_model_keeps_its_standard_and_files_are_predicted_by_it(home, abroad, 
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
     rows = list(predict_files(predictor, [home[1][0], bad, abroad[0]], unsure=1.0))
-    assert rows[0].flags == ("unsure",)
+    assert rows[0].flags == ("unsure: low confidence",)
     assert rows[1].flag == "error: not an image that can be read"
     assert "standardised" in rows[2].flags
     made = Standardiser(home[0]).learn([abroad[0]])(read_image(abroad[0])).image

@@ -29,7 +29,7 @@ def test_it_stays_within_bounds_where_all_is_right():
 def test_a_network_is_calibrated_on_validation_batches_if_there_are_enough():
     torch = pytest.importorskip("torch")
     from naturalize.models.zoo import build
-    from naturalize.training.learner import validation_temperature
+    from naturalize.training.learner import answers_to, validation_temperature
 
     network = build("custom_cnn", ["A", "B"], input_size=16)
     generator = np.random.default_rng(3)
@@ -38,5 +38,5 @@ def test_a_network_is_calibrated_on_validation_batches_if_there_are_enough():
         pixels = torch.from_numpy(generator.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8))
         return [{"pixels": pixels, "target": torch.from_numpy(generator.integers(0, 2, n))}]
 
-    assert validation_temperature(network, batches(40)) == 1.0
-    assert 0.05 <= validation_temperature(network, batches(120)) <= 20.0
+    assert validation_temperature(*answers_to(network, batches(40))) == 1.0
+    assert 0.05 <= validation_temperature(*answers_to(network, batches(120))) <= 20.0

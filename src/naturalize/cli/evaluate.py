@@ -44,6 +44,16 @@ LeaveOutTraining = Annotated[
     bool,
     typer.Option("--leave-out-training", help="Leave out images the model was trained on."),
 ]
+DoubtFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--doubt",
+        metavar="FOLDER",
+        help="Write a copy of the model there that says when it is in doubt, fitted on these "
+        "images.",
+        show_default=False,
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be read.")]
 
 
@@ -63,6 +73,7 @@ def evaluate(
     profile: ProfileFile = None,
     leave_out_training: LeaveOutTraining = False,
     strict: Strict = False,
+    doubt: DoubtFolder = None,
     resamples: Resamples = 2000,
     seed: Seed = 0,
     workers: Workers = None,
@@ -80,12 +91,14 @@ def evaluate(
 
     ```
     naturalize evaluate runs/pbc11/models/plain runs/pbc11 -o eval/plain
+    naturalize evaluate MODEL runs/pbc11 --part val -o eval/val --doubt MODEL-in-doubt
     naturalize evaluate MODEL images --scheme pbc11 -o eval/other-lab
     naturalize evaluate MODEL images --scheme pbc11 --drop-unknown -o eval/known
     naturalize evaluate pbc11 crops --map Neutrophil=BNE+SNE,Monocyte=MO -o eval/crops
     ```
     """
     from naturalize.base.artifacts import check_place
+    from naturalize.base.console import result
     from naturalize.base.process import keep_memory, wait_passively
     from naturalize.evaluation.merge import Merge
     from naturalize.inputs.labelled import evaluate_on
@@ -93,6 +106,8 @@ def evaluate(
     keep_memory()
     wait_passively()
     check_place(out)
+    if doubt is not None:
+        check_place(doubt)
     reading: dict[str, Any] = {"scheme": scheme, "reader": reader, "columns": columns_of(columns)}
     reading |= {"part": part, "root": root, "backend": engine, "workers": workers}
     evaluate_on(
@@ -108,8 +123,11 @@ def evaluate(
         seed=seed,
         leave_out_training=leave_out_training,
         strict=strict,
+        doubt=doubt,
     )
     _print(out)
+    if doubt is not None:
+        result(f"model with sets and a limit of what it has seen: {doubt}")
 
 
 def _print(out: Path) -> None:
@@ -140,6 +158,13 @@ def remarks(result: dict[str, Any]) -> list[str]:
         for n, label in zip(row, result["labels"], strict=True)
         if label in result["absent"]
     )
+    if sets := result.get("sets"):
+        low, high = sets["interval"]
+        lines.append(
+            f"sets of classes: {sets['coverage']:.3f} hold the true class ({low:.3f} – {high:.3f}, "
+            f"exact binomial; {sets['share']:g} promised, class by class), {sets['single']:.1%} "
+            "have one class"
+        )
     if elsewhere:
         share = f"{elsewhere:,} of {result['n']:,} images"
         lines.append(f"{share} were taken for a class that is not in the data")

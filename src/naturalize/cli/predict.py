@@ -49,6 +49,9 @@ Views = Annotated[
         show_default=False,
     ),
 ]
+Sets = Annotated[
+    bool, typer.Option("--set", help="Add a column: all classes that the cell may well be.")
+]
 Sheet = Annotated[
     Path | None, typer.Option(help="Picture to write: cells by class.", show_default=False)
 ]
@@ -73,6 +76,7 @@ def predict(
     unsure: Unsure = 0.5,
     prior: Prior = None,
     views: Views = None,
+    sets: Sets = False,
     sheet: Sheet = None,
     batch: Batch = 32,
     device: Device = "cpu",
@@ -85,8 +89,9 @@ def predict(
     downloaded. Prints a differential, and writes one row an image (of a field: one row a white
     cell) in the order given: path, label, confidence, prob_CLASS for each class, flag, and for
     fields the cell's number and box. Images without a cell are labelled so. The flag names what to
-    check: standardised, unlike the training images, cell cut by the border, N white cells, unsure;
-    a file that cannot be read is a row with its error there.
+    check: standardised, unlike the training images, cell cut by the border, N white cells, unsure
+    (and why: two classes, like nothing seen, low confidence); a file that cannot be read is a row
+    with its error there.
 
     Images that do not look like those the model was trained on are standardised first: the white
     cell is found and set in the middle, scale and stain are brought to the model's. What is
@@ -94,13 +99,15 @@ def predict(
 
     --prior weighs the probabilities by a class mix, against even shares: a stated one (classes not
     named share what is left), or the one that explains the answers for the whole set best. The
-    table then has a column prior.
+    table then has a column prior. --set adds a column of all classes that a cell may be: of images
+    like those of the model's validation, it holds the true one nine times in ten, class by class.
 
     **Examples**
 
     ```
     naturalize predict images -o predictions.csv
     naturalize predict images -o predictions.xlsx --sheet predictions.jpg
+    naturalize predict images --set
     naturalize predict many --save-profile lab.json
     naturalize predict one.jpg --profile lab.json
     naturalize predict images --prior BNE+SNE=0.6,LY=0.3 --views 4
@@ -127,6 +134,11 @@ def predict(
         raise SettingsError(f"--views {views}: expected 1, 4 or 8")
     if prior is not None and prior != ESTIMATE:
         parse(prior, predictor.classes)  # before anything is read
+    if sets and predictor.config.doubt is None:
+        raise SettingsError(
+            f"--set: {model} has no sets of classes; give it those with naturalize evaluate "
+            "--doubt FOLDER, on images that it was not trained on"
+        )
     standard = predictor.config.standard
     standardiser = _standardiser(standard, standardise, paths, profile, save_profile)
     how: dict[str, Any] = {
@@ -139,7 +151,7 @@ def predict(
     rows = list(predict_files(predictor, paths, standardiser=standardiser, **how))
     if prior is not None:
         rows = under(rows, prior, predictor.classes, unsure=unsure)
-    write_predictions(out, predictor.classes, rows)
+    write_predictions(out, predictor.classes, rows, sets=sets)
     if all(row.error for row in rows):
         raise InputError(f"none of {len(rows)} files can be read; see the column flag in {out}")
     _print(predictor.classes, rows)

@@ -29,6 +29,7 @@ from naturalize.evaluation import intervals, metrics
 from naturalize.evaluation.calibration import brier, calibration, check_probabilities
 from naturalize.evaluation.merge import Merge
 from naturalize.evaluation.risk import selective
+from naturalize.evaluation.sets import score_sets
 from naturalize.models.predictor import Predictor, as_predictor
 
 #: Protocols of DESIGN §6: real held-out images, or the published pool-augment-split.
@@ -166,6 +167,8 @@ def evaluate(
         **_not_scored(skipped, dropped, left_out or {}),
     }
     result = score_table(table, protocol=protocol, resamples=resamples, seed=seed) | facts
+    doubt = model.config.doubt if model.config is not None and not merge.classes else None
+    result["sets"] = None if doubt is None else score_sets(doubt, table)
     _say_left_out(result)
     with artifacts.writing(out, "evaluation", settings=settings, inputs=inputs) as folder:
         artifacts.write_table(folder / "predictions.parquet", table)

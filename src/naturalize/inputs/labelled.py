@@ -19,6 +19,7 @@ from naturalize.dataset.readers.levels import PARTS
 from naturalize.dataset.split import Split
 from naturalize.evaluation.evaluate import Item, evaluate
 from naturalize.evaluation.merge import Merge
+from naturalize.evaluation.sets import write_doubt
 from naturalize.inputs.kind import named
 from naturalize.models.folder import describe
 from naturalize.models.predictor import Predictor
@@ -105,6 +106,7 @@ def evaluate_on(
     standardise: str = "auto",
     profile: Path | None = None,
     reading: Mapping[str, Any] | None = None,
+    doubt: Path | None = None,
     **scoring: Any,
 ) -> Path:
     """Score a model on what a user calls DATA, and write an `evaluation` artifact to ``out``.
@@ -112,7 +114,8 @@ def evaluate_on(
     ``source`` and ``reading`` are as for :func:`labelled_data`, ``model`` is a model folder or the
     name of a shipped one, ``standardise`` and ``profile`` are as for
     :func:`naturalize.prediction.predictor.standardising`, ``merge`` and ``scoring`` as for
-    :func:`naturalize.evaluation.evaluate.evaluate`, whose errors are raised too.
+    :func:`naturalize.evaluation.evaluate.evaluate`, whose errors are raised too. ``doubt``: where a copy of the
+    model shall be that is fitted on these images; see `naturalize.evaluation.sets.write_doubt`.
     """
     merge = merge or Merge()
     folder = find(model)
@@ -122,7 +125,7 @@ def evaluate_on(
     for text in merge.unused(found.labels):
         warn(text)
     paths = [found.root / item.path for item in found.items]
-    return evaluate(
+    made = evaluate(
         standardising(predictor, paths, standardise, profile),
         found.items,
         found.root,
@@ -133,6 +136,9 @@ def evaluate_on(
         left_out=found.left_out,
         **scoring,
     )
+    if doubt is not None:
+        write_doubt(folder, found.items, found.root, doubt)
+    return made
 
 
 def part_items(catalog: Catalog, split: Split, part: str) -> list[Item]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from naturalize.base.errors import SettingsError
+from naturalize.models.doubt import Doubt
 from naturalize.models.preprocess import View
 
 if TYPE_CHECKING:
@@ -90,8 +91,9 @@ class NetworkConfig:
     ``mean`` and ``std`` are on a 0–1 scale; ``weights_source`` is what training started from;
     ``temperature`` divides the logits, ``temperature_elsewhere`` those of standardised images, if
     it is another; ``crop`` and ``balanced``: see ``preprocess.View``;
-    ``standard`` is what training images looked like, if that was measured; ``options`` are settings
-    of the architecture itself that differ from its own, JSON values.
+    ``standard`` is what training images looked like, and ``doubt`` what answers to validation
+    images say of others, if that was measured; ``options`` are settings of the architecture itself
+    that differ from its own, JSON values.
     """
 
     architecture: str
@@ -105,6 +107,7 @@ class NetworkConfig:
     crop: float = 1.0
     balanced: bool = False
     standard: Standard | None = None
+    doubt: Doubt | None = None
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property

@@ -20,6 +20,7 @@ from naturalize.base.artifacts import (
 )
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.models.config import NetworkConfig, Standard
+from naturalize.models.doubt import Doubt
 
 if TYPE_CHECKING:
     import torch
@@ -158,6 +159,17 @@ def check_file(path: Path, manifest: Manifest, name: str, remedy: str) -> None:
         raise ArtifactError(f"{file}: damaged {what} (not the bytes that were written); {remedy}")
 
 
+def with_description(path: Path, out: Path, more: Mapping[str, Any]) -> Path:
+    """Write a copy of the model folder ``path`` whose ``model.json`` says ``more``."""
+    manifest = read_manifest(path, "model")
+    settings = {**manifest.settings, **more}
+    with writing(out, "model", settings=settings, inputs=manifest.inputs) as folder:
+        shutil.copytree(path, folder, dirs_exist_ok=True)
+        (folder / MANIFEST).unlink()
+        write_json(folder / MODEL, {**read_json(path / MODEL), **more})
+    return out
+
+
 def training_images(path: Path) -> frozenset[str]:
     """Return the ids of the images that a model, or a member of it, was trained on, if listed."""
     lists = (file.read_text() for file in path.rglob(TRAINING_IMAGES))
@@ -187,6 +199,7 @@ def read_config(path: Path) -> NetworkConfig:
             crop=float(raw["crop"]),
             balanced=bool(raw["balanced"]),
             standard=Standard.parse(raw["standard"]) if raw["standard"] else None,
+            doubt=Doubt.parse(raw["doubt"]) if raw.get("doubt") else None,
             options=dict(raw["options"]),
         )
     except (KeyError, TypeError, ValueError) as error:

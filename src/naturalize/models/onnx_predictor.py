@@ -13,10 +13,10 @@ from naturalize.base.artifacts import Manifest, read_manifest
 from naturalize.base.console import track
 from naturalize.base.engine import prefetched
 from naturalize.base.errors import ArtifactError, SettingsError
-from naturalize.models.config import NetworkConfig
+from naturalize.models.config import Colour, NetworkConfig
 from naturalize.models.ensemble import is_ensemble, read_members
 from naturalize.models.folder import GRAPH, WEIGHTS, check_file, read_config
-from naturalize.models.predictor import NetworkPredictor, tempered
+from naturalize.models.predictor import NetworkPredictor, mean_of_members, tempered
 
 #: The graph's input and output, and what it says of the weights that it was made for.
 INPUT, OUTPUT, WEIGHTS_HASH = "images", "logits", "weights"
@@ -66,15 +66,31 @@ class OnnxPredictor(NetworkPredictor):
 
         return stored_hash(self.path) if self.path is not None else ""
 
-    def row(self, image: np.ndarray, slide: tuple[float, float, float] | None = None) -> np.ndarray:
+    def row(self, image: np.ndarray, slide: Colour | None = None) -> np.ndarray:
         """Return the probability of each class for one image, float32 (C,), summing to one.
 
         The image is RGB uint8 of any size; ``slide`` is the colour of its bare slide, if that is
         known.
         """
-        pixels = self.config.view.prepare(image, slide)[None]
-        (logits,) = self.session.run([OUTPUT], {INPUT: pixels})
-        return softmax(logits[0] / np.float32(self.config.temperature))
+        return softmax(self.logits([image], [slide])[0] / np.float32(self.config.temperature))
+
+    def logits(
+        self, images: Sequence[np.ndarray], slides: Sequence[Colour | None] = ()
+    ) -> np.ndarray:
+        """Return what the last layer gives, float32 (N, C); see `NetworkPredictor.judged`."""
+        found = []
+        for image, slide in zip(images, slides or [None] * len(images), strict=True):
+            pixels = self.config.view.prepare(image, slide)[None]
+            found.append(self.session.run([OUTPUT], {INPUT: pixels})[0][0])
+        return np.array(found, np.float32).reshape(len(found), len(self.classes))
+
+    def judged(
+        self, images: Sequence[np.ndarray], slides: Sequence[Colour | None], *, batch: int = 32
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilities (N, C) and strangeness (N,); see `NetworkPredictor`."""
+        logits = self.logits(images, slides)
+        rows = softmax(logits / np.float32(self.config.temperature), axis=1)
+        return rows, self.strangeness(logits)
 
     def probabilities(
         self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
@@ -107,6 +123,12 @@ class OnnxAveraging(OnnxPredictor):
         for (share, member), order in zip(self.members, self.columns, strict=True):
             mean += share * member.row(image, slide)[order]
         return tempered(mean, self.config.temperature).astype(np.float32)
+
+    def judged(
+        self, images: Sequence[np.ndarray], slides: Sequence[Colour | None], *, batch: int = 32
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the members' mean probabilities and strangeness; see `NetworkPredictor`."""
+        return mean_of_members(self, images, slides, batch)
 
 
 def _session(path: Path, manifest: Manifest, config: NetworkConfig) -> Any:

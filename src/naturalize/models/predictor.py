@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from naturalize.base.errors import SettingsError, unknown
-from naturalize.models.config import NetworkConfig
+from naturalize.models.config import Colour, NetworkConfig
 from naturalize.models.ensemble import has_graph
 from naturalize.models.folder import elsewhere_of, training_images
 from naturalize.models.shipped import find
@@ -98,6 +98,29 @@ class NetworkPredictor(Predictor):
         """The class names, in the order of the probabilities' columns."""
         return self.config.classes
 
+    def judged(
+        self, images: Sequence[np.ndarray], slides: Sequence[Colour | None], *, batch: int = 32
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilities and strangeness of N images with slides of these colours, if known.
+
+        float32 (N, C) as `probabilities` gives them, and float64 (N,) as
+        `naturalize.models.doubt.Doubt.strangeness` does, NaN where the model has no limit; of an
+        ensemble, the mean of the members'.
+        """
+        return self.probabilities(images, batch=batch), np.full(len(images), np.nan)
+
+    def logits(
+        self, images: Sequence[np.ndarray], slides: Sequence[Colour | None] = ()
+    ) -> np.ndarray:
+        """Return what the last layer gives for images, float32 (N, C)."""
+        raise NotImplementedError
+
+    def strangeness(self, logits: np.ndarray) -> np.ndarray:
+        """Return how strange images with logits (N, C) are, float64 (N,); NaN without a limit."""
+        if self.config.doubt is None:
+            return np.full(len(logits), np.nan)
+        return self.config.doubt.strangeness(logits)
+
 
 class OwnPredictor(Predictor):
     """A model of the user's own.
@@ -134,6 +157,23 @@ def as_predictor(model: Any) -> Predictor:
             f"a {type(model).__name__} is no model that can predict ({error}); give it `classes` "
             "and `probabilities(images, batch=32)`, or wrap it in OwnPredictor(classes, function)"
         ) from error
+
+
+def mean_of_members(
+    ensemble: NetworkPredictor,
+    images: Sequence[np.ndarray],
+    slides: Sequence[Colour | None],
+    batch: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `NetworkPredictor.judged` does, for the weighted mean of an ensemble."""
+    rows, strange = np.zeros((len(images), len(ensemble.classes))), np.zeros(len(images))
+    for share, member in ensemble.members:
+        assert isinstance(member, NetworkPredictor)
+        order = [member.classes.index(name) for name in ensemble.classes]
+        found, far = member.judged(images, slides, batch=batch)
+        rows += share * found[:, order]
+        strange += share * far
+    return tempered(rows, ensemble.config.temperature).astype(np.float32), strange
 
 
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:

@@ -12,9 +12,9 @@ from naturalize.base.console import track
 from naturalize.base.engine import chunked
 from naturalize.base.errors import SettingsError, unknown
 from naturalize.models import preprocess
-from naturalize.models.config import NetworkConfig
+from naturalize.models.config import Colour, NetworkConfig
 from naturalize.models.identity import weights_hash
-from naturalize.models.predictor import NetworkPredictor, tempered
+from naturalize.models.predictor import NetworkPredictor, mean_of_members, tempered
 from naturalize.models.zoo import channels_last
 
 if TYPE_CHECKING:
@@ -77,6 +77,22 @@ class TorchPredictor(NetworkPredictor):
 
         return self._over(images, run, batch, what)
 
+    def logits(
+        self, images: Sequence[np.ndarray], slides: Sequence[Colour | None] = (), batch: int = 32
+    ) -> np.ndarray:
+        """Return what the last layer gives, float32 (N, C); see `NetworkPredictor.judged`."""
+        return self._over(images, lambda x: self.module(x).float(), batch, None)
+
+    def judged(
+        self, images: Sequence[np.ndarray], slides: Sequence[Colour | None], *, batch: int = 32
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilities (N, C) and strangeness (N,); see `NetworkPredictor`."""
+        from scipy.special import softmax
+
+        logits = self.logits(images, slides, batch)
+        rows = softmax(logits / np.float32(self.config.temperature), axis=1)
+        return rows, self.strangeness(logits)
+
     def features(
         self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
     ) -> np.ndarray:
@@ -129,6 +145,12 @@ class AveragingPredictor(TorchPredictor):
                 mean += share * member.probabilities(piece, batch=batch)[:, order]
             rows.append(tempered(mean, self.config.temperature).astype(np.float32))
         return np.concatenate(rows) if rows else np.empty((0, len(self.classes)), np.float32)
+
+    def judged(
+        self, images: Sequence[np.ndarray], slides: Sequence[Colour | None], *, batch: int = 32
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the members' mean probabilities and strangeness; see `NetworkPredictor`."""
+        return mean_of_members(self, images, slides, batch)
 
     def features(
         self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None

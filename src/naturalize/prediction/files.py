@@ -19,12 +19,17 @@ from naturalize.base.images import decode_image, read_bytes
 from naturalize.base.walk import find_images
 from naturalize.models.onnx_predictor import OnnxPredictor
 from naturalize.models.predictor import NetworkPredictor, Predictor
-from naturalize.prediction.predictor import of_standardised
+from naturalize.prediction.predictor import answers_to, network_for
 from naturalize.prediction.profile import Profile
 from naturalize.prediction.standardise import Standardised, Standardiser
 
 #: Confidence below which a prediction is flagged.
 UNSURE = 0.5
+
+#: Flags of what is in doubt, all of which begin with the first: what an image's other flags say;
+#: that it is like nothing the network has seen; a set of several classes; a low confidence.
+DOUBTFUL, STRANGE = "unsure", "unsure: like nothing seen"
+BETWEEN, LOW = "unsure: two classes", "unsure: low confidence"
 
 #: Flags of the file (``ImageFacts.flags``) that are flags of its predictions too.
 _OF_FILE = ("deep", "rescaled", "pages")
@@ -37,8 +42,9 @@ class Prediction:
     ``label`` is the class, or `NO_CELL` or `NO_WHITE_CELL`; ``probabilities`` float32 (C,) in the
     order of the model's classes, null where there is no cell or an ``error``; ``flags`` are remarks
     such as ``"standardised"``; ``number`` and ``box`` (``x0, y0, x1, y1``) say of a field which of
-    its white cells this is; ``prior`` says the class mix that the
-    probabilities allow for, where one was asked for (`naturalize.prediction.prior`).
+    its white cells this is; ``candidates`` are the classes that it may be, the most probable first
+    (`naturalize.models.doubt`), null where the model has no such sets; ``prior`` says the class mix
+    that the probabilities allow for, where one was asked for (`naturalize.prediction.prior`).
     """
 
     path: Path
@@ -49,7 +55,13 @@ class Prediction:
     flags: tuple[str, ...] = ()
     number: int | None = None
     box: tuple[int, int, int, int] | None = None
+    candidates: tuple[str, ...] | None = None
     prior: str | None = None
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the answer is in doubt, for whatever reason."""
+        return any(flag.startswith(DOUBTFUL) for flag in self.flags)
 
     @property
     def flag(self) -> str:
@@ -146,7 +158,7 @@ class _Work:
         while piece := list(itertools.islice(ready, batch)):
             waiting = [one for _, one in piece if isinstance(one, Standardised)]
             with self.lock:
-                rows = iter(of_standardised(self.predictor, waiting, batch=batch, views=self.views))
+                rows = self._answers(waiting, batch)
             for path, one in piece:
                 if isinstance(one, Standardised):
                     yield [self._prediction(path, one, next(rows))]
@@ -173,12 +185,21 @@ class _Work:
     def _of(self, path: Path, made: Sequence[Standardised]) -> list[Prediction]:
         asked = [one for one in made if one.verdict is None]
         with self.lock:
-            rows = iter(of_standardised(self.predictor, asked, views=self.views))
+            rows = self._answers(asked, 32)
         return [
             self._prediction(path, one, next(rows) if one.verdict is None else None) for one in made
         ]
 
-    def _prediction(self, path: Path, made: Standardised, row: np.ndarray | None) -> Prediction:
+    def _answers(
+        self, made: Sequence[Standardised], batch: int
+    ) -> Iterator[tuple[np.ndarray, float]]:
+        rows, strange = answers_to(self.predictor, made, batch=batch, views=self.views)
+        return zip(rows, strange.tolist(), strict=True)
+
+    def _prediction(
+        self, path: Path, made: Standardised, answer: tuple[np.ndarray, float] | None
+    ) -> Prediction:
+        row, strange = answer or (None, 0.0)
         if row is not None:
             label = self.predictor.classes[int(row.argmax())]
             made = self.standardiser.judged(made, label)
@@ -186,6 +207,23 @@ class _Work:
         if made.verdict is not None or row is None:
             return found
         confidence = float(row.max())
-        unsure = ("unsure",) if made.doubt or confidence < self.unsure else ()
-        flags = made.flags + unsure
-        return replace(found, label=label, confidence=confidence, probabilities=row, flags=flags)
+        network = network_for(self.predictor, made)
+        candidates: tuple[str, ...] | None = None
+        if (doubt := network.config.doubt) is not None:
+            order, inside = np.argsort(-row, kind="stable"), doubt.sets(network.classes, row[None])
+            candidates = tuple(network.classes[i] for i in order if inside[0, i])
+        said = (
+            (DOUBTFUL, made.doubt),
+            (STRANGE, strange > 0),
+            (BETWEEN, len(candidates or ()) > 1),
+            (LOW, confidence < self.unsure),
+        )
+        why = [flag for flag, so in said if so][:1]
+        return replace(
+            found,
+            label=label,
+            confidence=confidence,
+            probabilities=row,
+            flags=(*made.flags, *why),
+            candidates=candidates,
+        )

@@ -150,7 +150,26 @@ def of_standardised(
     batch: int = 32,
     views: int | None = None,
 ) -> np.ndarray:
-    """Return the probabilities for standardised images, float32 (N, C); see :func:`in_kind`.
+    """Return the probabilities for standardised images, float32 (N, C); see :func:`answers_to`."""
+    return answers_to(predictor, made, batch=batch, views=views)[0]
+
+
+def network_for(predictor: NetworkPredictor, made: Standardised) -> NetworkPredictor:
+    """Return what answers for an image: the model, or its part for images from elsewhere."""
+    return predictor.elsewhere or predictor if made.standardised else predictor
+
+
+def answers_to(
+    predictor: NetworkPredictor,
+    made: Sequence[Standardised],
+    *,
+    batch: int = 32,
+    views: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities and strangeness of standardised images; see :func:`in_kind`.
+
+    float32 (N, C), and float64 (N,): above 0 an image is like nothing that the network has seen
+    (`naturalize.models.doubt.Doubt.strangeness`); NaN where the model has no limit.
 
     The model for images from elsewhere answers for those that were standardised, if there is one.
     ``views``: of how many views of each image the mean is taken, one of `VIEWS`; by default 1 of
@@ -159,6 +178,7 @@ def of_standardised(
     if views is not None and views not in VIEWS:
         raise SettingsError(f"views: expected 1, 4 or 8, got {views}")
     found = np.empty((len(made), len(predictor.classes)), np.float32)
+    strange = np.empty(len(made))
     away = np.array([one.standardised for one in made], bool)
     for these, network, usual in (
         (~away, predictor, _AS_IT_IS),
@@ -166,19 +186,20 @@ def of_standardised(
     ):
         rows, n = np.flatnonzero(these).tolist(), views or usual
         seen = [replace(made[row], image=v) for row in rows for v in _views(made[row].image, n)]
-        answers = _answers(network, seen, batch)
+        answers, far = _answers(network, seen, batch)
         found[rows] = answers.reshape(len(rows), n, found.shape[1]).mean(axis=1)
-    return found
+        strange[rows] = far.reshape(len(rows), n).mean(axis=1)
+    return found, strange
 
 
-def _answers(predictor: NetworkPredictor, made: list[Standardised], batch: int) -> np.ndarray:
-    """Return a network's probabilities for standardised images, float32 (N, C)."""
-    if isinstance(predictor, OnnxPredictor):
-        rows = [predictor.row(one.image, one.slide) for one in made]
-    else:
-        rows = list(predictor.probabilities([one.image for one in made], batch=batch))
+def _answers(
+    predictor: NetworkPredictor, made: list[Standardised], batch: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a network's probabilities, float32 (N, C), and strangeness, float64 (N,)."""
+    images, slides = [one.image for one in made], [one.slide for one in made]
+    rows, strange = predictor.judged(images, slides, batch=batch)
     kept = [in_kind(row, one, predictor.config) for row, one in zip(rows, made, strict=True)]
-    return np.array(kept, np.float32).reshape(len(made), len(predictor.classes))
+    return np.array(kept, np.float32).reshape(len(made), len(predictor.classes)), strange
 
 
 def _views(image: np.ndarray, n: int) -> list[np.ndarray]:

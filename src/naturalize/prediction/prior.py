@@ -15,7 +15,7 @@ import numpy as np
 
 from naturalize.base.errors import InputError, SettingsError, unknown
 from naturalize.base.text import pieces_of
-from naturalize.prediction.files import Prediction
+from naturalize.prediction.files import LOW, Prediction
 
 #: What stands for a mix that is to be estimated.
 ESTIMATE = "estimate"
@@ -130,10 +130,9 @@ def _answer(
 ) -> Prediction:
     place = int(probabilities.argmax())
     confidence = float(probabilities[place])
-    doubted = "unsure" in row.flags and (row.confidence or 0.0) >= unsure  # of the image itself
-    flags = tuple(flag for flag in row.flags if flag != "unsure")
-    if doubted or confidence < unsure:
-        flags += ("unsure",)
+    # sets by class hold under any mix, and what an image is like does not depend on it
+    row = replace(row, flags=tuple(flag for flag in row.flags if flag != LOW))
+    flags = row.flags if row.unsure or confidence >= unsure else (*row.flags, LOW)
     return replace(
         row,
         label=classes[place],

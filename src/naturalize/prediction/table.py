@@ -44,12 +44,13 @@ def check_ending(path: Path) -> None:
 
 
 def rows_of(
-    classes: Sequence[str], predictions: Sequence[Prediction]
+    classes: Sequence[str], predictions: Sequence[Prediction], *, sets: bool = False
 ) -> tuple[list[str], list[list[Any]]]:
     """Return the names of a table's columns, and its rows; null is what is not known.
 
     Only where there are fields, it has columns for the number and the box of a cell, and only where
-    a class mix was asked for, one that says it.
+    a class mix was asked for, one that says it. With ``sets``, one says the classes that each may
+    be.
     """
     fields = any(row.box is not None for row in predictions)
     mixed = any(row.prior is not None for row in predictions)
@@ -62,16 +63,18 @@ def rows_of(
             numbers = [round(float(v), 6) for v in (row.confidence or 0.0, *row.probabilities)]
         where = [row.number, *(row.box or (None,) * 4)] if fields else []
         prior = [row.prior] if mixed else []
-        rows.append([row.path.as_posix(), row.label, *numbers, row.flag, *where, *prior])
+        among = [" ".join(row.candidates or ())] if sets else []
+        rows.append([row.path.as_posix(), row.label, *numbers, row.flag, *among, *where, *prior])
+    names += ["set"] if sets else []
     return [*names, *(_WHERE if fields else ()), *(["prior"] if mixed else [])], rows
 
 
 def write_predictions(
-    path: Path, classes: Sequence[str], predictions: Sequence[Prediction]
+    path: Path, classes: Sequence[str], predictions: Sequence[Prediction], *, sets: bool = False
 ) -> None:
-    """Write a table of predictions as its ending says: one of `ENDINGS`."""
+    """Write a table of predictions as its ending says: one of `ENDINGS`; see `rows_of`."""
     check_ending(path)
-    names, rows = rows_of(classes, predictions)
+    names, rows = rows_of(classes, predictions, sets=sets)
     ending = path.suffix.lower()
     if ending == ".parquet":
         write_table(path, _arrow(names, rows))
@@ -101,7 +104,7 @@ def _text(names: Sequence[str], rows: Iterable[Sequence[Any]], delimiter: str) -
 def _arrow(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
     import pyarrow as pa
 
-    text = ("path", "label", "flag", "prior")
+    text = ("path", "label", "flag", "set", "prior")
     kinds = {**dict.fromkeys(text, pa.string()), **dict.fromkeys(_WHERE, pa.int32())}
     schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in names])
     found = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]

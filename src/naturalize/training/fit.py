@@ -227,21 +227,32 @@ def _write(
     from collections import Counter
 
     from safetensors.torch import load_file
+    from scipy.special import softmax
 
+    from naturalize.models.doubt import fit_doubt
     from naturalize.models.folder import TRAINING_IMAGES, save_model
     from naturalize.training.checkpoint import Checkpoint, write_history
     from naturalize.training.features import learning_part
-    from naturalize.training.learner import validation_temperature
+    from naturalize.training.learner import answers_to, validation_temperature
 
     settings, checkpoint = run.settings, Checkpoint(run.work, run.settings)
     history, best = checkpoint.history, checkpoint.best
     assert best is not None
     learnt = learning_part(network, settings.mode, settings.dropout)
     learnt.module.load_state_dict(load_file(run.work / best["file"]))
-    temperature, changed = validation_temperature(network, data.val_dataloader()), None
+    answers = answers_to(network, data.val_dataloader())
+    temperature, changed = validation_temperature(*answers), None
     if settings.augment.microscopes and settings.mode != "transfer":
-        changed = validation_temperature(network, data.elsewhere())
-    config = replace(network.config, temperature=temperature, temperature_elsewhere=changed)
+        changed = validation_temperature(*answers_to(network, data.elsewhere()))
+    doubt = fit_doubt(
+        data.classes, answers[0], softmax(answers[0] / temperature, axis=1), answers[1]
+    )
+    config = replace(
+        network.config,
+        temperature=temperature,
+        temperature_elsewhere=changed,
+        doubt=doubt,
+    )
     counts = Counter(data.train.targets.tolist())
     training = {
         "settings": settings.model_dump(mode="json"),

@@ -225,11 +225,8 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
 
 
-def validation_temperature(network: Network, batches: Iterable[Batch]) -> float:
-    """Return the temperature that fits a network's answers on validation batches.
-
-    1 where there are fewer than 100 images, or none that the network gets wrong.
-    """
+def answers_to(network: Network, batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits, float32 (N, C), and true classes, int (N,), of validation batches."""
     module, config = network.module.eval(), network.config
     device = next(module.parameters()).device
     logits, targets = [], []
@@ -238,7 +235,14 @@ def validation_temperature(network: Network, batches: Iterable[Batch]) -> float:
             x = normalise(batch["pixels"].to(device), config.mean, config.std)
             logits.append(module(x).float().cpu().numpy())
             targets.append(batch["target"].numpy())
-    said, true = np.concatenate(logits), np.concatenate(targets)
+    return np.concatenate(logits), np.concatenate(targets)
+
+
+def validation_temperature(said: np.ndarray, true: np.ndarray) -> float:
+    """Return the temperature that fits :func:`answers_to` validation images.
+
+    1 where there are fewer than 100 images, or none that the network gets wrong.
+    """
     if len(true) < _ENOUGH or bool((said.argmax(axis=1) == true).all()):
         return 1.0
     return round(fit_temperature(said, true), 4)
