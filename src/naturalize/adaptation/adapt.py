@@ -246,6 +246,8 @@ def _write_layer(path: Path, folder: Path, head: Head, names: tuple[str, str]) -
     for name, values in zip(names, (head.weights, head.bias), strict=True):
         _replace(data, path / WEIGHTS, name, values)
     write_bytes(folder / WEIGHTS, bytes(data))
+    # sets and limit are of the old layer's answers
+    write_json(folder / MODEL, {**read_json(folder / MODEL), "doubt": None})
     if has_graph(path):  # it names its weights by their hash, and a tensor by its place
         old, new = (file_hash(each / WEIGHTS).encode() for each in (path, folder))
         write_bytes(folder / GRAPH, (path / GRAPH).read_bytes().replace(old, new))

@@ -14,7 +14,6 @@ from naturalize.evaluation.calibration import calibration
 from naturalize.evaluation.laboratory import Laboratory
 from naturalize.evaluation.mixes import SURE, Answers
 from naturalize.evaluation.risk import thinned
-from naturalize.evaluation.risk import thinned
 from naturalize.prediction.standardise import NO_CELL, NO_WHITE_CELL
 
 #: The scores, as :func:`naturalize.evaluation.mixes.weighted_scores` calls them.

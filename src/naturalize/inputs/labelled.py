@@ -114,8 +114,9 @@ def evaluate_on(
     ``source`` and ``reading`` are as for :func:`labelled_data`, ``model`` is a model folder or the
     name of a shipped one, ``standardise`` and ``profile`` are as for
     :func:`naturalize.prediction.predictor.standardising`, ``merge`` and ``scoring`` as for
-    :func:`naturalize.evaluation.evaluate.evaluate`, whose errors are raised too. ``doubt``: where a copy of the
-    model shall be that is fitted on these images; see `naturalize.evaluation.sets.write_doubt`.
+    :func:`naturalize.evaluation.evaluate.evaluate`, whose errors are raised too. ``doubt``:
+    where a copy of the model shall be that is fitted on these images; see
+    `naturalize.evaluation.sets.write_doubt`.
     """
     merge = merge or Merge()
     folder = find(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -109,6 +109,24 @@ def _cell(ax: Any, row: int, column: int, value: int, strength: float) -> None:
         shade(LIGHT["accent" if row == column else "alert"], 0.06 + 0.94 * strength)
         ink = LIGHT["on-accent" if strength > 0.52 else "ink"]
         ax.text(column, row, str(value), color=ink, fontsize=_TEXT, ha="center", va="center")
+
+
+def reliability(bins: Sequence[Mapping[str, float]], label: str) -> Markup:
+    """Return the share of right answers against confidence, a dot for each bin with images."""
+    fig, ax = figure(4.3, 2.6)
+    ax.plot([0, 1], [0, 1], color=LIGHT["quiet"], linewidth=0.9, linestyle=(0, (2, 3)))
+    most = max(row["n"] for row in bins)
+    for row in bins:
+        at, share = row["confidence"], row["accuracy"]
+        ax.plot([at, at], [at, share], color=LIGHT["alert"], linewidth=1.2)
+        size = 3 + 7 * math.sqrt(row["n"] / most)
+        ax.plot([at], [share], "o", color=LIGHT["accent"], markersize=size, clip_on=False)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    ax.grid(axis="y", color=LIGHT["line"], linewidth=0.8)
+    ax.set_xlabel("confidence")
+    ax.set_ylabel("share right")
+    return _page(fig, ax, label)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from naturalize.base.errors import ArtifactError
 from naturalize.dataset.schemes import CLASS_NAMES
-from naturalize.report import figures, sentences
+from naturalize.report import doubt, figures, sentences
 from naturalize.report import formatting as form
 from naturalize.report.folder import Run, StudyFolder
 from naturalize.report.section import Pictures, Section
@@ -168,6 +168,7 @@ def scores(study: StudyFolder, _pictures: Pictures) -> Section:
             "confusion": _confusion(chosen),
             "others": [_confusion(run) for run in runs if run is not chosen],
             "calibration": sentences.calibration(chosen.metrics),
+            "doubt": doubt.of_runs(chosen, runs),
             "notes": _notes(runs),
         },
     )
