@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,42 @@ def style(ax: Any) -> None:
     ax.tick_params(colors=INK, labelsize=9)
     ax.set_axisbelow(True)
     ax.grid(axis="y", color=LIGHT["line"], linewidth=0.8)
+
+
+def bands(
+    fields: Mapping[str, Sequence[Mapping[str, Any]]],
+    before: Mapping[str, Any],
+    across: str,
+    up: str,
+) -> Any:
+    """Return a figure of small fields: a score at 0 and its course over 1, 2, …, with intervals.
+
+    ``fields``: name → scores, each ``value`` and ``interval``; ``before``: the score at 0 of all of
+    them, dashed; ``across`` and ``up`` name the axes.
+    """
+    columns = min(5, len(fields))
+    rows = -(-len(fields) // columns)
+    fig, first = figure(0.6 + 1.75 * columns, 0.5 + 1.55 * rows)
+    first.remove()
+    grid, axes = fig.add_gridspec(rows, columns), []
+    for place, (name, scores) in enumerate(fields.items()):
+        one = axes[0] if axes else None
+        ax = fig.add_subplot(grid[place // columns, place % columns], sharex=one, sharey=one)
+        style(ax)
+        every = [before, *scores]
+        low, high = zip(*(score["interval"] for score in every), strict=True)
+        ax.fill_between(range(len(every)), low, high, color=ACCENT, alpha=0.18, linewidth=0)
+        ax.axhline(before["value"], color=LIGHT["quiet"], linewidth=0.9, linestyle=(0, (3, 3)))
+        values = [score["value"] for score in every]
+        ax.plot(range(len(every)), values, "o-", color=ACCENT, linewidth=1.5, markersize=3)
+        ax.set_title(name, fontsize=9, color=INK, loc="left")
+        ax.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(fields))
+        axes.append(ax)
+    axes[0].set_ylim(0, 1)
+    axes[0].set_xticks(range(len(every)))
+    fig.supxlabel(across, fontsize=9, color=INK)
+    fig.supylabel(up, fontsize=9, color=INK)
+    return fig
 
 
 def save_figure(fig: Any, path: str | Path) -> None:

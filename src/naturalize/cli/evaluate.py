@@ -54,6 +54,14 @@ DoubtFolder = Annotated[
         show_default=False,
     ),
 ]
+Robustness = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Score N images a class under what microscopes do, too: 50 predictions an image.",
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be read.")]
 
 
@@ -72,6 +80,7 @@ def evaluate(
     standardise: Standardise = "auto",
     profile: ProfileFile = None,
     leave_out_training: LeaveOutTraining = False,
+    robustness: Robustness = 0,
     strict: Strict = False,
     doubt: DoubtFolder = None,
     resamples: Resamples = 2000,
@@ -94,6 +103,7 @@ def evaluate(
     naturalize evaluate MODEL runs/pbc11 --part val -o eval/val --doubt MODEL-in-doubt
     naturalize evaluate MODEL images --scheme pbc11 -o eval/other-lab
     naturalize evaluate MODEL images --scheme pbc11 --drop-unknown -o eval/known
+    naturalize evaluate MODEL images --scheme pbc11 --robustness 20 -o eval/robust
     naturalize evaluate pbc11 crops --map Neutrophil=BNE+SNE,Monocyte=MO -o eval/crops
     ```
     """
@@ -122,6 +132,7 @@ def evaluate(
         resamples=resamples,
         seed=seed,
         leave_out_training=leave_out_training,
+        robustness=robustness,
         strict=strict,
         doubt=doubt,
     )
@@ -136,11 +147,15 @@ def _print(out: Path) -> None:
 
     from naturalize.base import console
     from naturalize.evaluation.evaluate import read_metrics
+    from naturalize.evaluation.robustness import read_robustness
 
     result = read_metrics(out)
     for table in score_tables(result):
         Console(highlight=False).print(table)
-    for line in remarks(result):
+    tested = read_robustness(out)
+    if tested:
+        Console(highlight=False).print(robustness_table(tested))
+    for line in [*remarks(result), *(robustness_remarks(tested) if tested else ())]:
         console.say(line)
     console.result(f"evaluation: {out}")
 
@@ -200,3 +215,44 @@ def score_tables(result: dict) -> list[Table]:
         limits = "{:.3f} – {:.3f}".format(*sure["f1"]) if sure else "not in the data"
         classes.add_row(label, f"{row['support']:,}", *numbers, limits)
     return [whole, classes]
+
+
+def robustness_table(tested: dict[str, Any]) -> Table:
+    """Return the table of macro-F1 under each corruption and strength, for `robustness.json`."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    strengths = [
+        str(one["strength"]) for one in next(iter(tested["corruptions"].values()))["strengths"]
+    ]
+    table = Table("macro-F1", *strengths, "mean", "95 %", box=SIMPLE_HEAD)
+    rows = {name: (one["strengths"], one["mean"]) for name, one in tested["corruptions"].items()}
+    for name, (each, mean) in rows.items():
+        numbers = [f"{one['macro_f1']['value']:.2f}" for one in each]
+        table.add_row(name, *numbers, *_with_interval(mean["macro_f1"]))
+    blank = [""] * len(strengths)
+    table.add_row("all", *blank, *_with_interval(tested["mean_corruption_score"]["macro_f1"]))
+    table.add_row("as they are", *blank, *_with_interval(tested["clean"]["macro_f1"]))
+    for column in table.columns[1:]:
+        column.justify, column.min_width = "right", 9 if column.header == "95 %" else 4
+    return table
+
+
+def _with_interval(score: dict[str, Any]) -> tuple[str, str]:
+    low, high = score["interval"]
+    return f"{score['value']:.3f}", f"{low:.2f}–{high:.2f}"
+
+
+def robustness_remarks(tested: dict[str, Any]) -> list[str]:
+    """Return the lines that say what the mean corruption score is of."""
+    mean = tested["mean_corruption_score"]
+    kept, (low, high) = (
+        tested["relative_robustness"]["macro_f1"][k] for k in ("value", "interval")
+    )
+    return [
+        f"corruptions: {tested['n']:,} images, up to {tested['per_class']} a class, drawn by seed "
+        f"{tested['seed']}; {tested['interval_method']}",
+        f"mean corruption score: macro-F1 {mean['macro_f1']['value']:.3f}, balanced accuracy "
+        f"{mean['balanced_accuracy']['value']:.3f}, calibration error {mean['ece']['value']:.3f}; "
+        f"relative robustness {kept:.3f} ({low:.3f} – {high:.3f})",
+    ]

@@ -29,6 +29,7 @@ from naturalize.evaluation import intervals, metrics
 from naturalize.evaluation.calibration import brier, calibration, check_probabilities
 from naturalize.evaluation.merge import Merge
 from naturalize.evaluation.risk import selective
+from naturalize.evaluation.robustness import score_robustness
 from naturalize.evaluation.sets import score_sets
 from naturalize.models.predictor import Predictor, as_predictor
 
@@ -90,6 +91,7 @@ def evaluate(
     unknown_labels: str = "refuse",
     leave_out_training: bool = False,
     strict: bool = False,
+    robustness: int = 0,
     resamples: int = intervals.RESAMPLES,
     seed: int = 0,
     work: str | Path | None = None,
@@ -118,8 +120,11 @@ def evaluate(
         Leave out the images that the model was trained on.
     strict
         Stop at an unreadable image, which is otherwise listed, counted and skipped.
+    robustness
+        Images of each class that are scored under corruptions too; 0: none. See
+        `naturalize.evaluation.robustness.score_robustness`.
     resamples, seed
-        Of the bootstrap.
+        Of the bootstrap; ``seed`` also draws that sample and its corruptions.
     work
         Folder for finished pieces, removed at the end; ``.<name>.work`` beside ``out`` by default.
     inputs, left_out
@@ -154,6 +159,7 @@ def evaluate(
         **({"merged": merge.described()} if merge.classes else {}),
         **({"prepared": model.prepared} if model.prepared is not None else {}),
         **({"leave_out_training": True} if leave_out_training else {}),
+        **({"robustness": robustness} if robustness else {}),
     }
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
     table, skipped = _predicted(model, known, root, work, strict, merge)
@@ -170,10 +176,21 @@ def evaluate(
     doubt = model.config.doubt if model.config is not None and not merge.classes else None
     result["sets"] = None if doubt is None else score_sets(doubt, table)
     _say_left_out(result)
+    drawn = {"merge": merge, "resamples": resamples, "seed": seed}
+    key = f"{settings['model']} {model.prepared}"
+    tested = (
+        score_robustness(
+            model, table, root, work / "robustness", key, per_class=robustness, **drawn
+        )
+        if robustness
+        else None
+    )
     with artifacts.writing(out, "evaluation", settings=settings, inputs=inputs) as folder:
         artifacts.write_table(folder / "predictions.parquet", table)
         artifacts.write_json(folder / "metrics.json", result)
         _draw(folder, result)
+        if tested:
+            tested.write(folder)
     shutil.rmtree(work, ignore_errors=True)
     return out
 

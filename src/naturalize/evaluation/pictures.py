@@ -207,3 +207,13 @@ def _legend(fig: Any, ax: Any, n: int) -> None:
     if n > 1:
         fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=min(n, 4),
                    frameon=False, fontsize=9, labelcolor=plots.INK)  # fmt: skip
+
+
+def robustness_picture(result: Mapping[str, Any], path: str | Path) -> None:
+    """Draw macro-F1 over the strength of each corruption; ``robustness.json``."""
+    fields = {
+        name: [one["macro_f1"] for one in each["strengths"]]
+        for name, each in result["corruptions"].items()
+    }
+    fig = plots.bands(fields, result["clean"]["macro_f1"], "strength", "macro-F1")
+    plots.save_figure(fig, path)

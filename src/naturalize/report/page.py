@@ -18,6 +18,7 @@ from naturalize.report import (
     inputs,
     labs,
     models,
+    robustness,
     sentences,
 )
 from naturalize.report import formatting as form
@@ -179,6 +180,7 @@ VIEWS: tuple[View, ...] = (
     composites.view,
     models.training,
     models.scores,
+    robustness.view,
     labs.view,
     explanations.view,
     provenance,
@@ -186,10 +188,13 @@ VIEWS: tuple[View, ...] = (
 
 
 def views_of(study: StudyFolder) -> tuple[View, ...]:
-    """Return the sections of a page: on laboratories only if the model was scored there."""
+    """Return the sections of a page; laboratories and robustness only if something was scored."""
     if study.only_labs:
         return (labs.view,)
-    return tuple(view for view in VIEWS if view is not labs.view or "labs" in study.artifacts)
+    absent = {labs.view} if "labs" not in study.artifacts else set()
+    if not robustness.tested(study):
+        absent.add(robustness.view)
+    return tuple(view for view in VIEWS if view not in absent)
 
 
 def write_report(study_folder: str | Path, out: str | Path | None = None) -> Path:

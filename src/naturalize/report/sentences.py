@@ -365,6 +365,25 @@ def labs(
     return f"{text}; of {form.count(wrong, 'wrong answer')} {many} {is_} a confidence above {SURE}."
 
 
+def robustness(name: str, found: Mapping[str, Any]) -> str:
+    """Return how much of its macro-F1 run ``name`` keeps under corruptions, and the worst one.
+
+    ``found``: ``robustness.json``.
+    """
+    clean, mean = found["clean"]["macro_f1"], found["mean_corruption_score"]["macro_f1"]
+    means = {name: each["mean"]["macro_f1"]["value"] for name, each in found["corruptions"].items()}
+    worst = min(means, key=means.__getitem__)
+    change = found["change"]["macro_f1"]["interval"]
+    text = (
+        f"Under corruptions “{name}” has a mean macro-F1 of {form.score(mean['value'])} "
+        f"({form.span(mean['interval'])}), and {form.score(clean['value'])} on the same images as "
+        f"they are"
+    )
+    if change[0] <= 0 <= change[1]:
+        text += "; the difference lies within its interval"
+    return f"{text}. It is lowest under {worst}: {form.score(means[worst])}."
+
+
 def provenance(seconds: Mapping[str, float], version: str, *, settings: bool) -> str:
     """Return what made the study, and which stage took longest; ``seconds``: stage → time."""
     made = f"Made by naturalize {version}".rstrip()

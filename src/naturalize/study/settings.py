@@ -100,7 +100,8 @@ class EngineSettings(Settings):
 class StudySettings(Settings):
     """One study: everything that decides its results, and the engine that does not.
 
-    ``version`` is that of the schema; a file of another version is refused.
+    ``version`` is that of the schema; a file of another version is refused. ``robustness``: test
+    images of each class that are scored under corruptions too; 0: none.
     """
 
     version: Literal[1] = 1
@@ -112,6 +113,7 @@ class StudySettings(Settings):
     segment: SegmentSettings = SegmentSettings()
     compose: ComposeSettings | None = None
     runs: Annotated[dict[str, TrainSettings], Field(min_length=1)]
+    robustness: Annotated[int, Field(ge=0)] = 0
     explain: ExplainSettings | None = ExplainSettings()
     engine: EngineSettings = EngineSettings()
 

@@ -301,6 +301,8 @@ class Stages:
 
     def _evaluate(self, run: str) -> Stage:
         settings = {"part": "test", "seed": self.study.seed, "protocol": self.study.protocol}
+        if self.study.robustness:
+            settings["robustness"] = self.study.robustness
         source = "pooled" if self.pools else "catalog"
 
         def make(output: Path, work: Path) -> None:
@@ -310,6 +312,7 @@ class Stages:
                 self.catalog.root,
                 output,
                 protocol=self.study.protocol,
+                robustness=self.study.robustness,
                 seed=self.study.seed,
                 work=work,
                 inputs=self._inputs(f"models/{run}", "split", source),
