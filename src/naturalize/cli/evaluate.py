@@ -229,16 +229,17 @@ def robustness_table(tested: dict[str, Any]) -> Table:
     rows = {name: (one["strengths"], one["mean"]) for name, one in tested["corruptions"].items()}
     for name, (each, mean) in rows.items():
         numbers = [f"{one['macro_f1']['value']:.2f}" for one in each]
-        table.add_row(name, *numbers, *_with_interval(mean["macro_f1"]))
+        table.add_row(name, *numbers, *with_interval(mean["macro_f1"]))
     blank = [""] * len(strengths)
-    table.add_row("all", *blank, *_with_interval(tested["mean_corruption_score"]["macro_f1"]))
-    table.add_row("as they are", *blank, *_with_interval(tested["clean"]["macro_f1"]))
+    table.add_row("all", *blank, *with_interval(tested["mean_corruption_score"]["macro_f1"]))
+    table.add_row("as they are", *blank, *with_interval(tested["clean"]["macro_f1"]))
     for column in table.columns[1:]:
         column.justify, column.min_width = "right", 9 if column.header == "95 %" else 4
     return table
 
 
-def _with_interval(score: dict[str, Any]) -> tuple[str, str]:
+def with_interval(score: dict[str, Any]) -> tuple[str, str]:
+    """Return a score's value and interval as text for two columns."""
     low, high = score["interval"]
     return f"{score['value']:.3f}", f"{low:.2f}–{high:.2f}"
 

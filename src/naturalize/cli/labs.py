@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from naturalize.cli.evaluate import with_interval
 from naturalize.cli.options import (
     Columns,
     Device,
@@ -190,18 +191,13 @@ def tables(found: dict[str, Any]) -> list[Table]:
             rest = [f"{each['mean'][key]['value']:.3f}" for key in ("macro_f1", "ece")]
             last = each["worst"]["accuracy"]
             named = f"{last['value']:.3f} {last['laboratory']}"
-            mixes.add_row(model, mix, *_with_interval(each["mean"]["accuracy"]), *rest, named)
+            mixes.add_row(model, mix, *with_interval(each["mean"]["accuracy"]), *rest, named)
     return [whole, mixes]
 
 
 def _cells(scores: dict[str, Any]) -> list[str]:
     first, *others = _SHOWN
-    return [*_with_interval(scores[first]), *(f"{scores[key]['value']:.3f}" for key in others)]
-
-
-def _with_interval(score: dict[str, Any]) -> tuple[str, str]:
-    low, high = score["interval"]
-    return f"{score['value']:.3f}", f"{low:.2f}–{high:.2f}"
+    return [*with_interval(scores[first]), *(f"{scores[key]['value']:.3f}" for key in others)]
 
 
 def remarks(found: dict[str, Any]) -> list[str]:

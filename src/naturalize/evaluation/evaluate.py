@@ -176,15 +176,11 @@ def evaluate(
     doubt = model.config.doubt if model.config is not None and not merge.classes else None
     result["sets"] = None if doubt is None else score_sets(doubt, table)
     _say_left_out(result)
-    drawn = {"merge": merge, "resamples": resamples, "seed": seed}
-    key = f"{settings['model']} {model.prepared}"
-    tested = (
-        score_robustness(
-            model, table, root, work / "robustness", key, per_class=robustness, **drawn
-        )
-        if robustness
-        else None
-    )
+    tested = None
+    if robustness:
+        key = f"{settings['model']} {model.prepared}"
+        how = {"per_class": robustness, "resamples": resamples, "seed": seed}
+        tested = score_robustness(model, table, root, work / "robustness", key, merge=merge, **how)
     with artifacts.writing(out, "evaluation", settings=settings, inputs=inputs) as folder:
         artifacts.write_table(folder / "predictions.parquet", table)
         artifacts.write_json(folder / "metrics.json", result)
