@@ -122,7 +122,8 @@ def bands(
     rows = -(-len(fields) // columns)
     fig, first = figure(0.6 + 1.75 * columns, 0.5 + 1.55 * rows)
     first.remove()
-    grid, axes = fig.add_gridspec(rows, columns), []
+    grid = fig.add_gridspec(rows, columns)
+    axes: list[Any] = []
     for place, (name, scores) in enumerate(fields.items()):
         one = axes[0] if axes else None
         ax = fig.add_subplot(grid[place // columns, place % columns], sharex=one, sharey=one)

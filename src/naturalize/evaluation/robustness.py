@@ -243,7 +243,7 @@ def _csv(result: Mapping[str, Any]) -> bytes:
     ends = [f"{score}{end}" for score in SCORES for end in ("", "_low", "_high")]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["corruption", "strength", "amount", *ends])
-    rows = [("none", 0, "", result["clean"])]
+    rows: list[tuple[Any, ...]] = [("none", 0, "", result["clean"])]
     for name, each in result["corruptions"].items():
         rows += [(name, one["strength"], one["amount"], one) for one in each["strengths"]]
         rows.append((name, "mean", "", each["mean"]))
