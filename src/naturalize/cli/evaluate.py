@@ -44,6 +44,10 @@ LeaveOutTraining = Annotated[
     bool,
     typer.Option("--leave-out-training", help="Leave out images the model was trained on."),
 ]
+Shortcuts = Annotated[
+    bool,
+    typer.Option("--shortcuts", help="Also score it on images whose cells are painted over."),
+]
 DoubtFolder = Annotated[
     Path | None,
     typer.Option(
@@ -82,6 +86,7 @@ def evaluate(
     leave_out_training: LeaveOutTraining = False,
     robustness: Robustness = 0,
     strict: Strict = False,
+    shortcuts: Shortcuts = False,
     doubt: DoubtFolder = None,
     resamples: Resamples = 2000,
     seed: Seed = 0,
@@ -102,6 +107,7 @@ def evaluate(
     naturalize evaluate runs/pbc11/models/plain runs/pbc11 -o eval/plain
     naturalize evaluate MODEL runs/pbc11 --part val -o eval/val --doubt MODEL-in-doubt
     naturalize evaluate MODEL images --scheme pbc11 -o eval/other-lab
+    naturalize evaluate MODEL runs/pbc11 -o eval/shortcuts --shortcuts
     naturalize evaluate MODEL images --scheme pbc11 --drop-unknown -o eval/known
     naturalize evaluate MODEL images --scheme pbc11 --robustness 20 -o eval/robust
     naturalize evaluate pbc11 crops --map Neutrophil=BNE+SNE,Monocyte=MO -o eval/crops
@@ -135,6 +141,7 @@ def evaluate(
         robustness=robustness,
         strict=strict,
         doubt=doubt,
+        shortcuts=shortcuts,
     )
     _print(out)
     if doubt is not None:
@@ -173,6 +180,18 @@ def remarks(result: dict[str, Any]) -> list[str]:
         for n, label in zip(row, result["labels"], strict=True)
         if label in result["absent"]
     )
+    if (hidden := result.get("shortcuts")) and hidden["n"]:
+        each = [
+            f"{what} alone {found['balanced_accuracy']:.3f} ({{:.3f}} – {{:.3f}})".format(
+                *found["interval"]
+            )
+            for what in ("context", "background")
+            for found in [hidden[what]]
+        ]
+        lines.append(
+            f"balanced accuracy on {hidden['n']:,} images without their cell: {', '.join(each)}; "
+            f"chance is {hidden['chance']:.3f}"
+        )
     if sets := result.get("sets"):
         low, high = sets["interval"]
         lines.append(

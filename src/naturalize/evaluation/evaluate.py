@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from naturalize.base import artifacts
 from naturalize.base.console import warn
 from naturalize.base.engine import prefetched
-from naturalize.base.errors import ImageReadError, InputError, unknown
+from naturalize.base.errors import ImageReadError, InputError, SettingsError, unknown
 from naturalize.base.images import content_hash, read_image
 from naturalize.base.shards import resumable_rows
 from naturalize.evaluation import intervals, metrics
@@ -31,7 +31,9 @@ from naturalize.evaluation.merge import Merge
 from naturalize.evaluation.risk import selective
 from naturalize.evaluation.robustness import score_robustness
 from naturalize.evaluation.sets import score_sets
+from naturalize.evaluation.shortcuts import hidden_scores
 from naturalize.models.predictor import Predictor, as_predictor
+from naturalize.prediction.predictor import StandardisingPredictor
 
 #: Protocols of DESIGN §6: real held-out images, or the published pool-augment-split.
 PROTOCOLS = ("honest", "paper")
@@ -92,6 +94,7 @@ def evaluate(
     leave_out_training: bool = False,
     strict: bool = False,
     robustness: int = 0,
+    shortcuts: bool = False,
     resamples: int = intervals.RESAMPLES,
     seed: int = 0,
     work: str | Path | None = None,
@@ -123,6 +126,8 @@ def evaluate(
     robustness
         Images of each class that are scored under corruptions too; 0: none. See
         `naturalize.evaluation.robustness.score_robustness`.
+    shortcuts
+        Also score the model on images without their cells (`naturalize.evaluation.shortcuts`).
     resamples, seed
         Of the bootstrap; ``seed`` also draws that sample and its corruptions.
     work
@@ -144,6 +149,8 @@ def evaluate(
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, list(PROTOCOLS))
     root, out, merge = Path(root), Path(out), merge or Merge()
+    if shortcuts and merge.classes:
+        raise SettingsError("--shortcuts: scores the model's own classes; leave out --map")
     artifacts.check_place(out, "evaluation", inputs)
     model = as_predictor(predictor)
     known, dropped = known_items(items, merge.names(model.classes), unknown_labels=unknown_labels)
@@ -160,6 +167,7 @@ def evaluate(
         **({"prepared": model.prepared} if model.prepared is not None else {}),
         **({"leave_out_training": True} if leave_out_training else {}),
         **({"robustness": robustness} if robustness else {}),
+        **({"shortcuts": True} if shortcuts else {}),
     }
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
     table, skipped = _predicted(model, known, root, work, strict, merge)
@@ -175,6 +183,10 @@ def evaluate(
     result = score_table(table, protocol=protocol, resamples=resamples, seed=seed) | facts
     doubt = model.config.doubt if model.config is not None and not merge.classes else None
     result["sets"] = None if doubt is None else score_sets(doubt, table)
+    result["shortcuts"] = None
+    if shortcuts:
+        plain = model.predictor if isinstance(model, StandardisingPredictor) else model
+        result["shortcuts"] = hidden_scores(plain, known, root, seed=seed)
     _say_left_out(result)
     tested = None
     if robustness:

@@ -36,6 +36,7 @@ def of_runs(chosen: Run, runs: Sequence[Run]) -> dict[str, Any] | None:
             for run, m in its
         ],
         "sets": _sets(found.get("sets")),
+        "shortcuts": _shortcuts(found.get("shortcuts")),
     }  # fmt: skip
 
 
@@ -79,3 +80,27 @@ def _sets(found: dict[str, Any] | None) -> dict[str, Any] | None:
             for name, row in found["per_class"].items()
         ],
     }  # fmt: skip
+
+
+def _shortcuts(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what a model answers without the cell, as a sentence and rows of a table."""
+    if not found or not found["n"]:
+        return None
+    names = {"context": "without the white cell", "background": "the background alone"}
+    above = [said for key, said in names.items() if found[key]["interval"][0] > found["chance"]]
+    said = (
+        f"On {form.count(found['n'], 'test image')} whose cells were painted over, chance is "
+        f"{form.score(found['chance'])} in balanced accuracy. "
+    )
+    said += (
+        f"The model is above it on {form.listed(above)}: what is around a cell says something of "
+        "its class."
+        if above
+        else "The model is not above it beyond chance: no shortcut was found."
+    )
+    rows = [
+        (said_of, form.score(found[key]["balanced_accuracy"]), form.span(found[key]["interval"]),
+         form.score(found[key]["mean_confidence"]))
+        for key, said_of in names.items()
+    ]  # fmt: skip
+    return {"said": said, "rows": rows}
