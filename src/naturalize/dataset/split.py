@@ -23,6 +23,7 @@ from naturalize.base.artifacts import (
 from naturalize.base.console import remark, warn
 from naturalize.base.display import TableView, rows_of
 from naturalize.base.errors import ArtifactError, InputError, SettingsError, unknown
+from naturalize.base.rng import rng
 from naturalize.base.statistics import connected
 from naturalize.dataset.assign import assign_groups
 from naturalize.dataset.catalog import Catalog
@@ -60,6 +61,10 @@ class Split(TableView):
     dropped: list[dict[str, str]] = field(default_factory=list)
     #: Fingerprint of the catalog it was built from.
     catalog: str = ""
+    #: Most images of a class in train, of all classes or by name, and the seed that they were drawn
+    #: by; null: all.
+    train_per_class: int | dict[str, int] | None = None
+    train_seed: int = 0
 
     @classmethod
     def build(
@@ -70,6 +75,8 @@ class Split(TableView):
         seed: int = 0,
         conflicts: str = "refuse",
         use: str = "auto",
+        train_per_class: int | Mapping[str, int] | None = None,
+        train_seed: int = 0,
     ) -> Split:
         """Divide the usable images of a catalog.
 
@@ -83,8 +90,12 @@ class Split(TableView):
         taken out of train at random. Of a group that lies in several given parts, only the images
         in the first of test, val, train are kept.
 
+        ``train_per_class`` is the most images of a class that stay in train, of all classes or by
+        name, to see what few allow; ``train_seed`` draws them, a smaller number being a part of a
+        larger one. Val and test do not depend on either.
+
         ``InputError`` on label conflicts, one class only, or a class with fewer groups than parts;
-        ``SettingsError`` on other fractions, or unknown choices.
+        ``SettingsError`` on other fractions, unknown choices, or less than one image.
         """
         shares = checked_fractions(fractions)
         if conflicts not in ("refuse", "drop"):
@@ -108,6 +119,14 @@ class Split(TableView):
             {**row, "group": group_of[row["image_id"]], "part": part_of[row["image_id"]]}
             for row in sorted(rows, key=lambda row: row["image_id"])
         ]
+        if train_per_class is not None:
+            kept = _few(found, train_per_class, train_seed)
+            dropped += [
+                {"path": row["path"], "reason": "one of many in train"}
+                for row in found
+                if row["image_id"] not in kept
+            ]
+            found = [row for row in found if row["image_id"] in kept]
         return cls(
             table=pa.Table.from_pylist(found, schema=SCHEMA),
             fractions=shares,
@@ -116,6 +135,8 @@ class Split(TableView):
             use=use,
             dropped=dropped,
             catalog=catalog.fingerprint,
+            train_per_class=_plain(train_per_class),
+            train_seed=train_seed,
         )
 
     def summary(self) -> str:
@@ -133,12 +154,15 @@ class Split(TableView):
     @property
     def settings(self) -> dict[str, Any]:
         """What decided the content."""
-        return {
+        decided = {
             "fractions": list(self.fractions),
             "seed": self.seed,
             "conflicts": self.conflicts,
             "use": self.use,
         }
+        if self.train_per_class is not None:
+            decided |= {"train_per_class": self.train_per_class, "train_seed": self.train_seed}
+        return decided
 
     @property
     def fingerprint(self) -> str:
@@ -190,6 +214,8 @@ class Split(TableView):
                 use=about["use"],
                 dropped=about["dropped"],
                 catalog=about["catalog"],
+                train_per_class=about.get("train_per_class"),
+                train_seed=about.get("train_seed", 0),
             )
             saved = about["hash"]
         except KeyError as error:
@@ -197,6 +223,27 @@ class Split(TableView):
         if split.hash != saved:
             raise ArtifactError(f"{path}: split.parquet does not fit the hash in split.json")
         return split
+
+
+def _plain(per_class: int | Mapping[str, int] | None) -> int | dict[str, int] | None:
+    return dict(sorted(per_class.items())) if isinstance(per_class, Mapping) else per_class
+
+
+def _few(rows: list[dict[str, Any]], per_class: int | Mapping[str, int], seed: int) -> set[str]:
+    """Return the ids of all rows of val and test, and of a few of train."""
+    labels = {row["label"] for row in rows}
+    named = per_class if isinstance(per_class, Mapping) else dict.fromkeys(labels, per_class)
+    for label, most in named.items():
+        if label not in labels:
+            raise unknown("class in train_per_class", label, sorted(labels))
+        if most < 1:
+            raise SettingsError(f"train_per_class: expected 1 or more of {label}, got {most}")
+    kept = {row["image_id"] for row in rows if row["part"] != "train"}
+    for label in sorted(labels):
+        ids = sorted(r["image_id"] for r in rows if r["part"] == "train" and r["label"] == label)
+        order = rng(seed, "few", label).permutation(len(ids))[: named.get(label)]
+        kept.update(ids[place] for place in order)
+    return kept
 
 
 def checked_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:

@@ -251,7 +251,7 @@ def render(study: StudyFolder) -> str:
         raise ArtifactError(
             f"{study.path}: an artifact lacks {error}, which the report needs; run the study again"
         ) from error
-    return _template().render(
+    return template().render(
         palette=PALETTE,
         head=head,
         sections=[made[view] for view in views],
@@ -260,7 +260,8 @@ def render(study: StudyFolder) -> str:
 
 
 @cache
-def _template() -> Template:
+def template() -> Template:
+    """Return the template of a page: a head and sections."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -48,6 +48,9 @@ class SplitSettings(Settings):
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     conflicts: Literal["refuse", "drop"] = "refuse"
     use: Literal["auto", "random", "given"] = "auto"
+    #: Most images of a class in train, of all classes or by name, and the seed that draws them.
+    train_per_class: int | dict[str, int] | None = None
+    train_seed: int = 0
 
 
 class SegmentSettings(Settings):
@@ -162,11 +165,19 @@ def preset(name: str) -> str:
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySettings:
     """Read a study file, or the preset of that name, and apply ``key.sub=value`` overrides.
 
+    ``SettingsError`` for a missing file, broken YAML, an unknown key (the right one is suggested),
+    or a value that does not fit; the message names file, key and what was expected.
+    """
+    return parse_study(read_study(path, overrides), source=str(path))
+
+
+def read_study(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the values of a study file, or the preset of that name, under overrides.
+
     Raises
     ------
     SettingsError
-        For a missing file, broken YAML, an unknown key (the right one is suggested), or a value
-        that does not fit; the message names file, key and what was expected.
+        For a missing file or broken YAML; the message names the file and what was expected.
     """
     path = Path(path)
     try:
@@ -190,7 +201,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySettings
         raise SettingsError(f"{path}: expected keys such as name, data and runs; found no mapping")
     for override in overrides:
         _override(raw, override)
-    return parse_study(raw, source=str(path))
+    return raw
 
 
 def parse_study(raw: dict[str, Any], *, source: str = "study") -> StudySettings:

@@ -163,6 +163,7 @@ class CellImages:
 
     def sampler(self) -> EpochSampler:
         """Return the order of training rows, as far as this process has a share in them."""
+        share = self.settings.composite_share
         return EpochSampler(
             self.train.targets,
             self.steps * self.settings.batch_size,
@@ -171,6 +172,7 @@ class CellImages:
             processes=processes.size(),
             seed=self.settings.seed,
             balanced=self.settings.sampler == "balanced",
+            composites=(self.n_real, share) if share and self.n_composites else None,
         )
 
     def train_dataloader(self) -> DataLoader[Any]:

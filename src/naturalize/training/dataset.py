@@ -223,7 +223,8 @@ class EpochSampler(Sampler[Draw]):
     Of several processes, each gets its share of every batch: batch by batch, all of them together
     have what one process alone would have. ``draws`` an epoch and the size of a ``batch`` are those
     of all processes together: whole batches, and a multiple of the processes. See
-    :func:`epoch_rows`.
+    :func:`epoch_rows`. ``composites``: the first row that is one, and their share of the draws; by
+    default all rows are drawn alike.
     """
 
     def __init__(
@@ -236,7 +237,9 @@ class EpochSampler(Sampler[Draw]):
         processes: int = 1,
         seed: int,
         balanced: bool,
+        composites: tuple[int, float] | None = None,
     ) -> None:
+        self.composites = composites
         self.targets, self.draws, self.seed, self.balanced = targets, draws, seed, balanced
         self.batch, self.rank, self.processes = batch, rank, processes
         self.epoch = 0
@@ -250,12 +253,24 @@ class EpochSampler(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         epoch = self.epoch
-        rows = epoch_rows(self.targets, epoch, self.draws, seed=self.seed, balanced=self.balanced)
+        rows = self._rows(epoch)
         share = self.batch // self.processes
         places = np.arange(self.draws)
         if self.processes > 1:
             places = places[places % self.batch // share == self.rank]
         return (Draw(epoch, int(place), int(rows[place])) for place in places)
+
+    def _rows(self, epoch: int) -> np.ndarray:
+        """Return the rows of an epoch, composites by their share if one is set."""
+        how: dict[str, Any] = {"seed": self.seed, "balanced": self.balanced}
+        if self.composites is None:
+            return epoch_rows(self.targets, epoch, self.draws, **how)
+        first, share = self.composites
+        made = round(share * self.draws)
+        real = epoch_rows(self.targets[:first], epoch, self.draws - made, **how)
+        composed = first + epoch_rows(self.targets[first:], epoch, made, **how)
+        rows = np.concatenate([real, composed])
+        return rows[rng(self.seed, "shares", epoch).permutation(len(rows))]
 
 
 class Samples(Dataset[dict[str, torch.Tensor]]):

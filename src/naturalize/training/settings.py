@@ -136,6 +136,8 @@ class TrainSettings(Settings):
 
     #: Train on the plan's composites too.
     composites: bool = False
+    #: Share of the samples that are composites; by default they are drawn as often as real images.
+    composite_share: Annotated[float, Field(gt=0, lt=1)] | None = None
     class_weights: Literal["none", "balanced"] = "none"
     sampler: Literal["natural", "balanced"] = "natural"
     augment: AugmentSettings = AugmentSettings()
@@ -193,6 +195,10 @@ class TrainSettings(Settings):
                 self.keep == "last" and self.patience is not None,
                 "patience waits for a better epoch than the one that is kept: set it to null, or "
                 "keep to best",
+            ),
+            (
+                self.composite_share is not None and not self.composites,
+                "composite_share is a share of composites: set composites to true",
             ),
             (
                 self.class_weights == "balanced" and self.sampler == "balanced",

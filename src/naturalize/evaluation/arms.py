@@ -1,0 +1,232 @@
+"""Arms of a study at several sizes and seeds: learning curves, differences, multipliers."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from naturalize.base import plots
+from naturalize.base.errors import InputError
+from naturalize.base.rng import rng
+from naturalize.evaluation import metrics
+
+#: Resamples of images and seeds together: 95 % limits wobble by a few per cent of their width.
+RESAMPLES = 1000
+
+#: What the scores are called in texts.
+NAMES = {"macro_f1": "macro-F1", "weak_f1": "mean F1 of the weak classes"}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What one training of an arm answered on the test images, which all of them share."""
+
+    arm: str
+    n: int  #: Training images a class.
+    seed: int
+    labels: tuple[str, ...]
+    table: pa.Table  #: ``predictions.parquet`` of its evaluation.
+    seconds: float = 0.0
+    fingerprint: str = ""
+
+
+def compared(
+    answered: Sequence[Answered],
+    arms: Sequence[str],
+    *,
+    weak: Sequence[str] = (),
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> dict[str, Any]:
+    """Return the content of ``arms.json``: scores of each training, curves, and what arms gain.
+
+    The first of ``arms`` is the one that the others are compared with, at each size by the seeds
+    that both have. Intervals are percentile bootstraps (95 %) over the test images and over seeds,
+    the same draws for all arms, so that differences are paired. An arm's *multiplier* at n images
+    is n′/n, where the first arm reaches the same score with n′ images: its mean curve, made
+    monotone, is interpolated linearly in log n. Null is beyond the curve's largest size, 0 below
+    its smallest.
+
+    ``weak`` are classes whose mean F1 is a second score. ``InputError`` if the trainings did not
+    answer for the same images, or a class is none of theirs.
+    """
+    first = answered[0]
+    true, labels = _truth(answered), first.labels
+    unknown = sorted(set(weak) - set(labels))
+    if unknown:
+        raise InputError(f"weak: {', '.join(unknown)} is no class; there are {', '.join(labels)}")
+    scores = ["macro_f1", *(["weak_f1"] if weak else [])]
+    places = [labels.index(label) for label in weak]
+    draw = rng(seed, "arms")
+    weights = draw.multinomial(len(true), np.full(len(true), 1 / len(true)), size=resamples)
+    weights = np.vstack([np.ones(len(true), np.int64), weights]).astype(np.float32)
+    found: dict[tuple[str, int], dict[int, np.ndarray]] = defaultdict(dict)
+    rows = []
+    for one in answered:
+        drawn = _scores(one, true, weights, places)
+        found[one.arm, one.n][one.seed] = drawn
+        plain = dict(zip(scores, drawn[:, 0].tolist(), strict=True))
+        rows.append({"arm": one.arm, "images_per_class": one.n, "seed": one.seed, **plain,
+                     "seconds": round(one.seconds, 1), "model": one.fingerprint})  # fmt: skip
+    means = _over_seeds(found, arms, draw, resamples)
+    base = arms[0]
+    sizes = sorted(n for arm, n in means if arm == base)
+    curve = np.stack([means[base, n][0][base] for n in sizes], axis=-1) if sizes else None
+    result: dict[str, Any] = {name: {} for name in ("curves", "differences", "multipliers")}
+    for (arm, n), (by_arm, _) in sorted(means.items(), key=lambda item: item[0][1]):
+        own = by_arm[arm]
+        result["curves"].setdefault(arm, {})[str(n)] = _stated(own, scores)
+        if arm != base and base in by_arm:
+            gain = own - by_arm[base]
+            result["differences"].setdefault(arm, {})[str(n)] = _stated(gain, scores)
+            if curve is not None and len(sizes) > 1:
+                times = _needed(own, curve, sizes) / n
+                result["multipliers"].setdefault(arm, {})[str(n)] = _stated(times, scores)
+    return {
+        "arms": list(arms),
+        "scores": scores,
+        "weak": list(weak),
+        "test_images": len(true),
+        "method": f"percentile bootstrap over {len(true):,} test images and the seeds, "
+        f"{resamples:,} resamples, 95 %, seed {seed}",
+        "convention": metrics.CONVENTION,
+        "cells": rows,
+        **result,
+    }
+
+
+def _truth(answered: Sequence[Answered]) -> np.ndarray:
+    """Return the true class of each test image, int64 (N,), in the order of their ids."""
+    first = answered[0]
+    facts = [
+        sorted(zip(o.table["image_id"].to_pylist(), o.table["label"].to_pylist(), strict=True))
+        for o in answered
+    ]
+    for one, its in zip(answered, facts, strict=True):
+        if its != facts[0] or one.labels != first.labels:
+            raise InputError(
+                f"{one.arm}, {one.n} images, seed {one.seed}: answered for other test images or "
+                f"classes than {first.arm}, {first.n} images, seed {first.seed}"
+            )
+    return metrics.label_indices(first.labels, [label for _, label in facts[0]])
+
+
+def _scores(
+    one: Answered, true: np.ndarray, weights: np.ndarray, places: Sequence[int]
+) -> np.ndarray:
+    """Return (scores, 1 + B): of the images as they are, and of each resample of them."""
+    from scipy.sparse import coo_array
+
+    order = np.argsort(one.table["image_id"].to_numpy(zero_copy_only=False).astype(str))
+    said = metrics.label_indices(one.labels, one.table["predicted"].to_pylist(), what="predicted")
+    n = len(one.labels)
+    cells = true * n + said[order]
+    member = coo_array((np.ones(len(true)), (np.arange(len(true)), cells)), (len(true), n * n))
+    counts = (member.T.tocsr() @ weights.T).T.reshape(len(weights), n, n)
+    f1 = metrics.f1(counts)
+    found = [metrics.macro(f1, counts)]
+    if places:
+        found.append(f1[:, list(places)].mean(axis=1))
+    return np.stack(found)
+
+
+def _over_seeds(
+    found: Mapping[tuple[str, int], Mapping[int, np.ndarray]],
+    arms: Sequence[str],
+    draw: np.random.Generator,
+    resamples: int,
+) -> dict[tuple[str, int], tuple[dict[str, np.ndarray], list[int]]]:
+    """Return means over seeds, drawn anew in each resample, the same ones for an arm and the first.
+
+    (arm, n) → {arm: (scores, 1 + B), first arm: the same over their common seeds}, those seeds.
+    """
+    made = {}
+    for (arm, n), own in found.items():
+        other = found.get((arms[0], n), {})
+        common = sorted(set(own) & set(other)) or sorted(own)
+        places = draw.integers(len(common), size=(resamples, len(common)))
+        counts = np.stack([(places == i).sum(axis=1) for i in range(len(common))])
+        shares = np.c_[np.full(len(common), 1 / len(common)), counts / len(common)]
+        both = {arms[0]: other, arm: own}
+        made[arm, n] = (
+            {
+                name: np.einsum("ksb,kb->sb", np.stack([each[s] for s in common]), shares)
+                for name, each in both.items()
+                if set(common) <= set(each)
+            },
+            common,
+        )
+    return made
+
+
+def _needed(scores: np.ndarray, curve: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Return how many images the first arm needs for ``scores`` (S, B); its curve is (S, B, n)."""
+    rising, logs = np.maximum.accumulate(curve, axis=-1), np.log(sizes)
+    found = np.empty_like(scores)
+    for place in np.ndindex(scores.shape):
+        found[place] = np.exp(np.interp(scores[place], rising[place], logs, -np.inf, np.inf))
+    return found
+
+
+def _stated(drawn: np.ndarray, scores: Sequence[str]) -> dict[str, Any]:
+    """Return value and interval of each score, out of (scores, 1 + B); infinity is null."""
+
+    def plain(value: float) -> float | None:
+        return round(float(value), 4) if np.isfinite(value) else None
+
+    return {
+        score: {
+            "value": plain(row[0]),
+            "interval": [
+                plain(v) for v in np.quantile(row[1:], [0.025, 0.975], method="inverted_cdf")
+            ],
+        }
+        for score, row in zip(scores, drawn, strict=True)
+    }
+
+
+def written(result: Mapping[str, Any]) -> bytes:
+    """Return the cells of ``arms.json`` as CSV."""
+    out = io.StringIO()
+    table = csv.DictWriter(out, list(result["cells"][0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(result["cells"])
+    return out.getvalue().encode()
+
+
+def curve_figure(result: Mapping[str, Any], score: str) -> tuple[Any, Any]:
+    """Return figure and axes: a score over the number of images, one line an arm, and intervals."""
+    fig, ax = plots.figure(6.4, 4.0)
+    sizes = sorted({int(n) for each in result["curves"].values() for n in each})
+    for number, arm in enumerate(result["arms"]):
+        its = result["curves"].get(arm)
+        if not its:
+            continue
+        colour, marker = plots.run_style(number)
+        shift = 1.012 ** (number - (len(result["arms"]) - 1) / 2)
+        at = [int(n) * shift for n in its]
+        values = [each[score]["value"] for each in its.values()]
+        ax.plot(at, values, marker=marker, color=colour, markersize=5, linewidth=1.6, label=arm)
+        ax.vlines(at, *zip(*(e[score]["interval"] for e in its.values()), strict=True),
+                  color=colour, linewidth=1.6, alpha=0.5)  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_xticks(sizes, [f"{n:,}" for n in sizes])
+    ax.minorticks_off()
+    ax.set_xlabel("training images a class")
+    ax.set_ylabel(NAMES[score])
+    ax.grid(axis="y", color=plots.LIGHT["line"], linewidth=0.8)
+    ax.legend(frameon=False, loc="lower right")
+    return fig, ax
+
+
+def curve_picture(result: Mapping[str, Any], score: str, path: str | Path) -> None:
+    """Draw :func:`curve_figure` into a file."""
+    plots.save_figure(curve_figure(result, score)[0], path)

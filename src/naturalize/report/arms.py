@@ -1,0 +1,123 @@
+"""The page of a grid of studies: learning curves, differences and multipliers of its arms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from naturalize.base.artifacts import write_bytes
+from naturalize.base.plots import PALETTE, inline_svg
+from naturalize.evaluation.arms import NAMES, curve_figure
+from naturalize.report import figures
+from naturalize.report import formatting as form
+from naturalize.report.page import template
+from naturalize.report.section import Section
+
+
+def write_page(folder: Path, result: Mapping[str, Any]) -> Path:
+    """Write ``report.html`` of a grid from its ``arms.json``, one self-contained file."""
+    sections = [_scores(result, score) for score in result["scores"]]
+    head = {"name": result["name"], "verdict": verdict(result), "banners": [], "cards": []}
+    page = template().render(
+        palette=PALETTE, head=head, sections=[*sections, _trainings(result)], left_out=""
+    )
+    file = folder / "report.html"
+    write_bytes(file, page.encode())
+    return file
+
+
+def verdict(result: Mapping[str, Any]) -> str:
+    """Say of each arm whether it differs from the first, over its sizes, by its intervals."""
+    base, said = result["arms"][0], []
+    for arm, each in result["differences"].items():
+        gains = {n: its["macro_f1"] for n, its in each.items()}
+        better = [n for n, its in gains.items() if its["interval"][0] > 0]
+        worse = [n for n, its in gains.items() if its["interval"][1] < 0]
+        if not better and not worse:
+            said.append(f"{arm}: no difference that its interval does not hold chance")
+            continue
+        parts = [
+            f"{word} at {form.listed(where)} images a class"
+            for word, where in (("better", better), ("worse", worse))
+            if where
+        ]
+        said.append(f"{arm}: {' and '.join(parts)}")
+    if not said:
+        return f"One arm, {base}."
+    return f"Macro-F1 beside {base}. {'. '.join(said)}."
+
+
+def _scores(result: Mapping[str, Any], score: str) -> Section:
+    name, base = NAMES[score], result["arms"][0]
+    sizes = sorted({int(n) for each in result["curves"].values() for n in each})
+    label = f"{name} over training images a class, one line an arm; the numbers follow as a table"
+    rows = [
+        {
+            "key": figures.key(number),
+            "arm": arm,
+            "sizes": [_cell(result, arm, n, score) for n in sizes],
+        }
+        for number, arm in enumerate(result["arms"])
+        if arm in result["curves"]
+    ]
+    takeaway = (
+        f"{name[:1].upper()}{name[1:]} on {form.count(result['test_images'], 'test image')} by "
+        f"training images a class, and what each arm gains over {base}."
+    )
+    data = {
+        "curve": Markup(inline_svg(curve_figure(result, score)[0], label)),
+        "sizes": [form.number(n) for n in sizes],
+        "rows": rows,
+        "base": base,
+        "method": result["method"].replace(" %", f"{form.NBSP}%"),
+        "weak": form.listed(result["weak"]) if score == "weak_f1" else "",
+    }
+    return Section(score, name[:1].upper() + name[1:], takeaway, "arms.html.j2", data)
+
+
+def _cell(result: Mapping[str, Any], arm: str, n: int, score: str) -> dict[str, str] | None:
+    found = result["curves"][arm].get(str(n))
+    if found is None:
+        return None
+    its = {
+        "value": form.score(found[score]["value"]),
+        "interval": form.span(found[score]["interval"]),
+    }
+    gain = result["differences"].get(arm, {}).get(str(n))
+    times = result["multipliers"].get(arm, {}).get(str(n))
+    return {
+        **its,
+        "gain": form.difference(gain[score]["value"]) if gain else "",
+        "gain_interval": form.signed_span(gain[score]["interval"]) if gain else "",
+        "times": _times(times[score]) if times else "",
+    }
+
+
+def _times(its: Mapping[str, Any]) -> str:
+    """Return a multiplier with its interval; null is beyond the curve, 0 below it."""
+
+    def one(value: float | None) -> str:
+        return "beyond" if value is None else "below" if value == 0 else f"{value:.1f}"
+
+    low, high = its["interval"]
+    return f"{one(its['value'])} ({one(low)}–{one(high)})"
+
+
+def _trainings(result: Mapping[str, Any]) -> Section:
+    rows = [
+        {
+            **cell,
+            "macro_f1": form.score(cell["macro_f1"]),
+            "seconds": form.duration(cell["seconds"]),
+        }
+        for cell in result["cells"]
+    ]
+    n, failed = len(rows), result["failed"]
+    takeaway = f"{form.count(n, 'training')} stand behind these figures."
+    if failed:
+        takeaway += f" {form.count(len(failed), 'training')} failed."
+    return Section("trainings", "Trainings", takeaway, "trainings.html.j2",
+                   {"rows": rows, "failed": failed})  # fmt: skip
