@@ -137,6 +137,38 @@ def test_single_images_meet_the_fractions_of_each_class(sizes, fractions, seed):
             assert abs(found[part, label] - n * share) < 1 or found[part, label] == 1 or n < 12
 
 
+@given(st.integers(1, 12), st.integers(0, 12), st.integers(0, 9))
+@settings(max_examples=25, deadline=None)
+def test_few_images_in_train_are_a_part_of_more_and_of_the_whole(few, more, seed):
+    rows = [(f"{c}{i:02d}", c, None, f"{c}{i}", None) for c in "AB" for i in range(30)]
+    catalog = catalog_of(rows)
+    whole = Split.build(catalog)
+    one, other = (
+        Split.build(catalog, train_per_class=n, train_seed=seed) for n in (few, few + more)
+    )
+    assert set(one.ids("train")) <= set(other.ids("train")) <= set(whole.ids("train"))
+    for part in ("val", "test"):
+        assert one.ids(part) == whole.ids(part)
+    assert one.counts()["train"] == dict.fromkeys("AB", min(few, 21))
+    assert len(one.dropped) == len(whole) - len(one)
+    named = Split.build(catalog, train_per_class={"A": few}, train_seed=seed)
+    assert named.counts()["train"] == {"A": min(few, 21), "B": 21}
+
+
+def test_few_images_are_saved_and_named_in_errors(tmp_path):
+    rows = [(f"{c}{i:02d}", c, None, f"{c}{i}", None) for c in "AB" for i in range(30)]
+    catalog = catalog_of(rows)
+    one = Split.build(catalog, train_per_class={"B": 3}, train_seed=4)
+    one.save(tmp_path / "split")
+    again = Split.load(tmp_path / "split")
+    assert (again.fingerprint, again.hash) == (one.fingerprint, one.hash)
+    assert one.fingerprint != Split.build(catalog).fingerprint
+    with pytest.raises(SettingsError, match="unknown class in train_per_class 'C'"):
+        Split.build(catalog, train_per_class={"C": 3})
+    with pytest.raises(SettingsError, match="expected 1 or more of A, got 0"):
+        Split.build(catalog, train_per_class=0)
+
+
 @given(st.lists(st.integers(1, 12), min_size=30, max_size=120), st.integers(0, 9))
 @settings(max_examples=40, deadline=None)
 def test_patients_come_close_to_the_fractions(sizes, seed):

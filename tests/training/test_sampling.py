@@ -142,3 +142,19 @@ def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(NaturalizeError, match=r"no space left.*free some space"):
         store.put(0, picture(0))
+
+
+@given(
+    real=st.integers(2, 30),
+    made=st.integers(2, 60),
+    share=st.floats(0.1, 0.9),
+    seed=st.integers(0, 9),
+)
+def test_composites_have_their_share_whatever_their_number(real, made, share, seed):
+    targets = np.arange(real + made) % 2
+    sampler = EpochSampler(targets, 40, seed=seed, balanced=True, composites=(real, share))
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        rows = np.array([draw.row for draw in sampler])
+        assert len(rows) == 40
+        assert (rows >= real).sum() == round(share * 40)

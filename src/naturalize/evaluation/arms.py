@@ -7,22 +7,17 @@ import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from naturalize.base import plots
 from naturalize.base.errors import InputError
 from naturalize.base.rng import rng
 from naturalize.evaluation import metrics
 
 #: Resamples of images and seeds together: 95 % limits wobble by a few per cent of their width.
 RESAMPLES = 1000
-
-#: What the scores are called in texts.
-NAMES = {"macro_f1": "macro-F1", "weak_f1": "mean F1 of the weak classes"}
 
 
 @dataclass(frozen=True)
@@ -200,33 +195,3 @@ def written(result: Mapping[str, Any]) -> bytes:
     table.writeheader()
     table.writerows(result["cells"])
     return out.getvalue().encode()
-
-
-def curve_figure(result: Mapping[str, Any], score: str) -> tuple[Any, Any]:
-    """Return figure and axes: a score over the number of images, one line an arm, and intervals."""
-    fig, ax = plots.figure(6.4, 4.0)
-    sizes = sorted({int(n) for each in result["curves"].values() for n in each})
-    for number, arm in enumerate(result["arms"]):
-        its = result["curves"].get(arm)
-        if not its:
-            continue
-        colour, marker = plots.run_style(number)
-        shift = 1.012 ** (number - (len(result["arms"]) - 1) / 2)
-        at = [int(n) * shift for n in its]
-        values = [each[score]["value"] for each in its.values()]
-        ax.plot(at, values, marker=marker, color=colour, markersize=5, linewidth=1.6, label=arm)
-        ax.vlines(at, *zip(*(e[score]["interval"] for e in its.values()), strict=True),
-                  color=colour, linewidth=1.6, alpha=0.5)  # fmt: skip
-    ax.set_xscale("log")
-    ax.set_xticks(sizes, [f"{n:,}" for n in sizes])
-    ax.minorticks_off()
-    ax.set_xlabel("training images a class")
-    ax.set_ylabel(NAMES[score])
-    ax.grid(axis="y", color=plots.LIGHT["line"], linewidth=0.8)
-    ax.legend(frameon=False, loc="lower right")
-    return fig, ax
-
-
-def curve_picture(result: Mapping[str, Any], score: str, path: str | Path) -> None:
-    """Draw :func:`curve_figure` into a file."""
-    plots.save_figure(curve_figure(result, score)[0], path)

@@ -8,21 +8,25 @@ from typing import Any
 
 from markupsafe import Markup
 
+from naturalize.base import plots
 from naturalize.base.artifacts import write_bytes
-from naturalize.base.plots import PALETTE, inline_svg
-from naturalize.evaluation.arms import NAMES, curve_figure
 from naturalize.report import figures
 from naturalize.report import formatting as form
 from naturalize.report.page import template
 from naturalize.report.section import Section
 
+#: What the scores are called in texts.
+NAMES = {"macro_f1": "macro-F1", "weak_f1": "mean F1 of the weak classes"}
+
 
 def write_page(folder: Path, result: Mapping[str, Any]) -> Path:
-    """Write ``report.html`` of a grid from its ``arms.json``, one self-contained file."""
+    """Write ``report.html`` of a grid from its ``arms.json``, and its curves as SVG files."""
+    for score in result["scores"]:
+        plots.save_figure(curve_figure(result, score)[0], folder / f"{score}.svg")
     sections = [_scores(result, score) for score in result["scores"]]
     head = {"name": result["name"], "verdict": verdict(result), "banners": [], "cards": []}
     page = template().render(
-        palette=PALETTE, head=head, sections=[*sections, _trainings(result)], left_out=""
+        palette=plots.PALETTE, head=head, sections=[*sections, _trainings(result)], left_out=""
     )
     file = folder / "report.html"
     write_bytes(file, page.encode())
@@ -37,7 +41,7 @@ def verdict(result: Mapping[str, Any]) -> str:
         better = [n for n, its in gains.items() if its["interval"][0] > 0]
         worse = [n for n, its in gains.items() if its["interval"][1] < 0]
         if not better and not worse:
-            said.append(f"{arm}: no difference that its interval does not hold chance")
+            said.append(f"{arm}: every difference may be chance")
             continue
         parts = [
             f"{word} at {form.listed(where)} images a class"
@@ -68,7 +72,7 @@ def _scores(result: Mapping[str, Any], score: str) -> Section:
         f"training images a class, and what each arm gains over {base}."
     )
     data = {
-        "curve": Markup(inline_svg(curve_figure(result, score)[0], label)),
+        "curve": Markup(plots.inline_svg(curve_figure(result, score)[0], label)),
         "sizes": [form.number(n) for n in sizes],
         "rows": rows,
         "base": base,
@@ -76,6 +80,33 @@ def _scores(result: Mapping[str, Any], score: str) -> Section:
         "weak": form.listed(result["weak"]) if score == "weak_f1" else "",
     }
     return Section(score, name[:1].upper() + name[1:], takeaway, "arms.html.j2", data)
+
+
+def curve_figure(result: Mapping[str, Any], score: str) -> tuple[Any, Any]:
+    """Return figure and axes: a score over the number of images, one line an arm, and intervals."""
+    fig, ax = plots.figure(6.4, 4.0)
+    sizes = sorted({int(n) for each in result["curves"].values() for n in each})
+    for number, arm in enumerate(result["arms"]):
+        its = result["curves"].get(arm)
+        if not its:
+            continue
+        colour, marker = plots.run_style(number)
+        shift = 1.012 ** (number - (len(result["arms"]) - 1) / 2)
+        at = [int(n) * shift for n in its]
+        values = [each[score]["value"] for each in its.values()]
+        ax.plot(at, values, marker=marker, color=colour, markersize=5, linewidth=1.6, label=arm)
+        ax.vlines(at, *zip(*(e[score]["interval"] for e in its.values()), strict=True),
+                  color=colour, linewidth=1.6, alpha=0.5)  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_xticks(sizes, [f"{n:,}" for n in sizes])
+    ax.minorticks_off()
+    ax.set_xlabel("training images a class")
+    ax.set_ylabel(NAMES[score])
+    ax.tick_params(colors=plots.LIGHT["quiet"])
+    for text in (ax.xaxis.label, ax.yaxis.label):
+        text.set_color(plots.LIGHT["quiet"])
+    ax.legend(frameon=False, loc="lower right", labelcolor=plots.LIGHT["ink"])
+    return fig, ax
 
 
 def _cell(result: Mapping[str, Any], arm: str, n: int, score: str) -> dict[str, str] | None:

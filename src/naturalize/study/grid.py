@@ -20,7 +20,7 @@ from naturalize.base.artifacts import read_json, write_bytes, write_json
 from naturalize.base.console import say, warn
 from naturalize.base.errors import NaturalizeError, unknown
 from naturalize.base.settings import Settings, validated
-from naturalize.evaluation.arms import Answered, compared, curve_picture, written
+from naturalize.evaluation.arms import Answered, compared, written
 from naturalize.evaluation.evaluate import read_metrics, read_predictions
 from naturalize.study.check import check_study
 from naturalize.study.run import versions
@@ -142,7 +142,8 @@ def run_grid(grid: GridSettings, folder: str | Path | None = None) -> Path:
         if labels and label not in labels:
             raise unknown("class", label, labels)
     folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / "study.yaml", yaml.safe_dump(grid.model_dump(mode="json")).encode())
+    plain = yaml.safe_dump(grid.model_dump(mode="json"), sort_keys=False)
+    write_bytes(folder / "study.yaml", plain.encode())
     _share(grid, folder, cells)
     failed: dict[Cell, str] = {}
     done: list[Cell] = []
@@ -208,8 +209,6 @@ def write_grid(
     result["versions"] = versions()
     write_json(folder / "arms.json", result)
     write_bytes(folder / "arms.csv", written(result))
-    for score in result["scores"]:
-        curve_picture(result, score, folder / f"{score}.svg")
     from naturalize.report.arms import write_page
 
     return write_page(folder, result)

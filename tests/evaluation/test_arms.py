@@ -1,0 +1,76 @@
+"""Arms at several sizes and seeds: means, paired differences and multipliers, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.metrics import f1_score
+
+from naturalize.base.errors import InputError
+from naturalize.evaluation.arms import Answered, compared, written
+
+LABELS = ("a", "b")
+TRUE = ["a", "b"] * 20
+
+
+def answered(arm, n, seed, wrong, *, true=TRUE, order=1):
+    """Answers of which the first ``wrong`` of each class are wrong; rows in any order."""
+    counts = dict.fromkeys(LABELS, 0)
+    said = []
+    for label in true:
+        other = LABELS[1 - LABELS.index(label)]
+        said.append(other if counts[label] < wrong else label)
+        counts[label] += 1
+    rows = {"image_id": [f"{i:03d}" for i in range(len(true))], "label": true, "predicted": said}
+    return Answered(arm, n, seed, LABELS, pa.table({k: v[::order] for k, v in rows.items()}), 3.0)
+
+
+def test_values_are_means_over_seeds_and_differences_are_of_the_same_seeds():
+    cells = [
+        answered("real", 10, 0, 8),
+        answered("real", 10, 1, 6, order=-1),
+        answered("made", 10, 0, 4),
+        answered("made", 10, 1, 4),
+    ]
+    found = compared(cells, ["real", "made"], weak=["b"])
+    for cell, row in zip(cells, found["cells"], strict=True):
+        table = cell.table.to_pydict()
+        expected = f1_score(table["label"], table["predicted"], average="macro")
+        assert row["macro_f1"] == pytest.approx(expected)
+    scores = [row["macro_f1"] for row in found["cells"]]
+    assert found["curves"]["real"]["10"]["macro_f1"]["value"] == pytest.approx(np.mean(scores[:2]))
+    gain = found["differences"]["made"]["10"]["macro_f1"]
+    assert gain["value"] == pytest.approx(np.mean(scores[2:]) - np.mean(scores[:2]))
+    assert gain["interval"][0] <= gain["value"] <= gain["interval"][1]
+    assert found["curves"]["made"]["10"]["weak_f1"]["value"] == pytest.approx(0.8)
+    assert written(found).decode().splitlines()[0].startswith("arm,images_per_class,seed,macro_f1")
+
+
+def test_an_arm_that_answers_the_same_gains_nothing_and_needs_as_many():
+    cells = [answered(arm, n, 0, w) for arm in ("real", "same") for n, w in ((10, 8), (20, 4))]
+    found = compared(cells, ["real", "same"])
+    for n in ("10", "20"):
+        assert found["differences"]["same"][n]["macro_f1"] == {"value": 0, "interval": [0, 0]}
+        times = found["multipliers"]["same"][n]["macro_f1"]
+        assert times["value"] == pytest.approx(1, abs=1e-3)
+
+
+def test_the_multiplier_is_what_the_first_arm_needs():
+    """At 10 images an F1 half way between those of 10 and 40: as of 20, in logarithms."""
+    real = [answered("real", n, 0, wrong) for n, wrong in ((10, 8), (40, 4))]
+    for wrong, expected in ((6, 2.0), (8, 1.0), (2, None), (9, 0.0)):
+        found = compared([*real, answered("made", 10, 0, wrong)], ["real", "made"])
+        value = found["multipliers"]["made"]["10"]["macro_f1"]["value"]
+        assert value == (expected if expected is None else pytest.approx(expected, abs=1e-3))
+    assert "40" not in found["multipliers"]["made"]
+
+
+def test_what_cannot_be_compared_is_refused():
+    one = answered("real", 10, 0, 3)
+    with pytest.raises(
+        InputError, match=r"made, 10 images, seed 0: answered for other test images"
+    ):
+        compared([one, answered("made", 10, 0, 3, true=TRUE[:-2])], ["real", "made"])
+    with pytest.raises(InputError, match="weak: c is no class; there are a, b"):
+        compared([one], ["real"], weak=["c"])

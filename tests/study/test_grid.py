@@ -1,0 +1,93 @@
+"""A grid of arms, sizes and seeds: cells are studies that resume, on one test set."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from naturalize.base.errors import SettingsError
+from naturalize.cli.app import run_app
+from naturalize.dataset.split import Split
+from naturalize.study.grid import Cell, parse_grid, run_grid
+
+GRID = {
+    "name": "try",
+    "data": {"phantom": {"per_class": 8}, "scheme": "pbc11"},
+    "split": {"fractions": [0.5, 0.125, 0.375]},
+    "segment": {"segmenter": "classical"},
+    "images_per_class": [2, 3],
+    "seeds": [0],
+    "weak": ["LY"],
+    "run": {"model": "custom_cnn", "input_size": 32, "epochs": 1, "samples_per_epoch": 32},
+    "arms": {"real": {}, "other": {"run": {"lr": 0.01}}},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grid")
+    (folder / "grid.yaml").write_text(yaml.safe_dump({"version": 1, **GRID}, sort_keys=False))
+    with pytest.raises(SystemExit, match="0"):
+        run_app(["run", str(folder / "grid.yaml"), "-o", str(folder / "out")])
+    return folder
+
+
+def test_every_arm_answers_for_the_same_images_and_trains_on_a_few(run):
+    result = json.loads((run / "out" / "arms.json").read_text())
+    assert [(c["arm"], c["images_per_class"]) for c in result["cells"]] == [
+        ("real", 2), ("other", 2), ("real", 3), ("other", 3),
+    ]  # fmt: skip
+    assert result["test_images"] == 33
+    assert result["failed"] == []
+    splits = {n: Split.load(run / "out" / Cell("real", n, 0).folder / "split") for n in (2, 3)}
+    other = Split.load(run / "out" / Cell("other", 2, 0).folder / "split")
+    assert splits[2].hash == other.hash
+    assert set(splits[2].counts()["train"].values()) == {2}
+    assert set(splits[2].ids("train")) < set(splits[3].ids("train"))
+    assert splits[2].ids("test") == splits[3].ids("test")
+    page = (run / "out" / "report.html").read_text()
+    assert "what each arm gains over real" in page
+    assert (run / "out" / "macro_f1.svg").is_file()
+
+
+def test_what_is_done_is_not_done_again_and_a_failure_is_stated(run, capsys):
+    more = {**GRID, "arms": {**GRID["arms"], "bad": {"run": {"lr": 1e30}}}}
+    before = (run / "out" / "cells" / "real-2-0" / "models" / "real" / "weights.safetensors").stat()
+    page = run_grid(parse_grid(more), run / "out")
+    said = capsys.readouterr().err
+    assert "train-real: unchanged" in said
+    after = (run / "out" / "cells" / "real-2-0" / "models" / "real" / "weights.safetensors").stat()
+    assert after.st_mtime_ns == before.st_mtime_ns
+    result = json.loads((run / "out" / "arms.json").read_text())
+    assert {(f["arm"], f["n"]) for f in result["failed"]} == {("bad", 2), ("bad", 3)}
+    assert "lower lr" in result["failed"][0]["error"]
+    assert "2\N{NO-BREAK SPACE}trainings failed" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arms": {}}, "arms"),
+        ({"images_per_class": [2, 2]}, "each once"),
+        ({"images_per_class": [0]}, "images_per_class"),
+        (
+            {"arms": {"real": {"runs": {}}}},
+            r"unknown key 'arms.real.runs' \(did you mean 'run'\?\)",
+        ),
+        ({"weak": ["XX"]}, "unknown class 'XX'"),
+        ({"arms": {"real": {"run": {"epoch": 3}}}}, r"arms.real: unknown key 'runs.real.epoch'"),
+        ({"run": {"model": "custom_cnn", "composite_share": 0.5}}, "set composites to true"),
+    ],
+)
+def test_a_mistake_is_named_before_anything_runs(changes, message, tmp_path):
+    with pytest.raises(SettingsError, match=message):
+        run_grid(parse_grid({**GRID, **changes}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_a_study_are_refused(run, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run_app(["run", str(run / "grid.yaml"), "--until", "bank"])
+    assert "this file is a grid" in capsys.readouterr().err
