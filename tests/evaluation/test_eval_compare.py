@@ -9,12 +9,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.evaluation import metrics
-from naturalize.evaluation.compare import holm, mcnemar, paired, write_comparisons
+from naturalize.evaluation.compare import (
+    holm,
+    mcnemar,
+    paired,
+    paired_seeds,
+    pairs_of,
+    write_comparisons,
+)
 
 CLASSES = ["EO", "LY", "MO"]
 
@@ -39,6 +46,7 @@ def _answers(n: int, seed: int, right: float) -> tuple[list[str], list[str]]:
     return [CLASSES[i] for i in true], [CLASSES[i] for i in predicted]
 
 
+@settings(deadline=None)  # the first call imports scipy
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 9))
 def test_mcnemar_equals_the_sum_of_binomial_terms(a: int, b: int, both: int) -> None:
     right_a = np.array([True] * a + [False] * b + [True] * both, bool)
@@ -161,3 +169,72 @@ def test_comparisons_of_all_pairs_are_written(tmp_path: Path) -> None:
         assert pair["p_value"] >= pair["mcnemar"]["p_value"]
         assert pair["interval"][0] <= pair["macro_f1_difference"] <= pair["interval"][1]
     assert write_comparisons({"plain": paths["plain"]}, tmp_path / "one.json") == []
+
+
+def _folder(path: Path, predictions: pa.Table) -> None:
+    from naturalize.base.artifacts import write_table, writing
+
+    with writing(path, "evaluation") as folder:
+        write_table(folder / "predictions.parquet", predictions)
+
+
+def test_seeds_are_averaged_and_paired_by_name(tmp_path: Path) -> None:
+    true, _ = _answers(200, 1, 0.9)
+    for arm, right in (("more", 0.9), ("plain", 0.8)):
+        for seed in range(3):
+            answers = _answers(200, 10 * seed + (arm == "plain"), right)[1]
+            _folder(tmp_path / arm / f"seed-{seed}", table(true, answers))
+    pairs = pairs_of(tmp_path / "more", tmp_path / "plain")
+    assert list(pairs) == ["seed-0", "seed-1", "seed-2"]
+    found = paired_seeds(list(pairs.values()))
+    each = [paired(*pair)["scores"]["accuracy"]["difference"] for pair in pairs.values()]
+    row = found["scores"]["accuracy"]
+    assert row["by_seed"] == pytest.approx(each)
+    assert row["difference"] == pytest.approx(np.mean(each))
+    assert row["interval"][0] < row["difference"] < row["interval"][1]
+    assert (found["seeds"], found["mcnemar"]) == (3, None)
+    assert found["classes"]["EO"]["a"] == pytest.approx(
+        np.mean([metrics.scores(CLASSES, true, t["predicted"].to_pylist())["per_class"]["EO"]["f1"]
+                 for t, _ in pairs.values()])
+    )  # fmt: skip
+
+
+def test_interval_over_seeds_has_the_width_of_their_spread() -> None:
+    """All images alike, so only seeds vary: the standard error of a mean of four."""
+    true = ["EO"] * 400
+    shares = (0.5, 0.6, 0.7, 0.8)
+    tables = [table(true, ["EO"] * int(400 * s) + ["LY"] * int(400 - 400 * s)) for s in shares]
+    found = paired_seeds([(one, table(true, true)) for one in tables], resamples=4000)
+    low, high = found["scores"]["accuracy"]["interval"]
+    images = np.mean([s * (1 - s) / 400 for s in shares])  # at most: errors are shared by seeds
+    expected = 2 * 1.96 * np.sqrt(np.var(shares, ddof=1) / 4 + images)
+    assert high - low == pytest.approx(expected, rel=0.15)
+
+
+def test_folders_of_seeds_must_match(tmp_path: Path) -> None:
+    one = table(["EO", "LY"], ["EO", "LY"])
+    for name in ("a/0", "a/1", "b/0", "c"):
+        _folder(tmp_path / name, one)
+    with pytest.raises(InputError, match=r"a holds 0, 1; .*b holds 0; give both the same names"):
+        pairs_of(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(InputError, match="c holds one evaluation"):
+        pairs_of(tmp_path / "a", tmp_path / "c")
+    with pytest.raises(InputError, match="expected a pair"):
+        paired_seeds([])
+
+
+def test_forest_plot_and_json_are_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from naturalize.cli.compare import compare
+
+    true, a = _answers(60, 1, 0.9)
+    _folder(tmp_path / "a", table(true, a))
+    _folder(tmp_path / "b", table(true, _answers(60, 2, 0.5)[1]))
+    files = {"out": tmp_path / "d.json", "forest": tmp_path / "d.svg"}
+    compare(tmp_path / "a", tmp_path / "b", resamples=100, **files)
+    assert "F1 of MO" in capsys.readouterr().out
+    assert "F1 of MO" in files["forest"].read_text()
+    assert json.loads(files["out"].read_text())["seeds"] == 1
+    with pytest.raises(SettingsError, match=r"ends in \.png or \.svg"):
+        compare(tmp_path / "a", tmp_path / "b", forest=tmp_path / "d.pdf")

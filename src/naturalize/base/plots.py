@@ -96,6 +96,35 @@ def figure(width: float = 6.4, height: float = 4.0) -> tuple[Any, Any]:
     return fig, ax
 
 
+def forest(
+    rows: Sequence[tuple[str, float, Sequence[float], Sequence[float]]],
+    across: str,
+    *,
+    below: int | None = None,
+) -> tuple[Any, Any]:
+    """Return a forest plot and its axes: a row for each difference, with its interval and 0.
+
+    ``rows`` are name, difference, interval, and the differences of single seeds, drawn as small
+    dots. What lies beyond 0 is in the accent colour. ``below``: a line after so many rows.
+    """
+    fig, ax = figure(6.4, 1.0 + 0.27 * len(rows))
+    for y, (_, value, (low, high), seeds) in enumerate(rows):
+        colour = LIGHT["accent"] if low > 0 or high < 0 else LIGHT["quiet"]
+        ax.hlines(y, low, high, color=colour, linewidth=2.0, alpha=0.55)
+        ax.plot(seeds, [y] * len(seeds), ".", color=colour, markersize=4, alpha=0.7)
+        ax.plot([value], [y], "o", color=colour, markersize=5.5)
+    ax.axvline(0, color=LIGHT["quiet"], linewidth=1.0)
+    if below is not None:
+        ax.axhline(below - 0.5, color=LIGHT["line"], linewidth=0.9)
+    ax.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.margins(x=0.08)
+    ax.grid(axis="y", visible=False)
+    ax.grid(axis="x", color=LIGHT["line"], linewidth=0.8)
+    ax.set_xlabel(across, color=INK)
+    return fig, ax
+
+
 def style(ax: Any) -> None:
     """Give axes the house style: no box, quiet ticks, grid lines behind."""
     for side in ("top", "right"):

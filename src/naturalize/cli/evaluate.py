@@ -67,6 +67,15 @@ Robustness = Annotated[
     ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be read.")]
+Agreed = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="TABLE",
+        help="Labels that another source confirms (columns image and agreed): those images are "
+        "scored by themselves too.",
+        show_default=False,
+    ),
+]
 
 
 def evaluate(
@@ -88,6 +97,7 @@ def evaluate(
     strict: Strict = False,
     shortcuts: Shortcuts = False,
     doubt: DoubtFolder = None,
+    agreed: Agreed = None,
     resamples: Resamples = 2000,
     seed: Seed = 0,
     workers: Workers = None,
@@ -110,17 +120,20 @@ def evaluate(
     naturalize evaluate MODEL runs/pbc11 -o eval/shortcuts --shortcuts
     naturalize evaluate MODEL images --scheme pbc11 --drop-unknown -o eval/known
     naturalize evaluate MODEL images --scheme pbc11 --robustness 20 -o eval/robust
+    naturalize evaluate MODEL images --agreed second-reader.csv -o eval/two-readers
     naturalize evaluate pbc11 crops --map Neutrophil=BNE+SNE,Monocyte=MO -o eval/crops
     ```
     """
     from naturalize.base.artifacts import check_place
     from naturalize.base.console import result
     from naturalize.base.process import keep_memory, wait_passively
+    from naturalize.evaluation.agreement import read_agreed
     from naturalize.evaluation.merge import Merge
     from naturalize.inputs.labelled import evaluate_on
 
     keep_memory()
     wait_passively()
+    confirmations = read_agreed(agreed) if agreed else None
     check_place(out)
     if doubt is not None:
         check_place(doubt)
@@ -135,6 +148,7 @@ def evaluate(
         profile=profile,
         reading=reading,
         unknown_labels="drop" if drop_unknown else "refuse",
+        agreed=confirmations,
         resamples=resamples,
         seed=seed,
         leave_out_training=leave_out_training,
@@ -202,6 +216,12 @@ def remarks(result: dict[str, Any]) -> list[str]:
     if elsewhere:
         share = f"{elsewhere:,} of {result['n']:,} images"
         lines.append(f"{share} were taken for a class that is not in the data")
+    if agreed := result.get("agreed"):
+        sure = [f"{name.replace('_', ' ')} {agreed[name]:.3f} ({low:.3f} – {high:.3f})"
+                for name, (low, high) in agreed["intervals"].items()
+                if name in ("macro_f1", "accuracy")]  # fmt: skip
+        share = f"{agreed['n']:,} of {result['n']:,} images"
+        lines.append(f"where another source confirms the label, {share}: {', '.join(sure)}")
     return lines
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from naturalize.base.errors import unknown
@@ -74,6 +74,9 @@ CLASS_NAMES = {
     "PMY": "promyelocyte",
     "SNE": "segmented neutrophil",
 }
+
+#: The granulocytes in the order in which they mature.
+MATURATION = ("PMY", "MY", "MMY", "BNE", "SNE")
 
 #: Names other sources use → class of 11. ``ig`` and ``neutrophil`` do not say which subtype.
 _NAMES_11: dict[str, str | None] = {
@@ -146,3 +149,15 @@ def meaning(name: str) -> frozenset[str]:
     """
     bare = re.sub(r"[\W_]", "", name.lower())
     return frozenset(_CALLED.get(bare) or _CALLED.get(bare.removesuffix("s")) or ())
+
+
+def stages(labels: Sequence[str]) -> list[int | None]:
+    """Return the place of each class along `MATURATION`; null for one that is no single stage.
+
+    Examples
+    --------
+    >>> stages(["BNE", "EO", "myelocyte", "neutrophil"])
+    [3, None, 1, None]
+    """
+    meant = [next(iter(found)) if len(found := meaning(x)) == 1 else None for x in labels]
+    return [MATURATION.index(code) if code in MATURATION else None for code in meant]

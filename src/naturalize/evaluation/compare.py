@@ -7,22 +7,22 @@ the difference says how much better, and how sure that is.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from naturalize.base.artifacts import write_json
-from naturalize.base.errors import InputError, SettingsError
+from naturalize.base.artifacts import MANIFEST, is_artifact, write_json
+from naturalize.base.errors import InputError
 from naturalize.base.rng import rng
 from naturalize.base.statistics import percentile_interval
-from naturalize.evaluation import intervals, metrics
+from naturalize.evaluation import intervals, metrics, stages
 from naturalize.evaluation.evaluate import classes_of, read_predictions
 
-#: Scores whose difference is given.
-COMPARED = ("macro_f1", "accuracy", "balanced_accuracy")
+#: Tables of answers to the same images: of the first arm and of the second, trained with one seed.
+Pair = tuple[pa.Table, pa.Table]
 
 
 def paired(
@@ -34,39 +34,101 @@ def paired(
     seed: int = 0,
     common_only: bool = False,
 ) -> dict[str, Any]:
-    """Compare two prediction tables of the same images.
+    """Compare two prediction tables of the same images: `paired_seeds` of one seed."""
+    return paired_seeds(
+        [(pred_a, pred_b)],
+        resamples=resamples,
+        level=level,
+        seed=seed,
+        common_only=common_only,
+    )
 
-    The tables are as in ``predictions.parquet``. Each resample of the bootstrap draws the same
-    images (or whole groups) for both. With ``common_only`` the images in both are compared, and
-    tables of different images are not refused.
 
-    ``InputError`` if the tables are of different images (unless ``common_only``), have none in
-    common, or give one image two different true labels.
+def paired_seeds(
+    pairs: Sequence[Pair],
+    *,
+    resamples: int = intervals.RESAMPLES,
+    level: float = 0.95,
+    seed: int = 0,
+    common_only: bool = False,
+) -> dict[str, Any]:
+    """Compare two arms on the same images, each trained with S seeds; pair s is of seed s.
+
+    The tables are as in ``predictions.parquet``. Scores and differences are means over the seeds.
+    Each resample of the bootstrap draws the same images (or whole groups) for all tables and, of
+    several seeds, S − 1 with replacement, which makes the variance of the mean unbiased (Rao & Wu,
+    JASA 83, 1988). With ``common_only`` the images in all are compared, and tables of different
+    images are not refused.
+
+    ``InputError`` if there is no pair, or the tables are of different images (unless
+    ``common_only``), have none in common, or give one image two different true labels.
 
     Returns
     -------
     dict
-        JSON-able: ``n``; ``n_only_a``, ``n_only_b`` (images left out); ``mcnemar`` {only_a_right,
-        only_b_right, both_right, both_wrong, p_value}; ``scores`` {score: {a, b, difference,
-        interval}} with difference = a − b, for `COMPARED`; ``method``.
+        JSON-able: ``n``; ``n_only_a``, ``n_only_b`` (images left out); ``seeds`` (S); ``mcnemar``
+        {only_a_right, only_b_right, both_right, both_wrong, p_value}, null of several seeds;
+        ``scores`` {score: {a, b, a_interval, b_interval, difference, interval, by_seed}} with
+        difference = a − b, for the scores of `stages.summary`; ``classes`` {label: the same of the
+        F1} for the labels that occur; ``method``.
     """
-    if resamples < 100:
-        raise SettingsError(f"resamples: expected 100 or more, got {resamples}")
-    labels = list(dict.fromkeys([*classes_of(pred_a), *classes_of(pred_b)]))
-    joined = _join(pred_a, pred_b, common_only=common_only)
+    intervals.check(resamples, level)
+    if not pairs:
+        raise InputError("nothing to compare: expected a pair of evaluations or more, got none")
+    tables = [table for pair in pairs for table in pair]
+    labels = list(dict.fromkeys(name for table in tables for name in classes_of(table)))
+    joined = _join([pair[0] for pair in pairs], [pair[1] for pair in pairs], common_only)
     true = metrics.label_indices(labels, joined["label"], what="label")
-    a = metrics.label_indices(labels, joined["a"], what="predicted (a)")
-    b = metrics.label_indices(labels, joined["b"], what="predicted (b)")
+    called = np.array(
+        [metrics.label_indices(labels, x, what="predicted") for x in joined["predicted"]]
+    )
     units = intervals.group_numbers(joined["group"], len(true))
+    draw = rng(seed, "paired bootstrap")
+    rows = _differences(true, called, units, labels, (resamples, level), draw)
+    n_seeds = len(pairs)
     return {
         "n": len(true),
         "n_only_a": joined["n_only_a"],
         "n_only_b": joined["n_only_b"],
-        "mcnemar": mcnemar(a == true, b == true),
-        "scores": _differences(true, a, b, units, len(labels), resamples, level, seed),
-        "method": f"exact McNemar test; paired percentile bootstrap over "
-        f"{intervals.drawn_from(units)}, {resamples:,} resamples, {100 * level:g} %, seed {seed}",
+        "seeds": n_seeds,
+        "mcnemar": mcnemar(called[0] == true, called[1] == true) if n_seeds == 1 else None,
+        "scores": {name: row for name, row in rows.items() if isinstance(name, str)},
+        "classes": {
+            label: rows[k] for k, label in enumerate(labels) if k in rows and (true == k).any()
+        },
+        "method": ("exact McNemar test; " if n_seeds == 1 else f"mean of {n_seeds} seeds; ")
+        + f"paired percentile bootstrap over {intervals.drawn_from(units)}"
+        + ("" if n_seeds == 1 else " and seeds")
+        + f", {resamples:,} resamples, {100 * level:g} %, seed {seed}",
     }
+
+
+def pairs_of(first: str | Path, second: str | Path) -> dict[str, Pair]:
+    """Open two evaluations, or two folders of them: one a seed, paired by their names.
+
+    Returns name → tables; the name is empty for two evaluations. ``InputError`` if one is an
+    evaluation and the other is not, a folder holds none, or the names differ.
+    """
+    first, second = Path(first), Path(second)
+    seeds = [
+        [] if (path / MANIFEST).is_file() or not path.is_dir() else _evaluations(path)
+        for path in (first, second)
+    ]
+    if not any(seeds):
+        return {"": (read_predictions(first), read_predictions(second))}
+    if seeds[0] != seeds[1]:
+        said = [", ".join(names) or "one evaluation" for names in seeds]
+        raise InputError(
+            f"seeds are paired by the names of their folders: {first} holds {said[0]}; {second} "
+            f"holds {said[1]}; give both the same names, such as 0, 1, 2"
+        )
+    return {
+        name: (read_predictions(first / name), read_predictions(second / name)) for name in seeds[0]
+    }
+
+
+def _evaluations(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if is_artifact(path, "evaluation"))
 
 
 def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> dict[str, Any]:
@@ -151,32 +213,36 @@ def holm(p_values: list[float]) -> list[float]:
     return adjusted
 
 
-def _join(pred_a: pa.Table, pred_b: pa.Table, *, common_only: bool) -> dict[str, Any]:
-    """Return label, group, a's and b's prediction for each image in both, in order of path."""
-    rows_a, rows_b = _by_image(pred_a), _by_image(pred_b)
-    common = [key for key in rows_a if key in rows_b]
-    only_a, only_b = len(rows_a) - len(common), len(rows_b) - len(common)
+def _join(
+    first: Sequence[pa.Table], second: Sequence[pa.Table], common_only: bool
+) -> dict[str, Any]:
+    """Return label, group and each table's prediction for each image in all, in order of path.
+
+    ``predicted`` is a list a table: first and second of seed 0, then of seed 1, and so on.
+    """
+    rows = [_by_image(table) for pair in zip(first, second, strict=True) for table in pair]
+    common = [key for key in rows[0] if all(key in its for its in rows)]
+    only_a, only_b = (max(len(its) for its in rows[k::2]) - len(common) for k in (0, 1))
     if not common:
         raise InputError("the two evaluations have no image in common; nothing is paired")
-    if (only_a or only_b) and not common_only:
+    if any(len(its) > len(common) for its in rows) and not common_only:
         raise InputError(
             f"the two evaluations are of different images: {len(common)} in both, {only_a} "
             f"in the first only, {only_b} in the second only; evaluate both on the same images, or "
             "compare those in both with --common"
         )
     for key in common:
-        one, other = rows_a[key]["label"], rows_b[key]["label"]
-        if one != other:
-            path = rows_a[key]["path"]
+        one, *others = (its[key]["label"] for its in rows)
+        if other := next((label for label in others if label != one), None):
+            path = rows[0][key]["path"]
             raise InputError(
                 f"{path} is {one!r} in the first evaluation and {other!r} in the second; "
                 "evaluate both under one scheme"
             )
     return {
-        "label": [rows_a[key]["label"] for key in common],
-        "a": [rows_a[key]["predicted"] for key in common],
-        "b": [rows_b[key]["predicted"] for key in common],
-        "group": [rows_a[key].get("group") for key in common],
+        "label": [rows[0][key]["label"] for key in common],
+        "predicted": [[its[key]["predicted"] for key in common] for its in rows],
+        "group": [rows[0][key].get("group") for key in common],
         "n_only_a": only_a,
         "n_only_b": only_b,
     }
@@ -197,44 +263,54 @@ def _by_image(table: pa.Table) -> dict[tuple[str, int], dict[str, Any]]:
 
 def _differences(
     true: np.ndarray,
-    a: np.ndarray,
-    b: np.ndarray,
+    called: np.ndarray,
     units: np.ndarray,
-    n_classes: int,
-    resamples: int,
-    level: float,
-    seed: int,
-) -> dict[str, Any]:
-    """Scores of a and b, their difference, and its paired bootstrap interval."""
-    # both confusions follow from the counts of (true, a, b); only triples that occur are counted
-    triples = np.ravel_multi_index((true, a, b), (n_classes,) * 3)
-    kinds, cells = np.unique(triples, return_inverse=True)
-    kind_true, kind_a, kind_b = np.unravel_index(kinds, (n_classes,) * 3)
-    to_a = _membership(kind_true * n_classes + kind_a, n_classes**2)
-    to_b = _membership(kind_true * n_classes + kind_b, n_classes**2)
-    counts = np.bincount(cells, minlength=len(kinds))
+    labels: Sequence[str],
+    how: tuple[int, float],
+    draw: np.random.Generator,
+) -> dict[str | int, dict[str, Any]]:
+    """Return the rows of scores by name, and those of the classes' F1 by number.
 
-    def both(flat: np.ndarray) -> list[dict[str, np.ndarray]]:
-        shape = (*flat.shape[:-1], n_classes, n_classes)
-        return [metrics.summary((flat @ to).reshape(shape)) for to in (to_a, to_b)]
+    ``called``, int (2 S, N), are the answers of both arms in turn; ``how``: resamples and level.
+    """
+    # all confusions follow from the counts of (true, a, b, …); only those that occur are counted
+    c = len(labels)
+    kinds, cells = np.unique(np.vstack([true, called]), axis=1, return_inverse=True)
+    to = [_membership(kinds[0] * c + answer, c * c) for answer in kinds[1:]]
+    cells = cells.ravel()
 
-    draw = rng(seed, "paired bootstrap")
-    drawn = intervals.resampled(cells, units, len(kinds), resamples, draw)
-    found: dict[str, list[np.ndarray]] = {name: [] for name in COMPARED}
-    for flat in drawn:
-        one, other = both(flat)
-        for name in COMPARED:
-            found[name].append(one[name] - other[name])
-    one, other = both(counts)
-    return {
-        name: {
-            "a": float(one[name]),
-            "b": float(other[name]),
-            "difference": float(one[name] - other[name]),
-            "interval": percentile_interval(np.concatenate(found[name]), level).tolist(),
+    def every(flat: np.ndarray) -> dict[str | int, np.ndarray]:
+        """Return score → float64 (…, 2 S)."""
+        counts = np.stack([flat @ one for one in to], axis=-2)
+        counts = counts.reshape(*counts.shape[:-1], c, c)
+        f1 = np.where(counts.sum(axis=-1) > 0, metrics.f1(counts), np.nan)
+        found: dict[str | int, np.ndarray] = {k: f1[..., k] for k in range(c)}
+        found.update(stages.summary(counts, labels).items())
+        return found
+
+    resamples, level = how
+    pieces = [every(x) for x in intervals.resampled(cells, units, kinds.shape[1], resamples, draw)]
+    n_seeds = len(called) // 2
+    seeds = np.arange(n_seeds)[None]
+    if n_seeds > 1:
+        seeds = draw.integers(0, n_seeds, (resamples, n_seeds - 1))
+
+    def row(name: str | int, whole: np.ndarray) -> dict[str, Any]:
+        drawn = np.concatenate([piece[name] for piece in pieces])
+        a, b = (np.take_along_axis(drawn[:, k::2], seeds, axis=1).mean(axis=1) for k in (0, 1))
+        by_seed = whole[0::2] - whole[1::2]
+        return {
+            "a": float(whole[0::2].mean()),
+            "b": float(whole[1::2].mean()),
+            "a_interval": percentile_interval(a, level).tolist(),
+            "b_interval": percentile_interval(b, level).tolist(),
+            "difference": float(by_seed.mean()),
+            "interval": percentile_interval(a - b, level).tolist(),
+            "by_seed": by_seed.tolist(),
         }
-        for name in COMPARED
-    }
+
+    found = every(np.bincount(cells, minlength=kinds.shape[1]))
+    return {name: row(name, v) for name, v in found.items() if not np.isnan(v).any()}
 
 
 def _membership(cell: np.ndarray, n_cells: int) -> np.ndarray:

@@ -25,7 +25,8 @@ from naturalize.base.engine import prefetched
 from naturalize.base.errors import ImageReadError, InputError, SettingsError, unknown
 from naturalize.base.images import content_hash, read_image
 from naturalize.base.shards import resumable_rows
-from naturalize.evaluation import intervals, metrics
+from naturalize.evaluation import intervals, metrics, ranks, stages
+from naturalize.evaluation.agreement import confirmed
 from naturalize.evaluation.calibration import brier, calibration, check_probabilities
 from naturalize.evaluation.merge import Merge
 from naturalize.evaluation.risk import selective
@@ -95,6 +96,7 @@ def evaluate(
     strict: bool = False,
     robustness: int = 0,
     shortcuts: bool = False,
+    agreed: Mapping[str, bool] | None = None,
     resamples: int = intervals.RESAMPLES,
     seed: int = 0,
     work: str | Path | None = None,
@@ -128,6 +130,9 @@ def evaluate(
         `naturalize.evaluation.robustness.score_robustness`.
     shortcuts
         Also score the model on images without their cells (`naturalize.evaluation.shortcuts`).
+    agreed
+        Image → whether another source confirms its label (`agreement.read_agreed`): images that
+        are confirmed are scored once more, by themselves.
     resamples, seed
         Of the bootstrap; ``seed`` also draws that sample and its corruptions.
     work
@@ -168,6 +173,7 @@ def evaluate(
         **({"leave_out_training": True} if leave_out_training else {}),
         **({"robustness": robustness} if robustness else {}),
         **({"shortcuts": True} if shortcuts else {}),
+        **({"agreed": content_hash(repr(sorted(agreed.items())).encode())} if agreed else {}),
     }
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
     table, skipped = _predicted(model, known, root, work, strict, merge)
@@ -180,7 +186,10 @@ def evaluate(
         "n_left_out_training": n_trained_on if leave_out_training else 0,
         **_not_scored(skipped, dropped, left_out or {}),
     }
-    result = score_table(table, protocol=protocol, resamples=resamples, seed=seed) | facts
+    how: dict[str, Any] = {"protocol": protocol, "resamples": resamples, "seed": seed}
+    result = score_table(table, **how) | facts
+    if agreed:
+        result["agreed"] = score_table(table.filter(pa.array(confirmed(table, agreed))), **how)
     doubt = model.config.doubt if model.config is not None and not merge.classes else None
     result["sets"] = None if doubt is None else score_sets(doubt, table)
     result["shortcuts"] = None
@@ -191,8 +200,8 @@ def evaluate(
     tested = None
     if robustness:
         key = f"{settings['model']} {model.prepared}"
-        how = {"per_class": robustness, "resamples": resamples, "seed": seed}
-        tested = score_robustness(model, table, root, work / "robustness", key, merge=merge, **how)
+        some = {"per_class": robustness, "resamples": resamples, "seed": seed}
+        tested = score_robustness(model, table, root, work / "robustness", key, merge=merge, **some)
     with artifacts.writing(out, "evaluation", settings=settings, inputs=inputs) as folder:
         artifacts.write_table(folder / "predictions.parquet", table)
         artifacts.write_json(folder / "metrics.json", result)
@@ -275,16 +284,23 @@ def score_table(
     labels = classes_of(table)
     true, predicted = table["label"].to_pylist(), table["predicted"].to_pylist()
     groups = table["group"].to_pylist() if "group" in table.column_names else None
-    sure = intervals.bootstrap(
-        labels, true, predicted, groups=groups, resamples=resamples, seed=seed
-    )
+    how: dict[str, Any] = {"groups": groups, "resamples": resamples, "seed": seed}
+    values = np.column_stack([table[f"prob_{label}"].to_numpy() for label in labels])
+    ranked = ranks.bootstrap(labels, true, values, **how)
+    sure = intervals.bootstrap(labels, true, predicted, **how)
+    found = metrics.scores(labels, true, predicted)
+    for label, more in ranked["per_class"].items():
+        found["per_class"][label] |= more
+        sure["per_class"][label] |= ranked["per_class_intervals"][label]
+    whole = stages.summary(np.array(found["confusion"]), labels)
     right = np.array([t == p for t, p in zip(true, predicted, strict=True)])
     confidence = table["confidence"].to_numpy()
-    values = np.stack([table[f"prob_{label}"].to_numpy() for label in labels], axis=1)
     return {
-        **metrics.scores(labels, true, predicted),
+        **found,
+        **{name: float(value) for name, value in whole.items()},
+        **ranked["scores"],
         "convention": metrics.CONVENTION,
-        "intervals": sure["intervals"],
+        "intervals": sure["intervals"] | ranked["intervals"],
         "per_class_intervals": sure["per_class"],
         "accuracy_wilson": sure["accuracy_wilson"],
         "interval_method": sure["method"],

@@ -16,10 +16,13 @@ import numpy as np
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.rng import rng
 from naturalize.base.statistics import percentile_interval
-from naturalize.evaluation import metrics
+from naturalize.evaluation import metrics, stages
 
 #: Resamples by default: 95 % limits then wobble by a few per cent of the interval's width.
 RESAMPLES = 2000
+
+#: Scores of a class.
+PER_CLASS = ("precision", "recall", "f1")
 
 #: Resamples held in memory at a time; part of how draws are made, so a constant.
 _CHUNK = 250
@@ -47,9 +50,10 @@ def bootstrap(
     Returns
     -------
     dict
-        JSON-able: ``intervals`` {score: [low, high]} for `metrics.SUMMARY`; ``per_class`` {label:
-        {precision, recall, f1: [low, high]}} for the labels that occur; ``accuracy_wilson``
-        [low, high]; ``method`` (one sentence); ``units`` (how many images or groups were drawn).
+        JSON-able: ``intervals`` {score: [low, high]} for the scores of `stages.summary`;
+        ``per_class`` {label: {precision, recall, f1: [low, high]}} for the labels that occur;
+        ``accuracy_wilson`` [low, high]; ``method`` (one sentence); ``units`` (how many images or
+        groups were drawn).
 
     Examples
     --------
@@ -57,10 +61,7 @@ def bootstrap(
     >>> [round(v, 2) for v in result["intervals"]["accuracy"]]
     [0.91, 0.99]
     """
-    if resamples < 100:
-        raise SettingsError(f"resamples: expected 100 or more, got {resamples}")
-    if not 0 < level < 1:
-        raise SettingsError(f"level: expected a share between 0 and 1, got {level}")
+    check(resamples, level)
     true = metrics.label_indices(labels, y_true, what="y_true")
     predicted = metrics.label_indices(labels, y_pred, what="y_pred")
     counts = metrics.confusion_matrix(true, predicted, len(labels))
@@ -69,11 +70,11 @@ def bootstrap(
     units = group_numbers(groups, len(true))
     cells = true * len(labels) + predicted
     drawn = resampled(cells, units, len(labels) ** 2, resamples, rng(seed, "bootstrap"))
-    limits = _limits(drawn, len(labels), level)
+    limits = _limits(drawn, labels, level)
     return {
-        "intervals": {name: _pair(limits[name]) for name in metrics.SUMMARY},
+        "intervals": {name: _pair(v) for name, v in limits.items() if name not in PER_CLASS},
         "per_class": {
-            label: {name: _pair(limits[name][:, i]) for name in ("precision", "recall", "f1")}
+            label: {name: _pair(limits[name][:, i]) for name in PER_CLASS}
             for i, label in enumerate(labels)
             if counts[i].sum()
         },
@@ -82,6 +83,14 @@ def bootstrap(
         f"{100 * level:g} %, seed {seed}",
         "units": int(units.max() + 1),
     }
+
+
+def check(resamples: int, level: float) -> None:
+    """Raise ``SettingsError`` for fewer than 100 resamples, or a level outside (0, 1)."""
+    if resamples < 100:
+        raise SettingsError(f"resamples: expected 100 or more, got {resamples}")
+    if not 0 < level < 1:
+        raise SettingsError(f"level: expected a share between 0 and 1, got {level}")
 
 
 def group_numbers(groups: Sequence[str | None] | None, n: int) -> np.ndarray:
@@ -124,14 +133,16 @@ def drawn_from(units: np.ndarray) -> str:
     return f"{n:,} {'images' if n == len(units) else 'groups of images'}"
 
 
-def _limits(drawn: Iterator[np.ndarray], n_classes: int, level: float) -> dict[str, np.ndarray]:
+def _limits(
+    drawn: Iterator[np.ndarray], labels: Sequence[str], level: float
+) -> dict[str, np.ndarray]:
     """Percentile limits of every score: float64 (2,) or, for per-class scores, (2, C)."""
     found: dict[str, list[np.ndarray]] = {}
     for flat in drawn:
-        counts = flat.reshape(-1, n_classes, n_classes)
-        values = metrics.summary(counts)
+        counts = flat.reshape(-1, len(labels), len(labels))
+        values = stages.summary(counts, labels)
         drawn_at_all = counts.sum(axis=-1) > 0  # a resample without the class says nothing of it
-        for name in ("precision", "recall", "f1"):
+        for name in PER_CLASS:
             values[name] = np.where(drawn_at_all, getattr(metrics, name)(counts), np.nan)
         for name, value in values.items():
             found.setdefault(name, []).append(value)

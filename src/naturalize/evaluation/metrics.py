@@ -21,7 +21,9 @@ import numpy as np
 from naturalize.base.errors import InputError, closest
 
 #: Names of the single-number scores, in the order in which they are shown.
-SUMMARY = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1")
+SUMMARY = (
+    "accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "kappa", "mcc",
+)  # fmt: skip
 
 #: What `metrics.json` says about 0/0 and absent classes.
 CONVENTION = "0/0 is 0; macro scores are means over the classes with support > 0"
@@ -89,7 +91,7 @@ def accuracy(confusion: np.ndarray) -> np.ndarray:
     0.75
     """
     right = np.trace(confusion, axis1=-2, axis2=-1)
-    return _ratio(right, confusion.sum(axis=(-2, -1)))
+    return ratio(right, confusion.sum(axis=(-2, -1)))
 
 
 def precision(confusion: np.ndarray) -> np.ndarray:
@@ -100,7 +102,7 @@ def precision(confusion: np.ndarray) -> np.ndarray:
     >>> precision(np.array([[1, 1], [0, 3]]))
     array([1.  , 0.75])
     """
-    return _ratio(_diagonal(confusion), confusion.sum(axis=-2))
+    return ratio(_diagonal(confusion), confusion.sum(axis=-2))
 
 
 def recall(confusion: np.ndarray) -> np.ndarray:
@@ -111,7 +113,7 @@ def recall(confusion: np.ndarray) -> np.ndarray:
     >>> recall(np.array([[1, 1], [0, 3]]))
     array([0.5, 1. ])
     """
-    return _ratio(_diagonal(confusion), confusion.sum(axis=-1))
+    return ratio(_diagonal(confusion), confusion.sum(axis=-1))
 
 
 def f1(confusion: np.ndarray) -> np.ndarray:
@@ -122,7 +124,7 @@ def f1(confusion: np.ndarray) -> np.ndarray:
     >>> f1(np.array([[1, 1], [0, 3]])).round(3)
     array([0.667, 0.857])
     """
-    return _ratio(2 * _diagonal(confusion), confusion.sum(axis=-1) + confusion.sum(axis=-2))
+    return ratio(2 * _diagonal(confusion), confusion.sum(axis=-1) + confusion.sum(axis=-2))
 
 
 def macro(per_class: np.ndarray, confusion: np.ndarray) -> np.ndarray:
@@ -137,7 +139,42 @@ def macro(per_class: np.ndarray, confusion: np.ndarray) -> np.ndarray:
     0.75
     """
     present = confusion.sum(axis=-1) > 0
-    return _ratio((per_class * present).sum(axis=-1), present.sum(axis=-1))
+    return ratio((per_class * present).sum(axis=-1), present.sum(axis=-1))
+
+
+def kappa(confusion: np.ndarray, costs: np.ndarray | None = None) -> np.ndarray:
+    r"""Agreement beyond chance, :math:`1 - \sum w_{ij} n_{ij} / \sum w_{ij} e_{ij}` (Cohen 1968).
+
+    :math:`e_{ij}` are the counts that the margins give by chance. ``costs``, float (C, C), are the
+    weights w of the mistakes; by default each counts 1.
+
+    Examples
+    --------
+    >>> float(kappa(np.array([[2, 0], [1, 1]])))
+    0.5
+    """
+    confusion = np.asarray(confusion, np.float64)
+    costs = 1 - np.eye(confusion.shape[-1]) if costs is None else costs
+    n, rows, columns = confusion.sum(axis=(-2, -1)), confusion.sum(-1), confusion.sum(-2)
+    chance = ratio(((rows @ costs) * columns).sum(axis=-1), n)
+    return ratio(chance - (confusion * costs).sum(axis=(-2, -1)), chance)
+
+
+def mcc(confusion: np.ndarray) -> np.ndarray:
+    r"""Matthews' correlation of true and predicted class, for any number of classes.
+
+    :math:`(n c - \sum_k t_k p_k) / \sqrt{(n^2 - \sum_k t_k^2)(n^2 - \sum_k p_k^2)}`, with c right
+    answers and the margins t and p (Gorodkin, Comput. Biol. Chem. 28, 2004, eq. 8).
+
+    Examples
+    --------
+    >>> round(float(mcc(np.array([[2, 0], [1, 1]]))), 3)
+    0.577
+    """
+    confusion = np.asarray(confusion, np.float64)
+    n, rows, columns = confusion.sum(axis=(-2, -1)), confusion.sum(-1), confusion.sum(-2)
+    shared = n * np.trace(confusion, axis1=-2, axis2=-1) - (rows * columns).sum(-1)
+    return ratio(shared, np.sqrt((n**2 - (rows**2).sum(-1)) * (n**2 - (columns**2).sum(-1))))
 
 
 def summary(confusion: np.ndarray) -> dict[str, np.ndarray]:
@@ -151,7 +188,7 @@ def summary(confusion: np.ndarray) -> dict[str, np.ndarray]:
     >>> {name: round(float(v), 3) for name, v in summary(np.array([[1, 1], [0, 3]])).items()}
     ... # doctest: +NORMALIZE_WHITESPACE
     {'accuracy': 0.8, 'balanced_accuracy': 0.75, 'macro_precision': 0.875,
-     'macro_recall': 0.75, 'macro_f1': 0.762}
+     'macro_recall': 0.75, 'macro_f1': 0.762, 'kappa': 0.545, 'mcc': 0.612}
     """
     macro_recall = macro(recall(confusion), confusion)
     return {
@@ -160,6 +197,8 @@ def summary(confusion: np.ndarray) -> dict[str, np.ndarray]:
         "macro_precision": macro(precision(confusion), confusion),
         "macro_recall": macro_recall,
         "macro_f1": macro(f1(confusion), confusion),
+        "kappa": kappa(confusion),
+        "mcc": mcc(confusion),
     }
 
 
@@ -219,7 +258,7 @@ def _diagonal(confusion: np.ndarray) -> np.ndarray:
     return np.diagonal(confusion, axis1=-2, axis2=-1)
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """``above / below`` in float64, with 0/0 = 0."""
     above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
     return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=below > 0)

@@ -175,6 +175,25 @@ def forest_picture(result: Mapping[str, Any], path: str | Path) -> None:
     plots.save_figure(fig, path)
 
 
+def difference_picture(result: Mapping[str, Any], names: tuple[str, str], path: Path) -> None:
+    """Draw the differences of `compare.paired` with their intervals, whole scores and F1 by class.
+
+    ``names`` are those of the first and the second. `stage_cost`, whose best is 0, is left out.
+    """
+    scores = {k.replace("_", " "): v for k, v in result["scores"].items() if k != "stage_cost"}
+    classes = {f"F1 of {label}": row for label, row in result["classes"].items()}
+    rows = [
+        (name, row["difference"], row["interval"], row["by_seed"] if result["seeds"] > 1 else ())
+        for name, row in (scores | classes).items()
+    ]
+    seeds = f", mean of {result['seeds']} seeds (dots)" if result["seeds"] > 1 else ""
+    across = f"difference with 95 % interval, {result['n']:,} images{seeds}"
+    fig, ax = plots.forest(rows, across, below=len(scores))
+    said = f"right of 0: {names[0]} is better · left: {names[1]}"
+    ax.set_title(said, fontsize=10, color=plots.INK, loc="left")
+    plots.save_figure(fig, path)
+
+
 def risk_picture(result: Mapping[str, Any], path: str | Path) -> None:
     """Draw the risk-coverage curve of each laboratory, a field for each model; ``labs.json``."""
     models = result["models"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from naturalize.base.plots import LIGHT, MARKERS, figure, inline_svg, run_style
+from naturalize.base.plots import LIGHT, MARKERS, figure, forest, inline_svg, run_style
 from naturalize.report import formatting as form
 
 #: Sizes of text in points; a figure is at most a third larger or smaller on a page.
@@ -62,6 +62,14 @@ def scores_by_class(
     for y in range(1, len(labels)):
         ax.axhline(y - 0.5, color=LIGHT["line"], linewidth=0.8)
     return _page(fig, ax, label)
+
+
+def differences(rows: Sequence[tuple[str, float, Sequence[float]]], across: str) -> Markup:
+    """Return a forest plot of ``rows``: name, difference and interval."""
+    fig, ax = forest(
+        [(_shortened(name, 40), value, span, ()) for name, value, span in rows], across
+    )
+    return _page(fig, ax, f"{across}, one row each; the numbers follow as a list")
 
 
 def confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]], label: str) -> Markup:

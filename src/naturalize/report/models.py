@@ -146,6 +146,7 @@ def scores(study: StudyFolder, _pictures: Pictures) -> Section:
         return Section("scores", "Scores", "No model of this study has been evaluated yet.")
     runs = sorted(study.scored, key=study.number)
     with_chosen = [p for p in study.comparisons if chosen.name in (p["a"], p["b"])]
+    others = [pair for pair in study.comparisons if pair not in with_chosen]
     method = str(chosen.metrics.get("interval_method", "")).replace(" %", f"{form.NBSP}%")
     return Section(
         "scores",
@@ -162,9 +163,9 @@ def scores(study: StudyFolder, _pictures: Pictures) -> Section:
             )[1],
             **_classes(runs),
             "comparisons": [comparison(pair) for pair in with_chosen],
-            "other_comparisons": [
-                comparison(pair) for pair in study.comparisons if pair not in with_chosen
-            ],
+            "other_comparisons": [comparison(pair) for pair in others],
+            "forest": _forest([*with_chosen, *others]),
+            "further": _further(runs),
             "confusion": _confusion(chosen),
             "others": [_confusion(run) for run in runs if run is not chosen],
             "calibration": sentences.calibration(chosen.metrics),
@@ -212,6 +213,47 @@ def comparison(pair: dict[str, Any]) -> dict[str, Any]:
         "counts": sentences.comparison_counts(found),
         "p": form.p_value(found.p_value),
     }
+
+
+def _forest(pairs: list[dict[str, Any]]) -> Any:
+    """Return the differences of all pairs as one figure; null with fewer than two."""
+    if len(pairs) < 2:
+        return None
+    found = [sentences.Difference.of(pair) for pair in pairs]
+    rows = [(f"{one.first} − {one.second}", one.change, one.interval) for one in found]
+    return figures.differences(rows, "difference of macro-F1 with its interval")
+
+
+def _further(runs: list[Run]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the scores that no other table shows: name, and each run's value and interval."""
+    shown = {"balanced_accuracy", *(key for key, _ in COLUMNS)}
+    spans = [dict(run.metrics.get("intervals") or {}) for run in runs]
+    names = [n for n in dict.fromkeys(name for its in spans for name in its) if n not in shown]
+    return [
+        (
+            name.replace("_", " "),
+            [
+                (form.score(run.metrics.get(name)), form.span(its.get(name)))
+                for run, its in zip(runs, spans, strict=True)
+            ],
+        )
+        for name in names
+    ] + _confirmed(runs)
+
+
+def _confirmed(runs: list[Run]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return macro-F1 and accuracy over the images whose label another source confirms."""
+    found = [dict(run.metrics.get("agreed") or {}) for run in runs]
+    if not any(found):
+        return []
+    return [
+        (
+            f"{title}, confirmed labels",
+            [(form.score(its.get(k)), form.span(dict(its.get("intervals") or {}).get(k)))
+             for its in found],
+        )
+        for k, title in (("macro_f1", "macro-F1"), ("accuracy", "accuracy"))
+    ]  # fmt: skip
 
 
 def _confusion(run: Run) -> dict[str, Any]:
