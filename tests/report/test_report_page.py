@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_study import Page, page_of
 
 from naturalize.report import write_report
 from naturalize.report.folder import open_study
-from naturalize.report.page import PBC_LINK
+from naturalize.report.page import PBC_LINK, render
 from naturalize.report.section import SHEET, Pictures
 
 
@@ -171,3 +172,21 @@ def test_text_stands_out_from_its_ground(html: str, mode: int) -> None:
     for ink, ground in pairs:
         a, b = sorted((luminance(colours[ink]), luminance(colours[ground])))
         assert (b + 0.05) / (a + 0.05) >= 4.5, f"{ink} on {ground}"
+
+
+def test_scores_beside_the_usual_ones_and_the_label_audit_have_their_place(study: Path) -> None:
+    from naturalize.base.artifacts import write_json, writing
+    from naturalize.base.images import write_image
+
+    with writing(study / "labels", "label-audit") as folder:
+        classes = {"BNE": {"n": 30, "doubtful": 4}, "SNE": {"n": 30, "doubtful": 0}}
+        pairs = [{"label": "BNE", "likelier": "SNE", "n": 4}]
+        found = {"n": 60, "n_doubtful": 4, "by_class": classes, "confused": pairs}
+        write_json(folder / "labels.json", found)
+        write_image(folder / "doubtful.jpg", np.zeros((40, 80, 3), np.uint8))
+    text = render(open_study(study))
+    for said in ("Further scores", "kappa", "top 2 accuracy", "macro auc"):
+        assert said in text
+    assert "4 (7\u00a0%) are contradicted by like images" in text
+    assert "BNE, likelier SNE (4)" in text
+    assert "The most doubtful labels" in text

@@ -50,6 +50,7 @@ KINDS = {
     "explanation": Kind("an explanation", "explain"),
     "export": Kind("an export of cells", "cells export"),
     "images": Kind("a folder of composites", "compose --write"),
+    "label-audit": Kind("an audit of labels", "audit-labels"),
     "labs": Kind("scores over laboratories", "labs"),
     "model": Kind("a model", "train"),
     "observer-sheet": Kind("a sheet for observers", "realism --sheet"),

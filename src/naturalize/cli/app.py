@@ -16,8 +16,8 @@ from naturalize.cli.options import Group
 COMMANDS = {
     "All in one": ["init", "run", "demo"],
     "Stage by stage": [
-        "catalog", "split", "segment", "bank", "background", "compose", "realism", "train",
-        "evaluate", "compare", "labs", "explain", "report",
+        "catalog", "audit-labels", "split", "segment", "bank", "background", "compose", "realism",
+        "train", "evaluate", "compare", "labs", "explain", "report",
     ],
     "Data and models": [
         "cells", "data", "weights", "phantom", "models", "ensemble", "export", "adapt", "predict",
@@ -44,15 +44,16 @@ class _Commands(Group):
         heading = next((h for h, names in COMMANDS.items() if cmd_name in names), None)
         if heading is None:
             return None
-        module = import_module(f"naturalize.cli.{cmd_name}")
+        name = cmd_name.replace("-", "_")
+        module = import_module(f"naturalize.cli.{name}")
         group = getattr(module, "app", None)
         if self._listing:
-            shown = f"_{cmd_name}" if group is not None else cmd_name
+            shown = f"_{name}" if group is not None else name
             text = inspect.cleandoc(getattr(module, shown).__doc__ or "")
             return TyperCommand(cmd_name, help=text, rich_help_panel=heading)
         if group is None:
             group = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-            group.command(cmd_name)(getattr(module, cmd_name))
+            group.command(cmd_name)(getattr(module, name))
         group._add_completion, group.rich_markup_mode = False, "markdown"
         command = typer.main.get_command(group)
         command.name = cmd_name

@@ -64,8 +64,29 @@ def view(study: StudyFolder, pictures: Pictures) -> Section:
         TITLE,
         sentences.audit(*counts, levels[SERIOUS], levels[NOTABLE], tested=tested),
         "audit.html.j2",
-        {"findings": found, "confounders": confounders, "sheets": sheets},
+        {
+            "findings": found,
+            "confounders": confounders,
+            "sheets": sheets,
+            "labels": _labels(study, pictures),
+        },
     )
+
+
+def _labels(study: StudyFolder, pictures: Pictures) -> dict[str, Any]:
+    """Return what ``naturalize audit-labels`` found in the study's ``labels``; ``{}`` without."""
+    artifact = study.artifacts.get("labels")
+    if artifact is None:
+        return {}
+    found = artifact.json("labels.json")
+    return {
+        "said": sentences.label_audit(int(found["n"]), int(found["n_doubtful"])),
+        "classes": [(k, int(v["n"]), int(v["doubtful"])) for k, v in found["by_class"].items()],
+        "confused": [(e["label"], e["likelier"], int(e["n"])) for e in found["confused"][:8]],
+        "sheet": pictures.embed(
+            artifact.path / "doubtful.jpg", "The most doubtful labels", size=SHEET
+        ),
+    }
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ SINGLE = {
     "plan": "plan",
     "explanations": "explanation",
     "labs": "labs",
+    "labels": "label-audit",
 }
 
 #: Folder of a study → kind of the artifacts in it, one a run.

@@ -250,6 +250,17 @@ def audit(
     return text + "."
 
 
+def label_audit(n: int, doubtful: int) -> str:
+    """Return how many labels a classifier that was fitted without the image contradicts."""
+    if not doubtful:
+        return f"Of {form.count(n, 'label')}, none is contradicted by like images."
+    is_ = form.verb(doubtful, "is", "are")
+    return (
+        f"Of {form.count(n, 'label')}, {form.number(doubtful)} ({form.percent(doubtful / n)}) "
+        f"{is_} contradicted by like images: a list to look through, not a count of mistakes."
+    )
+
+
 def cells(found: tuple[int, int] | None, accepted: tuple[int, int] | None) -> str:
     """Return ``found``, in how many of how many images, and how many target cells were accepted."""
     said = []
