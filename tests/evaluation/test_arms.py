@@ -64,6 +64,9 @@ def test_the_multiplier_is_what_the_first_arm_needs():
         value = found["multipliers"]["made"]["10"]["macro_f1"]["value"]
         assert value == (expected if expected is None else pytest.approx(expected, abs=1e-3))
     assert "40" not in found["multipliers"]["made"]
+    flat = [answered("real", n, 0, 8) for n in (10, 40)]
+    found = compared([*flat, answered("made", 10, 0, 8)], ["real", "made"])
+    assert found["multipliers"]["made"]["10"]["macro_f1"]["value"] == 1  # the least that suffice
 
 
 def test_what_cannot_be_compared_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,7 +11,11 @@ import yaml
 from naturalize.base.errors import SettingsError
 from naturalize.cli.app import run_app
 from naturalize.dataset.split import Split
-from naturalize.study.grid import Cell, parse_grid, run_grid
+from naturalize.study.check import check_study
+from naturalize.study.grid import Cell, is_grid, parse_grid, run_grid
+from naturalize.study.settings import parse_study, read_study
+
+STUDIES = Path(__file__).parents[2] / "studies"
 
 GRID = {
     "name": "try",
@@ -91,3 +96,14 @@ def test_options_of_a_study_are_refused(run, capsys):
     with pytest.raises(SystemExit, match="2"):
         run_app(["run", str(run / "grid.yaml"), "--until", "bank"])
     assert "this file is a grid" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", sorted(STUDIES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_studies_of_the_repository_are_valid(file):
+    raw = read_study(file, ["data.root=somewhere"])
+    if not is_grid(raw):
+        check_study(parse_study(raw))
+        return
+    grid = parse_grid(raw)
+    for arm in grid.arms:
+        check_study(grid.study(Cell(arm, grid.images_per_class[0], grid.seeds[0])))

@@ -231,15 +231,15 @@ def _plain(per_class: int | Mapping[str, int] | None) -> int | dict[str, int] | 
 
 def _few(rows: list[dict[str, Any]], per_class: int | Mapping[str, int], seed: int) -> set[str]:
     """Return the ids of all rows of val and test, and of a few of train."""
-    labels = {row["label"] for row in rows}
+    labels = sorted({row["label"] for row in rows})
     named = per_class if isinstance(per_class, Mapping) else dict.fromkeys(labels, per_class)
     for label, most in named.items():
         if label not in labels:
-            raise unknown("class in train_per_class", label, sorted(labels))
+            raise unknown("class in train_per_class", label, labels)
         if most < 1:
             raise SettingsError(f"train_per_class: expected 1 or more of {label}, got {most}")
     kept = {row["image_id"] for row in rows if row["part"] != "train"}
-    for label in sorted(labels):
+    for label in labels:
         ids = sorted(r["image_id"] for r in rows if r["part"] == "train" and r["label"] == label)
         order = rng(seed, "few", label).permutation(len(ids))[: named.get(label)]
         kept.update(ids[place] for place in order)

@@ -167,7 +167,9 @@ def _needed(scores: np.ndarray, curve: np.ndarray, sizes: Sequence[int]) -> np.n
     rising, logs = np.maximum.accumulate(curve, axis=-1), np.log(sizes)
     found = np.empty_like(scores)
     for place in np.ndindex(scores.shape):
-        found[place] = np.exp(np.interp(scores[place], rising[place], logs, -np.inf, np.inf))
+        first = np.diff(rising[place], prepend=-np.inf) > 0  # of sizes that are as good, the least
+        points = rising[place][first], logs[first]
+        found[place] = np.exp(np.interp(scores[place], *points, -np.inf, np.inf))
     return found
 
 

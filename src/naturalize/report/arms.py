@@ -123,18 +123,8 @@ def _cell(result: Mapping[str, Any], arm: str, n: int, score: str) -> dict[str, 
         **its,
         "gain": form.difference(gain[score]["value"]) if gain else "",
         "gain_interval": form.signed_span(gain[score]["interval"]) if gain else "",
-        "times": _times(times[score]) if times else "",
+        "times": form.multiplier(times[score]) if times else "",
     }
-
-
-def _times(its: Mapping[str, Any]) -> str:
-    """Return a multiplier with its interval; null is beyond the curve, 0 below it."""
-
-    def one(value: float | None) -> str:
-        return "beyond" if value is None else "below" if value == 0 else f"{value:.1f}"
-
-    low, high = its["interval"]
-    return f"{one(its['value'])} ({one(low)}–{one(high)})"
 
 
 def _trainings(result: Mapping[str, Any]) -> Section:

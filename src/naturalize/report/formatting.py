@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 NBSP = "\u00a0"
@@ -104,3 +104,13 @@ def few(lines: Sequence[str], most: int = 40) -> dict[str, Any]:
     left = len(lines) - most
     more = f"and {number(left)} more" if left > 0 else ""
     return {"lines": tuple(lines[:most]), "more": more}
+
+
+def multiplier(its: Mapping[str, Any]) -> str:
+    """Return a data multiplier with its interval; null is beyond the curve, 0 below it."""
+
+    def one(value: float | None) -> str:
+        return "beyond" if value is None else "below" if value == 0 else f"{value:.1f}"
+
+    low, high = its["interval"]
+    return f"{one(its['value'])} ({one(low)}–{one(high)})"

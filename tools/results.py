@@ -1,0 +1,98 @@
+"""``python -m tools.results runs/few-images …``: finished grids to ``docs/results.md``."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from naturalize.base.artifacts import read_json
+from naturalize.base.engine import available_cpus
+from naturalize.report import formatting as form
+from naturalize.report.arms import NAMES, verdict
+
+_DOCS = Path(__file__).parents[1] / "docs"
+
+_HEAD = """# Results of studies
+
+Written by `python -m tools.results` from the grids that its commands name; see
+[Arms, sizes and seeds](howto/studies.md#arms-sizes-and-seeds-does-it-help).
+Intervals are 95 %. A difference whose interval holds 0 may be chance.
+"""
+
+
+def main() -> None:
+    """Write the page and copy the curves beside it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("grids", type=Path, nargs="+", help="folders that naturalize run wrote")
+    parser.add_argument("--docs", type=Path, default=_DOCS)
+    options = parser.parse_args()
+    read = [(folder, read_json(folder / "arms.json")) for folder in options.grids]
+    pages = [_page(folder, result, options.docs) for folder, result in read]
+    (options.docs / "results.md").write_text("\n".join([_HEAD, *pages]))
+
+
+def _page(folder: Path, result: Mapping[str, Any], docs: Path) -> str:
+    name, settings = result["name"], result["settings"]
+    run = settings["run"]
+    seconds = sum(cell["seconds"] for cell in result["cells"])
+    lines = [
+        f"## {name}",
+        "",
+        f"`naturalize run studies/{name}.yaml --set data.root=PBC_dataset_normal_DIB "
+        f"-o {folder.name}`: {len(result['cells'])} trainings of {run['model']} at "
+        f"{run['input_size']} px, {run['epochs']} epochs of {run['samples_per_epoch']:,} samples "
+        f"each; seeds {form.listed(list(map(str, settings['seeds'])))}; "
+        f"{result['test_images']:,} test images. {form.duration(seconds)} on {available_cpus()} "
+        f"busy processors ({platform.machine()}), torch {result['versions']['torch']}.",
+        "",
+        verdict(result),
+        "",
+    ]
+    for score in result["scores"]:
+        picture = f"{name}-{score}.svg"
+        shutil.copyfile(folder / f"{score}.svg", docs / "assets" / picture)
+        lines += [f"### {NAMES[score][:1].upper()}{NAMES[score][1:]}", ""]
+        lines += [f"![{NAMES[score]} over training images a class](assets/{picture})", ""]
+        lines += [*_table(result, score), ""]
+    if result["weak"]:
+        lines += [f"Weak classes: {form.listed(result['weak'])}.", ""]
+    lines += [
+        f"Interval: {result['method']}. Multiplier: how many times as many images "
+        f"{result['arms'][0]} needs for the same score, by its own curve; “beyond” is outside it.",
+        "",
+    ]
+    for failed in result["failed"]:
+        which = f"{failed['arm']}, {failed['n']} images, seed {failed['seed']}"
+        lines += [f"Failed: {which}: {failed['error']}", ""]
+    return "\n".join(lines)
+
+
+def _table(result: Mapping[str, Any], score: str) -> list[str]:
+    base = result["arms"][0]
+    lines = [
+        f"| arm | images a class | seeds | {NAMES[score]} | difference from {base} | multiplier |",
+        "|---|--:|--:|---|---|---|",
+    ]
+    for arm, sizes in result["curves"].items():
+        for n, scores in sizes.items():
+            its = scores[score]
+            own = [c for c in result["cells"] if (c["arm"], str(c["images_per_class"])) == (arm, n)]
+            gain = result["differences"].get(arm, {}).get(n, {}).get(score)
+            times = result["multipliers"].get(arm, {}).get(n, {}).get(score)
+            cells = [arm, n, str(len(own)), _with(form.score, form.span, its)]
+            cells.append(_with(form.difference, form.signed_span, gain) if gain else "")
+            cells.append(form.multiplier(times) if times else "")
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _with(value: Any, span: Any, its: Mapping[str, Any]) -> str:
+    return f"{value(its['value'])} ({span(its['interval'])})"
+
+
+if __name__ == "__main__":
+    main()
