@@ -90,6 +90,8 @@ def test_too_few_images_say_nothing_and_damaged_answers_are_named() -> None:
     few = slice(0, ENOUGH - 1)
     assert fit_doubt(CLASSES, logits[few], p[few], true[few]) is None
     assert fit_doubt(CLASSES, logits[:1], p[:1], true[:1]) is None
+    many = [str(k) for k in range(150)]  # as many classes as images
+    assert fit_doubt(many, np.eye(150), np.eye(150), np.arange(150)) is None
     with pytest.raises(InputError, match="numbers that are none"):
         fit_doubt(CLASSES, np.where(logits > 5, np.nan, logits), p, true)
     with pytest.raises(InputError, match="expected classes 0 to 2"):

@@ -80,16 +80,15 @@ def write_doubt(
     if predictor.members:
         raise SettingsError(f"{model}: an ensemble has no sets of its own; fit its members'")
     logits, true = _answers(predictor, items, partial(read_item, root=root))
-    if len(true) < ENOUGH:
-        raise InputError(
-            f"--doubt: {len(true)} images like the model's training images say too little; "
-            f"{ENOUGH} are needed, 10 or more of each class"
-        )
     from scipy.special import softmax
 
     probabilities = softmax(logits / predictor.config.temperature, axis=1)
     found = fit_doubt(predictor.classes, logits, probabilities, true, share=share)
-    assert found is not None
+    if found is None:
+        raise InputError(
+            f"--doubt: {len(true)} images like the model's training images say too little; "
+            f"{ENOUGH} are needed, 10 or more of each class"
+        )
     with_description(model, out, {"doubt": asdict(found)})
     return found
 

@@ -117,7 +117,7 @@ def fit_doubt(
     *,
     share: float = SHARE,
 ) -> Doubt | None:
-    """Return what validation answers say; null for fewer than 100 images.
+    """Return what validation answers say; null for fewer than 100 images, or 5 of any class.
 
     Parameters
     ----------
@@ -145,7 +145,8 @@ def fit_doubt(
         raise InputError("fit_doubt: the network gives numbers that are none (NaN or infinite)")
     if len(true) and not (true.min() >= 0 and true.max() < len(classes)):
         raise InputError(f"fit_doubt: expected classes 0 to {len(classes) - 1}")
-    if len(true) < ENOUGH:
+    counts = np.bincount(true, minlength=len(classes))
+    if len(true) < ENOUGH or counts.max() < _PARTS:
         return None
     own = p[np.arange(len(true)), true]
     thresholds = [least_of(own[true == k], share) for k in range(len(classes))]
@@ -159,7 +160,6 @@ def fit_doubt(
     centre, spread = scores.mean(axis=0), scores.std(axis=0) + 1e-9
     limit = float(np.quantile(((scores - centre) / spread).sum(axis=1), FAMILIAR))
     means, inverse = _shape(z, true)
-    counts = np.bincount(true, minlength=len(classes))
     named = [c for c, n in zip(classes, counts, strict=True) if n >= _LEAST]
     return Doubt(
         share=share,
