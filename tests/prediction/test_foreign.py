@@ -174,7 +174,8 @@ def test_slides_of_other_colours_are_other_groups(home):
     assert nearest.images == 4
     assert both.nearest(image, (20.0, 250.0, 20.0), home[0]) is None
     assert both.remarks() == [
-        "2 groups of like images: 5 with red cells of 70 pixels, 4 with red cells of 70 pixels"
+        "images of mixed origin: 2 groups of like look, each measured by itself: 5 with red cells "
+        "of 70 pixels, 4 with red cells of 70 pixels"
     ]
 
 
@@ -224,10 +225,13 @@ def mixed(home, tmp_path_factory) -> list[Path]:
     return paths
 
 
-def test_a_set_of_mixed_origin_is_brought_to_one_scale(home, mixed, tmp_path):
+def test_a_set_of_mixed_origin_is_brought_to_one_scale(home, mixed, tmp_path, capsys):
     standard = home[0]
-    standardiser = Standardiser(standard, "always").learn(mixed)
+    standardiser = Standardiser(standard, "always").learn(mixed, "north")
     assert standardiser.profile is not None
+    said = capsys.readouterr().err
+    assert "north: images of mixed origin: 2 groups of like look" in said
+    assert "north: 10 image(s) from elsewhere are too few" in said
     scales = [group.red_cell or group.white_cell for group in standardiser.profile.groups]
     assert len(scales) == 2
     assert max(scales) / min(scales) == pytest.approx(1.7 / 0.6, rel=0.2)

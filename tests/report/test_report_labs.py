@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
-from naturalize.base.artifacts import writing
+from naturalize.base.artifacts import read_json, writing
 from naturalize.base.plots import LIGHT
+from naturalize.cli.labs import tables
 from naturalize.evaluation.evaluate import Item
 from naturalize.evaluation.laboratory import Laboratory
 from naturalize.evaluation.labscores import answers_of
@@ -68,6 +71,29 @@ def test_of_the_artifact_alone_the_page_has_that_section_only(labs: Path) -> Non
         assert said in page, said
     assert "<b>south" not in page
     assert "“pbc11” reaches a mean balanced accuracy of 0.758" in page
+
+
+def test_the_page_names_each_model_once_a_table_above_its_laboratories(labs: Path) -> None:
+    page = write_report(labs).read_text()
+    tables = re.findall(r'<table class="runs labs">.*?</table>', page, re.DOTALL)
+    assert len(tables) == 2
+    for table in tables:
+        heads = re.findall(r'scope="rowgroup" colspan="(\d+)">.*?&nbsp;([^<]*)<', table)
+        assert [name for _, name in heads] == ["pbc11", "resnet18, linear"]
+        assert {int(n) for n, _ in heads} == {table.count('scope="col"')}
+
+
+def test_the_printed_tables_keep_long_names_of_models_in_80_columns(labs: Path) -> None:
+    found = read_json(labs / "labs.json")
+    long = "tf_efficientnet_lite0.in1k, linear"
+    found["models"][long] = found["models"].pop("resnet18, linear")
+    console = Console(width=80, record=True, file=io.StringIO())
+    for table in tables(found):
+        console.print(table)
+    text = console.export_text()
+    assert "…" not in text
+    assert text.count(long) == 2
+    assert "0.758   0.71–0.81" in text
 
 
 def test_figures_take_the_colours_of_the_page(labs: Path) -> None:

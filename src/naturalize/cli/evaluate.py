@@ -188,6 +188,8 @@ def remarks(result: dict[str, Any]) -> list[str]:
         sums = ", ".join(f"{name} = {' + '.join(of)}" for name, of in merged["classes"].items())
         others = "left out" if merged["only"] else "kept: an answer that names one is wrong"
         lines.append(f"classes: {sums}; the model's others are {others}")
+    if result["n"] < 2 * sum(row["support"] > 0 for row in result["per_class"].values()):
+        lines.append(f"{result['n']:,} image(s) are too few for scores to mean anything")
     elsewhere = sum(
         n
         for row in result["confusion"]

@@ -167,32 +167,43 @@ def labs(
 
 
 def tables(found: dict[str, Any]) -> list[Table]:
-    """Return the tables of ``labs.json``: scores of each laboratory, and under each mix."""
+    """Return the tables of ``labs.json``, two a model: by laboratory, and by mix of classes."""
+    return [make(model, its) for make in (_by_laboratory, _by_mix)
+            for model, its in found["models"].items()]  # fmt: skip
+
+
+def _table(title: str, *headings: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    table = Table(*headings, box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    for column in table.columns[1:]:
+        # a narrow terminal breaks no number
+        column.justify, column.min_width = "right", 9 if column.header == "95 %" else 5
+    return table
+
+
+def _by_laboratory(model: str, its: dict[str, Any]) -> Table:
     first, *others = _SHOWN.values()
-    whole = Table("model", "laboratory", "n", first, "95 %", *others, box=SIMPLE_HEAD)
-    mixes = Table("model", "mix of classes", "accuracy", "95 %", "macro\nF1", "ECE", "worst",
-                  box=SIMPLE_HEAD)  # fmt: skip
-    for table in (whole, mixes):
-        for column in table.columns[2:]:
-            # a narrow terminal breaks no number
-            column.justify, column.min_width = "right", 9 if column.header == "95 %" else 5
-    for model, its in found["models"].items():
-        for name, entry in its["laboratories"].items():
-            scores = entry["mixes"]["as found"]["scores"]
-            whole.add_row(model, name, f"{entry['n']:,}", *_cells(scores))
-        over = its["overall"]["as found"]
-        whole.add_row(model, "mean", f"{its['n']:,}", *_cells(over["mean"]))
-        low, *worst = [f"{over['worst'][key]['value']:.3f}" for key in _SHOWN]
-        whole.add_row(model, "worst", "", low, "", *worst, end_section=True)
-        for mix, each in its["overall"].items():
-            rest = [f"{each['mean'][key]['value']:.3f}" for key in ("macro_f1", "ece")]
-            last = each["worst"]["accuracy"]
-            named = f"{last['value']:.3f} {last['laboratory']}"
-            mixes.add_row(model, mix, *with_interval(each["mean"]["accuracy"]), *rest, named)
-    return [whole, mixes]
+    table = _table(model, "laboratory", "n", first, "95 %", *others)
+    for name, entry in its["laboratories"].items():
+        table.add_row(name, f"{entry['n']:,}", *_cells(entry["mixes"]["as found"]["scores"]))
+    over = its["overall"]["as found"]
+    table.add_row("mean", f"{its['n']:,}", *_cells(over["mean"]))
+    low, *worst = [f"{over['worst'][key]['value']:.3f}" for key in _SHOWN]
+    table.add_row("worst", "", low, "", *worst)
+    return table
+
+
+def _by_mix(model: str, its: dict[str, Any]) -> Table:
+    title = f"{model}, mean of laboratories"
+    table = _table(title, "mix of classes", "accuracy", "95 %", "macro\nF1", "ECE", "worst")
+    for mix, each in its["overall"].items():
+        rest = [f"{each['mean'][key]['value']:.3f}" for key in ("macro_f1", "ece")]
+        last = each["worst"]["accuracy"]
+        named = f"{last['value']:.3f} {last['laboratory']}"
+        table.add_row(mix, *with_interval(each["mean"]["accuracy"]), *rest, named)
+    return table
 
 
 def _cells(scores: dict[str, Any]) -> list[str]:
@@ -213,8 +224,8 @@ def remarks(found: dict[str, Any]) -> list[str]:
         if lab["absent"]:
             absent = ", ".join(lab["absent"])
             lines.append(f"{name}: has no {absent}; its scores are over the classes it has")
-        if lab["n"] < 2 * len(lab["classes"]) or lab["n"] == 1:
-            lines.append(f"{name}: {lab['n']} images are too few for scores to mean anything")
+        if lab["n"] < 2 * len(lab["classes"]):
+            lines.append(f"{name}: {lab['n']} image(s) are too few for scores to mean anything")
     first = next(iter(found["models"].values()))
     same: dict[str, list[str]] = {}
     for name, entry in first["laboratories"].items():

@@ -201,11 +201,11 @@ def _standardiser(
     save_profile: Path | None,
 ) -> Standardiser:
     """Return a standardiser with a profile that was measured before, or on these images."""
-    from naturalize.base.console import result, say, warn
+    from naturalize.base.console import result
     from naturalize.base.errors import InputError, SettingsError
     from naturalize.models.config import Standard
     from naturalize.prediction.profile import Profile
-    from naturalize.prediction.standardise import ENOUGH, TO_KEEP, Standardiser
+    from naturalize.prediction.standardise import TO_KEEP, Standardiser
 
     assert standard is None or isinstance(standard, Standard)
     if standard is None and (profile or save_profile):
@@ -217,15 +217,6 @@ def _standardiser(
         made.learn(paths)
     else:
         made.learn(paths, save_profile.stem, TO_KEEP)
-    n = sum(group.images for group in made.profile.groups) if made.profile is not None else 0
-    for remark in made.profile.remarks() if made.profile is not None else ():
-        say(remark)
-    if 0 < n < ENOUGH:
-        warn(
-            f"{n} image(s) from elsewhere are too few to measure how they were taken, so answers "
-            f"depend on which these are; measure {ENOUGH} or more once with --save-profile, and "
-            "give that --profile"
-        )
     if save_profile is not None and standard is not None:
         if made.profile is None:
             raise InputError(
@@ -233,7 +224,7 @@ def _standardiser(
                 "to standardise, and no profile is needed"
             )
         made.profile.save(save_profile, standard)
-        result(f"profile of {n} images: {save_profile}")
+        result(f"profile of {made.profile.measured} images: {save_profile}")
     return made
 
 

@@ -105,9 +105,9 @@ def score_labs(
         standardiser: Standardiser | None = None
         for name, model in models.items():
             if standardiser is None or standardiser.standard != model.config.standard:
-                standardiser = Standardiser(model.config.standard, standardise).learn(
-                    [lab.root / item.path for item in lab.items]
-                )
+                paths = [lab.root / item.path for item in lab.items]
+                standardiser = Standardiser(model.config.standard, standardise)
+                standardiser.learn(paths, lab.name)
             place = work / f"{file_name(name)}-{file_name(lab.name)}"
             rows = _predicted(model, lab, standardiser, place, f"{lab.name}: {name}")
             table = _table(rows, model.classes, lab.merges[name])

@@ -158,13 +158,21 @@ class Profile:
         """The profiles of all groups of like images, the largest first."""
         return (replace(self, others=()), *self.others)
 
+    @property
+    def measured(self) -> int:
+        """How many images were measured, of all groups."""
+        return sum(group.images for group in self.groups)
+
     def remarks(self) -> list[str]:
         """Say what is to be known of how these images were taken."""
         scales = []
         for group in self.groups:
             kind, width = ("red", group.red_cell) if group.red_cell else ("white", group.white_cell)
             scales.append(f"{group.images} with {kind} cells of {width or 0:.0f} pixels")
-        mixed = [f"{len(scales)} groups of like images: " + ", ".join(scales)]
+        mixed = [
+            f"images of mixed origin: {len(scales)} groups of like look, each measured by itself: "
+            + ", ".join(scales)
+        ]
         doubts = [
             f"{group.doubt}: the scale is that of white cells"
             for group in self.groups

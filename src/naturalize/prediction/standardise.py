@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from naturalize.base.console import track
+from naturalize.base.console import remark, track, warn
 from naturalize.base.engine import prefetched
 from naturalize.base.errors import ImageReadError, SettingsError, unknown
 from naturalize.base.images import read_image
@@ -134,7 +134,10 @@ class Standardiser:
         self.segmenter = Tiled(segmenter(), above=TILED)
 
     def learn(self, paths: Sequence[Path], name: str = "", most: int = _SAMPLE) -> Standardiser:
-        """Measure the profile on up to ``most`` of the images that are to be standardised."""
+        """Measure the profile on up to ``most`` of the images that are to be standardised.
+
+        What is to be known of it is said: that they are of mixed origin, or too few.
+        """
         if self.standard is None:
             return self
         places = sample(paths, most)
@@ -147,7 +150,19 @@ class Standardiser:
         if seen:
             first, *others = (self._profile(group, name) for group in groups)
             self.profile = replace(first, others=tuple(others))
+            self._say(self.profile)
         return self
+
+    def _say(self, profile: Profile) -> None:
+        named = f"{profile.name}: " if profile.name else ""
+        for text in profile.remarks():
+            remark(f"{named}{text}")
+        if profile.measured < ENOUGH:
+            warn(
+                f"{named}{profile.measured} image(s) from elsewhere are too few to measure how "
+                f"they were taken, so answers depend on which these are; give {ENOUGH} or more, or "
+                "the profile of earlier ones (naturalize predict --save-profile, then --profile)"
+            )
 
     def _all_seen(self, paths: Sequence[Path]) -> list[Seen]:
         found = track(prefetched(self._seen, paths, window=_AT_ONCE), "measure", len(paths))
