@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from naturalize.base.artifacts import read_manifest
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import write_image
+from naturalize.evaluation.compare import paired
 from naturalize.evaluation.evaluate import (
     Item,
     evaluate,
@@ -247,3 +248,22 @@ def test_what_a_predictor_does_to_images_first_is_written_down(
     assert read_metrics(plain)["prepared"] is None
     assert read_metrics(out)["prepared"] == "five on"
     assert read_manifest(out).settings["prepared"] == "five on"
+
+
+def test_an_image_without_a_cell_is_a_wrong_answer_whatever_is_merged(
+    tmp_path: Path, other_laboratory: tuple[Path, list[Item]], table: np.ndarray
+) -> None:
+    root, items = other_laboratory
+    empty = table.copy()
+    empty[:20] = np.float32(1 / 11)  # neutrophils, of two classes, would be the likeliest
+    out = evaluate(Prepared(empty), items, root, tmp_path / "out", merge=FIVE)
+    result, found = read_metrics(out), read_predictions(out).to_pydict()
+    assert (result["n"], result["n_no_cell"], result["labels"][-1]) == (150, 20, "no cell")
+    assert found["predicted"].count("no cell") == 20
+    right = np.equal(found["label"], found["predicted"])
+    assert not right[np.array([p == "no cell" for p in found["predicted"]])].any()
+    assert result["accuracy"] == pytest.approx(right.mean())
+    same = paired(read_predictions(out), read_predictions(out), resamples=100)
+    assert same["scores"]["accuracy"]["difference"] == 0
+    taken = evaluate(Fixed(empty), items, root, tmp_path / "plain", merge=FIVE)
+    assert read_metrics(taken)["n_no_cell"] == 0

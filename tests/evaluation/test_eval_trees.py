@@ -125,6 +125,20 @@ def few(phantom_root: Path, tmp_path: Path) -> Path:
     return root
 
 
+def test_a_picture_with_two_classes_is_not_scored(model: Path, few: Path, tmp_path: Path) -> None:
+    one = min((few / "MO").iterdir())
+    shutil.copy(one, few / "LY" / "again.jpg")
+    said = run(model, few, "--drop-unknown", "-o", tmp_path / "out")
+    result = read_metrics(tmp_path / "out")
+    assert (result["n"], result["n_contradicting"]) == (17, 2)
+    assert "2 file(s) show a picture that has two classes" in said
+    for label in ("A", "B"):
+        (tmp_path / "two" / label).mkdir(parents=True)
+        shutil.copy(one, tmp_path / "two" / label / "x.jpg")
+    with pytest.raises(InputError, match="each picture has two classes"):
+        run(model, tmp_path / "two", "-o", tmp_path / "none")
+
+
 def test_what_is_not_scored_is_counted_and_said(model: Path, few: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"blast \(1\).*--scheme.*--map.*--drop-unknown"):
         run(model, few, "-o", tmp_path / "out")

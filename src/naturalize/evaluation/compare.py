@@ -19,7 +19,7 @@ from naturalize.base.errors import InputError
 from naturalize.base.rng import rng
 from naturalize.base.statistics import percentile_interval
 from naturalize.evaluation import intervals, metrics, stages
-from naturalize.evaluation.evaluate import classes_of, read_predictions
+from naturalize.evaluation.evaluate import possible_answers, read_predictions
 
 #: Tables of answers to the same images: of the first arm and of the second, trained with one seed.
 Pair = tuple[pa.Table, pa.Table]
@@ -76,7 +76,7 @@ def paired_seeds(
     if not pairs:
         raise InputError("nothing to compare: expected a pair of evaluations or more, got none")
     tables = [table for pair in pairs for table in pair]
-    labels = list(dict.fromkeys(name for table in tables for name in classes_of(table)))
+    labels = list(dict.fromkeys(name for table in tables for name in possible_answers(table)))
     joined = _join([pair[0] for pair in pairs], [pair[1] for pair in pairs], common_only)
     true = metrics.label_indices(labels, joined["label"], what="label")
     called = np.array(

@@ -35,6 +35,7 @@ from naturalize.evaluation.sets import score_sets
 from naturalize.evaluation.shortcuts import hidden_scores
 from naturalize.models.predictor import Predictor, as_predictor
 from naturalize.prediction.predictor import StandardisingPredictor
+from naturalize.prediction.standardise import NO_CELL
 
 #: Protocols of DESIGN §6: real held-out images, or the published pool-augment-split.
 PROTOCOLS = ("honest", "paper")
@@ -184,6 +185,7 @@ def evaluate(
         "prepared": model.prepared,
         "n_trained_on": 0 if leave_out_training else n_trained_on,
         "n_left_out_training": n_trained_on if leave_out_training else 0,
+        "n_no_cell": table["predicted"].to_pylist().count(NO_CELL),
         **_not_scored(skipped, dropped, left_out or {}),
     }
     how: dict[str, Any] = {"protocol": protocol, "resamples": resamples, "seed": seed}
@@ -240,6 +242,7 @@ def _not_scored(
         "n_skipped": len(skipped),
         "dropped_labels": {**before.get("dropped_labels", {}), **dropped},
         "n_copies": before.get("n_copies", 0),
+        "n_contradicting": before.get("n_contradicting", 0),
         "passed_over": before.get("passed_over", []),
     }
 
@@ -281,12 +284,12 @@ def score_table(
     table: pa.Table, *, protocol: str, resamples: int = intervals.RESAMPLES, seed: int = 0
 ) -> dict[str, Any]:
     """Return the content of ``metrics.json`` for a predictions table (see ``docs/formats.md``)."""
-    labels = classes_of(table)
+    classes, labels = classes_of(table), possible_answers(table)
     true, predicted = table["label"].to_pylist(), table["predicted"].to_pylist()
     groups = table["group"].to_pylist() if "group" in table.column_names else None
     how: dict[str, Any] = {"groups": groups, "resamples": resamples, "seed": seed}
-    values = np.column_stack([table[f"prob_{label}"].to_numpy() for label in labels])
-    ranked = ranks.bootstrap(labels, true, values, **how)
+    values = np.column_stack([table[f"prob_{label}"].to_numpy() for label in classes])
+    ranked = ranks.bootstrap(classes, true, values, **how)
     sure = intervals.bootstrap(labels, true, predicted, **how)
     found = metrics.scores(labels, true, predicted)
     for label, more in ranked["per_class"].items():
@@ -305,7 +308,7 @@ def score_table(
         "accuracy_wilson": sure["accuracy_wilson"],
         "interval_method": sure["method"],
         "calibration": calibration(confidence, right),
-        "brier": brier(values, metrics.label_indices(labels, true)),
+        "brier": brier(values, metrics.label_indices(classes, true)),
         "risk_coverage": selective(confidence, right),
         "protocol": protocol,
     }
@@ -317,6 +320,11 @@ def classes_of(table: pa.Table) -> list[str]:
     if not classes:
         raise InputError("predictions: expected columns prob_<class>, found none")
     return classes
+
+
+def possible_answers(table: pa.Table) -> list[str]:
+    """Return what a predictions table may answer: the classes, and `NO_CELL` where it occurs."""
+    return [*classes_of(table), *([NO_CELL] if NO_CELL in table["predicted"].to_pylist() else [])]
 
 
 def read_predictions(path: str | Path) -> pa.Table:
@@ -376,7 +384,7 @@ def _predicted(
     key = f"{model_hash(predictor)} {_items_hash(items)}"
     key += f" {prepared}" if prepared is not None else ""
     made = resumable_rows(work, key, items, rows, _SHARD, piece=_PIECE, what="evaluate")
-    table, skipped = _tables(made, predictor.classes, merge)
+    table, skipped = _tables(made, predictor.classes, merge, may_be_empty=prepared is not None)
     if not table.num_rows:
         raise InputError(
             f"{root}: none of {len(items)} images could be read; the first, {skipped[0]['path']}: "
@@ -394,9 +402,13 @@ def read_item(item: Item, *, root: Path) -> np.ndarray | ImageReadError:
 
 
 def _tables(
-    rows: pa.Table, model_classes: Sequence[str], merge: Merge
+    rows: pa.Table, model_classes: Sequence[str], merge: Merge, *, may_be_empty: bool
 ) -> tuple[pa.Table, list[dict[str, str]]]:
-    """Split the shards' rows into the predictions table and the list of skipped images."""
+    """Split the shards' rows into the predictions table and the list of skipped images.
+
+    ``may_be_empty``: equal probabilities for all classes say that an image shows no cell (see
+    `naturalize.prediction.predictor.in_kind`), whatever classes are merged.
+    """
     unreadable = rows.filter(pc.is_valid(rows["problem"])).select(["path", "problem"])
     skipped = [{"path": r["path"], "reason": r["problem"]} for r in unreadable.to_pylist()]
     rows = rows.filter(pc.is_null(rows["problem"]))
@@ -408,10 +420,13 @@ def _tables(
             "damaged or its training diverged; train it again with a smaller learning rate"
         )
     check_probabilities(values, "the model")
+    empty = np.ptp(values, axis=1) == 0 if may_be_empty else np.zeros(len(values), bool)
     classes, values = merge.names(model_classes), merge.apply(values, model_classes)
     best = values.argmax(axis=1)
     columns: dict[str, Any] = {name: rows[name] for name in ("image_id", "path", "label")}
-    columns["predicted"] = [classes[i] for i in best]
+    columns["predicted"] = [
+        NO_CELL if none else classes[i] for i, none in zip(best, empty, strict=True)
+    ]
     columns["confidence"] = values[np.arange(len(best)), best]
     columns |= {f"prob_{name}": values[:, i] for i, name in enumerate(classes)}
     columns["group"] = rows["group"]
@@ -430,6 +445,10 @@ def _say_left_out(result: dict[str, Any]) -> None:
         warn(f"images of classes that the model does not know were left out: {named}")
     if n := result["n_left_out_training"]:
         warn(f"{n:,} image(s) that the model was trained on were left out")
+    if n := result["n_contradicting"]:
+        warn(f"{n} file(s) show a picture that has two classes; none of them is scored")
+    if n := result["n_no_cell"]:
+        warn(f"{n} image(s) show no cell; such an answer is wrong")
     if n := result["n_copies"]:
         warn(f"{n} file(s) show a picture that another one shows; each is scored once")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ def evaluate_on(
     folder = find(model)
     predictor = Predictor.load(folder)
     merge.names(predictor.classes)  # what does not fit is said before a tree is read
-    found = labelled_data(source, **(reading or {}))
+    found = _consistent(labelled_data(source, **(reading or {})))
     for text in merge.unused(found.labels):
         warn(text)
     paths = [found.root / item.path for item in found.items]
@@ -140,6 +140,16 @@ def evaluate_on(
     if doubt is not None:
         write_doubt(folder, found.items, found.root, doubt)
     return made
+
+
+def _consistent(found: LabelledData) -> LabelledData:
+    """Return images without those of which one picture has two classes: one of them is wrong."""
+    flags = dict(rows_of(found.catalog.table, "path", "flags"))
+    items = [item for item in found.items if "label_conflict" not in flags[item.path]]
+    if not items:
+        raise InputError(f"{found.root}: each picture has two classes; correct the labels")
+    n = len(found.items) - len(items)
+    return replace(found, items=items, left_out={**found.left_out, "n_contradicting": n})
 
 
 def part_items(catalog: Catalog, split: Split, part: str) -> list[Item]:
