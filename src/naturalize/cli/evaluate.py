@@ -195,7 +195,7 @@ def remarks(result: dict[str, Any]) -> list[str]:
         for row in result["confusion"]
         for n, label in zip(row, result["labels"], strict=True)
         if label in result["absent"]
-    )
+    ) - result.get("n_no_cell", 0)
     if (hidden := result.get("shortcuts")) and hidden["n"]:
         each = [
             f"{what} alone {found['balanced_accuracy']:.3f} ({{:.3f}} – {{:.3f}})".format(
