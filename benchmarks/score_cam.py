@@ -5,23 +5,24 @@
 
 ``--model``: a model folder or a shipped model (at its own input size), or a timm name at ``--size``
 with ``--weights``. Both packages explain the predicted class of the same images by the same layer,
-on one thread, in turn, image by image. grad-cam is given the network as timm makes it; ours has its
-weights with channels last, as the package keeps them. *exact* has one mask a channel (those that
-show nothing share a pass), *0.99* the channels that carry 99 % of the energy, *32* the default:
-similar channels joined to 32 masks. A ratio is the CPU time of grad-cam divided by ours, the median
-over images. The correlation is Pearson's, of maps enlarged to the input, with *exact*. Memory is
-what the process takes at its peak beyond what it held before the call, each measured in a process
-of its own after one pass of the network.
+on one thread, in turn, image by image, each time in a process of its own after one pass of the
+network. grad-cam is given the network as timm makes it; ours has its weights with channels last, as
+the package keeps them. *exact* has one mask a channel (those that show nothing share a pass),
+*0.99* the channels that carry 99 % of the energy, *32* the default: similar channels joined to 32
+masks. A ratio is the CPU time of grad-cam divided by ours, the median over images. The correlation
+is Pearson's, of maps enlarged to the input, with *exact*. Memory is what the process takes at its
+peak beyond what it held before the call.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import itertools
 import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -57,10 +58,30 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--images", type=int, default=2)
     parser.add_argument("--data", type=Path, default=data)
-    parser.add_argument("--memory-of", choices=[*WAYS, REFERENCE], help=argparse.SUPPRESS)
+    parser.add_argument("--maps", type=int, help="use the layer's first maps only, to be quick")
+    parser.add_argument("--only", choices=[*WAYS, REFERENCE], help=argparse.SUPPRESS)
+    parser.add_argument("--image", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--keep", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not options.data.is_dir():
         sys.exit(f"{options.data}: no such folder; name images with --data")
+    if options.only:
+        one(options)
+        return
+    found: dict[str, list[Any]] = {name: [] for name in (REFERENCE, *WAYS)}
+    with tempfile.TemporaryDirectory(prefix="naturalize-bench-") as folder:
+        for image, name in itertools.product(range(options.images), found):
+            file = Path(folder) / f"{image}-{name}.npz"
+            asked = ["--only", name, "--image", str(image), "--keep", str(file)]
+            command = [sys.executable, "-m", "benchmarks.score_cam", *sys.argv[1:], *asked]
+            subprocess.run(command, check=True)
+            with np.load(file) as kept:
+                found[name].append({key: kept[key] for key in kept.files})
+    show(options, found)
+
+
+def one(options: argparse.Namespace) -> None:
+    """Explain one image one way, and write its CPU seconds, its memory and its map."""
     ensure()
     try:
         import pytorch_grad_cam  # noqa: F401
@@ -70,16 +91,14 @@ def main() -> None:
     predictor = opened(options)
     files = find_images([options.data])
     drawn = rng(0, "score-cam").choice(len(files), options.images, replace=False)
-    drawn = drawn[:1] if options.memory_of else drawn
-    x = predictor.tensor([read_image(files[i]) for i in sorted(drawn)])
+    x = predictor.tensor([read_image(files[drawn[options.image]])])
+    layer = first_maps(map_layer(predictor.module, x), options.maps)
+    run = ways(predictor.module, layer)[options.only]
     with torch.no_grad():
         targets = predictor.module(x).argmax(dim=1)
-    layer = map_layer(predictor.module, x[:1])
-    runs = ways(predictor.module, layer)
-    if options.memory_of:
-        print(peak(lambda: runs[options.memory_of](x[:1], targets[:1])))
-    else:
-        show(options, *measured(runs, x, targets))
+    start = time.process_time()
+    made, memory = with_peak(lambda: run(x, targets))
+    np.savez(options.keep, map=made, memory=memory, seconds=time.process_time() - start)
 
 
 def opened(options: argparse.Namespace) -> TorchPredictor:
@@ -95,6 +114,20 @@ def opened(options: argparse.Namespace) -> TorchPredictor:
         return TorchPredictor(made.module, made.config)
 
 
+def first_maps(layer: Any, n: int | None) -> Any:
+    """Return what gives the first ``n`` maps of a layer, called whenever that is; all if null."""
+    if n is None:
+        return layer
+    part = torch.nn.Identity()
+    layer.add_module("first_maps", part)
+
+    def pass_on(_layer: Any, _given: Any, maps: torch.Tensor) -> None:
+        part(maps[:, :n])
+
+    layer.register_forward_hook(pass_on)
+    return part
+
+
 def ways(module: Any, layer: Any) -> dict[str, Callable[[Any, Any], np.ndarray]]:
     """Return name → a function from one image and its class to a map (S, S)."""
     from pytorch_grad_cam import ScoreCAM
@@ -107,70 +140,49 @@ def ways(module: Any, layer: Any) -> dict[str, Callable[[Any, Any], np.ndarray]]
 
         return run
 
-    plain = copy.deepcopy(module).to(memory_format=torch.contiguous_format)
-    same = dict(plain.named_modules())[next(n for n, m in module.named_modules() if m is layer)]
-
     def theirs(x: Any, targets: Any) -> np.ndarray:
-        with ScoreCAM(model=plain, target_layers=[same]) as cam:
+        plain = module.to(memory_format=torch.contiguous_format)
+        with ScoreCAM(model=plain, target_layers=[layer]) as cam:
             return cam(x.contiguous(), targets=[ClassifierOutputTarget(int(t)) for t in targets])[0]
 
     return {REFERENCE: theirs, **{name: ours(channels) for name, channels in WAYS.items()}}
 
 
-def measured(
-    runs: dict[str, Callable[[Any, Any], np.ndarray]], x: Any, targets: Any
-) -> tuple[dict[str, list[float]], dict[str, list[np.ndarray]]]:
-    """Return name → CPU seconds, and map, of each image."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    maps: dict[str, list[np.ndarray]] = {name: [] for name in runs}
-    for i in range(len(x)):
-        for name, run in runs.items():
-            start = time.process_time()
-            maps[name].append(run(x[i : i + 1], targets[i : i + 1]))
-            times[name].append(time.process_time() - start)
-    return times, maps
-
-
-def peak(run: Callable[[], Any]) -> float:
-    """Return by how many MB the process grows at most while ``run`` runs, looked at every 2 ms."""
+def with_peak(run: Callable[[], Any]) -> tuple[Any, float]:
+    """Return a result, and by how many MB the process grew at most, looked at every 5 ms."""
     process, done = psutil.Process(), threading.Event()
     before = process.memory_info().rss
     most = [before]
 
     def look() -> None:
-        while not done.wait(0.002):
+        while not done.wait(0.005):
             most.append(process.memory_info().rss)
 
     thread = threading.Thread(target=look)
     thread.start()
-    run()
+    made = run()
     done.set()
     thread.join()
-    return (max(most) - before) / 2**20
+    return made, (max(most) - before) / 2**20
 
 
-def show(
-    options: argparse.Namespace,
-    times: dict[str, list[float]],
-    maps: dict[str, list[np.ndarray]],
-) -> None:
+def show(options: argparse.Namespace, found: dict[str, list[Any]]) -> None:
     """Print what was found."""
     print(f"{options.model} (weights {options.weights}), {options.images} images\n")
-    print("| | CPU s an image | grad-cam ÷ it | correlation with exact | memory, MB |")
+    print("| | CPU s an image | grad-cam ÷ it | correlation with exact (least) | memory, MB |")
     print("|---|--:|--:|--:|--:|")
-    for name, its in times.items():
-        ratio = statistics.median(a / b for a, b in zip(times[REFERENCE], its, strict=True))
+    for name, its in found.items():
+        pairs = zip(found[REFERENCE], its, strict=True)
+        ratio = statistics.median(float(a["seconds"] / b["seconds"]) for a, b in pairs)
         alike = [
-            float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
-            for a, b in zip(maps[name], maps["exact"], strict=True)
+            float(np.corrcoef(a["map"].ravel(), b["map"].ravel())[0, 1])
+            for a, b in zip(its, found["exact"], strict=True)
         ]
-        command = [sys.executable, "-m", "benchmarks.score_cam", *sys.argv[1:], "--memory-of", name]
-        run = subprocess.run(command, check=True, capture_output=True, text=True)
-        memory = float(run.stdout.split()[-1])
+        seconds = statistics.mean(float(each["seconds"]) for each in its)
+        memory = max(float(each["memory"]) for each in its)
         print(
-            f"| {name} | {statistics.mean(its):.1f} | {ratio:.2f} | "
-            f"{statistics.mean(alike):.3f} (least {min(alike):.3f}) | {memory:.0f} |",
-            flush=True,
+            f"| {name} | {seconds:.1f} | {ratio:.2f} | {statistics.mean(alike):.3f} "
+            f"({min(alike):.3f}) | {memory:.0f} |"
         )
 
 

@@ -166,7 +166,7 @@ def of_classes(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]
     summary = {}
     for label, its in sorted(by_class.items()):
         heat, area = (
-            {p: float(np.mean([entry["parts"][name][p] for entry in its])) for p in PARTS}
+            {p: round(float(np.mean([e["parts"][name][p] for e in its])), 4) for p in PARTS}
             for name in ("heat", "area")
         )
         on_cell = heat["nucleus"] + heat["cytoplasm"]
