@@ -125,11 +125,11 @@ def main() -> None:
 def _against(
     agreed: dict[str, bool], files: list[str], labels: Any, values: np.ndarray, true: np.ndarray
 ) -> None:
-    """Print how often labels are called likely wrong, where attributes agree and where not."""
+    """Print how often labels are contradicted by like images, where attributes agree and not."""
     *_, wrong = doubts(cross_validated(values, true), true)
     known = np.array([name in agreed for name in files])
     yes = np.array([agreed.get(name, False) for name in files])
-    print("\n| label | likely wrong, attributes agree | likely wrong, they do not | ratio |")
+    print("\n| label | contradicted, attributes agree | contradicted, they do not | ratio |")
     print("|---|--:|--:|--:|")
     for label in [*AGREES, "all"]:
         mine = known & ((np.array(labels) == label) | (label == "all"))

@@ -87,7 +87,7 @@ def audit_labels(
         seed=seed,
         inputs=found.inputs,
     )
-    result(f"{audited['n']:,} labels, {audited['n_doubtful']:,} of them likely wrong")
+    result(f"{audited['n']:,} labels, {audited['n_doubtful']:,} contradicted by like images")
     for pair in audited["confused"][:8]:
         result(f"  {pair['n']:4,}  {pair['label']}, likelier {pair['likelier']}")
     say(f"{audited['method']}; the classifier agrees with {audited['accuracy']:.3f} of the labels")

@@ -122,7 +122,7 @@ def _likelihood(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def doubts(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return how doubtful each label is, which class is likelier, and whether it is likely wrong.
+    """Return how doubtful each label is, the likeliest other class, and whether it is contradicted.
 
     ``probabilities`` float (N, C), cross-validated; ``labels`` int (N,).
 
