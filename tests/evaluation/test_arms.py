@@ -56,6 +56,21 @@ def test_an_arm_that_answers_the_same_gains_nothing_and_needs_as_many():
         assert times["value"] == pytest.approx(1, abs=1e-3)
 
 
+def test_seeds_are_drawn_alike_for_all_arms_and_sizes():
+    """An arm that repeats the first one's answers needs just as many images in every resample."""
+    wrong = {(10, 0): 18, (10, 1): 15, (20, 0): 9, (20, 1): 6, (40, 0): 3, (40, 1): 0}
+    cells = [answered(arm, n, s, w) for arm in ("real", "same") for (n, s), w in wrong.items()]
+    found = compared(cells, ["real", "same"])
+    assert "and 2 seeds" in found["method"]
+    assert found["curves"]["real"]["10"] == found["curves"]["same"]["10"]
+    for n in ("10", "20"):
+        assert found["multipliers"]["same"][n]["macro_f1"]["interval"] == pytest.approx(
+            [1, 1], abs=1e-3
+        )
+    one = compared([cell for cell in cells if cell.seed == 0], ["real", "same"])
+    assert "one seed" in one["method"]
+
+
 def test_the_multiplier_is_what_the_first_arm_needs():
     """At 10 images an F1 half way between those of 10 and 40: as of 20, in logarithms."""
     real = [answered("real", n, 0, wrong) for n, wrong in ((10, 8), (40, 4))]

@@ -105,5 +105,8 @@ def test_the_studies_of_the_repository_are_valid(file):
         check_study(parse_study(raw))
         return
     grid = parse_grid(raw)
-    for arm in grid.arms:
-        check_study(grid.study(Cell(arm, grid.images_per_class[0], grid.seeds[0])))
+    studies = [grid.study(Cell(arm, 10, 0)) for arm in grid.arms]
+    for study in {study.compose and study.compose.mode: study for study in studies}.values():
+        check_study(study)
+    runs = [run for study in studies for run in study.runs.values()]
+    assert len({(run.samples_per_epoch, run.epochs) for run in runs}) == 1

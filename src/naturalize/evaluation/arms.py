@@ -71,7 +71,7 @@ def compared(
         plain = dict(zip(scores, drawn[:, 0].tolist(), strict=True))
         rows.append({"arm": one.arm, "images_per_class": one.n, "seed": one.seed, **plain,
                      "seconds": round(one.seconds, 1), "model": one.fingerprint})  # fmt: skip
-    means = _over_seeds(found, arms, draw, resamples)
+    means = _over_seeds(found, arms, seed, resamples)
     base = arms[0]
     sizes = sorted(n for arm, n in means if arm == base)
     curve = np.stack([means[base, n][0][base] for n in sizes], axis=-1) if sizes else None
@@ -90,12 +90,21 @@ def compared(
         "scores": scores,
         "weak": list(weak),
         "test_images": len(true),
-        "method": f"percentile bootstrap over {len(true):,} test images and the seeds, "
+        "method": f"percentile bootstrap over {len(true):,} test images"
+        f"{_seeds_said([len(its) for _, its in means.values()])}, "
         f"{resamples:,} resamples, 95 %, seed {seed}",
         "convention": metrics.CONVENTION,
         "cells": rows,
         **result,
     }
+
+
+def _seeds_said(counts: Sequence[int]) -> str:
+    """Say how many seeds an interval is over; one seed says nothing of what training varies."""
+    if max(counts) == 1:
+        return " (one seed: what another training would change is not in the interval)"
+    few = min(counts)
+    return f" and {few if few == max(counts) else f'{few} to {max(counts)}'} seeds"
 
 
 def _truth(answered: Sequence[Answered]) -> np.ndarray:
@@ -136,10 +145,10 @@ def _scores(
 def _over_seeds(
     found: Mapping[tuple[str, int], Mapping[int, np.ndarray]],
     arms: Sequence[str],
-    draw: np.random.Generator,
+    seed: int,
     resamples: int,
 ) -> dict[tuple[str, int], tuple[dict[str, np.ndarray], list[int]]]:
-    """Return means over seeds, drawn anew in each resample, the same ones for an arm and the first.
+    """Return means over seeds, drawn anew in each resample, the same ones for all arms and sizes.
 
     (arm, n) → {arm: (scores, 1 + B), first arm: the same over their common seeds}, those seeds.
     """
@@ -147,6 +156,7 @@ def _over_seeds(
     for (arm, n), own in found.items():
         other = found.get((arms[0], n), {})
         common = sorted(set(own) & set(other)) or sorted(own)
+        draw = rng(seed, "seeds", len(common))
         places = draw.integers(len(common), size=(resamples, len(common)))
         counts = np.stack([(places == i).sum(axis=1) for i in range(len(common))])
         shares = np.c_[np.full(len(common), 1 / len(common)), counts / len(common)]
