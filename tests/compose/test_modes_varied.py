@@ -119,6 +119,27 @@ def test_cells_stand_in_scenes_of_any_class_and_light(bank: CellBank, materials:
     assert {r.background.turn for r in recipes} == set(range(8))
 
 
+def test_red_cells_are_set_against_the_white_one_and_never_nearer_than_asked(
+    bank: CellBank, materials: Materials
+) -> None:
+    area = dict(zip([cell for cell, _, _ in materials.cells], materials.area.tolist(), strict=True))
+    beside = {}
+    for touching in (0, 6):
+        drawn = plan(
+            bank, mode="varied", add=20, crowded=1.0, alone=0.0, scale=0.0, overlap=0.2,
+            crowding=0.5, touching=touching, materials=materials,
+        )  # fmt: skip
+        nearest = []
+        for i in range(len(drawn)):
+            *red, own = drawn.recipe(i).placements
+            apart = [np.hypot(p.cx - own.cx, p.cy - own.cy) for p in red]
+            reach = [np.sqrt(area[p.cell_id] / np.pi) for p in (*red, own)]
+            nearest += [d / (r + reach[-1]) for d, r in zip(apart, reach[:-1], strict=True)]
+        assert min(nearest) > 0.8 - 0.02
+        beside[touching] = np.mean(np.array(nearest) < 1.06)
+    assert beside[6] > beside[0] + 0.2
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [

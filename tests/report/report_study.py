@@ -150,10 +150,12 @@ def write_plan(folder: Path, parents: list[dict], n: int = 30) -> None:
     def row(i: int) -> dict:
         parent = parents[i % len(parents)]
         cell = {"cell_id": "c", "image_id": parent["image_id"], "kind": "wbc", "blend": "hard"}
+        cell |= {"scale": 1.0, "stain_scale": [1.0, 1.0, 1.0], "blur": i / n}
         return {
             "recipe_id": f"{i:016x}",
             "label": parent["label"],
             "mode": "paper",
+            "background_id": None,
             "width": 360,
             "height": 363,
             "placements": [cell, *[{**cell, "kind": "rbc"}] * 6],

@@ -150,7 +150,9 @@ def test_the_lineage_is_told_and_counted_again(built_study: Path) -> None:
 def test_the_settings_of_the_composition_are_told(built_study: Path) -> None:
     text = text_of(built_study)
     assert "with 6.0 red cells each on average" in text
-    told = "mode paper width 360 background 253, 229.5 seed 3 blend hard"
+    told = (
+        "mode paper width 360 background 253, 229.5 seed 3 blend hard blur 0.00 to 0.97 pixels (σ)"
+    )
     assert f"{told} most used target cell 4 times red cell without room 12 times" in text
 
 

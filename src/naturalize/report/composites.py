@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from naturalize.report import formatting as form
@@ -14,7 +15,14 @@ from naturalize.report.section import SHEET, Pictures, Section
 
 TITLE, ID = "Composites", "composites"
 
-_COLUMNS = ["label", "placements"]
+_COLUMNS = ["label", "background_id", "placements"]
+
+#: What varies of cells: its name here, its field, its unit.
+_MEASURES = (
+    ("size in the composite / in the cell's own image", "scale", ""),
+    ("factor on optical density", "stain_scale", ""),
+    ("blur", "blur", " pixels (σ)"),
+)
 
 
 @dataclass(frozen=True)
@@ -64,12 +72,28 @@ def _facts(recorded: dict[str, Any], table: pa.Table) -> list[tuple[str, str]]:
     }
     blends = {str(p["blend"]) for row in table["placements"].to_pylist() for p in row}
     facts["blend"] = ", ".join(sorted(blends))
+    facts |= _varied(table)
     used = [int(entry["most"]) for entry in dict(recorded.get("reuse") or {}).values()]
     if used:
         facts["most used target cell"] = form.count(max(used), "time")
     for name, n in dict(recorded.get("rejections") or {}).items():
         facts[str(name)] = form.count(int(n), "time")
     return [(k.replace("_", " "), _plain(v)) for k, v in facts.items() if v not in (None, "", [])]
+
+
+def _varied(table: pa.Table) -> dict[str, str]:
+    """Return how much the cells of all composites vary, and how many stand alone, if any."""
+    rows = table.select(["background_id", "placements"]).to_pylist()
+    placed = [p for row in rows for p in row["placements"]]
+    facts = {}
+    for name, column, unit in _MEASURES:
+        values = np.ravel([p[column] for p in placed])
+        if len(values) and values.min() < values.max():
+            facts[name] = f"{values.min():.2f} to {values.max():.2f}{unit}"
+    alone = sum(row["background_id"] is None and len(row["placements"]) == 1 for row in rows)
+    if alone:
+        facts["white cells set alone"] = form.count(alone, "composite")
+    return facts
 
 
 def _plain(value: object) -> str:

@@ -58,6 +58,9 @@ class Layout(Variation):
     crowding: Annotated[float, Field(ge=0, le=5)] = 1.0
     #: Most that two cells overlap, as a share of the sum of their radii.
     overlap: Annotated[float, Field(ge=0, le=0.6)] = 0.3
+    #: Most red cells that are set against the white cell, where they find room there; others may
+    #: come to lie so too.
+    touching: Annotated[int, Field(ge=0, le=6)] = 0
     #: Share of the composites in which the white cell is alone, on its slide's colour: as training
     #: shows real cells alone (``augment: {alone: …}``).
     alone: Share = 0.0
@@ -124,6 +127,10 @@ class Layout(Variation):
         size = turned_box(materials.size[cells], turn)
         canvas = sites.size[site]
         goal = self._goals(materials, cells, turn, canvas, generator)
+        near, beside = self._nearness(sites, site, k, generator)
+        radius = np.sqrt(materials.area[cells] / np.pi) * how.scale.reshape(n, k)
+        if self.touching:
+            self._set_against(goal, beside * (radius[:, :1] + radius), generator)
         corner = goal - size[:, :, None] / 2
         unit = np.ones_like(sites.unit[site]) if self.resamples else sites.unit[site]
         phase = phase_of(materials.box[cells], turn)[:, :, None]
@@ -136,9 +143,7 @@ class Layout(Variation):
         corner[:, 0] += np.where(outside, step * -(-back // unit), 0)[:, None]
         corner[:, 0] = np.clip(corner[:, 0], 0, np.maximum(room, 0)[:, None])
         middles = corner + size[:, :, None] / 2
-        near, beside = self._nearness(sites, site, k, generator)
-        radius = np.sqrt(materials.area[cells] / np.pi) * how.scale.reshape(n, k) * wanted
-        taken = place_discs(middles, radius, near, beside, canvas)
+        taken = place_discs(middles, radius * wanted, near, beside, canvas)
         placed = (taken >= 0) & wanted
         at = np.take_along_axis(middles, np.maximum(taken, 0)[:, :, None, None], axis=2)[:, :, 0]
         cx, cy = at.reshape(-1, 2).T
@@ -215,6 +220,22 @@ class Layout(Variation):
             off = np.zeros_like(middle)
         goal[:, 0] = (canvas / 2 + off)[:, None]
         return goal
+
+    def _set_against(
+        self, goal: np.ndarray, apart: np.ndarray, generator: np.random.Generator
+    ) -> None:
+        """Let some red cells of each scene try beside the target first: so far ``apart`` (n, k).
+
+        The first places of ``goal`` (n, k, tries, 2) are changed in place.
+        """
+        n, most = len(goal), min(self.touching, goal.shape[1] - 1)
+        angle = generator.uniform(0, 2 * np.pi, (n, most))
+        way = np.stack([np.cos(angle), np.sin(angle)], axis=2)
+        # a pixel more, since cells are set on whole pixels
+        there = goal[:, :1, 0] + (apart[:, 1 : 1 + most, None] + 1) * way
+        these = np.arange(most) < generator.integers(0, most + 1, size=(n, 1))
+        some = goal[:, 1 : 1 + most, 0]
+        some[these] = there[these]
 
     def _nearness(
         self, sites: Sites, site: np.ndarray, k: int, generator: np.random.Generator

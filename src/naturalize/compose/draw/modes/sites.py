@@ -211,7 +211,8 @@ def _slides(
     if not good.any():
         raise InputError(
             f"mode layout: none of {len(images):,} images is bare slide to {tuned.BARE_SLIDE:.0%} "
-            f"(the most: {images.share.max():.0%}); set background to flat"
+            f"(the most: {images.share.max():.0%}); set background to flat, or in mode "
+            "varied crowded and alone to 0"
         )
     if canvas is not None and bare:
         large = good & (frames.size >= canvas).all(axis=1)

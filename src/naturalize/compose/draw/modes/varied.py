@@ -51,6 +51,7 @@ class Varied(Variation):
     alone: Share = 0.1
     crowding: Annotated[float, Field(ge=0, le=5)] = 1.2
     overlap: Annotated[float, Field(ge=0, le=0.6)] = 0.3
+    touching: Annotated[int, Field(ge=0, le=6)] = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> Varied:
@@ -79,6 +80,7 @@ class Varied(Variation):
             alone=self.alone / share,
             crowding=self.crowding,
             overlap=self.overlap,
+            touching=self.touching,
             **self._shared,
         )
 
