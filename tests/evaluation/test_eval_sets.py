@@ -16,7 +16,9 @@ from naturalize.evaluation.evaluate import Item
 from naturalize.evaluation.intervals import exact
 from naturalize.evaluation.sets import score_sets, write_doubt
 from naturalize.models.doubt import Doubt
+from naturalize.models.ensemble import save_ensemble
 from naturalize.models.folder import WEIGHTS, read_config
+from naturalize.models.predictor import Predictor
 
 DOUBT = Doubt(
     share=0.9, least={"EO": 0.6, "LY": 0.3}, counts={"EO": 50, "LY": 4}, pooled=("LY",),
@@ -79,6 +81,12 @@ def test_a_copy_of_a_model_knows_sets_and_the_rest_stays(model, tmp_path) -> Non
     assert file_hash(tmp_path / "out" / WEIGHTS) == file_hash(model / WEIGHTS)
     assert read_manifest(tmp_path / "out", "model").settings["doubt"]["limit"] == found.limit
     assert Doubt.parse(asdict(found)) == found
+    # thresholds of a member say nothing of a mean; how strange an image is, is its members' mean
+    both = save_ensemble(tmp_path / "both", [tmp_path / "out", tmp_path / "out"])
+    assert read_config(both).doubt is None
+    one, mean = (Predictor.load(path, engine="torch") for path in (tmp_path / "out", both))
+    shown = [np.full((32, 32, 3), 90, np.uint8)]
+    np.testing.assert_allclose(mean.judged(shown, [None])[1], one.judged(shown, [None])[1])
 
 
 def test_too_few_images_are_refused_and_nothing_is_written(model, tmp_path) -> None:

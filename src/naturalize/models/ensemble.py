@@ -82,6 +82,7 @@ def save_ensemble(
         temperature=1.0,
         temperature_elsewhere=elsewhere,
         standard=configs[0].standard if len(standards) == 1 else None,
+        doubt=None,  # thresholds of one member's probabilities are not those of the mean
         options={},
     )
     settings = {"network": asdict(config), MEMBERS: listed}
