@@ -11,7 +11,7 @@ import io
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +104,7 @@ def score_labs(
     for lab in laboratories:
         standardiser: Standardiser | None = None
         for name, model in models.items():
-            if standardiser is None or standardiser.standard != model.config.standard:
-                paths = [lab.root / item.path for item in lab.items]
-                standardiser = Standardiser(model.config.standard, standardise)
-                standardiser.learn(paths, lab.name)
+            standardiser = _standardiser(model, lab, standardise, standardiser)
             place = work / f"{file_name(name)}-{file_name(lab.name)}"
             rows = _predicted(model, lab, standardiser, place, f"{lab.name}: {name}")
             table = _table(rows, model.classes, lab.merges[name])
@@ -132,6 +129,22 @@ def score_labs(
         _draw(folder, result)
     shutil.rmtree(work, ignore_errors=True)
     return out
+
+
+def _standardiser(
+    model: NetworkPredictor, lab: Laboratory, mode: str, before: Standardiser | None
+) -> Standardiser:
+    """Return what standardises a laboratory's images for a model, measured no more than once.
+
+    What is measured does not depend on whether a network also learnt isolated cells.
+    """
+    standard = model.config.standard
+    known = before.standard if before is not None else None
+    if known and standard and replace(known, alone=standard.alone) == standard:
+        assert before is not None
+        return Standardiser(standard, mode, before.profile)
+    paths = [lab.root / item.path for item in lab.items]
+    return Standardiser(standard, mode).learn(paths, lab.name)
 
 
 def read_labs(path: str | Path) -> dict[str, Any]:

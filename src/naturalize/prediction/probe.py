@@ -88,7 +88,8 @@ def fit_probe(
         Files and their classes. Those that do not look like the ``standard``'s are standardised, as
         what is predicted later will be; unreadable ones are left out.
     standard
-        What images from elsewhere are brought to; null: they are taken as they are.
+        What images from elsewhere are brought to, but for the bare slide around a cell: the probe
+        learns images as they are. Null: all are taken as they are.
     how
         ``linear`` (logistic regression, classes balanced) or ``knn``.
     weights
@@ -111,6 +112,7 @@ def fit_probe(
     network = build(encoder, labels, weights=weights)
     opened = TorchPredictor(network.module, network.config, device=device)
     paths = [path for path, _ in images]
+    standard = replace(standard, alone=False) if standard is not None else None
     standardiser = Standardiser(standard, standardise).learn(paths)
 
     def prepared(path: Path) -> np.ndarray | None:
