@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.semi_supervised import LabelSpreading
 
-from naturalize.adaptation.check import check
-from naturalize.adaptation.head import Cells, Head, adapted, as_sure_as, neighbours, spread
+from naturalize.adaptation.check import Check, check
+from naturalize.adaptation.head import Cells, Head, adapted, as_sure_as, neighbours, spread, targets
 
 
 def clusters(counts, *, shift=0.0, seed=0, width=24) -> tuple[Cells, np.ndarray, Head]:
@@ -30,7 +30,7 @@ def clusters(counts, *, shift=0.0, seed=0, width=24) -> tuple[Cells, np.ndarray,
 
 
 def right(cells: Cells, labels: np.ndarray, head: Head) -> float:
-    return float((cells.each_view(head)[:, 0].argmax(axis=1) == labels).mean())
+    return float((cells.answers(head).argmax(axis=1) == labels).mean())
 
 
 def test_labels_spread_as_scikit_learn_has_it():
@@ -69,15 +69,55 @@ def test_the_layer_is_fitted_as_scikit_learn_would():
     np.testing.assert_allclose(probabilities, wanted, atol=2e-3)
 
 
+@pytest.mark.parametrize("shift", [0.9, 1.0, 1.1])
 @pytest.mark.parametrize("counts", [(30, 30, 30, 30), (84, 12, 12, 12), (60, 40, 20, 0)])
-def test_what_an_affine_change_of_features_spoils_is_mended(counts):
-    cells, labels, head = clusters(counts, shift=0.95)
-    assert right(cells, labels, head) < 0.93
-    assert right(cells, labels, adapted(cells, head)) > 0.98
-    cells, labels, head = clusters(counts, shift=1.05)
+def test_classes_that_lie_apart_are_all_right_however_the_layer_divides_them(counts, shift):
+    cells, labels, head = clusters(counts, shift=shift)
+    graph = neighbours(cells.features[:, :4].mean(axis=1))
+    assert graph[labels[:, None] != labels].sum() < 0.01 * graph.sum()
     before = right(cells, labels, head)
-    assert right(cells, labels, adapted(cells, head)) > before + 0.14
+    assert before < 0.97
+    assert (targets(cells, head).argmax(axis=1) == labels).all()
+    assert right(cells, labels, adapted(cells, head)) > before
     assert check(cells, head).helped
+
+
+@pytest.mark.parametrize("told", [0, 5])
+def test_units_and_origin_of_features_change_no_answer(told):
+    cells, labels, head = clusters([60, 40, 20], shift=0.95)
+    for label in range(3):
+        cells.told[np.flatnonzero(labels == label)[:told], label] = True
+    moved = Cells(2.5 * cells.features + 7, cells.allowed, cells.told)
+    weights = head.weights / 2.5
+    as_well = Head(weights, head.bias - 7 * weights.sum(axis=1))
+    expected = cells.each_view(adapted(cells, head))
+    np.testing.assert_allclose(moved.each_view(adapted(moved, as_well)), expected, atol=1e-4)
+
+
+def test_without_labels_the_layer_before_counts_as_32_cells():
+    cells, _, head = clusters([20, 12], shift=0.5)
+    fitted = head.fitted(cells.features[:, :4], targets(cells, head), np.ones(32))
+    found = adapted(cells, head)
+    rest = np.c_[2 * found.weights - head.weights, 2 * found.bias - head.bias]
+    scales = rest / np.c_[fitted.weights, fitted.bias]
+    np.testing.assert_allclose(scales, scales[0, 0])  # the fitted one, as sure as the one before
+
+
+@pytest.mark.parametrize(
+    ("views", "near", "stability", "helped"),
+    [
+        ((0.9, 0.95), (0.8, 0.9), 0.6, True),
+        ((0.9, 0.85), (0.8, 0.84), 0.69, False),  # both together agree less than before
+        ((0.9, 0.85), (0.8, 0.84), 0.7, True),  # but the halves agree
+        ((0.5, 0.95), (0.4, 0.49), 0.9, False),
+        ((0.5, 0.95), (0.4, 0.9), 0.49, False),
+    ],
+)
+def test_what_halves_and_neighbours_say_decides_without_labels(views, near, stability, helped):
+    assert Check(views, near, stability).helped is helped
+    for balanced in ((0.5, 0.6), (0.6, 0.5)):  # labels know better
+        assert Check(views, near, stability, balanced).helped is (balanced == (0.5, 0.6))
+    assert Check(views, near, stability, (0.5, 0.5)).helped is helped
 
 
 @settings(max_examples=8, deadline=None)
@@ -91,7 +131,7 @@ def test_a_skewed_mix_does_not_move_a_layer_that_fits(counts, seed):
 def test_an_answer_stays_of_the_kind_that_was_found():
     cells, _labels, head = clusters([20, 20, 20])
     cells.allowed[:, 2] = False
-    assert set(cells.each_view(head)[:, 0].argmax(axis=1)) == {0, 1}
+    assert set(cells.answers(head).argmax(axis=1)) == {0, 1}
     cells.allowed[:] = False  # no class of that kind: nothing is known
     np.testing.assert_allclose(cells.each_view(head), 1 / 3)
 
@@ -134,9 +174,9 @@ def test_one_cell_of_a_class_cannot_be_left_out():
 def test_confidence_is_scaled_and_answers_stay():
     cells, _, head = clusters([30, 20, 10], shift=0.3)
     cells.allowed[:5, 0] = False
-    before = cells.each_view(head)[:, 0]
+    before = cells.answers(head)
     for share in (0.6, 0.9):
-        after = cells.each_view(as_sure_as(cells, head, share))[:, 0]
+        after = cells.answers(as_sure_as(cells, head, share))
         assert after.max(axis=1).mean() == pytest.approx(share, abs=0.005)
         np.testing.assert_array_equal(after.argmax(axis=1), before.argmax(axis=1))
 

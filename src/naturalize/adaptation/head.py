@@ -13,18 +13,29 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 
 #: Neighbours of a cell, the power of their cosine that is the weight of an edge, and how much of a
-#: label comes from neighbours (Zhou's alpha). Chosen on BCCD, reported on others.
-_NEIGHBOURS, _POWER, _ALPHA = 7, 3, 0.95
+#: label comes from neighbours (Zhou's alpha).
+_NEIGHBOURS, _POWER, _ALPHA = 7, 3, 0.97
+
+#: Answers are divided by their class's sum to this power, so that a class of many cells does not
+#: flood one of few: 0 leaves them, 1 gives each class the same sum, which a real mix contradicts.
+_EVEN = 0.1
 
 #: What a labelled and another cell count when labels spread, where some are labelled, and how often
 #: a labelled one counts when the layer is fitted. Chosen on BCCD.
 _TOLD, _UNTOLD, _TIMES = 10.0, 0.3, 5.0
+
+#: How many cells the layer before counts as, where none has a label: what 40 cells say, most of
+#: them of one class, holds for themselves and not for the next ones.
+_BEFORE = 32
 
 #: The pull towards the layer as it was, for features of spread 1, and the most steps of the fit.
 _PULL, _STEPS = 0.01, 60
 
 #: What is added to a feature's spread, in mean spreads, so that one that hardly varies stays small.
 _SLACK = 0.1
+
+#: How many of a cell's views a layer is fitted to; the mirrored ones are left for the check.
+TURNS = 4
 
 #: The least probability of a class that a label allows: its share is never quite nothing.
 _LEAST = 1e-6
@@ -121,24 +132,46 @@ class Cells:
         even = np.broadcast_to(1 / found.shape[-1], found.shape).copy()
         return np.divide(found, total, out=even, where=total > 0)
 
+    def answers(self, head: Head) -> np.ndarray:
+        """Return the mean probabilities of four turned views, as predicted: float (N, C)."""
+        return np.asarray(self.each_view(head)[:, :TURNS].mean(axis=1))
+
 
 #: The range of mean confidences that a layer may be scaled to, and of the scale.
 _SUREST, _SCALES = 0.99, (0.05, 50.0)
 
-#: How many of a cell's views a layer is fitted to; the mirrored ones are left for the check.
-TURNS = 4
-
 
 def adapted(cells: Cells, head: Head) -> Head:
-    """Return a layer fitted to cells and the labels that some of them may have."""
-    turns = cells.features[:, :TURNS]
-    start, told = cells.each_view(head)[:, :TURNS].mean(axis=1), cells.labelled
+    """Return a layer fitted to cells and the labels that some of them may have.
+
+    Without labels it stands between the one before, which counts as 32 cells, and the fitted one.
+    """
+    times = np.where(cells.labelled, _TIMES, 1.0)
+    new = head.fitted(cells.features[:, :TURNS], targets(cells, head), times)
+    if cells.labelled.any():
+        return new
+    new = as_sure_as(cells, new, float(cells.answers(head).max(axis=1).mean()))
+    share = len(cells) / (len(cells) + _BEFORE)
+    weights, bias = (
+        share * after + (1 - share) * before
+        for before, after in ((head.weights, new.weights), (head.bias, new.bias))
+    )
+    return Head(weights, bias, head.temperature)
+
+
+def targets(cells: Cells, head: Head) -> np.ndarray:
+    """Return what a layer is fitted to, float (N, C): answers and labels, spread among like cells.
+
+    A cell's own label stays.
+    """
+    start, told = cells.answers(head), cells.labelled
     start[told] = cells.told[told] * np.maximum(start[told], _LEAST)
     start /= start.sum(axis=1, keepdims=True)
-    weights = np.where(told, _TOLD, _UNTOLD if told.any() else 1.0)
-    targets = spread(neighbours(turns.mean(axis=1)), weights[:, None] * start)
-    targets[told] = start[told]
-    return head.fitted(turns, targets, np.where(told, _TIMES, 1.0))
+    given = np.where(told, _TOLD, _UNTOLD if told.any() else 1.0)[:, None] * start
+    given /= np.maximum(given.sum(axis=0), 1) ** _EVEN
+    found = spread(neighbours(cells.features[:, :TURNS].mean(axis=1)), given)
+    found[told] = start[told]
+    return found
 
 
 def as_sure_as(cells: Cells, head: Head, share: float) -> Head:
@@ -151,7 +184,7 @@ def as_sure_as(cells: Cells, head: Head, share: float) -> Head:
 
     def missing(logarithm: float) -> float:
         scaled = replace(head, temperature=head.temperature / np.exp(logarithm))
-        return float(cells.each_view(scaled)[:, 0].max(axis=-1).mean()) - wanted
+        return float(cells.answers(scaled).max(axis=-1).mean()) - wanted
 
     low, high = np.log(_SCALES)
     wanted = min(share, _SUREST)
