@@ -25,7 +25,7 @@ import numpy as np
 
 from naturalize.adaptation.adapt import last_layer
 from naturalize.adaptation.check import check
-from naturalize.adaptation.head import Cells, Head, adapted, as_sure_as
+from naturalize.adaptation.head import Cells, Head, adapted
 from naturalize.adaptation.read import cells_of, learnt, read_images
 from naturalize.base.rng import rng
 from naturalize.base.walk import find_images
@@ -136,7 +136,7 @@ def of_mix(lab: Laboratory, name: str, head: Head, seed: int) -> dict:
     rows = mix(lab.labels, name, seed)
     cells = lab.cells.only(rows)
     found = check(cells, head)
-    new = as_sure_as(cells, adapted(cells, head), found.stability)
+    new = adapted(cells, head)
     (before, sure), (after, surer) = (answers(lab, rows, each) for each in (head, new))
     labels = lab.labels[rows]
     kept = (after, surer) if found.helped else (before, sure)
@@ -218,11 +218,16 @@ def main() -> None:
         every[f"{lab.name}, labelled"] = found
     mixes = {key: rows for key, rows in every.items() if not key.endswith("labelled")}
     gains = [np.mean([row["after"] - row["before"] for row in rows]) for rows in mixes.values()]
-    others = np.array([np.mean([row["others"] for row in rows]) for rows in mixes.values()])
+    # those of a class that was left out are another question: they are of that class alone
+    others = np.array([np.mean([row["others"] for row in rows]) for key, rows in mixes.items()
+                       if ", one " not in key])  # fmt: skip
+    lost = np.array([row["others"] for key, rows in mixes.items() if key.endswith("absent")
+                     for row in rows])  # fmt: skip
     told = [np.mean([row["after"] for row in rows]) for key, rows in every.items()
             if key not in mixes]  # fmt: skip
     print(f"\nmean gain {np.mean(gains):+.3f}, least {min(gains):+.3f}; others "
-          f"{np.nanmean(others):+.3f}, least {np.nanmin(others):+.3f}; "
+          f"{np.nanmean(others):+.3f}, least {np.nanmin(others):+.3f}, "
+          f"of an absent class {np.nanmean(lost):+.3f}; "
           f"with labels {np.mean(told):.3f}")  # fmt: skip
     if options.out:
         options.out.write_text(json.dumps(every, indent=1))

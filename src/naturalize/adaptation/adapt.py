@@ -137,7 +137,9 @@ def adapt(
     cells = cells_of(predictor, seen, meant)
     say(f"{n} cells: fit the last layer, and cross-check it")
     found = check(cells, head, seed)
-    new = as_sure_as(cells, adapted(cells, head), found.stability) if found.helped else head
+    new = adapted(cells, head) if found.helped else head
+    if found.helped and labelled:
+        new = as_sure_as(cells, new, found.stability)
     counts = Counter(label for label in seen.labels if label is not None)
     named = {part for label in counts for part in meant[label]}
     absent = tuple(name for name in whole.classes if counts and name not in named)

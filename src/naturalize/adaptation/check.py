@@ -15,7 +15,7 @@ _FOLDS = 5
 #: Less agreement than the first, of neighbours or of halves, is as of features that divide no
 #: classes; from the second on, a layer is trusted even if its answers agree less than those before:
 #: neighbours and views agree most where all cells are given one class.
-_MOSTLY, _SURELY = 0.5, 0.7
+_MOSTLY, _SURELY = 0.6, 0.7
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ _EVEN = 0.1
 _TOLD, _UNTOLD, _TIMES = 10.0, 0.3, 5.0
 
 #: How many cells the layer before counts as, where none has a label: what 40 cells say, most of
-#: them of one class, holds for themselves and not for the next ones.
-_BEFORE = 32
+#: them of one class, holds for themselves and not for the next ones, least for a class not there.
+_BEFORE = 64
 
 #: The pull towards the layer as it was, for features of spread 1, and the most steps of the fit.
 _PULL, _STEPS = 0.01, 60
@@ -144,19 +144,21 @@ _SUREST, _SCALES = 0.99, (0.05, 50.0)
 def adapted(cells: Cells, head: Head) -> Head:
     """Return a layer fitted to cells and the labels that some of them may have.
 
-    Without labels it stands between the one before, which counts as 32 cells, and the fitted one.
+    Without labels it stands between the one before, which counts as 64 cells, and the fitted one,
+    and is as sure as the one before.
     """
     times = np.where(cells.labelled, _TIMES, 1.0)
     new = head.fitted(cells.features[:, :TURNS], targets(cells, head), times)
     if cells.labelled.any():
         return new
-    new = as_sure_as(cells, new, float(cells.answers(head).max(axis=1).mean()))
+    sure = float(cells.answers(head).max(axis=1).mean())
+    new = as_sure_as(cells, new, sure)
     share = len(cells) / (len(cells) + _BEFORE)
     weights, bias = (
         share * after + (1 - share) * before
         for before, after in ((head.weights, new.weights), (head.bias, new.bias))
     )
-    return Head(weights, bias, head.temperature)
+    return as_sure_as(cells, Head(weights, bias, head.temperature), sure)
 
 
 def targets(cells: Cells, head: Head) -> np.ndarray:
