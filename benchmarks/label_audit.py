@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ def flipped(labels: np.ndarray, names: list[str], how: str, seed: int) -> tuple[
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("root", type=Path, nargs="?", default=Path("pbc"))
+    data = Path(os.environ.get("NATURALIZE_DATA", "../shared/data"))
+    parser.add_argument("root", type=Path, nargs="?", default=data / "pbc")
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cache", type=Path, help="where features are kept (.npz)")
