@@ -55,7 +55,8 @@ def test_every_picture_and_chart_is_named_or_marked_as_decoration(page: Page) ->
     assert len(page.all("img")) > 20
     assert all(attrs["alt"].strip() for attrs in page.all("img"))
     drawn = page.all("svg")
-    assert len(drawn) == 7  # two charts a run, the scores by class, a confusion matrix a run
+    # two charts a run, the scores by class, a confusion matrix a run, confidence, tests of maps
+    assert len(drawn) == 11
     for attrs in drawn:
         assert attrs["role"] == "img"
         assert attrs["aria-label"].strip()
