@@ -56,10 +56,11 @@ def answers(study: StudySettings, folder: Path, kept: Path) -> pa.Table:
     (run,) = study.runs
     if not kept.exists():
         run_study(study, folder, until=f"evaluate-{run}")
-        shutil.copytree(folder / "evaluations" / run, kept.with_suffix(".part"))
+        part = kept.with_suffix(".part")
+        shutil.copytree(folder / "evaluations" / run, part, dirs_exist_ok=True)
         if study.protocol == "paper":
             shutil.copy(folder / "leak.json", kept.with_suffix(".leak.json"))
-        kept.with_suffix(".part").rename(kept)
+        part.rename(kept)
     return read_predictions(kept)
 
 
