@@ -177,6 +177,8 @@ def test_slides_of_other_colours_are_other_groups(home):
         "images of mixed origin: 2 groups of like look, each measured by itself: 5 with red cells "
         "of 70 pixels, 4 with red cells of 70 pixels"
     ]
+    empty = Profile(None, None, None, None, images=3)
+    assert replace(first, others=(empty,)).remarks()[0].endswith(", 3 without whole cells")
 
 
 def test_an_implausible_scale_falls_back_to_the_white_cells_and_says_so():

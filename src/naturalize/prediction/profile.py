@@ -168,7 +168,8 @@ class Profile:
         scales = []
         for group in self.groups:
             kind, width = ("red", group.red_cell) if group.red_cell else ("white", group.white_cell)
-            scales.append(f"{group.images} with {kind} cells of {width or 0:.0f} pixels")
+            of = f"with {kind} cells of {width:.0f} pixels" if width else "without whole cells"
+            scales.append(f"{group.images} {of}")
         mixed = [
             f"images of mixed origin: {len(scales)} groups of like look, each measured by itself: "
             + ", ".join(scales)
