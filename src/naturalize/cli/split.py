@@ -22,6 +22,13 @@ def split(
         str,
         typer.Option(help="random, given (the parts that the source names), or auto."),
     ] = "auto",
+    train_per_class: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Most images of a class in train.  [default: all]", show_default=False
+        ),
+    ] = None,
+    train_seed: Annotated[int, typer.Option(help="Draws which images of train stay.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Divide the images: classes in proportion, groups and duplicates whole, the same every time.
@@ -31,6 +38,7 @@ def split(
     ```
     naturalize split runs/catalog -o runs/split
     naturalize split runs/catalog -o runs/split --fractions 0.8,0,0.2 --conflicts drop
+    naturalize split runs/catalog -o runs/few --train-per-class 20
     ```
     """
     from naturalize.base.console import result
@@ -43,6 +51,8 @@ def split(
         seed=seed,
         conflicts=conflicts,
         use=use,
+        train_per_class=train_per_class,
+        train_seed=train_seed,
     )
     found.save(out)
     for part, counts in found.counts().items():
