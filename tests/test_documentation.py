@@ -19,7 +19,8 @@ import yaml
 from naturalize.base.images import read_image, write_image
 from naturalize.cli.app import build_app
 from naturalize.study.check import check_study
-from naturalize.study.settings import StudySettings, load_study, parse_study, preset, presets
+from naturalize.study.grid import is_grid, parse_grid
+from naturalize.study.settings import StudySettings, parse_study, preset, presets, read_study
 
 REPO = Path(__file__).resolve().parents[1]
 PAGES = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").rglob("*.md"))]
@@ -100,7 +101,9 @@ def check_settings(command: str, options: dict[str, Any], words: list[str]) -> N
     pairs = {k: yaml.safe_load(v) for k, _, v in (text.partition("=") for text in given)}
     if command == "run" and given:
         study = str(options["study"])
-        load_study(study if study in presets() else "pbc11", given)
+        file = REPO / study if (REPO / study).is_file() else study
+        raw = read_study(file if file != study or study in presets() else "pbc11", given)
+        (parse_grid if is_grid(raw) else parse_study)(raw)
     elif command == "train" and pairs:
         from naturalize.training.settings import TrainSettings
 
@@ -142,7 +145,11 @@ def test_the_python_reference_has_every_name_at_the_top_and_no_other_that_is_not
 def test_yaml_of_the_documentation_is_valid(block: Block) -> None:
     # this machine need not have the weights
     raw = yaml.safe_load(block.text.replace("weights: imagenet", "weights: download"))
-    if set(raw) <= set(StudySettings.model_fields):
+    if is_grid(raw):
+        grid = parse_grid(raw, source=block.name)
+        for cell in grid.cells():
+            check_study(grid.study(cell))
+    elif set(raw) <= set(StudySettings.model_fields):
         whole = {**yaml.safe_load(preset("pbc11")), **raw}
         check_study(parse_study(whole, source=block.name))
     else:

@@ -157,7 +157,7 @@ def test_answers_that_name_no_class_of_the_data_are_counted() -> None:
     result = metrics.scores(["BA", "EO", "LY"], ["BA", "BA", "EO"], ["LY", "BA", "LY"])
     about = {"interval_method": "method", "convention": "convention", "merged": None}
     assert remarks({**result, **about})[-1].startswith("2 of 3 images were taken for a class")
-    result = metrics.scores(["BA", "EO"], ["BA", "EO"], ["EO", "BA"])
+    result = metrics.scores(["BA", "EO"], ["BA", "EO"] * 2, ["EO", "BA"] * 2)
     assert remarks({**result, **about}) == ["method; convention"]
 
 
