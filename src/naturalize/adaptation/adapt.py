@@ -81,8 +81,8 @@ def adapt(
 
     Only the last layer changes (see :mod:`naturalize.adaptation.head`), of the network that answers
     for these images: of a model of two, the one for standardised images, unless they look like the
-    training images. Where the cross-check says
-    that it did not help, the folder holds the model as it was, and says so.
+    training images. Where the cross-check says that it did not help, the folder holds the model as
+    it was, and says so.
 
     Parameters
     ----------

@@ -17,9 +17,9 @@ from naturalize.base.errors import InputError, unknown
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.readers.levels import PARTS
 from naturalize.dataset.split import Split
+from naturalize.evaluation.doubt import write_doubt
 from naturalize.evaluation.evaluate import Item, evaluate
 from naturalize.evaluation.merge import Merge
-from naturalize.evaluation.sets import write_doubt
 from naturalize.inputs.kind import named
 from naturalize.models.folder import describe
 from naturalize.models.predictor import Predictor
@@ -116,7 +116,7 @@ def evaluate_on(
     :func:`naturalize.prediction.predictor.standardising`, ``merge`` and ``scoring`` as for
     :func:`naturalize.evaluation.evaluate.evaluate`, whose errors are raised too. ``doubt``:
     where a copy of the model shall be that is fitted on these images; see
-    `naturalize.evaluation.sets.write_doubt`.
+    `naturalize.evaluation.doubt.write_doubt`.
     """
     merge = merge or Merge()
     folder = find(model)

@@ -177,12 +177,13 @@ def answers_to(
     """
     if views is not None and views not in VIEWS:
         raise SettingsError(f"views: expected 1, 4 or 8, got {views}")
-    found = np.empty((len(made), len(predictor.classes)), np.float32)
-    strange = np.empty(len(made))
+    found = np.full((len(made), len(predictor.classes)), 1 / len(predictor.classes), np.float32)
+    strange = np.full(len(made), np.nan)
+    asked = np.array([one.verdict is None for one in made], bool)  # others have their answer
     away = np.array([one.standardised for one in made], bool)
     for these, network, usual in (
-        (~away, predictor, _AS_IT_IS),
-        (away, predictor.elsewhere or predictor, _STANDARDISED),
+        (asked & ~away, predictor, _AS_IT_IS),
+        (asked & away, predictor.elsewhere or predictor, _STANDARDISED),
     ):
         rows, n = np.flatnonzero(these).tolist(), views or usual
         seen = [replace(made[row], image=v) for row in rows for v in _views(made[row].image, n)]
