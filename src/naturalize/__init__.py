@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from naturalize.evaluation.evaluate import evaluate
     from naturalize.evaluation.metrics import scores
     from naturalize.explain.methods import explain
+    from naturalize.fields.read import read
     from naturalize.inputs.labs import labs
     from naturalize.models.predictor import Predictor
     from naturalize.prediction.files import predict
@@ -55,6 +56,7 @@ _HOMES = {
     "load_study": "study.settings",
     "plan": "compose.draw.planner",
     "predict": "prediction.files",
+    "read": "fields.read",
     "render": "compose.paint.render",
     "run_study": "study.run",
     "scores": "evaluation.metrics",
@@ -81,6 +83,7 @@ __all__ = [
     "load_study",
     "plan",
     "predict",
+    "read",
     "render",
     "run_study",
     "scores",

@@ -49,6 +49,7 @@ KINDS = {
     "evaluation": Kind("an evaluation", "evaluate"),
     "explanation": Kind("an explanation", "explain"),
     "export": Kind("an export of cells", "cells export"),
+    "fields": Kind("a reading of fields", "read"),
     "images": Kind("a folder of composites", "compose --write"),
     "label-audit": Kind("an audit of labels", "audit-labels"),
     "labs": Kind("scores over laboratories", "labs"),
@@ -187,13 +188,13 @@ def check_place(
     raise ArtifactError(f"{path}: {why}; replace it with --overwrite, or choose another place")
 
 
-def same_images(table: str, ids: Iterable[str]) -> Callable[[Path], bool]:
+def same_images(table: str, ids: Iterable[str], column: str = "image_id") -> Callable[[Path], bool]:
     """Return a ``same_source``: one of the images ``ids`` is in ``table`` of an older artifact."""
     wanted = set(ids)
 
     def same_source(old: Path) -> bool:
         try:
-            return not wanted.isdisjoint(read_table(old / table)["image_id"].to_pylist())
+            return not wanted.isdisjoint(read_table(old / table)[column].to_pylist())
         except (ArtifactError, KeyError):
             return False
 

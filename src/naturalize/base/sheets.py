@@ -15,7 +15,7 @@ _PAPER, _INK, _QUIET = (255, 255, 255), (31, 36, 48), (107, 114, 128)
 
 
 @lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Return matplotlib's own font: Pillow's lacks ×, ≤ and most letters beyond Latin-1."""
     found = find_spec("matplotlib")  # looked up, not imported: that takes a third of a second
     if found is None or found.origin is None:
@@ -56,7 +56,7 @@ def contact_sheet(
         y = head + gap + (i // columns) * (tile + foot + gap)
         _paste(sheet, image, x, y, tile)
         if captions:
-            draw.text((x + 1, y + tile + 1), captions[i], fill=_QUIET, font=_font(11))
+            draw.text((x + 1, y + tile + 1), captions[i], fill=_QUIET, font=font(11))
     return np.asarray(sheet)
 
 
@@ -67,13 +67,13 @@ def labelled_rows(
     title: str | None = None,
 ) -> np.ndarray:
     """Lay pictures out in rows, the row's name at its left; RGB uint8 (H, W, 3)."""
-    margin = 16 + max((int(_font(14).getlength(name)) for name in rows), default=0)
+    margin = 16 + max((int(font(14).getlength(name)) for name in rows), default=0)
     gap, longest = 4, max((len(tiles) for tiles in rows.values()), default=0)
     width = max(margin + longest * (tile + gap) + gap, 200)
     sheet, draw, head = _sheet(width, len(rows) * (tile + gap) + gap, title, 8)
     for row, (name, tiles) in enumerate(rows.items()):
         y = head + gap + row * (tile + gap)
-        draw.text((8, y + tile // 2 - 9), name, fill=_INK, font=_font(14))
+        draw.text((8, y + tile // 2 - 9), name, fill=_INK, font=font(14))
         for column, image in enumerate(tiles):
             _paste(sheet, image, margin + column * (tile + gap), y, tile)
     return np.asarray(sheet)
@@ -87,7 +87,7 @@ def _sheet(
     sheet = Image.new("RGB", (width, head + height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
-        draw.text((left, 6), title, fill=_INK, font=_font(16))
+        draw.text((left, 6), title, fill=_INK, font=font(16))
     return sheet, draw, head
 
 

@@ -45,7 +45,7 @@ def overlay(image: np.ndarray, segmentation: Segmentation) -> np.ndarray:
     return drawn
 
 
-def draw_outlines(image: np.ndarray, segmentation: Segmentation) -> None:
+def draw_outlines(image: np.ndarray, segmentation: Segmentation, *, nuclei: bool = True) -> None:
     """Draw the outlines of :func:`overlay` into the image itself, writable RGB uint8 (H, W, 3)."""
     side = max(image.shape[:2])
     fine = max(1, round(side / 1400))
@@ -53,7 +53,7 @@ def draw_outlines(image: np.ndarray, segmentation: Segmentation) -> None:
     for kind in ("rbc", "platelet", "wbc"):
         width = fine if kind == "rbc" else bold
         for cell in segmentation.of(kind):
-            if cell.nucleus is not None:
+            if nuclei and cell.nucleus is not None:
                 _outline(image, cell, cell.nucleus, KIND_COLOURS["nucleus"], bold)
             _outline(image, cell, cell.mask, KIND_COLOURS[kind], width)
 

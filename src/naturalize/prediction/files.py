@@ -134,6 +134,19 @@ def predict_files(
     return itertools.chain.from_iterable(found)
 
 
+def predict_cells(
+    predictor: NetworkPredictor,
+    standardiser: Standardiser,
+    path: Path,
+    made: Sequence[Standardised],
+    *,
+    unsure: float = UNSURE,
+    views: int | None = None,
+) -> list[Prediction]:
+    """Return a prediction for each standardised cell of a file; see :func:`predict_files`."""
+    return _Work(predictor, standardiser, unsure, False, views, nullcontext())._of(path, made)
+
+
 @dataclass(frozen=True)
 class _Work:
     """What turns files into predictions."""

@@ -89,6 +89,22 @@ def _by_itself(
     """Find the cells of an image of unknown scale, and bring it to the standard by them."""
     small, factor = small_of(image)
     found = Tiled(segmenter(), above=TILED).segment(small)
+    return scene_by(small, factor, found, group, standard, flags)
+
+
+def scene_by(
+    small: np.ndarray,
+    factor: float,
+    found: Segmentation,
+    group: Profile | None,
+    standard: Standard,
+    flags: tuple[str, ...] = (),
+) -> Scene:
+    """Return an image, RGB uint8 (h, w, 3), and its cells, brought to the standard by these.
+
+    ``small`` has ``factor`` times the file's size; ``group`` is the profile of images like it, if
+    there is one: its scale is taken where it is plausible, and its stain.
+    """
     cell = main_cell(found)
     own = Profile.of_seen([Seen.of(small, found, cell)])
     if group is not None:

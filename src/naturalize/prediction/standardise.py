@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -146,23 +146,26 @@ class Standardiser:
         if len(seen) > len(groups[0]) and len(paths) >= _LARGE_SET and most < TO_KEEP:
             more = sorted(set(sample(paths, TO_KEEP)) - set(places))
             seen += self._all_seen([paths[place] for place in more])
-            groups = alike(seen, self.standard)
-        if seen:
-            first, *others = (self._profile(group, name) for group in groups)
-            self.profile = replace(first, others=tuple(others))
-            self._say(self.profile)
+        self.learn_from(seen, name)
+        if seen and self.profile is not None and self.profile.measured < ENOUGH:
+            named = f"{name}: " if name else ""
+            warn(
+                f"{named}{self.profile.measured} image(s) from elsewhere are too few to measure "
+                "how they were taken, so answers depend on which these are; give "
+                f"{ENOUGH} or more, or the profile of earlier ones (naturalize predict "
+                "--save-profile, then --profile)"
+            )
         return self
 
-    def _say(self, profile: Profile) -> None:
-        named = f"{profile.name}: " if profile.name else ""
-        for text in profile.remarks():
-            remark(f"{named}{text}")
-        if profile.measured < ENOUGH:
-            warn(
-                f"{named}{profile.measured} image(s) from elsewhere are too few to measure how "
-                f"they were taken, so answers depend on which these are; give {ENOUGH} or more, or "
-                "the profile of earlier ones (naturalize predict --save-profile, then --profile)"
-            )
+    def learn_from(self, seen: Sequence[Seen], name: str = "") -> None:
+        """Take the profile of images that were measured; say if they are of mixed origin."""
+        if self.standard is None or not seen:
+            return
+        groups = alike(seen, self.standard)
+        first, *others = (self._profile(group, name) for group in groups)
+        self.profile = replace(first, others=tuple(others))
+        for text in self.profile.remarks():
+            remark(f"{name}: {text}" if name else text)
 
     def _all_seen(self, paths: Sequence[Path]) -> list[Seen]:
         found = track(prefetched(self._seen, paths, window=_AT_ONCE), "measure", len(paths))
@@ -243,14 +246,24 @@ class Standardiser:
         area = found.shape[0] * found.shape[1] * min(1.0, scale**2)
         if area < _FIELD * standard.height * standard.width:
             return [self._one(scene, standard)]
-        whites = whites_of(found)
-        if not whites:
-            return [Standardised(image[:1, :1], verdict=NO_WHITE_CELL)]
-        here = _in_range(found.background, standard) and abs(math.log(scale)) < SAME_SCALE
-        return [
-            self._of_field(scene, cell, number, standard, as_it_is=here)
-            for number, cell in enumerate(whites, start=1)
-        ]
+        made = list(self.white_cells(scene))
+        return made or [Standardised(image[:1, :1], verdict=NO_WHITE_CELL)]
+
+    def white_cells(self, scene: Scene) -> Iterator[Standardised]:
+        """Yield a picture for each white cell of a field, numbered in the order it was found in.
+
+        ``SettingsError`` for a standardiser without a standard.
+        """
+        standard = self.standard
+        if standard is None:
+            raise SettingsError(
+                "white cells of fields are brought to the model's standard: give a model that has "
+                "one (trained with a cell bank), and do not standardise 'never'"
+            )
+        scale = scale_of(scene.profile, standard)
+        here = _in_range(scene.found.background, standard) and abs(math.log(scale)) < SAME_SCALE
+        for number, cell in enumerate(whites_of(scene.found), start=1):
+            yield self._of_field(scene, cell, number, standard, as_it_is=here)
 
     def _of_field(
         self, scene: Scene, cell: Cell, number: int, standard: Standard, *, as_it_is: bool
@@ -264,7 +277,13 @@ class Standardiser:
         part = np.ascontiguousarray(image[y0 : int(y + half) + 1, x0 : int(x + half) + 1])
         flags = ("cell cut by the border",) if cell.touches(image.shape) else ()
         there = cell.moved(-x0, -y0)
-        others = [one.moved(-x0, -y0) for one in scene.found.cells if one is not cell]
+        x1, y1 = x0 + part.shape[1], y0 + part.shape[0]
+        others = [
+            one.moved(-x0, -y0)
+            for one in scene.found.cells
+            if one is not cell
+            and (one.box[0] < x1 and one.box[2] > x0 and one.box[1] < y1 and one.box[3] > y0)
+        ]
         box = _in_file(cell, scene.factor)
         if as_it_is:
             made, _, _ = moved(part, there, others, 1.0, slide, standard)

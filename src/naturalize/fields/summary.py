@@ -1,0 +1,135 @@
+"""What is written of named fields: tables of cells and fields, counts, differentials."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from naturalize.base.artifacts import read_json, read_table, write_json, write_tables
+from naturalize.base.display import rows_of
+from naturalize.cells.segmentation import KINDS, OK
+from naturalize.fields.differential import counted, differential, is_unsure, per_hundred
+from naturalize.fields.tables import FIELDS, cells_schema
+
+#: Columns of ``counts.csv`` before those of the classes.
+_COUNTS = ("field", "outcome", "white_cells", "red_cells", "platelets", "unsure")
+
+
+def write_summary(folder: Path, named: Iterable[pa.Table], classes: Sequence[str]) -> None:
+    """Write the tables of fields into a folder.
+
+    ``named``: any number of times readable, one table of one row a field (`tables.named_schema`);
+    ``classes`` of the model.
+    """
+    cells = cells_schema(classes)
+    write_tables(folder / "fields.parquet", (table.select(FIELDS.names) for table in named), FIELDS)
+    write_tables(folder / "cells.parquet", (_cells(table, cells) for table in named), cells)
+    plain = pa.schema([field for field in cells if field.name != "mask"])
+    with pyarrow.csv.CSVWriter(folder / "cells.csv", plain) as writer:
+        for table in named:
+            writer.write_table(_cells(table, cells).select(plain.names))
+    folders: dict[str, dict[str, Any]] = {}
+    with (folder / "counts.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*_COUNTS, *classes])
+        for table in named:
+            row = table.select(FIELDS.names).to_pylist()[0]
+            whites = _whites(_cells(table, cells))
+            labels = Counter(label for label, _ in whites)
+            unsure = sum(is_unsure(flag) for _, flag in whites)
+            kinds = [row[f"n_{kind}"] for kind in KINDS]
+            of_class = [labels[name] for name in classes]
+            writer.writerow([row["field"], row["outcome"], *kinds, unsure, *of_class])
+            _add(folders.setdefault(row["folder"], _empty()), row["outcome"], whites)
+    write_json(folder / "differential.json", [_told(*item, classes) for item in folders.items()])
+    _write_differentials(folder / "differential.csv", folders, classes)
+
+
+def _cells(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return the cells of a field's row."""
+    cells = table["cells"].combine_chunks().flatten()
+    return pa.Table.from_arrays(cells.flatten(), names=schema.names).cast(schema)
+
+
+def _whites(cells: pa.Table) -> list[tuple[str | None, str]]:
+    """Return label and flag of the white cells."""
+    rows = rows_of(cells, "kind", "label", "flag")
+    return [(label, flag) for kind, label, flag in rows if kind == "wbc"]
+
+
+def _empty() -> dict[str, Any]:
+    return {"fields": 0, "left_out": Counter(), "n": Counter(), "unsure": Counter()}
+
+
+def _add(of: dict[str, Any], outcome: str, whites: list[tuple[str | None, str]]) -> None:
+    """Add a field to what is known of its folder; only fields in order have a differential."""
+    if outcome != OK:
+        of["left_out"][outcome] += 1
+        return
+    of["fields"] += 1
+    n, unsure = counted(whites)
+    of["n"] += n
+    of["unsure"] += unsure
+
+
+def _told(name: str, of: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """Return the entry of ``differential.json`` for a folder of fields."""
+    return {
+        "folder": name,
+        "fields": of["fields"],
+        "left_out": dict(sorted(of["left_out"].items())),
+        "cells": sum(of["n"].values()),
+        "classes": [asdict(share) for share in differential(classes, of["n"], of["unsure"])],
+        "erythroblasts_per_100": per_hundred(classes, of["n"]),
+        "interval": "exact binomial, 95 % (Clopper and Pearson 1934)",
+    }
+
+
+def _write_differentials(
+    path: Path, folders: dict[str, dict[str, Any]], classes: Sequence[str]
+) -> None:
+    names = ["folder", "label", "name", "n", "unsure", "share", "low", "high"]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        for name, of in folders.items():
+            for share in differential(classes, of["n"], of["unsure"]):
+                writer.writerow({"folder": name, **asdict(share)})
+
+
+def told(out: str | Path) -> list[str]:
+    """Return lines to print of a reading: its cells, its differentials, what became of others."""
+    out = Path(out)
+    table = read_table(out / "fields.parquet", FIELDS)
+    kinds = [pc.sum(table[f"n_{kind}"]).as_py() or 0 for kind in KINDS]
+    named = zip(kinds, ("white cells", "red cells", "platelets"), strict=True)
+    lines = [f"{table.num_rows:,} fields: {', '.join(f'{n:,} {name}' for n, name in named)}"]
+    for of in read_json(out / "differential.json"):
+        lines += _lines(of)
+    return lines
+
+
+def _lines(of: dict[str, Any]) -> list[str]:
+    """Return lines to print of a folder's differential."""
+    left = ", ".join(f"{n} {outcome}" for outcome, n in of["left_out"].items())
+    name = "differential" if of["folder"] == "." else of["folder"]
+    lines = [f"{name}: {of['cells']:,} white cells of {of['fields']:,} fields"]
+    lines[0] += f" (left out: {left})" if left else ""
+    for row in of["classes"]:
+        share = ""
+        if row["share"] is not None:
+            share = f"{100 * row['share']:6.1f} %  {100 * row['low']:.1f} – {100 * row['high']:.1f}"
+        unsure = f"  {row['unsure']} unsure" if row["unsure"] else ""
+        lines.append(f"  {row['label']:4} {row['name']:22} {row['n']:6,} {share}{unsure}")
+    if (red := of["erythroblasts_per_100"]) is not None and red["value"]:
+        low, high = red["low"], red["high"]
+        lines.append(f"  erythroblasts per 100: {red['value']:.1f}  {low:.1f} – {high:.1f}")
+    return lines

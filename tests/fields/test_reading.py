@@ -1,0 +1,183 @@
+"""Fields read: exact counts, classes of white cells only, outcomes, and runs that go on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scipy.stats import beta
+
+import naturalize as nz
+from naturalize.base.errors import SettingsError
+from naturalize.base.images import read_image, write_image
+from naturalize.cells.segmentation import Cell, Segmentation, in_order
+from naturalize.cli.app import run_app
+from naturalize.dataset.phantom import render_phantom
+from naturalize.fields.differential import counted, differential, per_hundred
+from naturalize.fields.read import named, open_reader
+from naturalize.fields.write import Output, read_fields
+from naturalize.imaging.runlength import decode
+
+LABELS = ("LY", "SNE", "EO", "MO")
+
+
+@pytest.fixture(scope="module")
+def reader():
+    """The shipped model, and what brings cells to its standard."""
+    return open_reader("pbc11")
+
+
+@pytest.fixture(scope="module")
+def field() -> tuple[np.ndarray, Segmentation]:
+    """Four phantom images side by side and all their cells, exactly."""
+    made = [render_phantom(label, 3, i) for i, label in enumerate(LABELS)]
+    image = np.hstack([one.image for one in made])
+    cells = [
+        Cell.from_mask(cell.kind, cell.mask, nucleus=cell.nucleus, offset=cell.box[:2]).moved(
+            360 * i, 0
+        )
+        for i, one in enumerate(made)
+        for cell in one.cells
+        if cell.mask.any()
+    ]
+    return image, Segmentation(image.shape[:2], in_order(cells), (238.0, 228.0, 220.0))
+
+
+def run(*words: object) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        run_app([str(word) for word in words])
+
+
+def test_counts_masks_and_table_are_those_of_the_cells(field, reader):
+    image, truth = field
+    read = named("f.png", image, truth, *reader)
+    kinds = Counter(cell.kind for cell in truth.cells)
+    assert read.counts == {kind: kinds[kind] for kind in ("wbc", "rbc", "platelet")}
+    assert read.counts["wbc"] == len(LABELS)
+    for one, cell in zip(read.cells, truth.cells, strict=True):
+        assert one.box == cell.box
+        assert (one.label is None) == (cell.kind != "wbc")
+    numbers = read.label_image()
+    assert numbers.dtype == np.int32
+    assert set(np.unique(numbers)) <= {0, *range(1, len(truth.cells) + 1)}
+    assert np.array_equal(numbers > 0, truth.label_image() > 0)
+    table = read.table()
+    assert table.num_rows == len(truth.cells)
+    row = table.to_pylist()[0]
+    shape = (row["y1"] - row["y0"], row["x1"] - row["x0"])
+    assert np.array_equal(decode(np.array(row["mask"]), shape), truth.cells[0].mask)
+    shares = [row[f"prob_{name}"] for name in read.classes]
+    assert sum(shares) == pytest.approx(1, abs=1e-3)
+    assert row["label"] == read.classes[int(np.argmax(shares))]
+    drawing = read.draw()
+    assert drawing.shape == image.shape
+    assert (drawing != image).any()
+    assert sum(share.n for share in read.differential()) <= len(LABELS)
+
+
+def test_cut_and_overlapping_cells_are_flagged(field, reader):
+    image, truth = field
+    read = named("f.png", image, truth, *reader)
+    height, width = image.shape[:2]
+    for one in read.cells:
+        x0, y0, x1, y1 = one.box
+        cut = x0 == 0 or y0 == 0 or x1 == width or y1 == height
+        assert ("cut by the edge" in one.flags) == cut
+    square = np.ones((20, 20), bool)
+    two = [Cell.from_mask("rbc", square, offset=(x, 40)) for x in (100, 110, 300)]
+    again = named(
+        "f.png", image, Segmentation((height, width), tuple(two), (238, 228, 220)), *reader
+    )
+    assert [("overlapping" in one.flags) for one in again.cells] == [True, True, False]
+    assert again.differential() == []
+
+
+def test_the_differential_has_exact_intervals_and_leaves_out_cut_cells():
+    rows = [("LY", ""), ("LY", "unsure: two classes"), ("EO", ""), ("ERB", "")]
+    n, unsure = counted([*rows, ("EO", "cut by the edge; standardised"), (None, "")])
+    assert dict(n) == {"LY": 2, "EO": 1, "ERB": 1}
+    assert dict(unsure) == {"LY": 1}
+    found = {share.label: share for share in differential(["EO", "LY", "ERB"], n, unsure)}
+    assert found["LY"].share == pytest.approx(2 / 3)
+    assert found["LY"].low == pytest.approx(beta.ppf(0.025, 2, 2))
+    assert found["LY"].high == pytest.approx(beta.ppf(0.975, 3, 1))
+    assert found["ERB"].share is None
+    red = per_hundred(["EO", "LY", "ERB"], n)
+    assert red is not None
+    assert red["value"] == pytest.approx(100 / 3)
+    low = beta.ppf(0.025, 1, 4)
+    assert red["low"] == pytest.approx(100 * low / (1 - low))
+
+
+def test_a_folder_is_read_and_what_cannot_be_is_named(field, tmp_path, capsys):
+    folder = tmp_path / "fields" / "slide-1"
+    write_image(folder / "a.png", field[0][:, 300:800])
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:4000])
+    write_image(folder / "c.png", np.full((400, 500, 3), 230, np.uint8))
+    out = tmp_path / "reading"
+    run("read", tmp_path / "fields", "-o", out, "--engine", "serial")
+    said = capsys.readouterr().out
+    assert f"reading: {out}" in said
+    counts = {row["field"]: row for row in csv.DictReader((out / "counts.csv").open())}
+    assert list(counts) == ["a.png", "b.png", "c.png"]
+    assert counts["b.png"]["outcome"].startswith(("truncated", "damaged"))
+    assert counts["c.png"]["outcome"] == "no cell found"
+    cells = pq.read_table(out / "cells.parquet").to_pylist()
+    assert {row["field"] for row in cells} == {"a.png"}
+    numbers = read_image_16(out / "masks" / "a.png")
+    assert sorted(set(np.unique(numbers)) - {0}) == [row["cell"] for row in cells]
+    assert read_image(out / "overlays" / "a.jpg").shape == (363, 500, 3)
+    told = json.loads((out / "differential.json").read_text())
+    assert told[0]["left_out"]["no cell found"] == 1
+    assert len(list(csv.reader((out / "cells.csv").open()))) == len(cells) + 1
+
+
+def read_image_16(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(path))
+
+
+class StoppedError(Exception):
+    """As a kill would."""
+
+
+def test_a_run_that_was_stopped_goes_on_and_gives_the_same(field, reader, tmp_path):
+    paths = []
+    for i in range(3):
+        paths.append(tmp_path / "f" / f"{i}.png")
+        write_image(paths[-1], field[0][:, 360 * i : 360 * i + 400])
+    predictor, standardiser = reader
+
+    class Killed(type(predictor)):
+        def __init__(self) -> None:
+            self.__dict__.update(predictor.__dict__)
+            self.asked = 0
+
+        def judged(self, *args, **kwargs):
+            self.asked += 1
+            if self.asked > 1:
+                raise StoppedError
+            return predictor.judged(*args, **kwargs)
+
+    options = {"standardiser": standardiser, "output": Output(False, False), "backend": "serial"}
+    with pytest.raises(StoppedError):
+        read_fields(paths, Killed(), tmp_path / "a", **options)
+    assert not (tmp_path / "a").exists()
+    assert list((tmp_path / ".a.work" / "found").glob("piece-*.parquet"))
+    read_fields(paths, predictor, tmp_path / "a", **options)
+    assert not (tmp_path / ".a.work").exists()
+    read_fields(paths, predictor, tmp_path / "b", **options)
+    for name in ("cells.csv", "counts.csv", "differential.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize("image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3), np.float32)])
+def test_arrays_of_another_kind_are_refused(image):
+    with pytest.raises(SettingsError, match="expected RGB uint8"):
+        nz.read(image)
