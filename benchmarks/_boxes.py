@@ -44,7 +44,10 @@ def at_edge(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def counts(
-    truth: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], shape: tuple[int, int]
+    truth: Mapping[str, np.ndarray],
+    found: Mapping[str, np.ndarray],
+    shape: tuple[int, int],
+    at: float = 0.5,
 ) -> Counts:
     """Return hits, missed and extra boxes of one image, by kind and by being cut or whole.
 
@@ -57,11 +60,13 @@ def counts(
         Kind → boxes (n, 4) in pixels.
     shape
         Height and width of the image.
+    at
+        Least intersection over union of a hit.
     """
     out: Counts = {}
     for kind in KINDS:
         true, got = (np.asarray(b.get(kind, []), float).reshape(-1, 4) for b in (truth, found))
-        hit_true, hit_got = matched(true, got)
+        hit_true, hit_got = matched(true, got, at)
         cut_true, cut_got = at_edge(true, shape), at_edge(got, shape)
         groups = {
             kind: (np.ones(len(true), bool), np.ones(len(got), bool)),

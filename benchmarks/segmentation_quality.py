@@ -358,16 +358,16 @@ def _times_faster(one: dict[str, Any], there: dict[str, dict[str, Any]]) -> str:
     return f"{sum(there[REFERENCE]['seconds'][:n]) / sum(one['seconds'][:n]):,.0f}"
 
 
-def put_into(page: Path, text: str) -> None:
+def put_into(page: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
     """Write tables to a new file, or between the two marks of a page that has them."""
     if not page.exists():
-        page.write_text(f"{BEGIN}\n{text}\n{END}\n")
+        page.write_text(f"{begin}\n{text}\n{end}\n")
         return
-    before, begun, rest = page.read_text().partition(f"{BEGIN}\n")
-    _, ended, after = rest.partition(END)
+    before, begun, rest = page.read_text().partition(f"{begin}\n")
+    _, ended, after = rest.partition(end)
     if not (begun and ended):
-        sys.exit(f"{page}: has no lines {BEGIN} and {END} to put the tables between")
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+        sys.exit(f"{page}: has no lines {begin} and {end} to put the tables between")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 if __name__ == "__main__":
