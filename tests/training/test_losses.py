@@ -84,7 +84,39 @@ def test_balanced_softmax_with_equal_counts_is_the_cross_entropy():
 def test_the_settings_make_the_loss_and_the_model_does_not_carry_it():
     targets = np.repeat([0, 1, 2], COUNTS)
     wanted = TrainSettings(loss="focal", focal_gamma=3.0, class_weights="balanced")
-    loss = Loss.of(wanted, targets, 3)
+    loss = Loss.of(wanted, targets, ["a", "b", "c"])
     assert (loss.kind, loss.gamma, loss.smoothing) == ("focal", 3.0, 0.1)
     np.testing.assert_allclose(loss.weights, 60 / (3 * COUNTS), rtol=1e-6)
     assert loss.state_dict() == {}
+
+
+@settings(deadline=None)  # torch's first call takes its time
+@given(
+    seed=st.integers(0, 99),
+    kind=st.sampled_from(["cross_entropy", "focal", "balanced_softmax"]),
+    smoothing=st.sampled_from([0.0, 0.1]),
+    weighted=st.booleans(),
+)
+def test_a_spread_that_spreads_nothing_changes_no_loss(seed, kind, smoothing, weighted):
+    logits, target = case(seed)
+    weights = WEIGHTS if weighted and kind != "balanced_softmax" else None
+    options = {"smoothing": smoothing, "weights": weights, "counts": COUNTS}
+    found, plain = (Loss(kind, spread=s, **options) for s in (np.eye(3), None))
+    np.testing.assert_allclose(found(logits, target), plain(logits, target), rtol=1e-5, atol=1e-6)
+
+
+def test_neighbouring_stages_share_the_target_and_other_classes_keep_theirs():
+    classes = ["SNE", "LY", "BNE", "MMY"]
+    settings_ = TrainSettings(neighbours=0.2, label_smoothing=0.0)
+    loss = Loss.of(settings_, np.arange(4), classes)
+    wanted = np.array([[0.8, 0, 0.2, 0], [0, 1, 0, 0], [0.1, 0, 0.8, 0.1], [0, 0, 0.2, 0.8]])
+    logits = torch.tensor([[0.3, -1.0, 2.0, 0.1]] * 4)
+    expected = -wanted @ np.log(softmax(logits))[0]
+    np.testing.assert_allclose(loss(logits, torch.arange(4)).numpy(), expected, rtol=1e-5)
+
+
+def test_the_loss_is_least_where_the_network_answers_the_spread_target():
+    loss = Loss.of(TrainSettings(neighbours=0.2, label_smoothing=0.0), np.arange(2), ["BNE", "SNE"])
+    p = np.linspace(0.01, 0.99, 99)
+    logits = torch.from_numpy(np.log(np.stack([p, 1 - p], axis=1)).astype(np.float32))
+    assert p[int(loss(logits, torch.zeros(99, dtype=torch.int64)).argmin())] == pytest.approx(0.8)

@@ -34,6 +34,7 @@ def test_workers_device_and_loggers_decide_no_result():
         ({"mode": "transfer", "weights": "none"}, "mode transfer needs weights"),
         ({"class_weights": "balanced", "sampler": "balanced"}, "choose one of them"),
         ({"label_smoothing": 1.0}, "label_smoothing.*less than 1"),
+        ({"neighbours": 0.6}, "neighbours.*less than or equal to 0.5"),
         ({"mode": "transfer", "mixup": 0.2}, "mixup and cutmix mix images"),
         ({"mode": "scratch", "head_epochs": 1}, "mode scratch has no use for it"),
         ({"mode": "scratch", "layer_decay": 0.8}, "layer_decay is for mode finetune"),

@@ -199,7 +199,7 @@ def fit(run: Run, network: Network, cells: CellImages) -> None:
             settings,
             steps=cells.steps,
             names=cells.train.names,
-            loss=Loss.of(settings, cells.train.targets, len(cells.classes)),
+            loss=Loss.of(settings, cells.train.targets, cells.classes),
             pieces=run.pieces,
             device=run.place.device,
             bf16=_bf16(run),

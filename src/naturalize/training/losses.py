@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from naturalize.dataset.schemes import stages
 from naturalize.training.settings import TrainSettings
 
 
@@ -26,12 +28,15 @@ class Loss(nn.Module):
         logits to which the logarithm of each class's count was added.
     smoothing, gamma
         Share of the target that is spread over all classes; γ of the focal loss.
+    spread
+        Target of each class, float (C, C), each row summing to 1; the class itself by default.
     weights, counts
         Of each class (C,): the weight, all 1 by default, and the training images.
     """
 
     weights: torch.Tensor | None
     shift: torch.Tensor | None
+    spread: torch.Tensor | None
 
     def __init__(
         self,
@@ -39,6 +44,7 @@ class Loss(nn.Module):
         *,
         smoothing: float = 0.0,
         gamma: float = 2.0,
+        spread: np.ndarray | None = None,
         weights: np.ndarray | None = None,
         counts: np.ndarray | None = None,
     ) -> None:
@@ -52,15 +58,19 @@ class Loss(nn.Module):
         # not persistent: they follow from the data, and are no part of a model
         self.register_buffer("weights", held, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
+        target = None if spread is None else torch.from_numpy(np.asarray(spread, np.float32))
+        self.register_buffer("spread", target, persistent=False)
 
     @classmethod
-    def of(cls, settings: TrainSettings, targets: np.ndarray, n_classes: int) -> Loss:
-        """Return the loss of a run whose training rows have these classes."""
-        balanced = settings.class_weights == "balanced"
+    def of(cls, settings: TrainSettings, targets: np.ndarray, classes: Sequence[str]) -> Loss:
+        """Return the loss of a run whose training rows have these targets, int (N,)."""
+        n_classes, balanced = len(classes), settings.class_weights == "balanced"
+        spread = neighbours(classes, settings.neighbours) if settings.neighbours else None
         return cls(
             settings.loss,
             smoothing=settings.label_smoothing,
             gamma=settings.focal_gamma,
+            spread=spread,
             weights=class_weights(targets, n_classes) if balanced else None,
             counts=np.bincount(targets, minlength=n_classes),
         )
@@ -69,7 +79,7 @@ class Loss(nn.Module):
         """Return the loss of each image, (N,), times its weight, of logits (N, C)."""
         if self.shift is not None:
             logits = logits + self.shift
-        if self.kind != "focal":
+        if self.kind != "focal" and self.spread is None:
             return functional.cross_entropy(
                 logits,
                 target,
@@ -78,10 +88,16 @@ class Loss(nn.Module):
                 reduction="none",
             )
         log_p = functional.log_softmax(logits, dim=1)
-        wanted = functional.one_hot(target, logits.shape[1]).to(log_p)
+        wanted = (
+            functional.one_hot(target, logits.shape[1]).to(log_p)
+            if self.spread is None
+            else self.spread[target]
+        )
         wanted = wanted * (1 - self.smoothing) + self.smoothing / logits.shape[1]
         if self.weights is not None:
             wanted = wanted * self.weights
+        if self.kind != "focal":
+            return -(wanted * log_p).sum(1)
         # a floor: at p = 1 the slope of (1 − p)^γ would be infinite for γ < 1
         rest = (-log_p.expm1()).clamp_min(1e-6)
         return -(wanted * rest**self.gamma * log_p).sum(1)
@@ -95,6 +111,24 @@ def class_weights(targets: np.ndarray, n_classes: int) -> np.ndarray:
     """
     counts = np.bincount(targets, minlength=n_classes)
     return (len(targets) / (n_classes * counts)).astype(np.float32)
+
+
+def neighbours(classes: Sequence[str], share: float) -> np.ndarray:
+    """Return targets, float64 (C, C), of which the stages next to a class have ``share`` in sum.
+
+    Experts confuse neighbouring stages of maturation, so a label says less than that it is certain.
+    A class that is no stage, or whose neighbours are not among the classes, keeps all.
+
+    Examples
+    --------
+    >>> neighbours(["BNE", "EO", "SNE"], 0.1).tolist()
+    [[0.9, 0.0, 0.1], [0.0, 1.0, 0.0], [0.1, 0.0, 0.9]]
+    """
+    places = np.array([np.nan if place is None else place for place in stages(classes)], float)
+    near = np.abs(places[:, None] - places) == 1
+    count = near.sum(axis=1, keepdims=True)
+    given = np.where(count > 0, share, 0.0)
+    return np.eye(len(classes)) * (1 - given) + near * given / np.maximum(count, 1)
 
 
 def mix(

@@ -128,6 +128,8 @@ class TrainSettings(Settings):
     #: γ of the focal loss: how little well-known images count.
     focal_gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    #: Share of the target that the neighbouring stages of maturation have: PMY, MY, MMY, BNE, SNE.
+    neighbours: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
     #: Decay of the exponential moving average of the weights; null: none.
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
