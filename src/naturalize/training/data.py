@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 from naturalize.base import engine
@@ -37,6 +38,10 @@ from naturalize.training.settings import AugmentSettings, TrainSettings
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.compose.recipe.plan import Plan
+
+#: Real images that a network's batch statistics are taken from, at most: enough for three digits
+#: (Wu & Johnson, arXiv:2105.07576, figure 3).
+_SETTLED = 1024
 
 
 def classes_of(catalog: Catalog, split: Split) -> tuple[str, ...]:
@@ -164,16 +169,37 @@ class CellImages:
     def sampler(self) -> EpochSampler:
         """Return the order of training rows, as far as this process has a share in them."""
         share = self.settings.composite_share
+        composites = (self.n_real, share) if share and self.n_composites else None
+        return self._sampler(self.train.targets, self.steps, composites)
+
+    def _sampler(
+        self, targets: np.ndarray, steps: int, composites: tuple[int, float] | None = None
+    ) -> EpochSampler:
         return EpochSampler(
-            self.train.targets,
-            self.steps * self.settings.batch_size,
+            targets,
+            steps * self.settings.batch_size,
             batch=self.settings.batch_size,
             rank=processes.rank(),
             processes=processes.size(),
             seed=self.settings.seed,
             balanced=self.settings.sampler == "balanced",
-            composites=(self.n_real, share) if share and self.n_composites else None,
+            composites=composites,
         )
+
+    def real_batches(self, epoch: int) -> Iterator[dict[str, torch.Tensor]]:
+        """Yield augmented batches of real training images for the network's batch statistics.
+
+        A third of an epoch, of about 1,000 images at most.
+        """
+        size = self.settings.batch_size
+        sampler = self._sampler(
+            self.train.targets[: self.n_real], max(1, min(_SETTLED // size, self.steps // 3))
+        )
+        sampler.set_epoch(epoch)
+        samples = Samples(self.train, self.settings.augment, seed=self.settings.seed)
+        draws, share = list(sampler), size // processes.size()
+        for start in range(0, len(draws), share):
+            yield samples.__getitems__(draws[start : start + share])
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of augmented training batches, all of the same size."""

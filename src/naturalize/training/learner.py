@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import distributed, nn
 from torch.nn import functional
+from torch.optim.swa_utils import update_bn
 
 from naturalize.base.errors import NaturalizeError
 from naturalize.base.rng import rng, seed_of
@@ -133,6 +134,25 @@ class Learner:
         """Return the mean loss of the epoch's steps."""
         mean = float(np.mean(self._losses)) if self._losses else math.nan
         return processes.mean(mean, self.device)
+
+    @torch.no_grad()
+    def settle(self, batches: Iterable[Batch]) -> None:
+        """Take the batch statistics of the network that is kept from these batches alone.
+
+        The running averages of a short training lag behind its weights, and are of composites and
+        of mixed images too (Wu & Johnson, Rethinking "Batch" in BatchNorm, arXiv:2105.07576, §3).
+        A network without batch norm, or of which only the head learns, stays as it is.
+        """
+        if self.epoch < self.settings.head_epochs:
+            return
+        kind = self.device.partition(":")[0]
+        inputs = (
+            piece
+            for batch in batches
+            for piece in self._input(batch).split(math.ceil(len(batch["row"]) / self.pieces))
+        )
+        with torch.autocast(kind, torch.bfloat16, enabled=self.bf16):
+            update_bn(inputs, self.judged)
 
     @torch.inference_mode()
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:

@@ -225,6 +225,8 @@ def _epochs(run: Run, learner: Learner, data: Any, checkpoint: Checkpoint, steps
                 if progress is not None:
                     progress.step(learner, loss)
                 _log(written, "step", {"loss": loss, "lr": learner.last_lr}, learner.done)
+            if settings.mode != "transfer":
+                learner.settle(data.real_batches(epoch))
             scores = learner.validate(val)
             row = {"lr": learner.last_lr, "train_loss": learner.train_loss()}
             better = checkpoint.add(row, scores)
