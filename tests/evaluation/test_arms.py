@@ -92,3 +92,20 @@ def test_what_cannot_be_compared_is_refused():
         compared([one, answered("made", 10, 0, 3, true=TRUE[:-2])], ["real", "made"])
     with pytest.raises(InputError, match="weak: c is no class; there are a, b"):
         compared([one], ["real"], weak=["c"])
+
+
+def test_an_arm_is_compared_with_the_one_it_names():
+    """Its difference and its multiplier are those that it has where that arm is the first."""
+    cells = [
+        answered(arm, n, 0, wrong)
+        for arm, both in {"real": (9, 7), "strong": (8, 4), "made": (6, 3)}.items()
+        for n, wrong in zip((10, 40), both, strict=True)
+    ]
+    found = compared(cells, ["real", "strong", "made"], beside={"made": "strong"})
+    alone = compared(cells[2:], ["strong", "made"])
+    for what in ("differences", "multipliers"):
+        for n, its in found[what]["made"].items():
+            value = its["macro_f1"]["value"]
+            assert value == alone[what]["made"][n]["macro_f1"]["value"]
+    assert found["multipliers"]["made"]["10"]["macro_f1"]["value"] == pytest.approx(2, abs=1e-3)
+    assert found["beside"] == {"strong": "real", "made": "strong"}

@@ -37,22 +37,24 @@ def compared(
     answered: Sequence[Answered],
     arms: Sequence[str],
     *,
+    beside: Mapping[str, str] | None = None,
     weak: Sequence[str] = (),
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
     """Return the content of ``arms.json``: scores of each training, curves, and what arms gain.
 
-    The first of ``arms`` is the one that the others are compared with, at each size by the seeds
-    that both have. Intervals are percentile bootstraps (95 %) over the test images and over seeds,
-    the same draws for all arms, so that differences are paired. An arm's *multiplier* at n images
-    is n′/n, where the first arm reaches the same score with n′ images: its mean curve, made
-    monotone, is interpolated linearly in log n. Null is beyond the curve's largest size, 0 below
-    its smallest.
+    ``beside`` names the arm that one is compared with, by default the first of ``arms``; it is done
+    at each size by the seeds that both have. Intervals are percentile bootstraps (95 %) over the
+    test images and over seeds, the same draws for all arms, so that differences are paired. An
+    arm's *multiplier* at n images is n′/n, where the arm beside it reaches the same score with n′
+    images: its mean curve, made monotone, is interpolated linearly in log n. Null is beyond the
+    curve's largest size, 0 below its smallest.
 
     ``weak`` are classes whose mean F1 is a second score. ``InputError`` if the trainings did not
     answer for the same images, or a class is none of theirs.
     """
+    base_of = {arm: (beside or {}).get(arm, arms[0]) for arm in arms}
     first = answered[0]
     true, labels = _truth(answered), first.labels
     unknown = sorted(set(weak) - set(labels))
@@ -71,22 +73,22 @@ def compared(
         plain = dict(zip(scores, drawn[:, 0].tolist(), strict=True))
         rows.append({"arm": one.arm, "images_per_class": one.n, "seed": one.seed, **plain,
                      "seconds": round(one.seconds, 1), "model": one.fingerprint})  # fmt: skip
-    means = _over_seeds(found, arms, seed, resamples)
-    base = arms[0]
-    sizes = sorted(n for arm, n in means if arm == base)
-    curve = np.stack([means[base, n][0][base] for n in sizes], axis=-1) if sizes else None
+    means = _over_seeds(found, base_of, seed, resamples)
     result: dict[str, Any] = {name: {} for name in ("curves", "differences", "multipliers")}
     for (arm, n), (by_arm, _) in sorted(means.items(), key=lambda item: item[0][1]):
-        own = by_arm[arm]
+        own, base = by_arm[arm], base_of[arm]
         result["curves"].setdefault(arm, {})[str(n)] = _stated(own, scores)
         if arm != base and base in by_arm:
             gain = own - by_arm[base]
             result["differences"].setdefault(arm, {})[str(n)] = _stated(gain, scores)
-            if curve is not None and len(sizes) > 1:
+            sizes = sorted(size for other, size in means if other == base)
+            if len(sizes) > 1:
+                curve = np.stack([means[base, size][0][base] for size in sizes], axis=-1)
                 times = _needed(own, curve, sizes) / n
                 result["multipliers"].setdefault(arm, {})[str(n)] = _stated(times, scores)
     return {
         "arms": list(arms),
+        "beside": {arm: base for arm, base in base_of.items() if arm != base},
         "scores": scores,
         "weak": list(weak),
         "test_images": len(true),
@@ -144,23 +146,23 @@ def _scores(
 
 def _over_seeds(
     found: Mapping[tuple[str, int], Mapping[int, np.ndarray]],
-    arms: Sequence[str],
+    base_of: Mapping[str, str],
     seed: int,
     resamples: int,
 ) -> dict[tuple[str, int], tuple[dict[str, np.ndarray], list[int]]]:
     """Return means over seeds, drawn anew in each resample, the same ones for all arms and sizes.
 
-    (arm, n) → {arm: (scores, 1 + B), first arm: the same over their common seeds}, those seeds.
+    (arm, n) → {arm: (scores, 1 + B), the arm beside it: the same over common seeds}, those seeds.
     """
     made = {}
     for (arm, n), own in found.items():
-        other = found.get((arms[0], n), {})
+        other = found.get((base_of[arm], n), {})
         common = sorted(set(own) & set(other)) or sorted(own)
         draw = rng(seed, "seeds", len(common))
         places = draw.integers(len(common), size=(resamples, len(common)))
         counts = np.stack([(places == i).sum(axis=1) for i in range(len(common))])
         shares = np.c_[np.full(len(common), 1 / len(common)), counts / len(common)]
-        both = {arms[0]: other, arm: own}
+        both = {base_of[arm]: other, arm: own}
         made[arm, n] = (
             {
                 name: np.einsum("ksb,kb->sb", np.stack([each[s] for s in common]), shares)
@@ -173,7 +175,7 @@ def _over_seeds(
 
 
 def _needed(scores: np.ndarray, curve: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Return how many images the first arm needs for ``scores`` (S, B); its curve is (S, B, n)."""
+    """Return how many images an arm needs for ``scores`` (S, B); its curve is (S, B, n)."""
     rising, logs = np.maximum.accumulate(curve, axis=-1), np.log(sizes)
     found = np.empty_like(scores)
     for place in np.ndindex(scores.shape):

@@ -45,6 +45,8 @@ class Arm(Settings):
 
     compose: ComposeSettings | None = None
     run: dict[str, Any] = Field(default_factory=dict)
+    #: The arm that it is compared with; by default the first.
+    beside: str | None = None
 
 
 class GridSettings(Settings):
@@ -59,7 +61,7 @@ class GridSettings(Settings):
     engine: EngineSettings = EngineSettings()
     #: Training settings of all arms.
     run: dict[str, Any] = Field(default_factory=dict)
-    #: The first is the one that the others are compared with.
+    #: The first is the one that others are compared with, unless they name another.
     arms: Annotated[dict[str, Arm], Field(min_length=1)]
     images_per_class: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
     #: Classes that have so few images, the others having all; null: every class.
@@ -74,6 +76,9 @@ class GridSettings(Settings):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name}: each once, found {values}")
+        for name, arm in self.arms.items():
+            if arm.beside is not None and arm.beside not in self.arms:
+                raise ValueError(f"arms.{name}.beside: {arm.beside} is no arm of this file")
         return self
 
     def cells(self) -> Iterator[Cell]:
@@ -203,7 +208,8 @@ def write_grid(
     """Write ``arms.json``, ``arms.csv``, the learning curves and the page of the cells done."""
     answered = [_answered(folder, cell) for cell in done]
     weak = grid.weak or grid.few or []
-    result = compared(answered, list(grid.arms), weak=weak, seed=grid.seed)
+    beside = {name: arm.beside for name, arm in grid.arms.items() if arm.beside is not None}
+    result = compared(answered, list(grid.arms), beside=beside, weak=weak, seed=grid.seed)
     result["name"], result["settings"] = grid.name, grid.model_dump(mode="json")
     result["failed"] = [{**vars(cell), "error": error} for cell, error in failed.items()]
     result["versions"] = versions()
