@@ -12,7 +12,7 @@ from typing import Any
 from naturalize.base.artifacts import read_json
 from naturalize.base.engine import available_cpus
 from naturalize.report import formatting as form
-from naturalize.report.arms import NAMES, verdict
+from naturalize.report.arms import NAMES, base_of, verdict
 
 _DOCS = Path(__file__).parents[1] / "docs"
 
@@ -61,8 +61,8 @@ def _page(folder: Path, result: Mapping[str, Any], docs: Path) -> str:
     if result["weak"]:
         lines += [f"Weak classes: {form.listed(result['weak'])}.", ""]
     lines += [
-        f"Interval: {result['method']}. Multiplier: how many times as many images "
-        f"{result['arms'][0]} needs for the same score, by its own curve; “beyond” is outside it.",
+        f"Interval: {result['method']}. Multiplier: how many times as many images the arm beside "
+        "it needs for the same score, by that arm's own curve; “beyond” is outside it.",
         "",
     ]
     for failed in result["failed"]:
@@ -72,10 +72,9 @@ def _page(folder: Path, result: Mapping[str, Any], docs: Path) -> str:
 
 
 def _table(result: Mapping[str, Any], score: str) -> list[str]:
-    base = result["arms"][0]
     lines = [
-        f"| arm | images a class | seeds | {NAMES[score]} | difference from {base} | multiplier |",
-        "|---|--:|--:|---|---|---|",
+        f"| arm | images a class | seeds | {NAMES[score]} | beside | difference | multiplier |",
+        "|---|--:|--:|---|---|---|---|",
     ]
     for arm, sizes in result["curves"].items():
         for n, scores in sizes.items():
@@ -84,6 +83,7 @@ def _table(result: Mapping[str, Any], score: str) -> list[str]:
             gain = result["differences"].get(arm, {}).get(n, {}).get(score)
             times = result["multipliers"].get(arm, {}).get(n, {}).get(score)
             cells = [arm, n, str(len(own)), _with(form.score, form.span, its)]
+            cells.append(base_of(result, arm) if gain else "")
             cells.append(_with(form.difference, form.signed_span, gain) if gain else "")
             cells.append(form.multiplier(times) if times else "")
             lines.append(f"| {' | '.join(cells)} |")

@@ -82,6 +82,7 @@ def test_what_is_done_is_not_done_again_and_a_failure_is_stated(run, capsys):
             r"unknown key 'arms.real.runs' \(did you mean 'run'\?\)",
         ),
         ({"weak": ["XX"]}, "unknown class 'XX'"),
+        ({"arms": {"real": {}, "b": {"beside": "c"}}}, "arms.b.beside: c is no arm"),
         ({"arms": {"real": {"run": {"epoch": 3}}}}, r"arms.real: unknown key 'runs.real.epoch'"),
         ({"run": {"model": "custom_cnn", "composite_share": 0.5}}, "set composites to true"),
     ],

@@ -33,10 +33,17 @@ def write_page(folder: Path, result: Mapping[str, Any]) -> Path:
     return file
 
 
+def base_of(result: Mapping[str, Any], arm: str) -> str:
+    """Return the arm that another is compared with."""
+    return result.get("beside", {}).get(arm, result["arms"][0])
+
+
 def verdict(result: Mapping[str, Any]) -> str:
-    """Say of each arm whether it differs from the first, over its sizes, by its intervals."""
+    """Say of each arm whether it differs from the one beside it, over its sizes, by intervals."""
     base, said = result["arms"][0], []
-    for arm, each in result["differences"].items():
+    for name, each in result["differences"].items():
+        other = base_of(result, name)
+        arm = name if other == base else f"{name} (beside {other})"
         gains = {n: its["macro_f1"] for n, its in each.items()}
         better = [n for n, its in gains.items() if its["interval"][0] > 0]
         worse = [n for n, its in gains.items() if its["interval"][1] < 0]
@@ -55,13 +62,14 @@ def verdict(result: Mapping[str, Any]) -> str:
 
 
 def _scores(result: Mapping[str, Any], score: str) -> Section:
-    name, base = NAMES[score], result["arms"][0]
+    name = NAMES[score]
     sizes = sorted({int(n) for each in result["curves"].values() for n in each})
     label = f"{name} over training images a class, one line an arm; the numbers follow as a table"
     rows = [
         {
             "key": figures.key(number),
             "arm": arm,
+            "beside": base_of(result, arm) if arm in result["differences"] else "",
             "sizes": [_cell(result, arm, n, score) for n in sizes],
         }
         for number, arm in enumerate(result["arms"])
@@ -69,13 +77,12 @@ def _scores(result: Mapping[str, Any], score: str) -> Section:
     ]
     takeaway = (
         f"{name[:1].upper()}{name[1:]} on {form.count(result['test_images'], 'test image')} by "
-        f"training images a class, and what each arm gains over {base}."
+        "training images a class, and what each arm gains over the one beside it."
     )
     data = {
         "curve": Markup(plots.inline_svg(curve_figure(result, score)[0], label)),
         "sizes": [form.number(n) for n in sizes],
         "rows": rows,
-        "base": base,
         "method": result["method"].replace(" %", f"{form.NBSP}%"),
         "weak": form.listed(result["weak"]) if score == "weak_f1" else "",
     }
