@@ -46,6 +46,18 @@ print("LOADED", sorted(heavy & set(sys.modules)))
     assert all(name in done.stdout for name in ALL)
 
 
+def test_an_option_of_one_value_is_given_once(tmp_path: Path) -> None:
+    done = naturalize("labs", "a", "-m", "one", "--model", "two", "-o", "out", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --model is given 2 times, and takes one value")
+    assert len(done.stderr.splitlines()) == 1
+    # options that may be given again still may, and a flag too
+    done = naturalize(
+        "labs", "a", *("--map", "EO=EO") * 2, *("--only-mapped",) * 2, "-o", "out", cwd=tmp_path
+    )
+    assert "given" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from naturalize.cli.options import Group
+from naturalize.cli.options import Command, Group
 
 #: Group heading → commands, in the order of the work. Each lives in its own file of this folder.
 COMMANDS = {
@@ -54,7 +54,7 @@ class _Commands(Group):
             return TyperCommand(cmd_name, help=text, rich_help_panel=heading)
         if group is None:
             group = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-            group.command(cmd_name)(getattr(module, name))
+            group.command(cmd_name, cls=Command)(getattr(module, name))
         group._add_completion, group.rich_markup_mode = False, "markdown"
         command = typer.main.get_command(group)
         command.name = cmd_name

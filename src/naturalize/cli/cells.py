@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from naturalize.cli.options import Engine, Overwrite, Root, Workers
+from naturalize.cli.options import Command, Engine, Overwrite, Root, Workers
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -62,7 +62,7 @@ _Brush = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=Command)
 def show(
     bank: _Bank,
     out: Annotated[
@@ -122,7 +122,7 @@ def show(
         result(f"picture: {out}")
 
 
-@app.command("export")
+@app.command("export", cls=Command)
 def export_cells(
     bank: _Bank,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
@@ -169,7 +169,7 @@ def export_cells(
     result(f"{format}: {out}")
 
 
-@app.command("import")
+@app.command("import", cls=Command)
 def import_(
     source: _Source,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from naturalize.cli.options import Command
+
 app = typer.Typer(help="Get public data sets.", no_args_is_help=True)
 
 
@@ -15,7 +17,7 @@ def _data() -> None:
     """Get public data sets."""
 
 
-@app.command()
+@app.command(cls=Command)
 def fetch(
     name: Annotated[str, typer.Argument(help="Data set: pbc.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from naturalize.base.errors import InputError
+from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.text import expanded
 
 
@@ -21,6 +22,21 @@ class Group(TyperGroup):
         if web and not {"weights", "fetch"} <= set(args):
             raise InputError(f"{web}: a web address; download it, and name the file or folder")
         return super().parse_args(ctx, [expanded(arg) for arg in args])
+
+
+class Command(TyperCommand):
+    """A command in which an option of one value is given once: no value is dropped in silence."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Parse the command's own part of the line."""
+        *_, given = self.make_parser(ctx).parse_args(args=list(args))
+        for option, times in Counter(given).items():
+            one = isinstance(option, TyperOption) and not (option.multiple or option.is_flag)
+            if one and times > 1:
+                raise SettingsError(
+                    f"{option.opts[0]} is given {times} times, and takes one value; give it once"
+                )
+        return super().parse_args(ctx, args)
 
 
 def _allow(ctx: typer.Context, wanted: bool) -> None:
@@ -111,7 +127,7 @@ Seed = Annotated[int, typer.Option(help="Seed of the intervals.")]
 
 def columns_of(texts: list[str] | None) -> dict[str, str]:
     """Return ``path=file`` texts as a dictionary."""
-    from naturalize.base.errors import SettingsError, unknown
+    from naturalize.base.errors import unknown
 
     found: dict[str, str] = {}
     for text in texts or ():
@@ -126,8 +142,6 @@ def columns_of(texts: list[str] | None) -> dict[str, str]:
 
 def fractions_of(text: str) -> list[float]:
     """Return ``"0.7,0.1,0.2"`` as numbers."""
-    from naturalize.base.errors import SettingsError
-
     try:
         return [float(piece) for piece in text.split(",")]
     except ValueError as error:

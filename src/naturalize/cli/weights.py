@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from naturalize.cli.options import Command
+
 app = typer.Typer(no_args_is_help=True)
 
 
@@ -27,7 +29,7 @@ def _weights() -> None:
     """
 
 
-@app.command()
+@app.command(cls=Command)
 def fetch(
     name: Annotated[str, typer.Argument(help="One of those that `naturalize weights list` names.")],
     source: Annotated[
@@ -67,7 +69,7 @@ def fetch(
     result(str(place))
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_() -> None:
     """Show the published weights, and which of them are here.
 
@@ -87,7 +89,7 @@ def list_() -> None:
         )
 
 
-@app.command()
+@app.command(cls=Command)
 def verify(
     name: Annotated[str | None, typer.Argument(help="Which; all that are here by default.")] = None,
 ) -> None:
