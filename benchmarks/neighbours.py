@@ -22,9 +22,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
-from naturalize.evaluation.evaluate import classes_of, read_predictions
 from naturalize.evaluation.intervals import bootstrap
 from naturalize.evaluation.metrics import scores
+from naturalize.evaluation.predictions import classes_of, read_predictions
 
 #: The line of maturation, in order.
 LINE = ("PMY", "MY", "MMY", "BNE", "SNE")

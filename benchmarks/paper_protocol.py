@@ -25,7 +25,8 @@ import pyarrow as pa
 from naturalize.base.artifacts import read_json, write_json
 from naturalize.base.errors import NaturalizeError
 from naturalize.compose.deliver.pool import PREFIX
-from naturalize.evaluation.evaluate import classes_of, read_predictions, score_table
+from naturalize.evaluation.evaluate import score_table
+from naturalize.evaluation.predictions import classes_of, read_predictions
 from naturalize.study.run import run_study
 from naturalize.study.settings import StudySettings, load_study
 

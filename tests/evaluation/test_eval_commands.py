@@ -15,7 +15,8 @@ from naturalize.cli.evaluate import evaluate
 from naturalize.cli.explain import explain
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
-from naturalize.evaluation.evaluate import read_metrics, read_predictions
+from naturalize.evaluation.evaluate import read_metrics
+from naturalize.evaluation.predictions import read_predictions
 from naturalize.inputs.labelled import labelled_data
 
 LABELS = ["eosinophil", "lymphocyte", "monocyte"]

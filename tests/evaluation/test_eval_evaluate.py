@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from naturalize.base.artifacts import read_manifest
+from naturalize.base.artifacts import read_manifest, write_table
 from naturalize.base.errors import ArtifactError, ImageReadError, InputError, SettingsError
 from naturalize.base.images import write_image
-from naturalize.evaluation.evaluate import (
+from naturalize.cli.evaluate import remarks
+from naturalize.evaluation.evaluate import evaluate, read_metrics
+from naturalize.evaluation.predictions import (
     Item,
-    evaluate,
     known_items,
     predictions_schema,
-    read_metrics,
     read_predictions,
 )
 
@@ -218,6 +220,37 @@ def test_a_model_that_gives_nan_is_told_apart(
         evaluate(Diverged(), images[1], images[0], tmp_path / "out")
 
 
+def test_a_class_that_is_never_answered_is_named(
+    tmp_path: Path, images: tuple[Path, list[Item]]
+) -> None:
+    class Always(ByColour):
+        def probabilities(self, images: Iterable[np.ndarray], *, batch: int = 32) -> np.ndarray:
+            return super().probabilities(images) * 0 + np.array([0.2, 0.2, 0.6], np.float32)
+
+    out = evaluate(Always(), images[1], images[0], tmp_path / "out", resamples=100)
+    assert any("never answered: BA, EO;" in line for line in remarks(read_metrics(out)))
+    assert read_metrics(out)["macro_f1"] == pytest.approx((0 + 0 + 0.5) / 3)
+    # of classes that the images do not have, nothing is said
+    only = [item for item in images[1] if item.label == "LY"]
+    out = evaluate(ByColour(), only, images[0], tmp_path / "some", resamples=100)
+    assert not any("never answered" in line for line in remarks(read_metrics(out)))
+
+
+@pytest.mark.parametrize(
+    ("cut", "shape"), [(np.s_[:, :2], "(64, 2)"), (np.s_[:-1], "(63, 3)"), (np.s_[0], "(3,)")]
+)
+def test_a_model_that_gives_another_shape_is_told_apart(
+    tmp_path: Path, images: tuple[Path, list[Item]], cut: object, shape: str
+) -> None:
+    class Wrong(ByColour):
+        def probabilities(self, images: Iterable[np.ndarray], *, batch: int = 32) -> np.ndarray:
+            return super().probabilities(images)[cut]
+
+    said = re.escape(f"of shape {shape}; expected (64, 3)")
+    with pytest.raises(InputError, match=said):
+        evaluate(Wrong(), images[1], images[0], tmp_path / "out")
+
+
 def test_damaged_predictions_are_refused(tmp_path: Path, images: tuple[Path, list[Item]]) -> None:
     out = evaluate(ByColour(), images[1], images[0], tmp_path / "out")
     (out / "predictions.parquet").write_bytes(b"PAR1")
@@ -227,3 +260,31 @@ def test_damaged_predictions_are_refused(tmp_path: Path, images: tuple[Path, lis
     (out / "artifact.json").write_text(json.dumps(manifest | {"format_version": 99}))
     with pytest.raises(ArtifactError, match="format version 99"):
         read_metrics(out)
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "said"),
+    [
+        ("label", 4, "XX", "label: expected one of BA, EO, LY, got 'XX'"),
+        ("predicted", 4, "XX", "predicted: expected one of BA, EO, LY, no cell, got 'XX'"),
+        ("predicted", 1, "BA", "1 of 150 rows, the first 1, another class"),
+        ("prob_LY", 0, 0.9, "do not sum to one: row 0"),
+        ("prob_LY", 7, float("nan"), "no numbers"),
+        ("label", None, None, "has no row"),
+    ],
+)
+def test_predictions_that_no_evaluation_writes_are_refused(
+    tmp_path: Path, images: tuple[Path, list[Item]], column: str, row: int | None, value, said: str
+) -> None:
+    out = evaluate(ByColour(), images[1], images[0], tmp_path / "out")
+    table = read_predictions(out)
+    values = table[column].to_pylist()
+    if row is None:
+        table = table.slice(0, 0)
+    else:
+        values[row] = value
+        place = table.column_names.index(column)
+        table = table.set_column(place, column, pa.array(values, table.schema.field(place).type))
+    write_table(out / "predictions.parquet", table)
+    with pytest.raises(InputError, match=re.escape(said)):
+        read_predictions(out)

@@ -14,8 +14,8 @@ from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import read_image, write_image
 from naturalize.cli.audit_labels import audit_labels as command
 from naturalize.evaluation.agreement import read_agreed
-from naturalize.evaluation.evaluate import Item
 from naturalize.evaluation.labels import audit_labels, cross_validated, doubts
+from naturalize.evaluation.predictions import Item
 
 
 def _clusters(n: int = 400, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:

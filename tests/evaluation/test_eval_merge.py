@@ -15,13 +15,9 @@ from naturalize.base.artifacts import read_manifest
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import write_image
 from naturalize.evaluation.compare import paired
-from naturalize.evaluation.evaluate import (
-    Item,
-    evaluate,
-    read_metrics,
-    read_predictions,
-)
+from naturalize.evaluation.evaluate import evaluate, read_metrics
 from naturalize.evaluation.merge import Merge
+from naturalize.evaluation.predictions import Item, read_predictions
 from naturalize.models.predictor import Predictor
 
 ELEVEN = ["BA", "BNE", "EO", "ERB", "LY", "MMY", "MO", "MY", "PLT", "PMY", "SNE"]

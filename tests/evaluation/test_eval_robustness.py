@@ -14,9 +14,11 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from naturalize.base.errors import SettingsError
 from naturalize.base.images import write_image
 from naturalize.cli.evaluate import robustness_remarks, robustness_table
-from naturalize.evaluation.evaluate import Item, evaluate
+from naturalize.evaluation.evaluate import evaluate
+from naturalize.evaluation.predictions import Item
 from naturalize.evaluation.robustness import read_robustness, sampled
 from naturalize.imaging.corruptions import CORRUPTIONS
+from naturalize.models.predictor import Predictor
 
 CLASSES = ("dark", "light")
 
@@ -89,6 +91,42 @@ def test_it_is_asked_for(tmp_path: Path) -> None:
     assert read_robustness(out) is None
     with pytest.raises(SettingsError, match="1 image a class or more"):
         evaluate(Brightness(), items, tmp_path, tmp_path / "no", robustness=-1)
+
+
+class Seeing(Predictor):
+    """The same, but finds no cell in what is dark: equal probabilities, as `predict` has it."""
+
+    classes, prepared = CLASSES, "standardised"
+
+    def probabilities(self, images, *, batch=32, what=None):
+        images = list(images)
+        found = Brightness().probabilities(images)
+        return np.where([[image.mean() < 60] for image in images], np.float32(0.5), found)
+
+
+def test_an_image_without_a_cell_is_no_answer_of_a_class(tmp_path: Path) -> None:
+    items = []
+    for i in range(8):
+        level = 30 if i == 0 else 100 + 60 * (i % 2)
+        write_image(tmp_path / f"{i}.png", np.full((24, 24, 3), level, np.uint8))
+        items.append(Item(str(i), f"{i}.png", CLASSES[i % 2]))
+    out = evaluate(Seeing(), items, tmp_path, tmp_path / "out", robustness=4, resamples=100)
+    table = pq.read_table(out / "robustness.parquet").to_pylist()
+    as_is = [row["predicted"] for row in table if row["strength"] == 0]
+    assert as_is == ["no cell", "light", *["dark", "light"] * 3]
+    dim = [row for row in table if (row["corruption"], row["strength"]) == ("exposure", 5)]
+    true, said = [row["label"] for row in dim], [row["predicted"] for row in dim]
+    assert "no cell" in said
+    assert not set(said) - {*CLASSES, "no cell"}
+    found = read_robustness(out)
+    assert found["clean"]["accuracy"]["value"] == pytest.approx(7 / 8)
+    last = found["corruptions"]["exposure"]["strengths"][-1]
+    f1 = f1_score(true, said, labels=CLASSES, average="macro", zero_division=0)
+    assert last["macro_f1"]["value"] == pytest.approx(f1)
+    # no answer, no confidence: the calibration is of the answers that were given
+    answered = [row for row in table if row["strength"] == 0 and row["predicted"] != "no cell"]
+    gaps = [1 - row["confidence"] for row in answered]
+    assert found["clean"]["ece"]["value"] == pytest.approx(np.mean(gaps), abs=1e-6)
 
 
 def test_what_is_printed_and_the_csv_say_the_same(evaluation: Path) -> None:

@@ -13,8 +13,8 @@ from naturalize.base.artifacts import file_hash, read_manifest
 from naturalize.base.errors import InputError
 from naturalize.base.images import write_image
 from naturalize.evaluation.doubt import write_doubt
-from naturalize.evaluation.evaluate import Item
 from naturalize.evaluation.intervals import exact
+from naturalize.evaluation.predictions import Item
 from naturalize.evaluation.sets import score_sets
 from naturalize.models.doubt import Doubt
 from naturalize.models.ensemble import save_ensemble

@@ -10,8 +10,9 @@ import pytest
 from naturalize.base.errors import SettingsError
 from naturalize.base.images import write_image
 from naturalize.dataset.phantom import render_phantom
-from naturalize.evaluation.evaluate import Item, evaluate
+from naturalize.evaluation.evaluate import evaluate
 from naturalize.evaluation.merge import Merge
+from naturalize.evaluation.predictions import Item
 from naturalize.evaluation.shortcuts import evenly, hidden_scores
 from naturalize.models.predictor import OwnPredictor
 

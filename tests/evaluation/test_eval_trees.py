@@ -17,7 +17,8 @@ from naturalize.cli.evaluate import evaluate, remarks
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.schemes import SCHEMES
 from naturalize.evaluation import metrics
-from naturalize.evaluation.evaluate import read_metrics, read_predictions
+from naturalize.evaluation.evaluate import read_metrics
+from naturalize.evaluation.predictions import read_predictions
 from naturalize.inputs.labelled import labelled_data
 
 ELEVEN = SCHEMES["pbc11"].labels or ()

@@ -325,7 +325,8 @@ def test_the_commands_export_and_predict(tmp_path, capfd):
 
 
 def test_an_evaluation_is_the_same_without_pytorch(tmp_path, phantom_root):
-    from naturalize.evaluation.evaluate import read_metrics, read_predictions
+    from naturalize.evaluation.evaluate import read_metrics
+    from naturalize.evaluation.predictions import read_predictions
 
     labels = sorted(p.name for p in (phantom_root / "images").iterdir())[:2]
     for label in labels:

@@ -13,10 +13,10 @@ from rich.console import Console
 from naturalize.base.artifacts import read_json, writing
 from naturalize.base.plots import LIGHT
 from naturalize.cli.labs import tables
-from naturalize.evaluation.evaluate import Item
 from naturalize.evaluation.laboratory import Laboratory
 from naturalize.evaluation.labscores import answers_of
 from naturalize.evaluation.merge import Merge
+from naturalize.evaluation.predictions import Item
 from naturalize.report import sentences, write_report
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from naturalize.base.console import track, warn
 from naturalize.base.engine import prefetched
 from naturalize.base.errors import ImageReadError, InputError
-from naturalize.evaluation.evaluate import Item, known_items, read_item
 from naturalize.evaluation.metrics import scores
+from naturalize.evaluation.predictions import Item, known_items, read_item
 from naturalize.models.ensemble import check_classes, fit_weights
 from naturalize.models.folder import read_config
 from naturalize.models.predictor import Predictor

@@ -100,10 +100,12 @@ _FAR = 30.0
 ROUNDING = 1e-3
 
 
-def check_probabilities(values: np.ndarray, what: str) -> None:
+def check_probabilities(
+    values: np.ndarray, what: str, *, advice: str = "give it a softmax"
+) -> None:
     """Raise ``InputError`` unless rows (N, C) are numbers from 0 that sum to one.
 
-    ``what`` is what gave them.
+    ``what`` is what gave them, ``advice`` what to do where they do not sum to one.
 
     Examples
     --------
@@ -117,7 +119,7 @@ def check_probabilities(values: np.ndarray, what: str) -> None:
         raise InputError(
             f"{what} gives probabilities that do not sum to one: row {first} has "
             f"{values[first].sum():.4g}, its least {values[first].min():.4g} "
-            f"({int(wrong.sum()):,} of {len(values):,} rows); give it a softmax"
+            f"({int(wrong.sum()):,} of {len(values):,} rows); {advice}"
         )
 
 

@@ -19,7 +19,7 @@ from naturalize.base.errors import InputError
 from naturalize.base.rng import rng
 from naturalize.base.statistics import percentile_interval
 from naturalize.evaluation import intervals, metrics, stages
-from naturalize.evaluation.evaluate import possible_answers, read_predictions
+from naturalize.evaluation.predictions import possible_answers, read_predictions
 
 #: Tables of answers to the same images: of the first arm and of the second, trained with one seed.
 Pair = tuple[pa.Table, pa.Table]

@@ -17,7 +17,7 @@ from scipy.special import softmax
 from naturalize.base.console import track
 from naturalize.base.engine import prefetched
 from naturalize.base.errors import ImageReadError, InputError, SettingsError
-from naturalize.evaluation.evaluate import Item, read_item
+from naturalize.evaluation.predictions import Item, read_item
 from naturalize.models.doubt import ENOUGH, SHARE, Doubt, fit_doubt
 from naturalize.models.folder import with_description
 from naturalize.models.predictor import NetworkPredictor, Predictor

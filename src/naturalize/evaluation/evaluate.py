@@ -2,33 +2,36 @@
 
 Two files decide everything: ``predictions.parquet`` (one row an image, all probabilities) and
 ``metrics.json`` (all scores, their intervals and what was left out). The pictures are drawn from
-these two. Prediction goes in pieces, so a killed run goes on where it stopped.
+these two.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from naturalize.base import artifacts
 from naturalize.base.console import warn
-from naturalize.base.engine import prefetched
-from naturalize.base.errors import ImageReadError, InputError, SettingsError, unknown
-from naturalize.base.images import content_hash, read_image
-from naturalize.base.shards import resumable_rows
+from naturalize.base.errors import InputError, SettingsError, unknown
+from naturalize.base.images import content_hash
 from naturalize.evaluation import intervals, metrics, ranks, stages
 from naturalize.evaluation.agreement import confirmed
-from naturalize.evaluation.calibration import brier, calibration, check_probabilities
+from naturalize.evaluation.calibration import brier, calibration
 from naturalize.evaluation.merge import Merge
+from naturalize.evaluation.predictions import (
+    Item,
+    classes_of,
+    items_hash,
+    known_items,
+    model_hash,
+    possible_answers,
+    predicted,
+)
 from naturalize.evaluation.risk import selective
 from naturalize.evaluation.robustness import score_robustness
 from naturalize.evaluation.sets import score_sets
@@ -39,49 +42,6 @@ from naturalize.prediction.standardise import NO_CELL
 
 #: Protocols of DESIGN §6: real held-out images, or the published pool-augment-split.
 PROTOCOLS = ("honest", "paper")
-
-#: What to do with images whose label the model does not know.
-UNKNOWN = ("refuse", "drop")
-
-_PIECE = 64
-
-_SHARD = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("path", pa.string()),
-        ("label", pa.string()),
-        ("group", pa.string()),
-        ("problem", pa.string()),
-        ("probabilities", pa.list_(pa.float32())),
-    ]
-)
-
-
-@dataclass(frozen=True)
-class Item:
-    """One labelled image.
-
-    ``path`` is relative to the root; images of one ``group`` (patient, slide, duplicates) are not
-    independent, and the bootstrap draws them together.
-    """
-
-    image_id: str
-    path: str
-    label: str
-    group: str | None = None
-
-
-def predictions_schema(classes: Sequence[str]) -> pa.Schema:
-    """Return the schema of ``predictions.parquet`` for these classes."""
-    fixed: list[tuple[str, pa.DataType]] = [
-        ("image_id", pa.string()),
-        ("path", pa.string()),
-        ("label", pa.string()),
-        ("predicted", pa.string()),
-        ("confidence", pa.float32()),
-    ]
-    probabilities = [(f"prob_{name}", pa.float32()) for name in classes]
-    return pa.schema([*fixed, *probabilities, ("group", pa.string())])
 
 
 def evaluate(
@@ -168,7 +128,7 @@ def evaluate(
         "seed": seed,
         "classes": list(model.classes),
         "model": model_hash(model),
-        "items": _items_hash(items),
+        "items": items_hash(items),
         **({"merged": merge.described()} if merge.classes else {}),
         **({"prepared": model.prepared} if model.prepared is not None else {}),
         **({"leave_out_training": True} if leave_out_training else {}),
@@ -177,7 +137,7 @@ def evaluate(
         **({"agreed": content_hash(repr(sorted(agreed.items())).encode())} if agreed else {}),
     }
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
-    table, skipped = _predicted(model, known, root, work, strict, merge)
+    table, skipped = predicted(model, known, root, work, strict, merge)
     facts = {
         "model": model.config.architecture if model.config is not None else "custom",
         "model_hash": settings["model"],
@@ -247,39 +207,6 @@ def _not_scored(
     }
 
 
-def known_items(
-    items: Sequence[Item], classes: Sequence[str], *, unknown_labels: str = "refuse"
-) -> tuple[list[Item], dict[str, int]]:
-    """Return the items of classes that the model knows, and how many there are of each other.
-
-    ``InputError`` if there are no items, one has no label, or there are unknown classes and they
-    are not to be dropped, or nothing is left.
-    """
-    if unknown_labels not in UNKNOWN:
-        raise unknown("unknown_labels", unknown_labels, list(UNKNOWN))
-    if not items:
-        raise InputError("nothing to evaluate: no labelled image was given")
-    for item in items:
-        if not item.label:
-            raise InputError(f"{item.path}: has no label, so it cannot be scored; leave it out")
-    others = Counter(item.label for item in items if item.label not in set(classes))
-    known = [item for item in items if item.label not in others]
-    named = ", ".join(f"{label} ({n})" for label, n in sorted(others.items()))
-    if others and unknown_labels == "refuse":
-        raise InputError(
-            f"{others.total()} of {len(items)} images are of classes that the model does not know: "
-            f"{named}; it knows {', '.join(classes)}; name the scheme it was trained with "
-            "(--scheme), say which of its classes these are (--map), or leave these images out "
-            "(--drop-unknown)"
-        )
-    if not known:
-        raise InputError(
-            f"none of the images is of a class that the model knows: found {named}; it knows "
-            f"{', '.join(classes)}; check --scheme, or say which are which with --map"
-        )
-    return known, dict(sorted(others.items()))
-
-
 def score_table(
     table: pa.Table, *, protocol: str, resamples: int = intervals.RESAMPLES, seed: int = 0
 ) -> dict[str, Any]:
@@ -314,123 +241,10 @@ def score_table(
     }
 
 
-def classes_of(table: pa.Table) -> list[str]:
-    """Return the model's classes, in order, from the columns of a predictions table."""
-    classes = [n.removeprefix("prob_") for n in table.column_names if n.startswith("prob_")]
-    if not classes:
-        raise InputError("predictions: expected columns prob_<class>, found none")
-    return classes
-
-
-def possible_answers(table: pa.Table) -> list[str]:
-    """Return what a predictions table may answer: the classes, and `NO_CELL` where it occurs."""
-    return [*classes_of(table), *([NO_CELL] if NO_CELL in table["predicted"].to_pylist() else [])]
-
-
-def read_predictions(path: str | Path) -> pa.Table:
-    """Read ``predictions.parquet`` of the evaluation ``path``; ``ArtifactError`` if damaged."""
-    artifacts.read_manifest(path, "evaluation")
-    file = Path(path) / "predictions.parquet"
-    table = artifacts.read_table(file)
-    return artifacts.read_table(file, predictions_schema(classes_of(table)))
-
-
 def read_metrics(path: str | Path) -> dict[str, Any]:
     """Read ``metrics.json`` of the evaluation folder ``path``; ``ArtifactError`` if damaged."""
     artifacts.read_manifest(path, "evaluation")
     return artifacts.read_json(Path(path) / "metrics.json")
-
-
-def model_hash(predictor: Predictor) -> str:
-    """Return 16 hex digits naming a predictor: its classes, and its ``weights_hash`` if any."""
-    text = f"{list(predictor.classes)} {predictor.weights_hash}"
-    if predictor.elsewhere is not None:
-        text += f" {predictor.elsewhere.weights_hash}"
-    return content_hash(text.encode())
-
-
-def _items_hash(items: Sequence[Item]) -> str:
-    lines = "\n".join(f"{i.image_id}\t{i.path}\t{i.label}\t{i.group}" for i in items)
-    return content_hash(lines.encode())
-
-
-def _predicted(
-    predictor: Predictor, items: list[Item], root: Path, work: Path, strict: bool, merge: Merge
-) -> tuple[pa.Table, list[dict[str, str]]]:
-    """Return the predictions table, and which images were skipped and why."""
-    read = partial(read_item, root=root)
-
-    def rows(piece: Sequence[Item]) -> Iterator[dict[str, Any]]:
-        problems: dict[int, str] = {}
-
-        def readable() -> Iterator[np.ndarray]:
-            for i, image in enumerate(prefetched(read, piece)):
-                if not isinstance(image, ImageReadError):
-                    yield image
-                elif strict:
-                    raise image
-                else:
-                    problems[i] = image.reason
-
-        found = iter(np.asarray(predictor.probabilities(readable()), np.float32))
-        for i, item in enumerate(piece):
-            yield {
-                **asdict(item),
-                "problem": problems.get(i),
-                "probabilities": None if i in problems else next(found),
-            }
-
-    prepared = predictor.prepared
-    key = f"{model_hash(predictor)} {_items_hash(items)}"
-    key += f" {prepared}" if prepared is not None else ""
-    made = resumable_rows(work, key, items, rows, _SHARD, piece=_PIECE, what="evaluate")
-    table, skipped = _tables(made, predictor.classes, merge, may_be_empty=prepared is not None)
-    if not table.num_rows:
-        raise InputError(
-            f"{root}: none of {len(items)} images could be read; the first, {skipped[0]['path']}: "
-            f"{skipped[0]['reason']}"
-        )
-    return table, skipped
-
-
-def read_item(item: Item, *, root: Path) -> np.ndarray | ImageReadError:
-    """Return an image, or why it cannot be read."""
-    try:
-        return read_image(root / item.path)
-    except ImageReadError as error:
-        return error
-
-
-def _tables(
-    rows: pa.Table, model_classes: Sequence[str], merge: Merge, *, may_be_empty: bool
-) -> tuple[pa.Table, list[dict[str, str]]]:
-    """Split the shards' rows into the predictions table and the list of skipped images.
-
-    ``may_be_empty``: equal probabilities for all classes say that an image shows no cell (see
-    `naturalize.prediction.predictor.in_kind`), whatever classes are merged.
-    """
-    unreadable = rows.filter(pc.is_valid(rows["problem"])).select(["path", "problem"])
-    skipped = [{"path": r["path"], "reason": r["problem"]} for r in unreadable.to_pylist()]
-    rows = rows.filter(pc.is_null(rows["problem"]))
-    flat = rows["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    values = flat.reshape(-1, len(model_classes))
-    if not np.isfinite(values).all():
-        raise InputError(
-            "the model gives probabilities that are no numbers (NaN or infinite); its weights are "
-            "damaged or its training diverged; train it again with a smaller learning rate"
-        )
-    check_probabilities(values, "the model")
-    empty = np.ptp(values, axis=1) == 0 if may_be_empty else np.zeros(len(values), bool)
-    classes, values = merge.names(model_classes), merge.apply(values, model_classes)
-    best = values.argmax(axis=1)
-    columns: dict[str, Any] = {name: rows[name] for name in ("image_id", "path", "label")}
-    columns["predicted"] = [
-        NO_CELL if none else classes[i] for i, none in zip(best, empty, strict=True)
-    ]
-    columns["confidence"] = values[np.arange(len(best)), best]
-    columns |= {f"prob_{name}": values[:, i] for i, name in enumerate(classes)}
-    columns["group"] = rows["group"]
-    return pa.table(columns, schema=predictions_schema(classes)), skipped
 
 
 def _say_left_out(result: dict[str, Any]) -> None:

@@ -29,8 +29,8 @@ from naturalize.base.rng import rng
 from naturalize.base.shards import resumable_rows
 from naturalize.base.sheets import contact_sheet
 from naturalize.evaluation import metrics
-from naturalize.evaluation.evaluate import Item, read_item
 from naturalize.evaluation.intervals import group_numbers
+from naturalize.evaluation.predictions import Item, read_item
 
 #: Parts of the cross-validation, as usual; classes of fewer images have fewer.
 FOLDS = 5

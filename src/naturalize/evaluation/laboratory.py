@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from naturalize.evaluation.evaluate import Item
 from naturalize.evaluation.merge import Merge
+from naturalize.evaluation.predictions import Item
 
 #: Why an image says nothing new of a model: it, or nearly the same picture, was seen before.
 EXPOSED = ("trained on", "duplicate", "near duplicate")

@@ -25,11 +25,11 @@ from naturalize.base.errors import InputError
 from naturalize.base.images import content_hash
 from naturalize.base.shards import resumable_rows
 from naturalize.evaluation import intervals, metrics
-from naturalize.evaluation.evaluate import Item, model_hash
 from naturalize.evaluation.laboratory import Laboratory
 from naturalize.evaluation.labscores import SCORES, Scored, of_model, scored
 from naturalize.evaluation.merge import Merge
 from naturalize.evaluation.mixes import MIXES
+from naturalize.evaluation.predictions import Item, model_hash
 from naturalize.models.predictor import NetworkPredictor
 from naturalize.prediction.files import Prediction, predict_files
 from naturalize.prediction.standardise import Standardiser

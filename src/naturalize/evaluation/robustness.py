@@ -21,15 +21,17 @@ import pyarrow as pa
 
 from naturalize.base import artifacts
 from naturalize.base.engine import prefetched
-from naturalize.base.errors import InputError, SettingsError
+from naturalize.base.errors import SettingsError
 from naturalize.base.images import read_image
 from naturalize.base.rng import rng
 from naturalize.base.shards import resumable_rows
 from naturalize.evaluation import metrics, mixes
 from naturalize.evaluation.merge import Merge
 from naturalize.evaluation.mixes import Answers
+from naturalize.evaluation.predictions import answers, possible_answers
 from naturalize.imaging.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from naturalize.models.predictor import Predictor
+from naturalize.prediction.standardise import NO_CELL
 
 #: The scores that are given; the first is the one that is drawn.
 SCORES = ("macro_f1", "balanced_accuracy", "accuracy", "ece")
@@ -111,7 +113,7 @@ def score_robustness(
     key = f"{key} {clean['image_id'].to_pylist()} {seed} {said}"
     places = range(clean.num_rows)
     made = resumable_rows(work, key, places, rows, _SHARD, piece=_PIECE, what="corruptions")
-    table = _table(made, clean, conditions, model.classes, merge)
+    table = _table(made, clean, conditions, model, merge)
     return Robustness(table, robustness_scores(table, per_class, resamples, seed))
 
 
@@ -148,22 +150,16 @@ def _table(
     made: pa.Table,
     clean: pa.Table,
     conditions: Sequence[tuple[str, int]],
-    model_classes: Sequence[str],
+    model: Predictor,
     merge: Merge,
 ) -> pa.Table:
     """Return the answers under all corruptions, after those to the images as they are."""
-    flat = made["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    classes = merge.names(model_classes)
-    if not np.isfinite(flat).all():
-        raise InputError("the model gives no numbers for some corrupted images (NaN or infinite)")
-    values = merge.apply(flat.reshape(-1, len(model_classes)), model_classes)
-    best = values.argmax(axis=1)
     images = clean.take(made["row"])
     n = clean.num_rows
     columns: dict[str, Any] = {name: images[name] for name in ("image_id", "path", "label")}
-    columns["predicted"] = pa.array([classes[i] for i in best])
-    columns["confidence"] = pa.array(values[np.arange(len(best)), best])
-    columns |= {f"prob_{name}": pa.array(values[:, i]) for i, name in enumerate(classes)}
+    columns |= answers(
+        made["probabilities"], model.classes, merge, may_be_empty=model.prepared is not None
+    )
     corrupted = pa.table({**columns, "group": images["group"]}, schema=clean.schema)
     names = [None] * n + [name for _ in range(n) for name, _ in conditions]
     strengths = [0] * n + [strength for _ in range(n) for _, strength in conditions]
@@ -174,28 +170,30 @@ def _table(
 
 def robustness_scores(table: pa.Table, per_class: int, resamples: int, seed: int) -> dict[str, Any]:
     """Return the content of ``robustness.json`` for its table (see ``docs/formats.md``)."""
-    labels = [n.removeprefix("prob_") for n in table.column_names if n.startswith("prob_")]
+    labels = possible_answers(table)
     names, strengths = np.array(table["corruption"].to_pylist()), table["strength"].to_numpy()
 
-    def answers(here: np.ndarray) -> Answers:
+    def given(here: np.ndarray) -> Answers:
         # in the order of the images as they are: a resample is the same images everywhere
         part = table.filter(pa.array(here))
+        predicted = part["predicted"].to_pylist()
+        confidence = part["confidence"].to_numpy().astype(np.float64)
         return Answers(
             labels,
             metrics.label_indices(labels, part["label"].to_pylist(), what="label"),
-            metrics.label_indices(labels, part["predicted"].to_pylist(), what="predicted"),
-            part["confidence"].to_numpy().astype(np.float64),
+            metrics.label_indices(labels, predicted, what="predicted"),
+            np.where(np.array(predicted) == NO_CELL, np.nan, confidence),
             part["group"].to_pylist(),
         )
 
-    as_is = answers(strengths == 0)
+    as_is = given(strengths == 0)
     weights = mixes.resampled(as_is, resamples, seed, "robustness")
     clean = _of(mixes.drawn_scores(as_is, weights, None))
     each: dict[str, Any] = {}
     means: list[dict[str, np.ndarray]] = []
     for name, one in CORRUPTIONS.items():
         drawn = [
-            _of(mixes.drawn_scores(answers((names == name) & (strengths == s)), weights, None))
+            _of(mixes.drawn_scores(given((names == name) & (strengths == s)), weights, None))
             for s in STRENGTHS
         ]
         means.append({score: np.mean([d[score] for d in drawn], axis=0) for score in SCORES})

@@ -48,7 +48,7 @@ def hidden_scores(
     predictor
         The model, which is shown images as they are: one that standardises has nothing to go by.
     items, root
-        `naturalize.evaluation.evaluate.Item` of the model's classes, and where their paths start.
+        `naturalize.evaluation.predictions.Item` of the model's classes, and where paths start.
     most, seed
         Images that are shown at most, drawn as evenly over the classes as they go.
 

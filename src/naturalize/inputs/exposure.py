@@ -15,8 +15,8 @@ from naturalize.base.engine import prefetched
 from naturalize.base.errors import ImageReadError
 from naturalize.base.images import read_image
 from naturalize.dataset.relations import relate, thumbnail
-from naturalize.evaluation.evaluate import Item
 from naturalize.evaluation.laboratory import EXPOSED, Apart
+from naturalize.evaluation.predictions import Item
 from naturalize.inputs.labelled import LabelledData
 
 #: Flags of `naturalize.dataset.relations.relate` that say one picture has two classes.

@@ -18,8 +18,9 @@ from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.readers.levels import PARTS
 from naturalize.dataset.split import Split
 from naturalize.evaluation.doubt import write_doubt
-from naturalize.evaluation.evaluate import Item, evaluate
+from naturalize.evaluation.evaluate import evaluate
 from naturalize.evaluation.merge import Merge
+from naturalize.evaluation.predictions import Item
 from naturalize.inputs.kind import named
 from naturalize.models.folder import describe
 from naturalize.models.predictor import Predictor

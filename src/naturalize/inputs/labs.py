@@ -11,11 +11,11 @@ from naturalize.base.console import warn
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.rng import rng
 from naturalize.dataset.schemes import meaning
-from naturalize.evaluation.evaluate import Item
 from naturalize.evaluation.laboratory import EXPOSED, Apart, Laboratory
 from naturalize.evaluation.labs import read_labs, score_labs
 from naturalize.evaluation.merge import Merge
 from naturalize.evaluation.mixes import parsed_mixes
+from naturalize.evaluation.predictions import Item
 from naturalize.inputs.exposure import Seen, stand_apart
 from naturalize.inputs.labelled import LabelledData, labelled_data
 from naturalize.models.folder import describe

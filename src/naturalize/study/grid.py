@@ -21,7 +21,8 @@ from naturalize.base.console import say, warn
 from naturalize.base.errors import NaturalizeError, unknown
 from naturalize.base.settings import Settings, validated
 from naturalize.evaluation.arms import Answered, compared, written
-from naturalize.evaluation.evaluate import read_metrics, read_predictions
+from naturalize.evaluation.evaluate import read_metrics
+from naturalize.evaluation.predictions import read_predictions
 from naturalize.study.check import check_study
 from naturalize.study.run import versions
 from naturalize.study.runner import STATE, run_stages
