@@ -172,6 +172,7 @@ def test_csv_labels_go_through_the_scheme(tmp_path):
         ("path,label\n/etc/1.jpg,a\n", "line 2: column 'path': /etc/1.jpg is not below"),
         ("path,label\n../1.jpg,a\n", "line 2: column 'path': ../1.jpg leaves"),
         ("path,label\n", "no images"),
+        ("path,label,confidence,prob_a,flag\n1.jpg,a,1,1,\n", "a model's answers, not the truth"),
     ],
 )
 def test_csv_errors_name_line_and_column(tmp_path, text, said):

@@ -81,6 +81,7 @@ SPOILT = {
     "object": ("explanations/explanations.json", "{}"),
     "comparisons": ("comparisons.json", "{}"),
     "key": ("evaluations/naturalize/metrics.json", '{"macro_f1": 0.9}'),
+    "nan": ("evaluations/naturalize/metrics.json", '{"macro_f1": NaN}'),
     "history": ("models/naturalize/history.csv", "epoch,val_loss\n1,many\n"),
     "table": ("plan/plan.parquet", "PAR1"),
 }
@@ -119,6 +120,7 @@ def spoil(study: Path, what: str) -> Path:
         ("object", ArtifactError, "explanations.json: expected a list"),
         ("comparisons", ArtifactError, "comparisons.json: expected a list"),
         ("key", ArtifactError, "lacks"),
+        ("nan", ArtifactError, "NaN is no number"),
         ("version", ArtifactError, "format version 9"),
         ("kind", ArtifactError, "is a split; expected a bank of cells"),
         ("history", ArtifactError, "history.csv: not a table of epochs"),
@@ -139,6 +141,13 @@ def test_a_table_that_lacks_a_column_is_named(study: Path) -> None:
     file = study / "plan" / "plan.parquet"
     write_table(file, read_table(file).drop_columns(["label"]))
     with pytest.raises(ArtifactError, match=r"plan.parquet: lacks the column\(s\) label"):
+        write_report(study)
+
+
+def test_predictions_that_the_scores_are_not_of_are_refused(study: Path) -> None:
+    file = study / "evaluations/naturalize/predictions.parquet"
+    write_table(file, read_table(file).slice(1))
+    with pytest.raises(ArtifactError, match=r"right answers of \d+, metrics.json \d+ of \d+;"):
         write_report(study)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from report_study import page_of
 
-from naturalize.base.artifacts import read_json, read_table, write_table
+from naturalize.base.artifacts import read_json, read_table, write_json, write_table
+from naturalize.evaluation.evaluate import score_table
 from naturalize.report import audit as audit_section
 from naturalize.report import composites, explanations, models, sentences, write_report
 from naturalize.report.folder import open_study
@@ -206,6 +207,19 @@ def test_mistakes_are_counted_from_the_predictions(built_study: Path) -> None:
     assert f"is wrong on {wrong.total()} of {len(rows)} test images" in text
     n, of, true, called = found[0]
     assert f"Most frequent mistakes: {true} taken for {called} ({n} of {of})" in text
+
+
+def test_a_class_that_is_never_answered_is_named(study: Path) -> None:
+    folder = study / "evaluations/naturalize"
+    table, m = read_table(folder / "predictions.parquet"), metrics(study)
+    never, other = (label for label in m["labels"][:2])
+    said = [other if p == never else p for p in table["predicted"].to_pylist()]
+    table = table.set_column(table.column_names.index("predicted"), "predicted", [said])
+    write_table(folder / "predictions.parquet", table)
+    scored = score_table(table, protocol="honest", resamples=100)
+    write_json(folder / "metrics.json", {**m, **scored})
+    text = text_of(study)
+    assert f"Never answered by naturalize, so precision and F1 count as 0: {never}." in text
 
 
 def test_every_run_stands_in_the_table_with_its_intervals(built_study: Path) -> None:

@@ -329,13 +329,17 @@ def json_bytes(value: Any) -> bytes:
     return text.encode()
 
 
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
 def read_json(path: Path) -> Any:
-    """Read a JSON file; ``ArtifactError`` if it is missing or no JSON."""
+    """Read a JSON file; ``ArtifactError`` if it is missing or no JSON, or holds NaN."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: no such file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ArtifactError(f"{path}: not JSON ({error})") from error
 
 

@@ -190,6 +190,10 @@ def remarks(result: dict[str, Any]) -> list[str]:
         lines.append(f"classes: {sums}; the model's others are {others}")
     if result["n"] < 2 * sum(row["support"] > 0 for row in result["per_class"].values()):
         lines.append(f"{result['n']:,} image(s) are too few for scores to mean anything")
+    answered = zip(result["labels"], zip(*result["confusion"], strict=True), strict=True)
+    never = [label for label, n in answered if not any(n) and result["per_class"][label]["support"]]
+    if never:
+        lines.append(f"never answered: {', '.join(never)}; precision and F1 count as 0 there")
     elsewhere = sum(
         n
         for row in result["confusion"]

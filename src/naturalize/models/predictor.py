@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from naturalize.base.errors import SettingsError, unknown
+from naturalize.base.errors import InputError, SettingsError, unknown
 from naturalize.models.config import Colour, NetworkConfig
 from naturalize.models.ensemble import has_graph
 from naturalize.models.folder import elsewhere_of, training_images
@@ -139,8 +140,19 @@ class OwnPredictor(Predictor):
     def probabilities(
         self, images: Iterable[np.ndarray], *, batch: int = 32, what: str | None = None
     ) -> np.ndarray:
-        """Return what the function gives, float32 (N, C)."""
-        return np.asarray(self._function(images, batch=batch), np.float32)
+        """Return what the function gives, float32 (N, C); ``InputError`` for another shape."""
+        number = itertools.count()
+        given = images
+        if not isinstance(images, Sequence):  # counted as they are taken
+            given = (image for image, _ in zip(images, number, strict=False))
+        found = np.asarray(self._function(given, batch=batch), np.float32)
+        n = len(images) if isinstance(images, Sequence) else sum(1 for _ in given) + next(number)
+        if found.shape != (n, len(self._classes)):
+            raise InputError(
+                f"the model gives probabilities of shape {found.shape}; expected "
+                f"({n}, {len(self._classes)}): a row for each image, a column for each class"
+            )
+        return found
 
 
 def as_predictor(model: Any) -> Predictor:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from naturalize.base.errors import ArtifactError
 from naturalize.report import figures, sentences
 from naturalize.report import formatting as form
 from naturalize.report.folder import Artifact, Run, StudyFolder
@@ -124,7 +127,15 @@ def _predictions(run: Run | None) -> list[dict[str, Any]]:
         return []
     columns = ["path", "label", "predicted", "confidence"]
     table = run.evaluation.table("predictions.parquet", columns)
-    return [] if table is None else table.to_pylist()
+    rows: list[dict[str, Any]] = [] if table is None else table.to_pylist()
+    n, right = len(rows), sum(row["label"] == row["predicted"] for row in rows)
+    counted = run.metrics.get("confusion")
+    if rows and counted and (n, right) != (int(np.sum(counted)), int(np.trace(counted))):
+        raise ArtifactError(
+            f"{run.evaluation.path}: predictions.parquet has {right} right answers of {n}, "
+            f"metrics.json {np.trace(counted)} of {np.sum(counted)}; evaluate the model again"
+        )
+    return rows
 
 
 def _groups(artifact: Artifact | None) -> list[list[dict[str, Any]]]:

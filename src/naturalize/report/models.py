@@ -6,6 +6,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from naturalize.base.errors import ArtifactError
 from naturalize.dataset.schemes import CLASS_NAMES
 from naturalize.report import doubt, figures, sentences
@@ -290,4 +292,10 @@ def _notes(runs: list[Run]) -> list[str]:
         absent = [str(label) for label in run.metrics.get("absent") or []]
         if absent:
             notes[f"Not scored, because no test image has it: {form.listed(absent)}."] = None
+        answered = zip(run.metrics["labels"], np.sum(run.metrics["confusion"], axis=0), strict=True)
+        never = [str(k) for k, n in answered if not n and run.metrics["per_class"][k]["support"]]
+        if never:
+            who = "" if len(runs) == 1 else f" by {run.name}"
+            said = f"Never answered{who}, so precision and F1 count as 0: {form.listed(never)}."
+            notes[said] = None
     return list(notes)

@@ -19,6 +19,9 @@ from naturalize.base.walk import Walk
 from naturalize.dataset.readers.levels import PARTS, Levels, part_named, recognised
 from naturalize.dataset.schemes import Scheme
 
+#: Columns that a table of a model's answers has beside their ``label``.
+_ANSWERS = {"confidence", "flag"}
+
 
 @dataclass(frozen=True)
 class Item:
@@ -137,11 +140,17 @@ def read_csv(file: Path, scheme: Scheme, columns: Mapping[str, str] | None = Non
     ``test`` or another name of one). ``columns`` says what they are called; see
     :func:`naturalize.base.table.read_rows`. Labels without a class in the scheme are dropped and
     counted. ``InputError`` names the line and the column: one is missing, a path is empty or
-    repeated, a part unknown.
+    repeated, a part unknown, or the labels are a model's answers.
     """
     root, items, dropped = file.parent, [], Counter[str]()
     seen: dict[str, int] = {}
-    for row in read_rows(file, ("path", "label"), ("group", "part"), renamed=columns or {}):
+    optional = ("group", "part", *_ANSWERS, "predicted")
+    for row in read_rows(file, ("path", "label"), optional, renamed=columns or {}):
+        if row.values.keys() >= _ANSWERS and "predicted" not in row.values:
+            raise InputError(
+                f"{file}: is a table that 'naturalize predict' wrote: its labels are a model's "
+                "answers, not the truth; correct them, and leave out its column flag"
+            )
         path = _path(root, row["path"], row.where)
         if path in seen:
             raise InputError(f"{row.where}: path {path!r} stands in line {seen[path]} already")
