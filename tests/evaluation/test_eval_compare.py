@@ -35,7 +35,8 @@ def table(true: list[str], predicted: list[str], **more: list) -> pa.Table:
         "predicted": predicted,
         "confidence": pa.array([0.5] * n, pa.float32()),
     }
-    columns |= {f"prob_{c}": pa.array([0.5] * n, pa.float32()) for c in CLASSES}
+    sure = [[float(name == c) for name in predicted] for c in CLASSES]
+    columns |= {f"prob_{c}": pa.array(p, pa.float32()) for c, p in zip(CLASSES, sure, strict=True)}
     return pa.table(columns | {"group": pa.array(more.get("group", [None] * n), pa.string())})
 
 

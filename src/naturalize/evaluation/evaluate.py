@@ -154,10 +154,8 @@ def evaluate(
         result["agreed"] = score_table(table.filter(pa.array(confirmed(table, agreed))), **how)
     doubt = model.config.doubt if model.config is not None and not merge.classes else None
     result["sets"] = None if doubt is None else score_sets(doubt, table)
-    result["shortcuts"] = None
-    if shortcuts:
-        plain = model.predictor if isinstance(model, StandardisingPredictor) else model
-        result["shortcuts"] = hidden_scores(plain, known, root, seed=seed)
+    plain = model.predictor if isinstance(model, StandardisingPredictor) else model
+    result["shortcuts"] = hidden_scores(plain, known, root, seed=seed) if shortcuts else None
     _say_left_out(result)
     tested = None
     if robustness:
