@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -109,3 +111,17 @@ def test_an_arm_is_compared_with_the_one_it_names():
             assert value == alone[what]["made"][n]["macro_f1"]["value"]
     assert found["multipliers"]["made"]["10"]["macro_f1"]["value"] == pytest.approx(2, abs=1e-3)
     assert found["beside"] == {"strong": "real", "made": "strong"}
+
+
+def test_images_of_a_group_are_drawn_together():
+    """With two groups, one all right and one all wrong, a resample is all, half or nothing."""
+    one = answered("real", 10, 0, 0)
+    rows = one.table.to_pydict()
+    rows["group"] = ["ill" if i < 20 else "well" for i in range(len(TRUE))]
+    rows["predicted"] = [
+        {"a": "b", "b": "a"}[t] if g == "ill" else t
+        for t, g in zip(rows["label"], rows["group"], strict=True)
+    ]
+    found = compared([replace(one, table=pa.table(rows))], ["real"])
+    assert found["curves"]["real"]["10"]["macro_f1"] == {"value": 0.5, "interval": [0.0, 1.0]}
+    assert "2 groups of test images" in found["method"]

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from naturalize.base.display import rows_of
 from naturalize.base.errors import InputError
 from naturalize.base.rng import rng
 from naturalize.evaluation import metrics
+from naturalize.evaluation.intervals import drawn_from, group_numbers
 
 #: Resamples of images and seeds together: 95 % limits wobble by a few per cent of their width.
 RESAMPLES = 1000
@@ -46,25 +48,26 @@ def compared(
 
     ``beside`` names the arm that one is compared with, by default the first of ``arms``; it is done
     at each size by the seeds that both have. Intervals are percentile bootstraps (95 %) over the
-    test images and over seeds, the same draws for all arms, so that differences are paired. An
-    arm's *multiplier* at n images is n′/n, where the arm beside it reaches the same score with n′
-    images: its mean curve, made monotone, is interpolated linearly in log n. Null is beyond the
-    curve's largest size, 0 below its smallest.
+    test images, or groups of them, and over seeds. The draws are the same for all arms, so that
+    differences are paired. An arm's *multiplier* at n images is n′/n, where the arm beside it
+    reaches the same score with n′ images: its mean curve, made monotone, is interpolated linearly
+    in log n. Null is beyond the curve's largest size, 0 below its smallest.
 
     ``weak`` are classes whose mean F1 is a second score. ``InputError`` if the trainings did not
     answer for the same images, or a class is none of theirs.
     """
     base_of = {arm: (beside or {}).get(arm, arms[0]) for arm in arms}
     first = answered[0]
-    true, labels = _truth(answered), first.labels
+    (true, units), labels = _truth(answered), first.labels
     unknown = sorted(set(weak) - set(labels))
     if unknown:
         raise InputError(f"weak: {', '.join(unknown)} is no class; there are {', '.join(labels)}")
     scores = ["macro_f1", *(["weak_f1"] if weak else [])]
     places = [labels.index(label) for label in weak]
+    n_units = int(units.max()) + 1
     draw = rng(seed, "arms")
-    weights = draw.multinomial(len(true), np.full(len(true), 1 / len(true)), size=resamples)
-    weights = np.vstack([np.ones(len(true), np.int64), weights]).astype(np.float32)
+    drawn_units = draw.multinomial(n_units, np.full(n_units, 1 / n_units), size=resamples)
+    weights = np.vstack([np.ones(len(true), np.int64), drawn_units[:, units]]).astype(np.float32)
     found: dict[tuple[str, int], dict[int, np.ndarray]] = defaultdict(dict)
     rows = []
     for one in answered:
@@ -92,7 +95,7 @@ def compared(
         "scores": scores,
         "weak": list(weak),
         "test_images": len(true),
-        "method": f"percentile bootstrap over {len(true):,} test images"
+        "method": f"percentile bootstrap over {drawn_from(units).replace('images', 'test images')}"
         f"{_seeds_said([len(its) for _, its in means.values()])}, "
         f"{resamples:,} resamples, 95 %, seed {seed}",
         "convention": metrics.CONVENTION,
@@ -109,20 +112,22 @@ def _seeds_said(counts: Sequence[int]) -> str:
     return f" and {few if few == max(counts) else f'{few} to {max(counts)}'} seeds"
 
 
-def _truth(answered: Sequence[Answered]) -> np.ndarray:
-    """Return the true class of each test image, int64 (N,), in the order of their ids."""
+def _truth(answered: Sequence[Answered]) -> tuple[np.ndarray, np.ndarray]:
+    """Return class and group of each test image, int64 (N,) both, in the order of their ids."""
     first = answered[0]
-    facts = [
-        sorted(zip(o.table["image_id"].to_pylist(), o.table["label"].to_pylist(), strict=True))
-        for o in answered
-    ]
+    facts = [sorted(rows_of(one.table, "image_id", "label")) for one in answered]
     for one, its in zip(answered, facts, strict=True):
         if its != facts[0] or one.labels != first.labels:
             raise InputError(
                 f"{one.arm}, {one.n} images, seed {one.seed}: answered for other test images or "
                 f"classes than {first.arm}, {first.n} images, seed {first.seed}"
             )
-    return metrics.label_indices(first.labels, [label for _, label in facts[0]])
+    groups: list[str | None] | None = None
+    if "group" in first.table.column_names:
+        group_of = dict(rows_of(first.table, "image_id", "group"))
+        groups = [group_of[image_id] for image_id, _ in facts[0]]
+    true = metrics.label_indices(first.labels, [label for _, label in facts[0]])
+    return true, group_numbers(groups, len(true))
 
 
 def _scores(
