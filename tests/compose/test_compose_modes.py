@@ -108,7 +108,10 @@ LAID = {
 @pytest.mark.parametrize("name", list(MODES))
 @pytest.mark.parametrize("turn", ["none", "flips", "right", "any"])
 def test_turn_means_the_same_in_every_mode(bank: CellBank, name: str, turn: str) -> None:
-    lying = {"scene_turn": "none"} if name == "varied" else {}  # a cell is turned with its scene
+    lying = {  # a cell is turned with its scene, and with its stack
+        "varied": {"scene_turn": "none"},
+        "field": {"stacks": 0, "width": 100, "height": 100, "sizes": [1, 1]},
+    }.get(name, {})
     drawn = plan(bank, mode=name, add=60, turn=turn, **lying)
     placed = [p for row in drawn.table["placements"].to_pylist() for p in row]
     found = {(p["angle"] % 360, p["flip"]) for p in placed}

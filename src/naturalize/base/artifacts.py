@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -360,8 +360,12 @@ def write_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> N
             writer.write_table(table)
 
 
-def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
+def read_table(
+    path: Path, schema: pa.Schema | None = None, *, optional: Collection[str] = ()
+) -> pa.Table:
     """Read a Parquet table; with ``schema``, check that the columns and types are those.
+
+    Columns that are ``optional`` (later releases added them) are null where the file lacks them.
 
     ``ArtifactError`` if the file is missing, damaged, or lacks a column of ``schema``.
     """
@@ -377,6 +381,9 @@ def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
     if schema is None:
         return table
     missing = [name for name in schema.names if name not in table.column_names]
+    for name in [name for name in missing if name in optional]:
+        table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
+        missing.remove(name)
     if missing:
         raise ArtifactError(f"{path}: lacks the column(s) {', '.join(missing)}")
     try:

@@ -47,7 +47,7 @@ _Classes = Annotated[
     _many(help="Classes, e.g. BNE,SNE; can be given again.  [default: the mode's]"),
 ]
 _MaxReuse = Annotated[int | None, _many(min=1, help="Most composites with the same white cell.")]
-_Mode = Annotated[str, _how("--mode", "-m", help="scene, layout, varied or paper.")]
+_Mode = Annotated[str, _how("--mode", "-m", help="scene, layout, varied, field or paper.")]
 _Set = Annotated[
     list[str] | None,
     _how("--set", metavar="KEY=VALUE", help="A setting of the mode, e.g. turn=any."),
@@ -130,6 +130,7 @@ def compose(
     naturalize compose runs/pbc11 --add 500 --write coco --size 192 -o detect
     naturalize compose runs/pbc11 -m layout --add 200 --gate --set crowding=1.3 -o plan
     naturalize compose runs/pbc11 --scenes their-images --add 300 -o theirs
+    naturalize compose runs/pbc11 -m field --add 20 --write coco -o fields
     naturalize compose runs/pbc11 -m paper --name 2K-PBC -o runs/2k
     naturalize compose runs/pbc11/bank --per-class 3000 --set turn=right -o plan
     ```

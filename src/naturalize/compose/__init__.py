@@ -4,6 +4,7 @@ Usable alone: ``from naturalize.compose import plan, render`` and the names belo
 """
 
 from naturalize.compose.deliver.dataset import CompositeDataset
+from naturalize.compose.deliver.fields import ComposedField, ComposedFields, fields
 from naturalize.compose.deliver.transform import Naturalize
 from naturalize.compose.deliver.truth import Truth, truth
 from naturalize.compose.draw.modes import MODES
@@ -13,11 +14,14 @@ from naturalize.compose.paint.crops import CropStore
 from naturalize.compose.paint.render import render
 from naturalize.compose.paint.scenes import Scenes
 from naturalize.compose.recipe.plan import Plan
-from naturalize.compose.recipe.recipe import Background, Finish, Placement, Recipe
+from naturalize.compose.recipe.recipe import Background, Camera, Finish, Placement, Recipe
 
 __all__ = [
     "MODES",
     "Background",
+    "Camera",
+    "ComposedField",
+    "ComposedFields",
     "CompositeDataset",
     "CropStore",
     "Finish",
@@ -27,6 +31,7 @@ __all__ = [
     "Recipe",
     "Scenes",
     "Truth",
+    "fields",
     "named",
     "plan",
     "render",

@@ -65,6 +65,7 @@ def realism(
     :func:`~naturalize.realism.probing.judge` do.
     """
     asked = validated(RealismSettings, settings, what="realism")
+    plan.check_about_one("realism")
     check_place(Path(out))
     run = {"backend": backend, "workers": workers}
     sample = choose(plan, bank, asked, spare=bool(asked.baselines), **run)

@@ -15,7 +15,7 @@ from naturalize.base.errors import (
     SettingsError,
     unknown,
 )
-from naturalize.study.settings import StudySettings
+from naturalize.study.settings import ComposeSettings, StudySettings
 
 if TYPE_CHECKING:
     from naturalize.dataset.catalog import Catalog
@@ -32,13 +32,11 @@ def check_study(study: StudySettings) -> None:
     message begins with the key.
     """
     from naturalize.cells.segmenters import segmenter
-    from naturalize.compose.draw.modes import mode
     from naturalize.compose.draw.targets import named
     from naturalize.dataset.phantom.write import count_classes
     from naturalize.dataset.readers import READERS
     from naturalize.dataset.schemes import scheme
     from naturalize.dataset.split import checked_fractions
-    from naturalize.inputs.laboratory import check_scenes
     from naturalize.training import fit
 
     with _key("data.scheme"):
@@ -57,17 +55,7 @@ def check_study(study: StudySettings) -> None:
         with _key("compose.name"):
             named(study.compose.name or "1K")
         with _key("compose"):
-            settings = dict(study.compose.settings)
-            reuse, gate = settings.pop("max_reuse", None), settings.pop("gate", False)
-            if reuse is not None and (not isinstance(reuse, int) or reuse < 1):
-                raise SettingsError(f"max_reuse: expected at least 1, got {reuse!r}")
-            if not isinstance(gate, bool):
-                raise SettingsError(f"gate: expected true or false, got {gate!r}")
-            if study.compose.scenes is not None:
-                if not study.compose.scenes.exists():
-                    raise InputError(f"scenes: {study.compose.scenes}: no such folder")
-                settings = check_scenes(study.compose.mode, settings, gate=gate)
-            mode(study.compose.mode, **settings)
+            _check_compose(study.compose)
     for name, run in study.runs.items():
         with _key(f"runs.{name}"):
             fit.check(run)
@@ -80,6 +68,28 @@ def check_study(study: StudySettings) -> None:
                     raise unknown("method", method, list(METHODS))
     if study.engine.backend == "ray" and importlib.util.find_spec("ray") is None:
         raise MissingExtraError("Ray", "ray")
+
+
+def _check_compose(compose: ComposeSettings) -> None:
+    """Check the mode of composition and its settings."""
+    from naturalize.compose.draw.modes import mode
+    from naturalize.inputs.laboratory import check_scenes
+
+    settings = dict(compose.settings)
+    reuse, gate = settings.pop("max_reuse", None), settings.pop("gate", False)
+    if reuse is not None and (not isinstance(reuse, int) or reuse < 1):
+        raise SettingsError(f"max_reuse: expected at least 1, got {reuse!r}")
+    if not isinstance(gate, bool):
+        raise SettingsError(f"gate: expected true or false, got {gate!r}")
+    if compose.scenes is not None:
+        if not compose.scenes.exists():
+            raise InputError(f"scenes: {compose.scenes}: no such folder")
+        settings = check_scenes(compose.mode, settings, gate=gate)
+    if not mode(compose.mode, **settings).about_one:
+        raise SettingsError(
+            f"mode {compose.mode}: a study trains on composites of one cell each; "
+            "choose another mode, and compose fields with naturalize compose"
+        )
 
 
 @contextmanager

@@ -134,6 +134,8 @@ def train(
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
     loggers.check(settings)
     check_composites(settings, plan, bank)
+    if plan is not None:
+        plan.check_about_one("train")
     if not settings.composites:
         plan = None
     run = Run(

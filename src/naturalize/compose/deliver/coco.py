@@ -19,10 +19,20 @@ from naturalize.cells.segmentation import KINDS
 from naturalize.compose.deliver.imagefolder import BOXES, box_row, paint_image
 from naturalize.compose.deliver.rendering import Painter, Rendering, Writer
 from naturalize.compose.recipe.recipe import Recipe
-from naturalize.imaging.runlength import mask_to_rle
+from naturalize.imaging.runlength import box_to_rle
 
-#: Columns of the pieces: a row an annotation; ``counts`` is COCO's compressed RLE.
-_ROWS = pa.schema([*BOXES, ("area", pa.int32()), ("counts", pa.string())])
+#: Columns of the pieces: a row an annotation; counts are COCO's compressed RLE. What is said of the
+#: whole cell, seen or not, is null where all of it is seen.
+_ROWS = pa.schema(
+    [
+        *BOXES,
+        ("area", pa.int32()),
+        ("counts", pa.string()),
+        ("whole_area", pa.int32()),
+        ("whole_box", pa.list_(pa.int32(), 4)),
+        ("whole_counts", pa.string()),
+    ]
+)
 
 
 def _categories_of(name: str) -> str:
@@ -37,7 +47,9 @@ class Coco(Writer):
     ``images/<class>/<recipe_id>.<suffix>`` and ``annotations.json``: of each cell, those of the
     scene included, what is seen of it as compressed RLE, and its box. Later cells cover earlier
     ones, so no two masks have a pixel in common. Besides COCO's own keys an annotation has
-    ``cell_id`` and ``label``, an image ``recipe_id`` and ``label``.
+    ``cell_id`` and ``label``, and where others cover a part of the cell ``amodal_segmentation``,
+    ``amodal_bbox`` and ``amodal_area``: all of it that lies on the image; an image has
+    ``recipe_id`` and ``label``.
     """
 
     name: ClassVar[str] = "coco"
@@ -60,11 +72,16 @@ class Coco(Writer):
 def _paint(painter: Painter, work: Path, recipe: Recipe) -> pa.Table:
     paint_image(painter, work, recipe)
     found, name = painter.truth(recipe), painter.name(recipe)
-    rows = []
+    rows, shape = [], found.instances.shape
     for cell in found.cells:
-        mask = found.instances == cell.instance
-        area, counts = int(np.count_nonzero(mask)), mask_to_rle(mask)["counts"]
-        rows.append({**box_row(name, cell), "area": area, "counts": counts})
+        mask, ((x0, y0, x1, y1), whole) = found.mask(cell.instance), found.wholes[cell.instance - 1]
+        area, whole_area = int(np.count_nonzero(mask)), int(np.count_nonzero(whole))
+        counts = box_to_rle(mask, cell.box[:2], shape)["counts"]
+        row = {**box_row(name, cell), "area": area, "counts": counts}
+        if whole_area > area:
+            row |= {"whole_area": whole_area, "whole_box": [x0, y0, x1 - x0, y1 - y0]}
+            row["whole_counts"] = box_to_rle(whole, (x0, y0), shape)["counts"]
+        rows.append(row)
     return pa.Table.from_pylist(rows, schema=_ROWS)
 
 
@@ -132,6 +149,13 @@ def _annotations(
                 shape = list(_size(job, recipe)[::-1])
             x0, y0, x1, y1 = (row[name] for name in ("x0", "y0", "x1", "y1"))
             named = (row["label"], row["kind"])
+            amodal = {}
+            if row["whole_counts"] is not None:
+                amodal = {
+                    "amodal_segmentation": {"size": shape, "counts": row["whole_counts"]},
+                    "amodal_bbox": row["whole_box"],
+                    "amodal_area": row["whole_area"],
+                }
             yield {
                 "id": number,
                 "image_id": image,
@@ -142,4 +166,5 @@ def _annotations(
                 "iscrowd": 0,
                 "cell_id": row["cell_id"],
                 "label": row["label"],
+                **amodal,
             }

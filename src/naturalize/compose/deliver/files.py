@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,20 +13,26 @@ import numpy as np
 from naturalize.base.artifacts import is_artifact, read_json, write_json
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import encode_image, write_image
-from naturalize.base.sheets import labelled_rows
+from naturalize.base.plots import KIND_KEY
+from naturalize.base.sheets import contact_sheet, labelled_rows
+from naturalize.cells.pictures import overlay
+from naturalize.cells.segmentation import Cell, Segmentation
+from naturalize.compose.deliver.annotation import BankAnnotation
+from naturalize.compose.deliver.truth import truth
 from naturalize.compose.draw.materials import check_sources
 from naturalize.compose.draw.modes import DEFAULT
 from naturalize.compose.draw.modes import mode as mode_of
 from naturalize.compose.draw.planner import plan
+from naturalize.compose.paint.crops import CropStore
 from naturalize.compose.paint.render import render, render_unfinished
 from naturalize.compose.paint.scenes import Scenes
 from naturalize.compose.paint.sizes import Size, asked_size
+from naturalize.compose.recipe.plan import Plan
 from naturalize.compose.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.compose.paint.scenes import CellSource
-    from naturalize.compose.recipe.plan import Plan
     from naturalize.dataset.catalog import Catalog
     from naturalize.dataset.split import Split
 
@@ -33,6 +41,9 @@ FORMATS = {"jpeg": ".jpg", "png": ".png"}
 
 #: Quality of contact sheets; pictures of a class on them, real and composite; their side in pixels.
 _SHEET_QUALITY, _PER_CLASS, _TILE = 90, 4, 150
+
+#: Fields on a sheet, and their side in pixels.
+_FIELDS, _FIELD_TILE = 4, 640
 
 
 def check_plan(plan: Plan) -> None:
@@ -95,6 +106,8 @@ def plan_sheet(plan: Plan, bank: CellBank, *, per_class: int = _PER_CLASS) -> np
     No scene comes twice where the class has others. Of another laboratory's bank, the images beside
     them are those that they stand in.
     """
+    if plan.of_fields:
+        return field_sheet(plan, bank)
     foreign = bank.holds == "laboratory"
     source, real, composite = Scenes(bank), {}, {}
     scenes: set[str] = set()
@@ -113,6 +126,35 @@ def plan_sheet(plan: Plan, bank: CellBank, *, per_class: int = _PER_CLASS) -> np
     gap = np.full((len(left), 24, 3), 255, np.uint8)
     gap[:, 12] = (200, 203, 210)
     return np.concatenate([left, gap, right], axis=1)
+
+
+def field_sheet(plan: Plan, bank: CellBank) -> np.ndarray:
+    """Return the sheet of whole fields: the first of some classes, beside it the truth about it."""
+    labels = [label for label, n in plan.targets.items() if n]
+    some = [
+        labels[i] for i in np.linspace(0, len(labels) - 1, min(_FIELDS, len(labels))).astype(int)
+    ]
+    recipes = [plan.recipe(int(plan.rows_of(label)[0])) for label in some]
+    tiles, captions = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        crops = Path(folder) / "crops"
+        source = CropStore.build(Plan.of(recipes, bank=plan.bank), bank, crops, what=None)
+        for recipe in recipes:
+            image, found = (
+                render(recipe, source),
+                truth(recipe, source, annotation=BankAnnotation(bank)),
+            )
+            cells = [
+                Cell(cell.kind, box, mask)
+                for cell, (box, mask) in zip(found.cells, found.wholes, strict=True)
+            ]
+            slide = recipe.background.colour
+            tiles += [image, overlay(image, Segmentation(image.shape[:2], tuple(cells), slide))]
+            kinds = Counter(cell.kind for cell in found.cells)
+            white = ", ".join(cell.label or "?" for cell in found.cells if cell.kind == "wbc")
+            captions += [white, f"{kinds['rbc']} red cells, {kinds['platelet']} platelets"]
+    title = f"composed fields, and the truth about them: {KIND_KEY}"
+    return contact_sheet(tiles, captions=captions, columns=2, tile=_FIELD_TILE, title=title)
 
 
 def _various(plan: Plan, rows: np.ndarray, n: int, scenes: set[str]) -> list[Recipe]:

@@ -117,6 +117,7 @@ class Naturalize:
             materials=materials,
             **mode_settings,
         )
+        self.plan.check_about_one("Naturalize")
         self._rows = {label: self.plan.rows_of(label) for label in replaced}
         own = tempfile.mkdtemp(prefix="naturalize-") if folder is None else None
         crops = Path(own or str(folder)) / "crops"

@@ -44,10 +44,21 @@ class Truth(NamedTuple):
     instances: np.ndarray
     cells: tuple[TrueCell, ...]  # one a number, from 1 on, from the lowest to the topmost
 
+    #: Of each cell, its box as far as the canvas shows it, and bool over it: where it lies, under
+    #: others too (amodal). A cell of a scene lies where it is seen before any is placed.
+    wholes: tuple[tuple[tuple[int, int, int, int], np.ndarray], ...]
+
     def mask(self, instance: int) -> np.ndarray:
         """Return where a cell is seen, bool over its box."""
         x0, y0, x1, y1 = self.cells[instance - 1].box
         return self.instances[y0:y1, x0:x1] == instance
+
+    def whole(self, instance: int) -> np.ndarray:
+        """Return where a cell lies, seen or not, bool (height, width)."""
+        (x0, y0, x1, y1), mask = self.wholes[instance - 1]
+        made = np.zeros(self.instances.shape, bool)
+        made[y0:y1, x0:x1] = mask
+        return made
 
 
 def truth(
@@ -91,16 +102,44 @@ def truth(
     source, shrink = source_of(source), Shrink.to((recipe.width, recipe.height), size)
     canvas, brought = _scene(recipe.background, shrink, source, annotation)
     cells = [(cell.kind, cell.label, cell.cell_id) for cell in brought]
+    wholes = list(_placed_masks(canvas, len(cells)))
     for placement in recipe.placements:
         cells.append((placement.kind, annotation.label(placement.cell_id), placement.cell_id))
         found = inside(source, placement, shrink)
+        wholes.append(found)
         if found is not None:
             window, mask = found
             canvas[window][mask] = len(cells)
     goal = asked_size(size)
     if goal is not None and goal != (shrink.width, shrink.height):
-        canvas = cv2.resize(canvas, goal, interpolation=cv2.INTER_NEAREST_EXACT)
-    return _numbered(canvas, cells)
+        canvas = _grown(canvas, goal)
+        wholes = [found and _grown_mask(*found, shrink, goal) for found in wholes]
+    return _numbered(canvas, cells, wholes)
+
+
+#: A window of the canvas, and a mask over it; ``None`` off the canvas.
+_Found = tuple[tuple[slice, slice], np.ndarray] | None
+
+
+def _placed_masks(canvas: np.ndarray, n: int) -> Iterator[_Found]:
+    """Yield window and mask of each of the cells 1 to ``n`` of a canvas of their numbers."""
+    from scipy.ndimage import find_objects
+
+    for number, window in enumerate(find_objects(canvas, max_label=n) if n else (), start=1):
+        yield None if window is None else (window, canvas[window] == number)
+
+
+def _grown(plane: np.ndarray, goal: tuple[int, int]) -> np.ndarray:
+    return cv2.resize(plane, goal, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _grown_mask(
+    window: tuple[slice, slice], mask: np.ndarray, shrink: Shrink, goal: tuple[int, int]
+) -> _Found:
+    """Return a mask of a canvas on a larger picture (width, height)."""
+    whole = np.zeros((shrink.height, shrink.width), np.int32)
+    whole[window] = mask
+    return next(_placed_masks(_grown(whole, goal), 1))
 
 
 def inside(
@@ -165,7 +204,9 @@ def _middles(start: int, end: int, factor: float, length: int) -> tuple[np.ndarr
     return pixels[here], middles[here]
 
 
-def _numbered(canvas: np.ndarray, cells: Sequence[tuple[str, str | None, str]]) -> Truth:
+def _numbered(
+    canvas: np.ndarray, cells: Sequence[tuple[str, str | None, str]], wholes: Sequence[_Found]
+) -> Truth:
     """Return the truth of a canvas of cells (from 1 on, 0 none): those that are seen, in order."""
     from scipy.ndimage import find_objects
 
@@ -177,8 +218,22 @@ def _numbered(canvas: np.ndarray, cells: Sequence[tuple[str, str | None, str]]) 
     table[seen] = np.arange(1, len(seen) + 1)
     instances = table[canvas]
     boxes = find_objects(instances.astype(np.int32), max_label=len(seen))
-    rows = []
-    for number, (old, (down, across)) in enumerate(zip(seen.tolist(), boxes, strict=True), start=1):
-        box = (across.start, down.start, across.stop, down.stop)
-        rows.append(TrueCell(number, *cells[old - 1], box))
-    return Truth(instances, tuple(rows))
+    rows, lying = [], []
+    for number, (old, window) in enumerate(zip(seen.tolist(), boxes, strict=True), start=1):
+        rows.append(TrueCell(number, *cells[old - 1], _box(window)))
+        lying.append(_cut_to_mask(*(wholes[old - 1] or (window, canvas[window] == old))))
+    return Truth(instances, tuple(rows), tuple(lying))
+
+
+def _cut_to_mask(
+    window: tuple[slice, slice], mask: np.ndarray
+) -> tuple[tuple[int, int, int, int], np.ndarray]:
+    """Return the box of a mask that lies in a window, and the mask over it."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    left, top = window[1].start + x, window[0].start + y
+    return (left, top, left + width, top + height), mask[y : y + height, x : x + width]
+
+
+def _box(window: tuple[slice, slice]) -> tuple[int, int, int, int]:
+    down, across = window
+    return across.start, down.start, across.stop, down.stop

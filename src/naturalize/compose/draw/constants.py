@@ -64,3 +64,30 @@ CHANGED = 6
 CUT, LEAK = 0.02, 0.02
 #: Share of a cell that its mask may have left out: 0.06 in 19 of 20 accepted PBC cells.
 LEFT_OUT = 0.12
+
+# whole fields
+#: Step of a stack as a share of the diameter, σ of its bend from cell to cell (radians), σ of a
+#: cell's place in radii; how much narrower its cells are, seen aslant.
+STACK_STEP, STACK_BEND, STACK_JITTER, ASLANT = (0.22, 0.62), 0.16, 0.06, (0.7, 1.0)
+#: Most cells of a stack and of a clump of platelets.
+STACKED, CLUMPED = 9, 12
+#: Step of a clump as a share of the diameter.
+CLUMP_STEP = (0.75, 1.1)
+#: Share of red cells that may touch or overlap others where they come to lie so.
+MAY_TOUCH = 0.55
+#: How many times as much it counts to go into a white cell, or for a platelet into anything.
+HARD = 4.0
+#: Platelets for each red cell, median and σ of the logarithm (PBC: one to 12 red cells), and share
+#: of them that lies on red cells.
+PLATELET_RATE, ON_RED = (0.07, 0.7), 0.08
+#: Most of the outline of a red cell or platelet that lay against others: its edge is its own.
+TOUCHED = 0.05
+#: Images that lend a field its red cells: the most like one of them.
+LENDERS = 40
+#: Share of the canvas that white cells cover at most, but for the first one.
+MOST_WHITE = 0.35
+#: Most by which the density of a cell is changed for the sake of its field (logarithm), and σ of
+#: what differs from cell to cell.
+FIELD_DENSITY, CELL_DENSITY = 0.4, 0.05
+#: Qualities of JPEG, evenly drawn where cameras vary.
+FIELD_QUALITIES = tuple(range(50, 100, 5))

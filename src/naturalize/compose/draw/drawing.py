@@ -15,9 +15,6 @@ from naturalize.compose.draw.modes import Mode
 from naturalize.compose.draw.targets import DUPLICATES, deal
 from naturalize.compose.recipe.columns import Columns
 
-#: Recipes that share a generator: they are always drawn together, so a part of a plan is the part.
-_BLOCK = 512
-
 #: How often a recipe that is equal to an earlier one is drawn anew.
 _REDRAWS = 40
 
@@ -61,16 +58,16 @@ class Drawing:
         One that is equal to an earlier one is drawn anew: at first with the same cell, then, if
         there is no ``max_reuse``, with another, since a cell may have few places to stand in.
         """
-        draw, pool = self.mode.draw, self.pool(label)
-        blocks = -(-n // _BLOCK)
-        targets = deal(pool, blocks * _BLOCK, self.seed, "cells", self.mode.name, label)
+        draw, pool, size = self.mode.draw, self.pool(label), self.mode.block
+        blocks = -(-n // size)
+        targets = deal(pool, blocks * size, self.seed, "cells", self.mode.name, label)
         parts, left_out = [], Counter[str]()
         for block in range(blocks):
-            first = block * _BLOCK
+            first = block * size
             generator = rng(self.seed, "recipes", self.mode.name, label, block)
-            part, reasons = draw(self.materials, label, targets[first : first + _BLOCK], generator)
-            keep = min(_BLOCK, n - first)
-            parts.append(part if keep == _BLOCK else part.take(np.arange(keep)))
+            part, reasons = draw(self.materials, label, targets[first : first + size], generator)
+            keep = min(size, n - first)
+            parts.append(part if keep == size else part.take(np.arange(keep)))
             left_out.update({reason: int(count[:keep].sum()) for reason, count in reasons.items()})
         columns = Columns.concat(parts)
         ids = np.array(columns.ids())
@@ -80,14 +77,14 @@ class Drawing:
                 return columns, left_out
             left_out[DUPLICATES] += len(equal)
             fresh = []
-            for block in np.unique(equal // _BLOCK).tolist():
-                first = block * _BLOCK
+            for block in np.unique(equal // size).tolist():
+                first = block * size
                 generator = rng(self.seed, "again", self.mode.name, label, attempt, block)
-                cells = targets[first : first + _BLOCK]
+                cells = targets[first : first + size]
                 if self.max_reuse is None and attempt >= _SAME_CELL:
-                    cells = pool[generator.integers(len(pool), size=_BLOCK)]
+                    cells = pool[generator.integers(len(pool), size=size)]
                 part, _ = draw(self.materials, label, cells, generator)
-                fresh.append(part.take(equal[equal // _BLOCK == block] - first))
+                fresh.append(part.take(equal[equal // size == block] - first))
             drawn = Columns.concat(fresh)
             ids[equal] = drawn.ids()
             columns = columns.replaced(equal, drawn)
@@ -102,9 +99,8 @@ class Drawing:
         ``cells`` that the mode can use, ``used`` ones, composites with the ``most`` used one, and
         its id: ``most_used``.
         """
-        target = self.materials.target[columns.cell]
-        owner = np.repeat(columns.label, np.diff(columns.offsets))[target]
-        cells, found = columns.cell[target], {}
+        cells = columns.cell[self.materials.target[columns.cell]]
+        owner, found = self.materials.label[cells], {}
         for code in np.unique(columns.label).tolist():
             label = columns.words.labels[code]
             times = np.bincount(cells[owner == code])

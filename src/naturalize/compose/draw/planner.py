@@ -59,8 +59,8 @@ def plan(
     bank
         The cells.
     mode
-        ``"scene"``, ``"layout"``, ``"paper"`` (the published algorithm), or a mode of another
-        package: see :mod:`naturalize.compose.draw.modes`.
+        ``"scene"``, ``"layout"``, ``"varied"``, ``"field"``, ``"paper"`` (the published algorithm),
+        or a mode of another package: see :mod:`naturalize.compose.draw.modes`.
     name, add, per_class, balance
         One target: a data set of the paper (``"2K-PBC"`` adds 2,000 to each class), composites for
         each class, images of each class when real and composite are counted together, or as many
@@ -99,6 +99,11 @@ def plan(
     target = one_target(name=name, add=add, per_class=per_class, balance=balance)
     if max_reuse is not None and (not isinstance(max_reuse, int) or max_reuse < 1):
         raise SettingsError(f"max_reuse: expected a whole number of at least 1, got {max_reuse!r}")
+    if not drawer.about_one and (gate or max_reuse is not None):
+        raise SettingsError(
+            f"mode {mode}: a {mode} holds many white cells, so gate and max_reuse, which are about "
+            "one, mean nothing; leave them out"
+        )
     drawing = Drawing(drawer, materials or Materials.of(bank), seed, max_reuse)
     targets, _ = _counts(bank, drawer, classes, real, target)
     parts, left_out = [], Counter[str]()

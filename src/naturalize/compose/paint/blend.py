@@ -24,6 +24,9 @@ _FAINT = int(EDGE - LEVELS * (tuned.FADE + tuned.MAX_SHIFT))
 #: Level of distance from which on a pixel belongs to the cell's soft edge.
 _NEAR = int(EDGE - 3 * LEVELS)
 
+#: All levels, for each channel.
+_EVERY = np.repeat(np.arange(256, dtype=np.float32)[:, None], 3, axis=1)
+
 #: Share of its own slide at each level of a patch; and by how much less a mixture of two grains
 #: with this share of one spreads than either.
 _KEPT = np.clip(np.arange(256) / OWN, 0, 1).astype(np.float32)
@@ -147,9 +150,9 @@ def density(canvas: np.ndarray, laid: Laid) -> None:
     cells of a stack are seen through each other. Over bare slide it is ``scene``.
     """
     window, ground = canvas[laid.window], np.array(laid.ground, np.float32)
-    seen = laid.edge >= _FAINT
-    through = laid.colours[seen] / ground
-    window[seen] = np.clip(np.rint(through * window[seen]), 0, 255).astype(np.uint8)
+    seen = cv2.threshold(laid.edge, _FAINT - 1, 1, cv2.THRESH_BINARY)[1]
+    through = cv2.LUT(laid.colours, (_EVERY / ground)[None])
+    cv2.copyTo(cv2.multiply(through, window, dtype=cv2.CV_8U), seen, window)
 
 
 def seamless(canvas: np.ndarray, laid: Laid) -> None:

@@ -65,6 +65,8 @@ MOST_GAIN = 1.1
 # resampling
 #: Windows further than this from a whole pixel are resampled.
 EXACT = 1e-3
+#: Scale up to which a cell is halved by means of areas first: a warp skips pixels beyond that.
+HALVED = 0.5
 #: Knots along each side of the grid whose random shifts an elastic change interpolates: its waves
 #: are about as long as half of the cell, so that it bends the cell and never cuts it.
 KNOTS = 5

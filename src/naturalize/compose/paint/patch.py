@@ -119,17 +119,35 @@ def reduced(patch: Patch, factor: float) -> Patch:
     height, width = patch.edge.shape
     rows = _area_weights(height, factor, patch.pad)
     columns = _area_weights(width, factor, patch.pad)
-    planes = np.dstack([patch.colours, patch.edge]).astype(np.float64)
-    distance = planes[:, :, 3]
-    if patch.style == "surrounded":
-        distance = np.where(distance < OWN, distance, EDGE + (distance - EDGE) * factor)
-    else:
-        distance = EDGE + (distance - EDGE) * factor
-    planes[:, :, 3] = distance
+    planes = np.dstack([patch.colours, _nearer(patch, factor)]).astype(np.float64)
     shrunk = np.einsum("ij,jkc->ikc", rows, planes)
     shrunk = np.rint(np.einsum("lk,ikc->ilc", columns, shrunk)).astype(np.uint8)
     colours, edge = np.ascontiguousarray(shrunk[:, :, :3]), _rimmed(shrunk[:, :, 3].copy())
     return replace(patch, colours=colours, edge=edge)
+
+
+def halved(patch: Patch) -> tuple[Patch, tuple[float, float]]:
+    """Return a patch at about half its size, quickly, and by how much it is narrower and lower.
+
+    The middle stays; the pad is halved as well.
+    """
+    height, width = patch.edge.shape
+    size = (width + 1) // 2, (height + 1) // 2
+    factors = size[0] / width, size[1] / height
+    factor = math.sqrt(factors[0] * factors[1])
+    edge = _nearer(patch, factor).astype(np.float32)
+    edge = np.rint(cv2.resize(edge, size, interpolation=cv2.INTER_AREA)).astype(np.uint8)
+    colours = cv2.resize(patch.colours, size, interpolation=cv2.INTER_AREA)
+    made = replace(patch, colours=colours, edge=_rimmed(edge))
+    made.__dict__["reach"] = factor * patch.reach + 1  # a cached property, known already
+    return made, factors
+
+
+def _nearer(patch: Patch, factor: float) -> np.ndarray:
+    """Return the edge of a patch, (h, w), in levels of pixels that are ``1 / factor`` as wide."""
+    distance = patch.edge.astype(np.float64)
+    nearer = EDGE + (distance - EDGE) * factor
+    return np.where(distance < OWN, distance, nearer) if patch.style == "surrounded" else nearer
 
 
 def _area_weights(length: int, factor: float, pad: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from naturalize.base.rng import rng
 from naturalize.compose.paint import constants as tuned
-from naturalize.compose.paint.patch import Patch
+from naturalize.compose.paint.patch import Patch, halved
 from naturalize.compose.paint.sizes import PAD
 from naturalize.compose.recipe.recipe import Placement
 from naturalize.imaging.jpeg.grid import dihedral
@@ -61,7 +61,14 @@ def lay(
             float(np.interp(value, levels, become[0, :, c])) for c, value in enumerate(patch.ground)
         )
         colours = dithered(patch.colours, table) if shrunk else cv2.LUT(patch.colours, become)
+        reach = patch.reach
         patch = replace(patch, colours=colours, ground=(red, green, blue))
+        patch.__dict__["reach"] = reach  # a cached property, known already
+    while placement.scale <= tuned.HALVED and not placement.elastic:
+        patch, (across, down) = halved(patch)
+        scale = placement.scale / math.sqrt(across * down)
+        larger = {"scale": scale, "aspect": placement.aspect * down / across}
+        placement = Placement.trusted({**vars(placement), **larger})
     found = _upright(patch, placement, shrunk) or _warped(patch, placement, canvas)
     if found is None:
         return None

@@ -16,6 +16,7 @@ from naturalize.compose.paint.place import lay
 from naturalize.compose.paint.scenes import CellSource, canvas_of, laid_under, source_of
 from naturalize.compose.paint.sizes import Shrink, Size, asked_size
 from naturalize.compose.recipe.recipe import Finish, Placement, Recipe
+from naturalize.imaging.camera import show
 from naturalize.imaging.jpeg.recode import code_changes
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ def render(recipe: Recipe, bank: CellSource | CellBank, *, size: Size = None) ->
         the same bytes.
     size
         Side of a square, or width and height, in pixels; by default the recipe's canvas. Cells and
-        scene are composed at that size, not composed large and shrunk, and the finish is left out:
-        it belongs to a picture of the canvas' size, and shrinking takes most of it away. What is
-        larger than the canvas is painted as large as the canvas and enlarged.
+        scene are composed at that size, not composed large and shrunk; a camera's lengths shrink
+        with them, and the finish is left out: it belongs to a picture of the canvas' size, and
+        shrinking takes most of it away. What is larger than the canvas is painted as large as the
+        canvas and enlarged.
 
     Returns
     -------
@@ -70,7 +72,14 @@ def render_unfinished(
     stage = stage_of(recipe, source, shrink)
     for placement in recipe.placements:
         paste(stage.canvas, source, placement, shrink)
-    return stage.shown()
+    return shown(recipe, stage.shown(), shrink)
+
+
+def shown(recipe: Recipe, painted: np.ndarray, shrink: Shrink) -> np.ndarray:
+    """Return a painted canvas, RGB uint8, as the recipe's camera shows it."""
+    if recipe.camera is None:
+        return painted
+    return show(painted, recipe.background.colour, recipe.camera, shrink.factor)
 
 
 @dataclass(frozen=True, eq=False)

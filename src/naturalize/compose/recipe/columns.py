@@ -14,6 +14,7 @@ from naturalize.base.errors import SettingsError
 from naturalize.compose.recipe.placement import MEASURES, Placement, hashed
 from naturalize.compose.recipe.recipe import (
     Background,
+    Camera,
     Finish,
     Recipe,
     cell_key,
@@ -21,8 +22,8 @@ from naturalize.compose.recipe.recipe import (
     header,
 )
 
-_CODES = ("label", "mode", "background", "finish", "ground", "cell", "blend")
-_PER_RECIPE = ("label", "mode", "background", "finish", "size", "colour", "ground")
+_CODES = ("label", "mode", "background", "finish", "camera", "ground", "cell", "blend")
+_PER_RECIPE = ("label", "mode", "background", "finish", "camera", "size", "colour", "ground")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Vocabulary:
     backgrounds: tuple[tuple[str | None, str | None], ...] = ((None, None),)
     blends: tuple[str, ...] = ("hard",)
     finishes: tuple[Finish, ...] = (Finish(),)
+    #: Of recipes that share no camera there are as many as recipes.
+    cameras: tuple[Camera | None, ...] = (None,)
 
     @cached_property
     def keys(self) -> list[list[bytes]]:
@@ -73,11 +76,13 @@ class Columns:
     #: Int32 (N, 3): turn, x, y of the scene; where it is left out, all 0.
     ground: np.ndarray = field(default_factory=_left_out)
     finish: np.ndarray = field(default_factory=_left_out)
+    camera: np.ndarray = field(default_factory=_left_out)
     blend: np.ndarray = field(default_factory=_left_out)
 
     def __post_init__(self) -> None:
         n, m = len(self.label), len(self.cell)
-        for name, shape in (("mode", n), ("background", n), ("finish", n), ("blend", m)):
+        shapes = dict.fromkeys(("mode", "background", "finish", "camera"), n)
+        for name, shape in {**shapes, "blend": m}.items():
             if not len(getattr(self, name)):
                 object.__setattr__(self, name, np.zeros(shape, np.int32))
         if not len(self.ground):
@@ -105,7 +110,8 @@ class Columns:
 
     @classmethod
     def concat(cls, parts: Sequence[Columns]) -> Columns:
-        """Return the recipes of all parts, which share one vocabulary, one after the other."""
+        """Return the recipes of all parts in turn; they share all words but cameras."""
+        parts = _one_vocabulary(parts)
 
         def joined(name: str) -> np.ndarray:
             return np.concatenate([getattr(part, name) for part in parts])
@@ -149,18 +155,19 @@ class Columns:
         heads: dict[Any, bytes] = {}
         found = []
         placements = hashed(self.placed, offsets)
-        codes = (self.label, self.mode, self.background, self.finish)
+        codes = (self.label, self.mode, self.background, self.finish, self.camera)
         columns = (*codes, *self.size.T, *self.colour.T, *self.ground.T)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         for row, own, (a, b) in zip(rows, placements, pairwise(offsets), strict=True):
             head = heads.get(row)
             if head is None:
-                label, mode, background, finish, width, height, *colour, turn, x, y = row
+                label, mode, background, finish, camera, width, height, *colour, turn, x, y = row
                 head = heads[row] = header(
                     (words.labels[label], words.modes[mode], str(width), str(height)),
                     (*words.backgrounds[background], turn, x, y),
                     colour,
                     words.finishes[finish],
+                    words.cameras[camera],
                 )
             found.append(content_id(head, keys[a:b], own))
         return found
@@ -183,6 +190,7 @@ class Columns:
             ),
             placements=self._placements(slice(self.offsets[i], self.offsets[i + 1])),
             finish=words.finishes[self.finish[i]],
+            camera=words.cameras[self.camera[i]],
         )
 
     def _placements(self, rows: slice) -> tuple[Placement, ...]:
@@ -201,6 +209,21 @@ class Columns:
         values["blend"] = [self.words.blends[code] for code in self.blend[rows].tolist()]
         each = zip(*values.values(), strict=True)
         return tuple(Placement.trusted(dict(zip(values, row, strict=True))) for row in each)
+
+
+def _one_vocabulary(parts: Sequence[Columns]) -> Sequence[Columns]:
+    """Return parts whose codes of cameras mean the same."""
+    if all(part.words.cameras == parts[0].words.cameras for part in parts):
+        return parts
+    place = {camera: i for i, camera in enumerate(
+        dict.fromkeys(camera for part in parts for camera in part.words.cameras)
+    )}  # fmt: skip
+    words = replace(parts[0].words, cameras=tuple(place))
+    codes = [np.array([place[camera] for camera in part.words.cameras]) for part in parts]
+    return [
+        replace(part, words=words, camera=code[part.camera])
+        for part, code in zip(parts, codes, strict=True)
+    ]
 
 
 def offsets_of(counts: np.ndarray) -> np.ndarray:

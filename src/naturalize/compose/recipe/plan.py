@@ -26,13 +26,16 @@ from naturalize.base.display import html_table
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.compose.recipe.columns import Columns
 from naturalize.compose.recipe.recipe import Recipe
-from naturalize.compose.recipe.table import SCHEMA, from_table, to_table
+from naturalize.compose.recipe.table import OPTIONAL, SCHEMA, from_table, to_table
 
 if TYPE_CHECKING:
     from naturalize.dataset.split import Split
 
 #: Offenders that :func:`check` names one by one.
 _NAMED = 20
+
+#: Name of the mode whose composites are whole fields, with many white cells.
+FIELD = "field"
 
 #: What ``plan.json`` says of a plan.
 _ABOUT = ("mode", "settings", "targets", "seed", "rejections", "reuse", "bank")
@@ -100,6 +103,20 @@ class Plan:
 
     def __iter__(self) -> Iterator[Recipe]:
         return (self.recipe(i) for i in range(len(self)))
+
+    @property
+    def of_fields(self) -> bool:
+        """Whether some composites are whole fields, of which none is about one cell."""
+        return FIELD in self.mode.split("+")
+
+    def check_about_one(self, what: str) -> None:
+        """Raise ``SettingsError`` if composites are whole fields, for ``what`` needs one cell."""
+        if self.of_fields:
+            raise SettingsError(
+                f"{what}: these composites are whole fields (mode {FIELD}) with white cells of "
+                "many classes, and not images of one; compose in another mode, or use the fields "
+                "to teach a detector"
+            )
 
     def summary(self) -> str:
         """Say in a few words what this holds; the first line of every display."""
@@ -203,7 +220,7 @@ class Plan:
         path = Path(path)
         read_manifest(path, "plan")
         about = read_json(path / "plan.json")
-        table = read_table(path / "plan.parquet", SCHEMA)
+        table = read_table(path / "plan.parquet", SCHEMA, optional=OPTIONAL)
         try:
             made = cls(from_table(table), **{name: about[name] for name in _ABOUT})
         except (KeyError, TypeError, SettingsError) as error:

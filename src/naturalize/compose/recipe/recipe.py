@@ -11,8 +11,9 @@ from typing import Any, Literal, get_args
 
 from naturalize.base.errors import SettingsError, unknown
 from naturalize.compose.recipe.placement import Placement, as_float32, columns_of, hashed
+from naturalize.imaging.camera import Camera
 
-__all__ = ["Background", "Finish", "Placement", "Recipe"]
+__all__ = ["Background", "Camera", "Finish", "Placement", "Recipe"]
 
 #: Ways a composite may be finished.
 Codec = Literal["none", "png", "jpeg"]
@@ -85,6 +86,8 @@ class Recipe:
     background: Background
     placements: tuple[Placement, ...]
     finish: Finish = field(default=Finish())
+    #: What shows the painted picture, before its codec; null: it is as it was painted.
+    camera: Camera | None = None
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
@@ -101,6 +104,7 @@ class Recipe:
             (ground.background_id, ground.image_id, ground.turn, ground.x, ground.y),
             ground.colour,
             self.finish,
+            self.camera,
         )
         keys = [cell_key(p.cell_id, p.image_id, p.kind, p.blend) for p in cells]
         return content_id(head, keys, hashed(columns_of(cells), (0, len(cells)))[0])
@@ -129,6 +133,7 @@ class Recipe:
             "background_b": blue,
             "placements": [dict(vars(p)) for p in self.placements],
             "finish": dict(vars(self.finish)),
+            "camera": None if self.camera is None else dict(vars(self.camera)),
         }
 
 
@@ -137,6 +142,7 @@ def header(
     ground: tuple[str | None, str | None, int, int, int],
     colour: Sequence[float],
     finish: Finish,
+    camera: Camera | None = None,
 ) -> bytes:
     """Return the part of a recipe's content that is not its placements, as it is hashed.
 
@@ -147,7 +153,8 @@ def header(
     if any(place):  # a scene that lies as it is adds nothing to the id
         words += map(str, place)
     colours = b"".join(_FLOAT.pack(value) for value in colour)
-    return "\x1f".join(words).encode(errors="surrogatepass") + b"\x1e" + colours
+    shown = b"\x1ecamera" + camera.packed() if camera else b""
+    return "\x1f".join(words).encode(errors="surrogatepass") + b"\x1e" + colours + shown
 
 
 def cell_key(cell_id: str, image_id: str, kind: str, blend: str) -> bytes:

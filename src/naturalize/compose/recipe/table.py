@@ -12,7 +12,20 @@ import pyarrow.compute as pc
 from naturalize.base.errors import SettingsError
 from naturalize.compose.recipe.columns import Columns, Vocabulary
 from naturalize.compose.recipe.placement import FIELDS, MEASURES, STRUCT, Field
-from naturalize.compose.recipe.recipe import Finish
+from naturalize.compose.recipe.recipe import Camera, Finish
+
+_NUMBERS = ("tone", "vignette", "resolution", "blur", "sharpen", "sharpen_sigma", "noise")
+_VECTORS = {"mixing": 9, "light": 3, "slope": 2, "middle": 2}
+_CAMERA = pa.struct(
+    [
+        *((name, pa.list_(pa.float32(), n)) for name, n in _VECTORS.items()),
+        *((name, pa.float32()) for name in _NUMBERS),
+        ("seed", pa.int64()),
+    ]
+)
+
+#: Columns that files of older releases do not have.
+OPTIONAL = ("camera",)
 
 #: Columns of ``plan.parquet``, as in ``docs/formats.md``.
 SCHEMA = pa.schema(
@@ -32,6 +45,7 @@ SCHEMA = pa.schema(
         ("background_b", pa.float32()),
         ("placements", pa.list_(STRUCT)),
         ("finish", pa.struct([("codec", pa.string()), ("quality", pa.int32())])),
+        ("camera", _CAMERA),
     ]
 )
 
@@ -64,6 +78,7 @@ def to_table(columns: Columns, ids: Sequence[str]) -> pa.Table:
         *(pa.array(columns.colour[:, k]) for k in range(3)),
         pa.ListArray.from_arrays(pa.array(columns.offsets.astype(np.int32)), placement),
         finish,
+        _take([c and dict(vars(c)) for c in words.cameras], columns.camera, _CAMERA),
     ]
     return pa.table(rows, names=SCHEMA.names).cast(SCHEMA)
 
@@ -80,6 +95,7 @@ def from_table(table: pa.Table) -> Columns:
     )
     finish_rows = _whole(table["finish"])
     finish, finishes = _codes(finish_rows.field("codec"), finish_rows.field("quality"))
+    camera, cameras = _cameras(table["camera"])
     label, labels = _codes(_whole(table["label"]))
     mode, modes = _codes(_whole(table["mode"]))
     blend, blends = _codes(placed.field("blend"))
@@ -91,11 +107,13 @@ def from_table(table: pa.Table) -> Columns:
             backgrounds=tuple(backgrounds),
             blends=tuple(name for (name,) in blends),
             finishes=tuple(Finish(*row) for row in finishes),
+            cameras=cameras,
         ),
         label=label,
         mode=mode,
         background=background,
         finish=finish,
+        camera=camera,
         size=_stack([table["width"], table["height"]], np.int32),
         colour=_stack([table[f"background_{c}"] for c in "rgb"], np.float32),
         offsets=offsets - offsets[0],
@@ -104,6 +122,18 @@ def from_table(table: pa.Table) -> Columns:
         placed=_measures(placed),
         ground=_stack([table[f"background_{n}"] for n in ("turn", "x", "y")], np.int32),
     )
+
+
+def _cameras(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[Camera | None, ...]]:
+    """Return the code of each recipe's camera, int32 (N,), and the cameras."""
+    if column.null_count == len(column):
+        return np.zeros(len(column), np.int32), (None,)
+    made = [
+        row and Camera(**{k: tuple(v) if k in _VECTORS else v for k, v in row.items()})
+        for row in column.to_pylist()
+    ]
+    place = {camera: i for i, camera in enumerate(dict.fromkeys(made))}
+    return np.array([place[camera] for camera in made], np.int32), tuple(place)
 
 
 def _measures(placed: pa.StructArray) -> dict[str, np.ndarray]:

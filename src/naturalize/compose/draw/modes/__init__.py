@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from naturalize.base.settings import named_class, validated
+from naturalize.compose.draw.modes.field import WholeField
 from naturalize.compose.draw.modes.layout import Layout
 from naturalize.compose.draw.modes.mode import Mode
 from naturalize.compose.draw.modes.paper import Paper
@@ -27,6 +28,7 @@ MODES: dict[str, type[Mode]] = {
     "scene": Scene,
     "layout": Layout,
     "varied": Varied,
+    "field": WholeField,
 }
 
 #: Group of the entry points of other packages' modes.

@@ -50,6 +50,10 @@ class Mode(Settings):
     model_config = ConfigDict(strict=True)
 
     name: ClassVar[str] = ""
+    #: Recipes that share a generator: always drawn together, so that a part of a plan is the part.
+    block: ClassVar[int] = 512
+    #: Whether a composite is about one cell, by which it can be judged and a network be taught.
+    about_one: ClassVar[bool] = True
 
     #: How cells are turned: ``"none"``, ``"flips"`` (mirrored or upside down), ``"right"`` (these
     #: and quarter turns) or ``"any"`` angle. Only the last one resamples pixels. The grain of a
