@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.cells.bank import CellBank
 from naturalize.compose.deliver.annotation import BankAnnotation, PlanAnnotation, SceneCell
-from naturalize.compose.deliver.truth import Truth, inside, truth
+from naturalize.compose.deliver.truth import Truth, painted, truth
 from naturalize.compose.paint.crops import CropStore
-from naturalize.compose.paint.render import render
+from naturalize.compose.paint.render import laid_on, render
 from naturalize.compose.paint.scenes import Scenes
-from naturalize.compose.paint.sizes import Shrink
+from naturalize.compose.paint.sizes import EDGE, Shrink
 from naturalize.compose.recipe.placement import KERNELS
 from naturalize.compose.recipe.plan import Plan
 from naturalize.compose.recipe.recipe import Background, Finish, Recipe
@@ -119,8 +119,9 @@ def test_a_cell_changes_nothing_beyond_its_mask(bank: CellBank) -> None:
             before = replace(recipe, placements=recipe.placements[:k])
             after = replace(recipe, placements=recipe.placements[: k + 1])
             change = render(before, bank).astype(int) - render(after, bank)
-            there = inside(Scenes(bank), recipe.placements[k], whole)
-            if there is None or not there[1].any():
+            canvas = (recipe.height, recipe.width)
+            there = laid_on(canvas, Scenes(bank), recipe.placements[k], whole)
+            if there is None or not (there.edge > EDGE).any():
                 continue  # it lies off this canvas
             found = truth(after, bank, annotation=annotation)
             mine = found.instances == found.cells[-1].instance
@@ -131,6 +132,17 @@ def test_a_cell_changes_nothing_beyond_its_mask(bank: CellBank) -> None:
             assert change[mine].any(axis=1).mean() > 0.8
             seen.add(blend)
     assert seen == set(REACH)
+
+
+def test_painting_and_truth_together_are_both(bank: CellBank) -> None:
+    drawn, annotation = varied(bank), BankAnnotation(bank)
+    for i in (0, 1, len(drawn) - 1):
+        recipe = drawn.recipe(i)
+        image, found = painted(recipe, bank, annotation=annotation)
+        np.testing.assert_array_equal(image, render(recipe, bank))
+        wanted = truth(recipe, bank, annotation=annotation)
+        np.testing.assert_array_equal(found.instances, wanted.instances)
+        assert found.cells == wanted.cells
 
 
 def test_later_cells_cover_earlier_ones_and_hidden_ones_are_left_out() -> None:

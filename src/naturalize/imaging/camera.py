@@ -108,11 +108,10 @@ def show(
     density = cv2.LUT(image, optical_density(_LEVELS, slide)[None])
     density = stained(density, camera.mixing, camera.tone)
     ground = np.asarray(slide, np.float32) * np.asarray(camera.light, np.float32)
-    made = cv2.exp(density * np.float32(-np.log(10)))
-    made *= ground
+    light = ground * cv2.exp(density * np.float32(-np.log(10)))
     if camera.vignette or any(camera.slope):
-        made *= _lit(image.shape, camera)[..., None]
-    made = np.clip(np.rint(made), 0, 255).astype(np.uint8)
+        light = light * _lit(image.shape, camera)[..., None]
+    made = np.clip(np.rint(light), 0, 255).astype(np.uint8)
     return photographed(
         made,
         resolution=camera.resolution,

@@ -10,10 +10,9 @@ import numpy as np
 
 from naturalize.base.rng import rng
 from naturalize.compose.deliver.annotation import BankAnnotation
-from naturalize.compose.deliver.truth import Truth, truth
+from naturalize.compose.deliver.truth import Truth, painted
 from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.crops import CropStore
-from naturalize.compose.paint.render import render
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -56,10 +55,10 @@ class ComposedFields:
         if not -len(self) <= row < len(self):
             raise IndexError(f"field {row} of {len(self)}")
         recipe = self.plan.recipe(int(self._order[row]))
-        found = truth(recipe, self.store, annotation=self)
+        image, found = painted(recipe, self.store, annotation=self)
         kinds = tuple(cell.kind for cell in found.cells)
         classes = tuple(cell.label for cell in found.cells)
-        return ComposedField(render(recipe, self.store), found.instances, kinds, classes, found)
+        return ComposedField(image, found.instances, kinds, classes, found)
 
     def label(self, cell_id: str) -> str | None:
         """Return the class of a cell."""

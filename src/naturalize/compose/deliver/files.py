@@ -18,7 +18,7 @@ from naturalize.base.sheets import contact_sheet, labelled_rows
 from naturalize.cells.pictures import overlay
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.compose.deliver.annotation import BankAnnotation
-from naturalize.compose.deliver.truth import truth
+from naturalize.compose.deliver.truth import painted
 from naturalize.compose.draw.materials import check_sources
 from naturalize.compose.draw.modes import DEFAULT
 from naturalize.compose.draw.modes import mode as mode_of
@@ -140,10 +140,7 @@ def field_sheet(plan: Plan, bank: CellBank) -> np.ndarray:
         crops = Path(folder) / "crops"
         source = CropStore.build(Plan.of(recipes, bank=plan.bank), bank, crops, what=None)
         for recipe in recipes:
-            image, found = (
-                render(recipe, source),
-                truth(recipe, source, annotation=BankAnnotation(bank)),
-            )
+            image, found = painted(recipe, source, annotation=BankAnnotation(bank))
             cells = [
                 Cell(cell.kind, box, mask)
                 for cell, (box, mask) in zip(found.cells, found.wholes, strict=True)

@@ -6,19 +6,20 @@ in the same order by the same functions as in ``render``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
-from naturalize.base.errors import InputError, unknown
+from naturalize.base.errors import InputError
 from naturalize.compose.deliver.annotation import Annotation, SceneCell, annotation_of
 from naturalize.compose.paint.blend import BLENDS
-from naturalize.compose.paint.place import lay
+from naturalize.compose.paint.place import Laid
+from naturalize.compose.paint.render import finished, laid_on, shown, stage_of
 from naturalize.compose.paint.scenes import CellSource, laid_under, source_of
 from naturalize.compose.paint.sizes import EDGE, Shrink, Size, asked_size
-from naturalize.compose.recipe.recipe import Background, Placement, Recipe
+from naturalize.compose.recipe.recipe import Background, Recipe
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -93,22 +94,56 @@ def truth(
     InputError
         If ``source`` is no bank and ``annotation`` is missing, or the source lacks a cell or scene.
     """
-    annotation = annotation or annotation_of(source)
+    cells, shrink = source_of(source), Shrink.to((recipe.width, recipe.height), size)
+    canvas = (shrink.height, shrink.width)
+    laid = (laid_on(canvas, cells, placement, shrink) for placement in recipe.placements)
+    return _truth_of(recipe, source, annotation, size, laid)
+
+
+def painted(
+    recipe: Recipe, source: CellSource | CellBank, *, annotation: Annotation | None = None
+) -> tuple[np.ndarray, Truth]:
+    """Return a composite, as ``render`` gives it, and its truth: quicker than one after the other.
+
+    Parameters and errors as of :func:`truth`.
+    """
+    cells, shrink = source_of(source), Shrink.to((recipe.width, recipe.height), None)
+    stage = stage_of(recipe, cells, shrink)
+
+    def laid() -> Iterator[Laid | None]:
+        for placement in recipe.placements:
+            one = laid_on(stage.canvas.shape[:2], cells, placement, shrink)
+            if one is not None:
+                BLENDS[placement.blend].paint(stage.canvas, one)
+            yield one
+
+    found = _truth_of(recipe, source, annotation, None, laid())
+    return finished(shown(recipe, stage.shown(), shrink), recipe.finish), found
+
+
+def _truth_of(
+    recipe: Recipe,
+    given: CellSource | CellBank,
+    annotation: Annotation | None,
+    size: Size,
+    laid: Iterable[Laid | None],
+) -> Truth:
+    """Return the truth of a recipe from its cells as they are laid."""
+    annotation = annotation or annotation_of(given)
     if annotation is None:
         raise InputError(
             "truth: a store of crops holds no classes and no cells of scenes; pass "
             "annotation=BankAnnotation(bank)"
         )
-    source, shrink = source_of(source), Shrink.to((recipe.width, recipe.height), size)
+    source, shrink = source_of(given), Shrink.to((recipe.width, recipe.height), size)
     canvas, brought = _scene(recipe.background, shrink, source, annotation)
     cells = [(cell.kind, cell.label, cell.cell_id) for cell in brought]
     wholes = list(_placed_masks(canvas, len(cells)))
-    for placement in recipe.placements:
+    for placement, one in zip(recipe.placements, laid, strict=True):
         cells.append((placement.kind, annotation.label(placement.cell_id), placement.cell_id))
-        found = inside(source, placement, shrink)
-        wholes.append(found)
-        if found is not None:
-            window, mask = found
+        wholes.append(None if one is None else (one.window, _inside(one, placement.blend)))
+        if wholes[-1] is not None:
+            window, mask = wholes[-1]
             canvas[window][mask] = len(cells)
     goal = asked_size(size)
     if goal is not None and goal != (shrink.width, shrink.height):
@@ -142,23 +177,10 @@ def _grown_mask(
     return next(_placed_masks(_grown(whole, goal), 1))
 
 
-def inside(
-    source: CellSource, placement: Placement, shrink: Shrink
-) -> tuple[tuple[slice, slice], np.ndarray] | None:
-    """Return the window of a placed cell and bool (h, w): where it gives half of the light or more.
-
-    ``None`` where it lies off the canvas. What lies over it is not looked at.
-    """
-    if placement.blend not in BLENDS:
-        raise unknown("blend", placement.blend, sorted(BLENDS))
-    style = BLENDS[placement.blend].style
-    patch = source.patch(placement.cell_id, style, shrink.factor)
-    canvas = (shrink.height, shrink.width)
-    laid = lay(patch, shrink.placement(placement), canvas, shrunk=not shrink.is_none)
-    if laid is None:
-        return None
+def _inside(laid: Laid, blend: str) -> np.ndarray:
+    """Return where a cell gives half of the light or more, bool (h, w)."""
     # a hard edge takes what lies within; a soft one has its half at the very edge
-    return laid.window, laid.edge > EDGE if placement.blend == "hard" else laid.edge >= EDGE
+    return laid.edge > EDGE if blend == "hard" else laid.edge >= EDGE
 
 
 def _scene(

@@ -88,6 +88,6 @@ LENDERS = 40
 MOST_WHITE = 0.35
 #: Most by which the density of a cell is changed for the sake of its field (logarithm), and σ of
 #: what differs from cell to cell.
-FIELD_DENSITY, CELL_DENSITY = 0.4, 0.05
+FIELD_DENSITY, CELL_DENSITY = 0.6, 0.05
 #: Qualities of JPEG, evenly drawn where cameras vary.
 FIELD_QUALITIES = tuple(range(50, 100, 5))

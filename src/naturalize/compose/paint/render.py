@@ -12,7 +12,7 @@ import numpy as np
 from naturalize.base.errors import unknown
 from naturalize.base.images import decode_image, encode_image
 from naturalize.compose.paint.blend import BLENDS
-from naturalize.compose.paint.place import lay
+from naturalize.compose.paint.place import Laid, lay
 from naturalize.compose.paint.scenes import CellSource, canvas_of, laid_under, source_of
 from naturalize.compose.paint.sizes import Shrink, Size, asked_size
 from naturalize.compose.recipe.recipe import Finish, Placement, Recipe
@@ -114,13 +114,19 @@ def paste(canvas: np.ndarray, source: CellSource, placement: Placement, shrink: 
     A cell that is neither scaled nor bent, turned by a multiple of 90 degrees and set on whole
     pixels is copied as it is; any other is resampled once, colour and edge together.
     """
+    laid = laid_on(canvas.shape[:2], source, placement, shrink)
+    if laid is not None:
+        BLENDS[placement.blend].paint(canvas, laid)
+
+
+def laid_on(
+    canvas: tuple[int, int], source: CellSource, placement: Placement, shrink: Shrink
+) -> Laid | None:
+    """Return a cell as it lies on a canvas (height, width); ``None`` where it lies off it."""
     if placement.blend not in BLENDS:
         raise unknown("blend", placement.blend, sorted(BLENDS))
-    blend = BLENDS[placement.blend]
-    patch = source.patch(placement.cell_id, blend.style, shrink.factor)
-    laid = lay(patch, shrink.placement(placement), canvas.shape[:2], shrunk=not shrink.is_none)
-    if laid is not None:
-        blend.paint(canvas, laid)
+    patch = source.patch(placement.cell_id, BLENDS[placement.blend].style, shrink.factor)
+    return lay(patch, shrink.placement(placement), canvas, shrunk=not shrink.is_none)
 
 
 def finished(image: np.ndarray, finish: Finish) -> np.ndarray:

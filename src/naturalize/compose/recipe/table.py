@@ -128,12 +128,14 @@ def _cameras(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[Camera | None, 
     """Return the code of each recipe's camera, int32 (N,), and the cameras."""
     if column.null_count == len(column):
         return np.zeros(len(column), np.int32), (None,)
-    made = [
-        row and Camera(**{k: tuple(v) if k in _VECTORS else v for k, v in row.items()})
-        for row in column.to_pylist()
-    ]
+    made = [row and _camera(row) for row in column.to_pylist()]
     place = {camera: i for i, camera in enumerate(dict.fromkeys(made))}
     return np.array([place[camera] for camera in made], np.int32), tuple(place)
+
+
+def _camera(row: dict[str, Any]) -> Camera:
+    values: dict[str, Any] = {k: tuple(v) if k in _VECTORS else v for k, v in row.items()}
+    return Camera(**values)
 
 
 def _measures(placed: pa.StructArray) -> dict[str, np.ndarray]:

@@ -159,7 +159,7 @@ class WholeField(Mode):
         left_out = sum(len(group.cell) for group in groups if group.at is None)
         cell = np.concatenate([*(group.cell for group in placed), white]).astype(np.int32)
         way = np.concatenate([*(group.way for group in placed), np.full(len(white), np.nan)])
-        middle = np.concatenate([*(group.at for group in placed), at])  # type: ignore[misc]
+        middle = np.concatenate([*(group.at for group in placed), at])
         columns = self._varied(way, scale, generator)
         columns |= {"cell": cell, "cx": middle[:, 0], "cy": middle[:, 1]}
         columns["stain_scale"] = stock.suited(materials, cell, home, generator)
