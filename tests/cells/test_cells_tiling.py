@@ -111,6 +111,37 @@ def test_small_images_are_seen_as_they_are() -> None:
     assert described(Tiled(find).segment(image)) == described(find.segment(image))
 
 
+def small(width: int, white: int = 0) -> np.ndarray:
+    """Return 480 × 640 pixels of red cells of a width, and one white cell, if it has any."""
+    step = round(1.6 * width)
+    places = itertools.product(range(step, 640 - width, step), range(step, 480 - width, step))
+    cells = [("wbc", 320, 240, white // 2)] if white else []
+    return paint((480, 640), [*(("rbc", x, y, width // 2) for x, y in places), *cells])
+
+
+@pytest.mark.parametrize(
+    ("image", "zoomed"),
+    [(small(26, 44), True), (small(80), False), (small(26, 200), False), (small(26)[:160], False)],
+)
+def test_small_fields_of_small_cells_are_enlarged_and_images_of_one_cell_are_not(
+    image: np.ndarray, zoomed: bool
+) -> None:
+    asked: list[float | None] = []
+
+    class Watched(Painted):
+        def segment(self, image: np.ndarray) -> Segmentation:
+            asked.append(self.cell_size)
+            return super().segment(image)
+
+    Tiled(Watched()).segment(image)
+    assert asked[0] is None
+    assert (len(asked) > 1) is zoomed
+    assert all(size is not None and 60 < size < 95 for size in asked[1:])
+    asked.clear()
+    Tiled(Watched(cell_size=30)).segment(image)
+    assert asked == [30]
+
+
 @pytest.mark.parametrize("vertical", [False, True])
 def test_a_thing_wider_than_the_overlap_is_put_together(
     monkeypatch: pytest.MonkeyPatch, vertical: bool

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from naturalize.cells.seams import Candidate, merge
-from naturalize.cells.segmentation import Cell, Segmentation, Segmenter
+from naturalize.cells.segmentation import Cell, ScaledSegmenter, Segmentation, Segmenter
 
 #: Images with a longer side above this (pixels) are taken for whole fields.
 ABOVE = 1200
@@ -26,6 +26,12 @@ TILE, OVERLAP = 10.2, 3.4
 
 #: Red cells of this width (pixels) are shown as they are, others at the width of PBC's.
 _AS_IT_IS, _USUAL = (50.0, 110.0), 78.0
+
+#: A smaller image is a field too where its shorter side holds so many red cells, if these are
+#: narrower than what is shown as it is, and no white cell is wider than this share of that side: of
+#: images of one cell, taken by any camera, none is known that is so. Fewest whole red cells that
+#: say so without being measured.
+_FIELD, _FILLS, _FEWEST = 9.0, 1 / 3, 3
 
 #: Grey levels between the darkest and the brightest pixel below which no segmenter is asked: there
 #: is no cell, and a network may still see one.
@@ -39,10 +45,11 @@ _ZOOM = (1 / 12, 4.0)
 class Tiled:
     """Any segmenter, for images of any size.
 
-    It sees images whose longest side is up to ``above`` pixels as they are, and larger ones a tile
-    at a time. A cell is taken from the tile in which it lies farthest from the tile's edge, so
-    neither doubled nor halved (:mod:`naturalize.cells.seams`). The bare slide's colour is the
-    median over the tiles. Beside the image, memory holds one tile and the masks of the cells.
+    It sees images whose longest side is up to ``above`` pixels as they are, and larger ones, and
+    those of many small cells, a tile at a time. A cell is taken from the tile in which it lies
+    farthest from the tile's edge, so neither doubled nor halved (:mod:`naturalize.cells.seams`).
+    The bare slide's colour is the median over the tiles. Beside the image, memory holds one tile
+    and the masks of the cells.
     """
 
     segmenter: Segmenter
@@ -59,9 +66,13 @@ class Tiled:
         if is_blank(image):
             red, green, blue = (float(value) for value in image.mean(axis=(0, 1)))
             return Segmentation(shape, (), (red, green, blue))
+        width = None
         if max(shape) <= self.above:
-            return self.segmenter.segment(image)
-        width = red_cell_width(image)
+            whole = self.segmenter.segment(image)
+            width = self._small_cells(image, whole)
+            if width is None:
+                return whole
+        width = width or red_cell_width(image)
         zoom, width = _zoom(width), width or _USUAL
         segmenter = self.segmenter.with_cell_size(width * zoom)
         found: list[Candidate] = []
@@ -79,6 +90,21 @@ class Tiled:
         red, green, blue = np.median(np.array(backgrounds, float), axis=0)
         cells = merge(found, shape, windows, slack=0.25 * OVERLAP * width)
         return Segmentation(shape, cells, (float(red), float(green), float(blue)), unsure)
+
+    def _small_cells(self, image: np.ndarray, seen: Segmentation) -> float | None:
+        """Return the width of the red cells of an image that is a small field, or ``None``."""
+        by = self.segmenter
+        if not isinstance(by, ScaledSegmenter) or by.cell_size is not None:
+            return None
+        side = min(seen.shape)
+        if any(max(cell.mask.shape) > _FILLS * side for cell in seen.of("wbc")):
+            return None
+        reds = [max(c.mask.shape) for c in seen.of("rbc") if not c.touches(seen.shape)]
+        if len(reds) >= _FEWEST and np.median(reds) >= _AS_IT_IS[0]:
+            return None
+        width = red_cell_width(image)
+        small = width is not None and width < min(_AS_IT_IS[0], side / _FIELD)
+        return width if small else None
 
 
 def is_blank(image: np.ndarray) -> bool:

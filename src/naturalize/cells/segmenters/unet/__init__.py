@@ -18,7 +18,7 @@ from naturalize.cells.segmenters.unet.network import (
     maps,
     strengthened,
 )
-from naturalize.cells.segmenters.unet.overlapping import completed
+from naturalize.cells.segmenters.unet.overlapping import completed, parted
 from naturalize.imaging.shape import largest_piece
 from naturalize.imaging.stain import optical_density
 
@@ -82,7 +82,7 @@ class UNet(ScaledSegmenter):
         shape = (image.shape[0], image.shape[1])
         found = self._best_pass(image)
         red, green, blue = (float(value) for value in _slide(image, found))
-        cells = completed(cells_of(found, shape), shape)
+        cells = completed(parted(cells_of(found, shape), shape), shape)
         return Segmentation(shape, tuple(cells), (red, green, blue), is_unsure(found))
 
     def _best_pass(self, image: np.ndarray) -> Detections:

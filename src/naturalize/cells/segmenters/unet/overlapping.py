@@ -1,6 +1,8 @@
-"""Red cells that lie over one another: the part of each that its neighbour takes."""
+"""Red cells that lie over one another: two in one outline, the part that a neighbour takes."""
 
 from __future__ import annotations
+
+from itertools import combinations
 
 import cv2
 import numpy as np
@@ -18,6 +20,64 @@ _LONGEST, _MOST = 1.9, 1.9
 
 #: Least share of what is added that must lie on other red cells.
 _UNDER = 0.85
+
+#: An outline of so many times the area of the image's red cells may be of two; dents so deep count,
+#: and the longest cut between two, in a red cell's radii; least share of its area that each part
+#: has. Fewest whole red cells from which their area is taken. (Chosen on the same 120 PBC images
+#: as what `group` gives: F1 of red cells 0.930 before, 0.936 after.)
+_TWO, _DENT, _CUT, _PART, _ENOUGH = 1.3, 0.06, 2.2, 0.3, 3
+
+
+def parted(cells: list[Cell], shape: tuple[int, int]) -> list[Cell]:
+    """Return the cells with each red cell that is two in one outline cut in two.
+
+    Where two discs overlap, their common outline has two dents that face each other; it is cut from
+    one to the other (Bai et al., Pattern Recognition 42, 2009). Without enough whole red cells
+    nothing is known of their size, and nothing is cut.
+
+    ``cells``: any; ``shape``: height and width of the image.
+    """
+    areas = [cell.area for cell in cells if cell.kind == "rbc" and not cell.touches(shape)]
+    if len(areas) < _ENOUGH:
+        return cells
+    usual = float(np.median(areas))
+    out = []
+    for cell in cells:
+        large = cell.kind == "rbc" and cell.area >= _TWO * usual
+        out += _halves(cell, usual) if large else [cell]
+    return out
+
+
+def _halves(cell: Cell, usual: float) -> list[Cell]:
+    """Return the parts of one cell, or itself; ``usual``: area of a red cell."""
+    radius = float(np.sqrt(usual / np.pi))
+    found, _ = cv2.findContours(
+        cell.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    line = max(found, key=len).reshape(-1, 2)
+    hull = cv2.convexHull(line, returnPoints=False)
+    hull[::-1].sort(axis=0)  # equal places of the outline may come out of order
+    dents = cv2.convexityDefects(line, hull)
+    if dents is None:
+        return [cell]
+    # start, end and deepest point of each dent, and its depth in 256ths of a pixel
+    deep = [(d[3] / 256, line[d[2]]) for d in dents.reshape(-1, 4) if d[3] / 256 > _DENT * radius]
+    cuts = [
+        (float(np.hypot(*(a - b))) / min(p, q), a, b)
+        for (p, a), (q, b) in combinations(sorted(deep, key=lambda d: -d[0])[:4], 2)
+        if np.hypot(*(a - b)) <= _CUT * radius
+    ]
+    if not cuts:
+        return [cell]
+    _, a, b = min(cuts, key=lambda cut: cut[0])
+    apart = cell.mask.astype(np.uint8)
+    cv2.line(apart, a.tolist(), b.tolist(), 0)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(apart, connectivity=4)
+    parts = [k for k in range(1, len(stats)) if stats[k, cv2.CC_STAT_AREA] >= _PART * usual]
+    if len(parts) != 2:
+        return [cell]
+    corner = (cell.box[0], cell.box[1])
+    return [Cell.from_mask("rbc", labels == k, score=cell.score, offset=corner) for k in parts]
 
 
 def completed(cells: list[Cell], shape: tuple[int, int]) -> list[Cell]:
