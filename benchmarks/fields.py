@@ -16,6 +16,7 @@ eye: ``fields_cbc.csv`` holds the boxes of their cells without one, chosen from 
 of less than eight pixels were left out. In these, all figures are given.
 
 ``watershed`` is what a tutorial does with scikit-image: three levels of Otsu, distance, watershed.
+``unet:FILE`` is the network with other weights.
 """
 
 from __future__ import annotations
@@ -231,6 +232,9 @@ def coco(file: Path) -> list[Field]:
 
 # -- what is found --------------------------------------------------------------------------------
 
+#: A method's name as a folder's.
+_PLAIN = str.maketrans(":/", "--")
+
 #: Of one field: kind → boxes with their score, (n, 5).
 Found = list[dict[str, np.ndarray]]
 
@@ -247,7 +251,7 @@ def find(method: str, fields: list[Field], keep: Path | None) -> tuple[Found, fl
         return [], 0.0
     found, took = [], 0.0
     for field in fields:
-        kept = keep and keep / method.replace(":", "-") / f"{field.path.stem}.npz"
+        kept = keep and keep / method.translate(_PLAIN) / f"{field.path.stem}.npz"
         if kept and kept.is_file():
             with np.load(kept) as file:
                 found.append({kind: file[kind] for kind in KINDS})

@@ -11,8 +11,8 @@ missing, and are taken as they are.
     python -m benchmarks.segmentation_quality --data ../shared/data \\
         --markdown docs/reference/segmentation.md --json quality.json
 
-A method is a segmenter, or ``sam:MODE``. One that is not there, or lacks its weights, is said to be
-not available.
+A method is a segmenter, ``sam:MODE``, or ``unet:FILE`` with other weights. One that is not there,
+or lacks its weights, is said to be not available.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ def _in_own_process(
 
 def made(method: str) -> Segmenter:
     """Return the segmenter of a method."""
-    name, _, mode = method.partition(":")
-    return segmenter(name, **({"mode": mode} if mode else {}))
+    name, _, given = method.partition(":")
+    return segmenter(name, **({"weights" if name == "unet" else "mode": given} if given else {}))
 
 
 def measure(method: str, data: Path, n: int, n_masks: int | None, seed: int) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def stream(method: str, asked: argparse.Namespace, result: dict[str, Any]) -> di
 
 def _run_command(method: str, asked: argparse.Namespace, images: Iterable[str]) -> float:
     name, _, _ = method.partition(":")
-    given = made(method).model_dump(include={"mode"})
+    given = made(method).model_dump(include={"mode", "weights"}, exclude_none=True)
     settings = [f"--set={key}={json.dumps(value)}" for key, value in given.items()]
     with tempfile.TemporaryDirectory(prefix="naturalize-bench-") as folder:
         root = Path(folder) / "images"

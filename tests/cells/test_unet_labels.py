@@ -101,3 +101,118 @@ def test_a_sample_is_decided_by_its_generator_and_shows_what_its_maps_say():
         if slide.sum() > 500 and red.sum() > 500:
             green = one["image"][1]
             assert green[slide].mean() > green[red].mean() + 0.02
+
+
+def test_the_shipped_weights_come_back_into_the_network_and_can_be_trained():
+    torch = pytest.importorskip("torch")
+    network = pytest.importorskip("tools.unet.network")
+    ort = pytest.importorskip("onnxruntime")
+    from naturalize.cells.segmenters.unet.network import OWN
+
+    draw = np.random.default_rng(0)
+    x = draw.random((2, 3, 64, 80), dtype=np.float32)
+    wanted = ort.InferenceSession(OWN).run(None, {"image": x})[0]
+    net = network.small_unet("none")
+    network.load_onnx(net, OWN)
+    with torch.no_grad():
+        assert np.abs(net.eval()(torch.from_numpy(x)).numpy() - wanted).max() < 1e-4
+        network.normalise(net, [torch.from_numpy(x)])
+        assert np.abs(net.eval()(torch.from_numpy(x)).numpy() - wanted).max() < 1e-4
+        # in training, the batch's own statistics are those that were taken of it
+        assert np.abs(net.train()(torch.from_numpy(x)).numpy() - wanted).mean() < 0.05
+
+
+def test_of_white_cells_without_a_known_nucleus_only_the_kind_is_asked():
+    torch = pytest.importorskip("torch")
+    train = pytest.importorskip("tools.unet.train")
+    logits = torch.tensor(np.random.default_rng(1).normal(0, 2, (1, 8, 4, 4)), dtype=torch.float32)
+    zero = torch.zeros(1, 4, 4)
+    batch = {"centre": zero, "taught": zero, "thing": zero, "offset": torch.zeros(1, 2, 4, 4)}
+    batch["classes"] = torch.full((1, 4, 4), labels.WHITE)
+    found = train.loss(logits, batch, torch.tensor(data.weights()))["pixel"]
+    shares = np.exp(logits[:, :5].numpy())
+    white = shares[:, 1:3].sum(1) / shares.sum(1)
+    assert float(found) == pytest.approx(-np.log(white).mean(), rel=1e-4)
+
+
+def test_the_rate_rises_and_then_falls_to_nothing():
+    train = pytest.importorskip("tools.unet.train")
+    rates = [train.rate(share) for share in np.linspace(0, 1, 101)]
+    top = int(np.argmax(rates))
+    assert rates[top] == pytest.approx(1, abs=0.01)
+    assert np.all(np.diff(rates[: top + 1]) > 0)
+    assert np.all(np.diff(rates[top + 1 :]) < 0)
+    assert rates[-1] == pytest.approx(0)
+
+
+def test_labels_are_kept_as_they_are(tmp_path):
+    middles = np.full((255, 2), np.nan, np.float32)
+    middles[3] = 4.5, 6
+    draw = np.random.default_rng(0)
+    small, large = (
+        data.Example(
+            draw.integers(0, 256, (*size, 3), np.uint8), *draw.integers(0, 5, (2, *size), np.uint8),
+            (250.0, 230.0, 210.0), middles if size == (20, 30) else None,
+        )
+        for size in ((12, 9), (20, 30))
+    )  # fmt: skip
+    data.save_labels(tmp_path / "l.npz", [small, large], ["a", "b"])
+    for given, back in zip((small, large), data.load_labels(tmp_path / "l.npz"), strict=True):
+        for name in ("image", "classes", "instances", "background"):
+            assert np.array_equal(getattr(back, name), getattr(given, name))
+    assert np.array_equal(back.middles, middles, equal_nan=True)
+
+
+def test_a_known_middle_is_where_the_arrows_meet():
+    instances = np.zeros((192, 192), np.uint8)
+    instances[60:90, 60:80] = 9
+    classes = np.where(instances > 0, labels.RED, labels.SLIDE).astype(np.uint8)
+    middles = np.full((255, 2), np.nan)
+    middles[9] = 100, 70
+    centre, offset, _ = data.centres(classes, instances, middles)
+    assert np.unravel_index(centre.argmax(), centre.shape) == (70, 100)
+    assert 60 + data.UNIT * offset[1, 70, 60] == pytest.approx(100, abs=0.01)
+
+
+def test_another_microscope_leaves_cells_in_their_places_and_the_slide_grey():
+    image = np.full((192, 192, 3), (250, 230, 205), np.uint8)
+    image[60:130, 60:130] = (120, 60, 140)
+    for seed in range(10):
+        seen = data.elsewhere(image, (250.0, 230.0, 205.0), np.random.default_rng(seed))
+        assert seen.dtype == np.uint8
+        assert np.abs(np.median(seen[:40], axis=(0, 1)) - data.SLIDE_GREY).max() < 25
+        inside, outside = seen[75:115, 75:115].mean(), seen[:40].mean()
+        assert inside < outside - 15
+
+
+def test_of_cells_with_a_bad_outline_nothing_is_taught():
+    own = pytest.importorskip("tools.unet.own")
+    from naturalize.cells import choose
+    from naturalize.imaging.runlength import encode
+
+    def row(kind, x, reason, nucleus=None):
+        return {
+            "kind": kind, "x0": x, "y0": 0, "x1": x + 10, "y1": 10, "reason": reason,
+            "mask": encode(np.ones((10, 10), bool)).tolist(),
+            "nucleus": None if nucleus is None else encode(nucleus).tolist(),
+        }  # fmt: skip
+
+    core = np.zeros((10, 10), bool)
+    core[3:6, 3:6] = True
+    rows = [
+        row("wbc", 0, None, core), row("rbc", 20, choose.RAGGED), row("rbc", 40, choose.BORDER),
+        row("rbc", 60, choose.JOINED),
+    ]  # fmt: skip
+    example = own.taught(np.full((20, 80, 3), 240, np.uint8), rows)
+    found = [set(np.unique(example.classes[:10, x : x + 10])) for x in (0, 20, 40, 60)]
+    assert found == [
+        {labels.CYTOPLASM, labels.NUCLEUS},
+        {labels.IGNORE},
+        {labels.RED},
+        {labels.RED},
+    ]
+    assert (example.classes[:10, :10] == labels.NUCLEUS).sum() == 9
+    numbers = [set(np.unique(example.instances[:10, x : x + 10])) for x in (0, 20, 40, 60)]
+    assert numbers[1] == {0}
+    assert numbers[3] == {labels.SOME_CELL}
+    assert len(numbers[0] | numbers[2]) == 2

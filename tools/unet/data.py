@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from naturalize.training import microscopes
 from tools.unet.labels import (
     CYTOPLASM,
     IGNORE,
@@ -15,6 +17,7 @@ from tools.unet.labels import (
     RED,
     SLIDE,
     SOME_CELL,
+    WHITE,
 )
 
 #: Side of a training sample, and a training image's pixels to one of its pixels.
@@ -26,15 +29,62 @@ SLIDE_GREY = 225.0
 #: The network's offsets are in this many pixels.
 UNIT = 16.0
 
+#: Classes of white cells.
+WHITES = (CYTOPLASM, NUCLEUS, WHITE)
+
+#: How many samples are shown as by another microscope, the least resolution of its camera, and the
+#: width of a red cell in a sample's pixels (`training.microscopes` counts in widths of a picture
+#: that one cell fills); how many have colour fringes, and their largest width in pixels.
+_ELSEWHERE, _COARSEST, _RED_CELL = 0.4, 0.45, 37.0
+_FRINGED, _FRINGE = 0.15, 1.2
+
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """An image, RGB uint8 (H, W, 3), its classes and instances, uint8 (H, W), its slide's RGB."""
+    """An image, RGB uint8 (H, W, 3), its classes and instances, uint8 (H, W), its slide's RGB.
+
+    ``middles``: float32 (255, 2): x, y of the centre of the cell of each number, NaN where it is
+    the middle of its pixels; without, it is so of all.
+    """
 
     image: np.ndarray
     classes: np.ndarray
     instances: np.ndarray
     background: tuple[float, float, float]
+    middles: np.ndarray | None = None
+
+
+def save_labels(file: Path, examples: list[Example], ids: list[str]) -> None:
+    """Write examples and the ids of their images; smaller ones lie in the corner of their plane."""
+    sizes = np.array([one.classes.shape for one in examples], int)
+    side = (len(examples), *sizes.max(axis=0))
+    planes = {
+        "images": np.zeros((*side, 3), np.uint8),
+        "classes": np.zeros(side, np.uint8),
+        "instances": np.zeros(side, np.uint8),
+    }
+    for i, one in enumerate(examples):
+        h, w = sizes[i]
+        planes["images"][i, :h, :w] = one.image
+        planes["classes"][i, :h, :w] = one.classes
+        planes["instances"][i, :h, :w] = one.instances
+    light = np.array([one.background for one in examples], np.float32)
+    none = np.full((SOME_CELL, 2), np.nan, np.float32)
+    middles = np.array([none if one.middles is None else one.middles for one in examples])
+    np.savez(file, **planes, background=light, sizes=sizes, ids=np.array(ids), middles=middles)
+
+
+def load_labels(file: Path) -> list[Example]:
+    """Return the examples of a labels file."""
+    with np.load(file, allow_pickle=False) as kept:
+        images, classes, instances = kept["images"], kept["classes"], kept["instances"]
+        light, sizes, middles = kept["background"], kept["sizes"], kept["middles"]
+    return [
+        Example(
+            images[i, :h, :w], classes[i, :h, :w], instances[i, :h, :w], tuple(light[i]), middles[i]
+        )
+        for i, (h, w) in enumerate(sizes)
+    ]
 
 
 def sample(
@@ -54,9 +104,14 @@ def sample(
     image = _picture(example.image, matrix)
     classes = _map(example.classes, matrix, IGNORE)
     instances = _map(example.instances, matrix, 0)
-    image = restained(image, example.background, draw)
-    image = _photographed(image, draw)
-    centre, offset, thing = centres(classes, instances)
+    if draw.random() < _ELSEWHERE:
+        image = elsewhere(image, example.background, draw)
+    else:
+        image = _photographed(restained(image, example.background, draw), draw)
+    if draw.random() < _FRINGED:
+        image = _fringed(image, draw)
+    middles = None if example.middles is None else example.middles @ matrix[:, :2].T + matrix[:, 2]
+    centre, offset, thing = centres(classes, instances, middles)
     # a cell whose instance is not known says nothing of its centre
     unknown = instances == SOME_CELL
     return {
@@ -79,6 +134,7 @@ def crowded(example: Example, others: list[Example], draw: np.random.Generator) 
         plane.copy() for plane in (example.image, example.classes, example.instances)
     )
     light = np.asarray(example.background, np.float32)
+    middles = None if example.middles is None else example.middles.copy()
     for _ in range(int(draw.integers(1, 5))):
         other = others[int(draw.integers(len(others)))]
         usable = (other.instances > 0) & (other.instances < SOME_CELL)
@@ -86,7 +142,7 @@ def crowded(example: Example, others: list[Example], draw: np.random.Generator) 
         used = int(instances[instances < SOME_CELL].max(initial=0))
         if not len(numbers) or used > 240:
             continue
-        whites = np.unique(other.instances[(other.classes == NUCLEUS) & usable])
+        whites = np.unique(other.instances[np.isin(other.classes, WHITES) & usable])
         wanted = whites if len(whites) and draw.random() < 0.6 else numbers
         mask = other.instances == wanted[int(draw.integers(len(wanted)))]
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -102,7 +158,7 @@ def crowded(example: Example, others: list[Example], draw: np.random.Generator) 
         under = classes[there]
         through = kinds[mask].max() in (RED, PLATELET)
         if not through:  # a white cell is not set on the whole of another
-            covered = np.isin(under, (CYTOPLASM, NUCLEUS)) & mask
+            covered = np.isin(under, WHITES) & mask
             if np.count_nonzero(covered) > 0.25 * np.count_nonzero(mask):
                 continue
         share = np.maximum(other.image[here].astype(np.float32), 1) / other.background
@@ -111,12 +167,14 @@ def crowded(example: Example, others: list[Example], draw: np.random.Generator) 
         new = soft * np.minimum(share * below, 255) + (1 - soft) * image[there]
         image[there] = np.clip(np.rint(new), 0, 255).astype(np.uint8)
         if through:  # below a white cell or over one: it keeps its kind
-            mask = mask & ~np.isin(under, (CYTOPLASM, NUCLEUS))
+            mask = mask & ~np.isin(under, WHITES)
         both = mask & (under == RED) & through
         classes[there][mask] = kinds[mask]
         instances[there][mask] = used + 1
+        if middles is not None:
+            middles[used + 1] = np.nan
         instances[there][both] = 0
-    return Example(image, classes, instances, example.background)
+    return Example(image, classes, instances, example.background, middles)
 
 
 def _place(
@@ -195,6 +253,43 @@ def restained(
     return np.clip(out, 0, 255)
 
 
+def elsewhere(
+    image: np.ndarray, background: tuple[float, float, float], draw: np.random.Generator
+) -> np.ndarray:
+    """Return RGB uint8 as another microscope shows it, on a grey slide as the network sees it.
+
+    The changes of :mod:`naturalize.training.microscopes` that leave the cells in their places:
+    dyes, filters, tone, light, resolution, blur, sharpening, noise, JPEG.
+    """
+    drawn = microscopes.draw(draw)
+    change = replace(
+        drawn,
+        linear=(1.0, 0.0, 0.0, 1.0),
+        shift=(0.0, 0.0),
+        cut=None,
+        isolated=False,
+        resolution=max(drawn.resolution, _COARSEST),
+        blur=drawn.blur * _RED_CELL / SIDE,
+    )
+    light = np.maximum(np.asarray(background, np.float32), 1)
+    grey = np.clip(np.rint(image.astype(np.float32) * (SLIDE_GREY / light)), 0, 255)
+    return microscopes.apply(grey.astype(np.uint8), None, (SLIDE_GREY,) * 3, change)
+
+
+def _fringed(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Return RGB uint8 with red and blue off their places, as a simple lens leaves them."""
+    out = image.copy()
+    for channel in (0, 2):
+        x, y = draw.uniform(-_FRINGE, _FRINGE, 2)
+        out[..., channel] = cv2.warpAffine(
+            np.ascontiguousarray(image[..., channel]),
+            np.array([[1, 0, x], [0, 1, y]]),
+            (SIDE, SIDE),
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
+    return out
+
+
 def _photographed(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """Return RGB uint8 after focus, noise and JPEG."""
     if draw.random() < 0.35:
@@ -231,9 +326,12 @@ def soil(draw: np.random.Generator) -> np.ndarray:
 
 
 def centres(
-    classes: np.ndarray, instances: np.ndarray
+    classes: np.ndarray, instances: np.ndarray, middles: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the centre map, the offsets to each pixel's own centre, and where these count."""
+    """Return the centre map, the offsets to each pixel's own centre, and where these count.
+
+    ``middles``: x, y of the centres that are known, as in :class:`Example`.
+    """
     known = (instances > 0) & (instances < SOME_CELL)
     known &= (classes != IGNORE) & (classes != SLIDE)
     flat = instances[known]
@@ -241,6 +339,9 @@ def centres(
     n = np.bincount(flat, minlength=256).astype(np.float32)
     cy = np.bincount(flat, y, 256) / np.maximum(n, 1)
     cx = np.bincount(flat, x, 256) / np.maximum(n, 1)
+    if middles is not None:
+        told = np.flatnonzero(np.isfinite(middles[:, 0]))
+        cx[told], cy[told] = middles[told].T
     offset = np.zeros((2, *classes.shape), np.float32)
     offset[0, y, x] = (cy[flat] - y) / UNIT
     offset[1, y, x] = (cx[flat] - x) / UNIT
@@ -255,6 +356,6 @@ def centres(
 
 def weights() -> list[float]:
     """Return how much a pixel of each class counts: small things as much as large ones."""
-    table = dict.fromkeys(range(5), 1.0)
-    table |= {CYTOPLASM: 1.2, NUCLEUS: 1.2, PLATELET: 4.0}
-    return [table[k] for k in range(5)]
+    table = dict.fromkeys(range(6), 1.0)
+    table |= dict.fromkeys(WHITES, 1.2) | {PLATELET: 4.0}
+    return [table[k] for k in range(6)]

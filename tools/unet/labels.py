@@ -8,8 +8,9 @@ import numpy as np
 
 from naturalize.imaging.shape import has_waist, solidity
 
-#: Classes of a pixel, in the order of the network's outputs; ``IGNORE`` says nothing.
-SLIDE, CYTOPLASM, NUCLEUS, RED, PLATELET, IGNORE = 0, 1, 2, 3, 4, 255
+#: Classes of a pixel, in the order of the network's outputs; then cytoplasm or nucleus, which of
+#: them is not known; ``IGNORE`` says nothing.
+SLIDE, CYTOPLASM, NUCLEUS, RED, PLATELET, WHITE, IGNORE = 0, 1, 2, 3, 4, 5, 255
 
 #: Instance of pixels whose kind is known, but not which cell they belong to.
 SOME_CELL = 255

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -85,3 +89,77 @@ def small_unet(weights: str = "imagenet") -> SmallUNet:
     # what comes after stride 16 is never looked at
     encoder.blocks = encoder.blocks[:5]
     return SmallUNet(encoder)
+
+
+def load_onnx(net: SmallUNet, file: Path) -> None:
+    """Give the network the weights of an exported file; evaluated, it answers as that does.
+
+    The export folds a batch normalisation into the convolution before it. Here the convolution
+    takes the folded weights and the normalisation keeps the bias, its statistics 0 and 1.
+    """
+    import onnx
+    from onnx.numpy_helper import to_array
+
+    graph = onnx.load(file).graph
+    held = {one.name: torch.from_numpy(np.array(to_array(one))) for one in graph.initializer}
+    own = net.state_dict()
+    own.update({name: value for name, value in held.items() if name in own})
+    net.load_state_dict(own)
+    nodes = iter([node for node in graph.node if node.op_type == "Conv"])
+    layers = _in_order(net)
+    for layer, after in zip(layers, [*layers[1:], None], strict=True):
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        weight, *bias = (held[name] for name in next(nodes).input[1:])
+        layer.weight.data.copy_(weight)
+        if layer.bias is not None:
+            layer.bias.data.copy_(bias[0])
+        elif bias:
+            assert isinstance(after, nn.BatchNorm2d)
+            after.reset_parameters()
+            after.weight.data.fill_((1 + after.eps) ** 0.5)
+            after.bias.data.copy_(bias[0])
+
+
+def _in_order(net: SmallUNet) -> list[nn.Module]:
+    """Return convolutions and normalisations in the order in which they run."""
+    ran: list[nn.Module] = []
+    kinds = (nn.Conv2d, nn.BatchNorm2d)
+    layers = [module for module in net.modules() if isinstance(module, kinds)]
+    hooks = [one.register_forward_hook(lambda module, *_: ran.append(module)) for one in layers]
+    with torch.no_grad():
+        net.eval()(torch.zeros(1, 3, 32, 32))
+    for hook in hooks:
+        hook.remove()
+    return ran
+
+
+def normalise(net: SmallUNet, images: Iterable[torch.Tensor]) -> None:
+    """Give each batch normalisation the statistics of its input over ``images``.
+
+    Evaluated, the network answers as before; and it can be trained, which folded weights cannot.
+    ``images``: batches, float32 (N, 3, H, W) on 0-1.
+    """
+    layers = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    sums = {layer: torch.zeros(3, layer.num_features, dtype=torch.float64) for layer in layers}
+
+    def look(layer: nn.Module, given: tuple[torch.Tensor]) -> None:
+        x = given[0].double().transpose(0, 1).flatten(1)
+        n = torch.full((len(x),), x.shape[1], dtype=torch.float64)
+        sums[layer] += torch.stack([n, x.sum(1), (x * x).sum(1)])
+
+    hooks = [layer.register_forward_pre_hook(look) for layer in layers]
+    with torch.no_grad():
+        net.eval()
+        for batch in images:
+            net(batch)
+        for layer, hook in zip(layers, hooks, strict=True):
+            hook.remove()
+            n, total, squares = sums[layer]
+            mean = total / n
+            spread = (squares / n - mean**2).clamp_min(0)
+            slope = layer.weight / (layer.running_var + layer.eps).sqrt()
+            layer.bias += slope * (mean.float() - layer.running_mean)
+            layer.weight.copy_(slope * (spread.float() + layer.eps).sqrt())
+            layer.running_mean.copy_(mean)
+            layer.running_var.copy_(spread)

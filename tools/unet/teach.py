@@ -26,9 +26,10 @@ from naturalize.cells.segmenters.sam.load import loaded
 from naturalize.cells.segmenters.sam.model import Model
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
+from tools.unet.data import Example, save_labels
 from tools.unet.labels import Candidate, accepted, corrected, targets
 
-#: Images are kept in squares of this side; larger ones are another acquisition and are left out.
+#: Images with a longer side than this are another acquisition and are left out.
 SIDE = 372
 
 #: A mask may leave the prompt's box by this share of it and four pixels before it leaks.
@@ -44,10 +45,11 @@ def chosen(catalog: Catalog, split: Split, n: int, seed: int, leave: set[str]) -
     for label, ids in by_label.items():
         order = rng(seed, "teach", label).permutation(len(ids))
         by_label[label] = [sorted(ids)[i] for i in order]
-    return [image_id for image_id, _ in zip(_in_turn(by_label), range(n), strict=False)]
+    return [image_id for image_id, _ in zip(in_turn(by_label), range(n), strict=False)]
 
 
-def _in_turn(by_label: dict[str, list[str]]) -> Iterator[str]:
+def in_turn(by_label: dict[str, list[str]]) -> Iterator[str]:
+    """Return all ids, one of each label after the other."""
     for i in range(max(map(len, by_label.values()))):
         yield from (by_label[label][i] for label in sorted(by_label) if i < len(by_label[label]))
 
@@ -107,24 +109,15 @@ def teach(image: np.ndarray, label: str, model: Model) -> dict[str, np.ndarray] 
 
 def gathered(files: list[Path], out: Path) -> None:
     """Write the labels file of the taught images, and say how many masks were accepted."""
-    n = len(files)
-    planes = {
-        "images": np.zeros((n, SIDE, SIDE, 3), np.uint8),
-        "classes": np.zeros((n, SIDE, SIDE), np.uint8),
-        "instances": np.zeros((n, SIDE, SIDE), np.uint8),
-    }
-    sizes, light = np.zeros((n, 2), int), np.zeros((n, 3), np.float32)
-    counts = np.zeros((2, 3), int)
-    for i, file in enumerate(files):
+    examples, counts = [], np.zeros((2, 3), int)
+    for file in files:
         with np.load(file) as one:
-            h, w = sizes[i] = one["classes"].shape
-            for name, key in (("images", "image"), ("classes", "classes"),
-                              ("instances", "instances")):  # fmt: skip
-                planes[name][i, :h, :w] = one[key]
-            light[i] = one["background"]
+            examples.append(
+                Example(one["image"], one["classes"], one["instances"], tuple(one["background"]))
+            )
             counts += np.stack([one["accepted"], one["refused"]])
-    ids = np.array([file.stem for file in files])
-    np.savez(out / "labels.npz", **planes, background=light, sizes=sizes, ids=ids)
+    ids = [file.stem for file in files]
+    save_labels(out / "labels.npz", examples, ids)
     (out / "training_images.txt").write_text("".join(f"{i}\n" for i in sorted(ids)))
     for kind, yes, no in zip(("white cells", "red cells", "platelets"), *counts, strict=True):
         say(f"{kind}: {yes:,} masks accepted, {no:,} refused")

@@ -1,12 +1,17 @@
-"""Train the network on a teacher's labels; goes on where it was killed.
+"""Train the network on labels files; goes on where it was killed.
 
-python -m tools.unet.train --labels teacher/labels.npz --out runs/unet
+    python -m tools.unet.train --labels teacher/labels.npz --out runs/unet
+    python -m tools.unet.train --labels own.npz composed.npz --start shipped --minutes 60 --out u
+
+Of several files each gives as many samples. With ``--minutes`` the rate falls with the time that
+was trained, over all runs into one folder, and not with the epochs.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import math
 import os
 import time
 from collections import Counter
@@ -21,35 +26,49 @@ from torch.utils.data import DataLoader, Dataset
 
 from naturalize.base.process import keep_memory
 from naturalize.base.rng import rng
-from tools.unet.data import Example, sample, weights
-from tools.unet.network import small_unet
+from naturalize.cells.segmenters.unet.network import OWN
+from tools.unet.data import Example, load_labels, sample, weights
+from tools.unet.labels import CYTOPLASM, IGNORE, NUCLEUS, WHITE
+from tools.unet.network import load_onnx, normalise, small_unet
+
+#: Share of a run in which the rate rises, and where it begins, as a share of the highest.
+_RISE, _FIRST = 0.15, 0.04
+
+#: Batches from which the statistics of the shipped network's normalisations are taken.
+_LOOKED_AT = 8
 
 
 class Samples(Dataset):
-    """Sample ``i`` of an epoch: a function of seed, epoch and ``i`` alone."""
+    """Sample ``i`` of an epoch: a function of seed, epoch and ``i``; the sources take turns."""
 
-    def __init__(self, examples: list[Example], seed: int, epoch: int, n: int) -> None:
-        self.examples, self.seed, self.epoch = examples, seed, epoch
-        order = rng(seed, "order", epoch).permutation(len(examples))
-        self.order = np.resize(order, n)
+    def __init__(self, sources: list[list[Example]], seed: int, epoch: int, n: int) -> None:
+        self.sources, self.seed, self.epoch, self.n = sources, seed, epoch, n
+        self.orders = [
+            np.resize(rng(seed, "order", epoch, k).permutation(len(one)), -(-n // len(sources)))
+            for k, one in enumerate(sources)
+        ]
 
     def __len__(self) -> int:
-        return len(self.order)
+        return self.n
 
     def __getitem__(self, i: int) -> dict[str, np.ndarray]:
         draw = rng(self.seed, "sample", self.epoch, i)
-        return sample(self.examples[self.order[i]], self.examples, draw)
+        turn, k = divmod(i, len(self.sources))
+        return sample(self.sources[k][self.orders[k][turn]], self.sources[k], draw)
 
 
 def loss(out: torch.Tensor, batch: dict[str, torch.Tensor], of_class: torch.Tensor) -> dict:
     """Return the parts of the loss, scalars."""
     logits, centre, offset = out[:, :5], out[:, 5], out[:, 6:]
     classes = batch["classes"]
-    pixel = F.cross_entropy(logits, classes, of_class, ignore_index=255)
-    known = classes != 255
-    share = logits.softmax(1)
-    white = (share[:, 1] + share[:, 2])[known]
-    truth = ((classes == 1) | (classes == 2))[known].float()
+    shares = logits.log_softmax(1)
+    white = torch.logsumexp(shares[:, CYTOPLASM : NUCLEUS + 1], 1)
+    pixel = F.nll_loss(
+        torch.cat([shares, white[:, None]], 1), classes, of_class, ignore_index=IGNORE
+    )
+    known = classes != IGNORE
+    white = white.exp()[known]
+    truth = ((classes == CYTOPLASM) | (classes == NUCLEUS) | (classes == WHITE))[known].float()
     overlap = 1 - (2 * (white * truth).sum() + 1) / (white.sum() + truth.sum() + 1)
     peak = batch["centre"]
     bce = F.binary_cross_entropy_with_logits(centre, peak, reduction="none")
@@ -60,24 +79,16 @@ def loss(out: torch.Tensor, batch: dict[str, torch.Tensor], of_class: torch.Tens
     return {"pixel": pixel, "white": 0.5 * overlap, "centre": 2 * bce, "offset": 3 * steps}
 
 
-def load(path: Path) -> list[Example]:
-    """Return the examples of a labels file."""
-    with np.load(path, allow_pickle=False) as file:
-        images, classes, instances = file["images"], file["classes"], file["instances"]
-        light, sizes = file["background"], file["sizes"]
-    return [
-        Example(images[i, :h, :w], classes[i, :h, :w], instances[i, :h, :w], tuple(light[i]))
-        for i, (h, w) in enumerate(sizes)
-    ]
-
-
 def arguments() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--labels", type=Path, required=True)
+    parser.add_argument("--labels", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="weights to begin with")
+    parser.add_argument(
+        "--start", default="imagenet", help="imagenet, shipped (the package's) or a weights file"
+    )
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--minutes", type=float, help="of training, instead of epochs")
     parser.add_argument("--samples", type=int, default=0, help="an epoch; by default each image")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=2e-3)
@@ -85,39 +96,44 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def rate(share: float) -> float:
+    """Return the rate, as a share of the highest, when that share of a run is done."""
+    if share < _RISE:
+        return _FIRST + (1 - _FIRST) * share / _RISE
+    return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (share - _RISE) / (1 - _RISE)))
+
+
 class Training:
     """The network, its slow average, the optimiser and its schedule: all that a run is."""
 
-    def __init__(self, asked: argparse.Namespace, steps: int) -> None:
-        self.net = small_unet().to(memory_format=torch.channels_last)
-        if asked.start:
+    def __init__(self, asked: argparse.Namespace, sources: list[list[Example]]) -> None:
+        self.net = small_unet("none" if asked.start == "shipped" else "imagenet")
+        if asked.start == "shipped":
+            load_onnx(self.net, OWN)
+            samples = Samples(sources, asked.seed, -1, _LOOKED_AT * asked.batch)
+            normalise(self.net, (batch["image"] for batch in DataLoader(samples, asked.batch)))
+        elif asked.start != "imagenet":
             self.net.load_state_dict(torch.load(asked.start, weights_only=True))
+        self.net.to(memory_format=torch.channels_last)
         self.slow = copy.deepcopy(self.net).eval()
         of_encoder = {id(p) for p in self.net.encoder.parameters()}
         own = [p for p in self.net.parameters() if id(p) not in of_encoder]
-        groups = [
-            {"params": list(self.net.encoder.parameters()), "lr": asked.lr / 2},
-            {"params": own, "lr": asked.lr},
-        ]
-        self.optimiser = torch.optim.AdamW(groups, weight_decay=1e-4)
-        self.plan = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser,
-            [group["lr"] for group in groups],
-            total_steps=steps * asked.epochs + 1,
-            pct_start=0.15,
-        )
+        groups = [{"params": list(self.net.encoder.parameters())}, {"params": own}]
+        self.rates = (asked.lr / 2, asked.lr)
+        self.optimiser = torch.optim.AdamW(groups, lr=asked.lr, weight_decay=1e-4)
         self.of_class = torch.tensor(weights())
-        self.done = 0
+        self.done, self.seconds = 0, 0.0
 
-    def step(self, batch: dict[str, torch.Tensor]) -> dict[str, float]:
-        """Learn from a batch; return the parts of the loss."""
+    def step(self, batch: dict[str, torch.Tensor], share: float) -> dict[str, float]:
+        """Learn from a batch when ``share`` of the run is done; return the parts of the loss."""
+        for group, highest in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = highest * rate(share)
         x = batch["image"].contiguous(memory_format=torch.channels_last)
         parts = loss(self.net(x), batch, self.of_class)
         self.optimiser.zero_grad(set_to_none=True)
         sum(parts.values()).backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 2.0)
         self.optimiser.step()
-        self.plan.step()
         keep = min(0.998, (1 + self.done) / (20 + self.done))
         with torch.no_grad():
             pairs = zip(
@@ -132,7 +148,7 @@ class Training:
         """Keep the state after an epoch, and the weights as they stand."""
         kept = {name: getattr(self, name).state_dict() for name in _PARTS}
         partial = out / "state.tmp"
-        torch.save(kept | {"epoch": epoch, "done": self.done}, partial)
+        torch.save(kept | {"epoch": epoch, "done": self.done, "seconds": self.seconds}, partial)
         partial.replace(out / "state.pt")
         torch.save(self.slow.state_dict(), out / "weights.pt")
 
@@ -143,11 +159,11 @@ class Training:
         kept = torch.load(out / "state.pt", weights_only=True)
         for name in _PARTS:
             getattr(self, name).load_state_dict(kept[name])
-        self.done = kept["done"]
+        self.done, self.seconds = kept["done"], kept["seconds"]
         return kept["epoch"]
 
 
-_PARTS = ("net", "slow", "optimiser", "plan")
+_PARTS = ("net", "slow", "optimiser")
 
 
 def main() -> None:
@@ -155,18 +171,31 @@ def main() -> None:
     keep_memory()
     torch.manual_seed(asked.seed)
     asked.out.mkdir(parents=True, exist_ok=True)
-    examples = load(asked.labels)
-    steps = (asked.samples or len(examples)) // asked.batch
-    training = Training(asked, steps)
-    for epoch in range(training.resume(asked.out), asked.epochs):
+    sources = [load_labels(file) for file in asked.labels]
+    steps = max(1, (asked.samples or sum(map(len, sources))) // asked.batch)
+    training = Training(asked, sources)
+
+    def share() -> float:
+        if asked.minutes:
+            return training.seconds / (60 * asked.minutes)
+        return training.done / (steps * asked.epochs)
+
+    epoch = training.resume(asked.out)
+    while share() < 1:
         training.net.train()
-        samples = Samples(examples, asked.seed, epoch, steps * asked.batch)
-        start, sums = time.time(), Counter[str]()
+        samples = Samples(sources, asked.seed, epoch, steps * asked.batch)
+        sums, n = Counter[str](), 0
+        begun, before = time.monotonic(), training.seconds
         for batch in DataLoader(samples, asked.batch, num_workers=1):
-            sums.update(training.step(batch))
-        parts = ", ".join(f"{name} {value / steps:.3f}" for name, value in sums.items())
-        print(f"epoch {epoch}: {parts}; {time.time() - start:.0f} s", flush=True)
-        training.save(epoch + 1, asked.out)
+            n += 1
+            sums.update(training.step(batch, share()))
+            training.seconds = before + time.monotonic() - begun
+            if share() >= 1:
+                break
+        epoch += 1
+        parts = ", ".join(f"{name} {value / n:.3f}" for name, value in sums.items())
+        print(f"epoch {epoch}: {parts}; {training.seconds - before:.0f} s, {n} steps", flush=True)
+        training.save(epoch, asked.out)
 
 
 if __name__ == "__main__":
