@@ -2,8 +2,9 @@
 
 For white cells, red cells and platelets: precision, recall and F1 at an IoU of 0.5, one to one;
 AP50 as pycocotools computes it; and the count of a field against that of its boxes (median
-relative error). On the 60 fields of another camera (``fields/cbc``), on PBC images as small fields,
-and on any COCO file of fields whose cells are all known, such as composed ones.
+relative error). On the 60 fields of another camera (``fields/cbc``), on PBC images as small fields
+and, nine by nine, as a weaker objective would show them, and on any COCO file of fields whose cells
+are all known, such as composed ones.
 
     python -m benchmarks.fields --data ../shared/data --markdown docs/reference/segmentation.md
     python -m benchmarks.fields --coco composed/annotations.json --methods unet watershed
@@ -28,6 +29,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +56,17 @@ COMPLETED, N_COMPLETED = Path(__file__).with_name("fields_cbc.csv"), 6
 #: half is 0.81 times as wide (median), in PBC images 1.05. Hits are counted at this IoU as well.
 LOOSE = 0.3
 
+#: At most so many fields of nine images.
+_REDUCED = 8
+
 #: Where a table is put into a page that has these lines.
 BEGIN, END = "<!-- fields: begin -->", "<!-- fields: end -->"
 
 _NAMES = {"wbc": "white cells", "rbc": "red cells", "platelet": "platelets"}
+
+
+#: What was found, a field each: kind → boxes with their score, (n, 5).
+Found = list[dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -107,40 +116,43 @@ class Watershed(Segmenter):
 def main() -> None:
     """Print the table."""
     asked = _arguments()
-    sets = {}
-    if asked.coco:
-        sets["composed fields" if "compos" in str(asked.coco) else asked.coco.name] = coco(
-            asked.coco
-        )
-    elif not (asked.data / "pbc_boxes.csv.gz").is_file():
-        sys.exit(f"{asked.data}: no annotated images; name their folder with --data")
-    else:
-        sets = annotated(asked.data, asked.images, asked.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        if asked.coco:
+            sets = {asked.coco.parent.name: coco(asked.coco)}
+        elif not (asked.data / "pbc_boxes.csv.gz").is_file():
+            sys.exit(f"{asked.data}: no annotated images; name their folder with --data")
+        else:
+            sets = annotated(asked.data, asked.images, asked.seed)
+            sets["PBC, nine at 0.4"] = reduced(sets["PBC"], Path(folder))
+        text = "\n".join(table(sets, asked))
+    print(text)
+    if asked.markdown:
+        put_into(asked.markdown, text, BEGIN, END)
+
+
+def table(sets: dict[str, list[Field]], asked: argparse.Namespace) -> list[str]:
+    """Return the lines of the table; what each method took goes to standard error."""
     lines = [
         "| fields | cells | method | n | boxes | precision | recall | F1 (95 % interval) | AP50 "
         "| count, median error |",
         "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    seconds = []
     for name, fields in sets.items():
         rows: dict[str, list[str]] = {}
-        union: list[list[dict[str, np.ndarray]]] = []
+        union: list[Found] = []
         for method in asked.methods:
             few = asked.everything if method == "sam:everything" else len(fields)
             found, took = find(method, fields[:few], asked.found)
-            if found:
-                union.append(found)
-                seconds.append(f"{method} {took / few:.2f} s a field of {name}")
-                for group, row in scored(fields[:few], found).items():
-                    rows.setdefault(group, []).append(f"| {name} | {group} | {method} | {row} |")
+            if not found:
+                continue
+            union.append(found)
+            print(f"{method}: {took / len(found):.2f} s a field of {name}", file=sys.stderr)
+            for group, row in scored(fields[:few], found).items():
+                rows.setdefault(group, []).append(f"| {name} | {group} | {method} | {row} |")
         lines += [line for group in rows.values() for line in group]
         if asked.draw and "completed" in name:
             draw_unmatched(fields, union, asked.draw)
-    text = "\n".join(lines)
-    print(text)
-    print("; ".join(seconds), file=sys.stderr)
-    if asked.markdown:
-        put_into(asked.markdown, text, BEGIN, END)
+    return lines
 
 
 def _arguments() -> argparse.Namespace:
@@ -186,6 +198,27 @@ def annotated(data: Path, n: int, seed: int) -> dict[str, list[Field]]:
         shape = read_image(path).shape[:2]
         small.append(Field(path, shape, _joined({}, in_pixels(boxes, shape))))
     return {"cbc": cbc, "cbc, completed": completed, "PBC": small}
+
+
+def reduced(small: list[Field], folder: Path, scale: float = 0.4) -> list[Field]:
+    """Return fields of nine images side by side, as a weaker objective shows them."""
+    usual = [field for field in small if field.shape == small[0].shape]
+    out = []
+    for number in range(0, min(len(usual) - 8, 9 * _REDUCED), 9):
+        nine = usual[number : number + 9]
+        rows = [np.hstack([read_image(f.path) for f in nine[r : r + 3]]) for r in (0, 3, 6)]
+        image = cv2.resize(np.vstack(rows), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        height, width = usual[0].shape
+        corners = [np.array([i % 3 * width, i // 3 * height] * 2) for i in range(9)]
+        boxes = {
+            k: scale
+            * np.concatenate([f.boxes[k] + at for f, at in zip(nine, corners, strict=True)])
+            for k in KINDS
+        }
+        path = folder / f"reduced-{number}.png"
+        write_image(path, image)
+        out.append(Field(path, (image.shape[0], image.shape[1]), boxes))
+    return out
 
 
 def _completed() -> dict[str, dict[str, np.ndarray]]:
@@ -234,9 +267,6 @@ def coco(file: Path) -> list[Field]:
 
 #: A method's name as a folder's.
 _PLAIN = str.maketrans(":/", "--")
-
-#: Of one field: kind → boxes with their score, (n, 5).
-Found = list[dict[str, np.ndarray]]
 
 
 def find(method: str, fields: list[Field], keep: Path | None) -> tuple[Found, float]:

@@ -129,6 +129,17 @@ def test_a_watershed_finds_most_red_cells_and_its_answer_is_kept(
     assert fields.find("magic", one, None) == ([], 0.0)
 
 
+def test_nine_images_side_by_side_keep_their_boxes(scene: Path, tmp_path: Path) -> None:
+    (one,) = fields.coco(scene / "annotations.json")
+    (nine,) = fields.reduced([one] * 9, tmp_path, 0.5)
+    assert nine.shape == (3 * 155, 3 * 150)
+    boxes = nine.boxes["rbc"]
+    assert len(boxes) == 9 * len(one.boxes["rbc"])
+    assert boxes.tolist()[0] == (one.boxes["rbc"][0] / 2).tolist()
+    last = len(one.boxes["rbc"])
+    assert boxes[-last:] - [300, 310, 300, 310] == pytest.approx(one.boxes["rbc"] / 2)
+
+
 def test_boxes_judged_by_eye_lie_in_their_fields() -> None:
     with fields.COMPLETED.open(newline="") as file:
         rows = list(csv.DictReader(file))
