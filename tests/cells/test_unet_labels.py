@@ -216,3 +216,32 @@ def test_of_cells_with_a_bad_outline_nothing_is_taught():
     assert numbers[1] == {0}
     assert numbers[3] == {labels.SOME_CELL}
     assert len(numbers[0] | numbers[2]) == 2
+
+
+def test_a_composed_field_teaches_whole_centres_and_no_owner_where_red_cells_overlap():
+    composed = pytest.importorskip("tools.unet.composed")
+    from types import SimpleNamespace
+
+    masks = [disc(40, 40, 20), disc(60, 40, 20), disc(90, 90, 15), disc(90, 90, 14)]
+    kinds = ("rbc", "rbc", "platelet", "wbc")  # the white cell hides the platelet but for a rim
+    instances, wholes = np.zeros(SHAPE, np.uint16), []
+    for k, mask in enumerate(masks, 1):
+        instances[mask] = k
+        rows, columns = np.nonzero(mask)
+        box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        wholes.append((box, mask[box[1] : box[3], box[0] : box[2]]))
+    instances[masks[3] & (np.arange(SHAPE[1]) > 92)] = 3
+    truth = SimpleNamespace(wholes=tuple(wholes))
+    image = np.full((*SHAPE, 3), 230, np.uint8)
+    field = SimpleNamespace(image=image, instances=instances, kinds=kinds, truth=truth)
+    example = composed.known(field)
+    both = masks[0] & masks[1]
+    assert set(np.unique(example.instances[both])) == {0}
+    assert set(np.unique(example.classes[both])) == {labels.RED}
+    assert example.middles[1] == pytest.approx((40, 40))
+    assert example.middles[2] == pytest.approx((60, 40))
+    assert set(np.unique(example.classes[instances == 4])) == {labels.WHITE}
+    instances[masks[2]] = np.where(disc(90, 90, 14)[masks[2]], 4, 3)
+    hidden = composed.known(field)
+    assert set(np.unique(hidden.classes[instances == 3])) == {labels.IGNORE}
+    assert not hidden.instances[instances == 3].any()
