@@ -241,7 +241,7 @@ def test_a_composed_field_teaches_whole_centres_and_no_owner_where_red_cells_ove
     assert example.middles[1] == pytest.approx((40, 40))
     assert example.middles[2] == pytest.approx((60, 40))
     assert set(np.unique(example.classes[instances == 4])) == {labels.WHITE}
-    instances[masks[2]] = np.where(disc(90, 90, 14)[masks[2]], 4, 3)
+    instances[masks[2]] = np.where(disc(90, 90, 14.6)[masks[2]], 4, 3)
     hidden = composed.known(field)
     assert set(np.unique(hidden.classes[instances == 3])) == {labels.IGNORE}
     assert not hidden.instances[instances == 3].any()
