@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.cells.bank import CellBank
 from naturalize.cli.compose import compose
-from naturalize.compose import CropStore, Plan, fields, plan, render, truth
+from naturalize.compose import CropStore, Naturalize, Plan, fields, plan, render, truth
 from naturalize.compose.deliver import write
 from naturalize.compose.deliver.annotation import BankAnnotation
 from naturalize.compose.deliver.files import field_sheet
@@ -28,6 +28,7 @@ from naturalize.compose.draw.modes import mode
 from naturalize.compose.draw.modes.scatter import Scatter, overlap_of_circles, set_white
 from naturalize.compose.recipe.recipe import Finish, Recipe
 from naturalize.imaging.runlength import rle_to_mask
+from naturalize.realism.run import realism
 
 LABELS = ("LY", "PLT", "SNE")
 SMALL = {"width": 220, "height": 180, "sizes": [0.6, 1.1], "white": [1, 4]}
@@ -284,12 +285,17 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict, words: str) -> Non
         mode("field", **wrong)
 
 
-def test_what_is_about_one_cell_refuses_fields(bank: CellBank, drawn: Plan) -> None:
+def test_what_is_about_one_cell_refuses_fields(bank: CellBank, drawn: Plan, tmp_path: Path) -> None:
     for more in ({"gate": True}, {"max_reuse": 2}):
         with pytest.raises(SettingsError, match="gate and max_reuse, which are about one"):
             plan(bank, mode="field", add=1, **more)
-    with pytest.raises(SettingsError, match=r"train: these composites are whole fields"):
+    with pytest.raises(SettingsError, match="train: these composites are whole fields"):
         drawn.check_about_one("train")
+    with pytest.raises(SettingsError, match="realism: these composites are whole fields"):
+        realism(drawn, bank, tmp_path / "realism")
+    with pytest.raises(SettingsError, match="Naturalize: these composites are whole fields"):
+        Naturalize(bank, mode="field", per_class=1, **SMALL)
+    assert not (tmp_path / "realism").exists()
 
 
 def test_a_bank_without_red_cells_is_refused(bank: CellBank) -> None:

@@ -109,6 +109,7 @@ WRONG = {
     "compose.settings.max_reuse=0": "compose: max_reuse: expected at least 1, got 0",
     "compose.settings.gate=3": "compose: gate: expected true or false, got 3",
     "compose.mode=scen": "compose: unknown mode 'scen' .did you mean 'scene'",
+    "compose.mode=field": "compose: mode field: a study trains on composites of one cell each",
     "compose.settings.trun=any": "compose: mode paper: unknown .* 'trun' .did you mean 'turn'",
     "runs.one.model=resnet19": "runs.one: unknown model 'resnet19' .did you mean 'resnet18'",
     "runs.one.weights=gone.pth": "runs.one: weights .gone.pth.: no such file",
