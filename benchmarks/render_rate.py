@@ -39,6 +39,8 @@ from benchmarks._pasters import (
 from naturalize.base import engine
 from naturalize.base.images import encode_image
 from naturalize.cells.bank import CellBank
+from naturalize.compose.deliver.annotation import BankAnnotation
+from naturalize.compose.deliver.truth import painted
 from naturalize.compose.draw.planner import plan
 from naturalize.compose.paint.crops import CropStore
 from naturalize.compose.paint.render import render
@@ -81,6 +83,7 @@ def run(bank: CellBank, work: Path, options: argparse.Namespace) -> None:
     classes = [label for label, count in bank.counts()["targets"].items() if count]
     paper_like(bank, classes, work, options)
     store, drawn = scenes(bank, classes, work, options.recipes)
+    whole_fields(bank, classes[:1], work)
     workers(drawn, store)
     planning(bank, classes, work, options.million)
 
@@ -173,6 +176,23 @@ def scenes(bank: CellBank, classes: list[str], work: Path, n: int) -> tuple[Crop
         f"\nstore of {len(drawn):,} recipes: {sizes[0]:.1f} MiB; for 192 × 192: {sizes[1]:.1f} MiB"
     )
     return store, drawn
+
+
+def whole_fields(bank: CellBank, classes: list[str], work: Path, n: int = 8) -> None:
+    """Print how long whole fields of 1,000 × 1,000 pixels take."""
+    print("\n| fields of 1,000 × 1,000, one core, warm | cells | paint | paint and truth |")
+    print("|---|--:|--:|--:|")
+    annotation = BankAnnotation(bank)
+    for cover in (0.1, 0.3, 0.6):
+        how = {"width": 1000, "height": 1000, "sizes": [0.7, 0.7], "coverage": [cover, cover]}
+        drawn = plan(bank, mode="field", add=n, classes=classes, images=20, **how)
+        store = CropStore.build(drawn, bank, work / f"crops-field-{cover}", what=None)
+        recipes = [drawn.recipe(i) for i in range(len(drawn))]
+        cells = statistics.mean(len(recipe.placements) for recipe in recipes)
+        both = partial(painted, source=store, annotation=annotation)
+        rates = _rates([partial(render, bank=store), both], recipes)
+        times = " | ".join(f"{1000 / rate:,.0f} ms" for rate in rates)
+        print(f"| coverage {cover} | {cells:,.0f} | {times} |", flush=True)
 
 
 def workers(drawn: Plan, store: CropStore) -> None:
