@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -19,9 +20,10 @@ from naturalize.cells.segmentation import Cell, Segmentation, in_order
 from naturalize.cli.app import run_app
 from naturalize.dataset.phantom import render_phantom
 from naturalize.fields.differential import counted, differential, per_hundred
+from naturalize.fields.outcome import outcome_of
 from naturalize.fields.read import named, open_reader
 from naturalize.fields.write import Output, read_fields
-from naturalize.imaging.runlength import decode
+from naturalize.imaging.runlength import decode, rle_to_mask
 
 LABELS = ("LY", "SNE", "EO", "MO")
 
@@ -97,6 +99,79 @@ def test_cut_and_overlapping_cells_are_flagged(field, reader):
     assert again.differential() == []
 
 
+def blurred(image: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(image, (0, 0), 6)
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+
+
+def upside_down(image: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(image[::-1, ::-1])
+
+
+def of(image: np.ndarray, truth: Segmentation) -> Segmentation:
+    """The same cells on an image of other colours."""
+    slide = np.median(image[truth.label_image() == 0], axis=0)
+    return Segmentation(truth.shape, truth.cells, tuple(map(float, slide)))
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        (np.copy, "ok"),
+        (blurred, "out of focus"),
+        (grey, "not the colours of a stained smear"),
+        (lambda image: image // 3, "dark picture"),
+    ],
+)
+def test_what_a_field_is_worth(field, change, outcome):
+    image = change(field[0])
+    assert outcome_of(image, of(image, field[1])) == outcome
+
+
+def test_upside_down_is_no_matter(field):
+    height, width = field[1].shape
+    turned = [
+        Cell(
+            cell.kind,
+            (width - cell.box[2], height - cell.box[3], width - cell.box[0], height - cell.box[1]),
+            cell.mask[::-1, ::-1],
+            nucleus=None if cell.nucleus is None else cell.nucleus[::-1, ::-1],
+        )
+        for cell in field[1].cells
+    ]
+    found = Segmentation(field[1].shape, tuple(turned), field[1].background)
+    assert outcome_of(upside_down(field[0]), found) == outcome_of(*field) == "ok"
+
+
+def test_ragged_things_and_things_without_red_cells_are_no_smear(field):
+    image, truth = field
+    comb = np.zeros((60, 60), bool)
+    comb[::6], comb[:, :4] = True, True
+    ragged = [Cell.from_mask("rbc", comb, offset=(80 * k + 10, 100)) for k in range(6)]
+    whites = [cell for cell in truth.cells if cell.kind == "wbc"]
+    for cells, outcome in (
+        ([*whites, *ragged], "not a blood smear"),
+        (whites, "no red cell gives the scale"),
+        ([], "no cell found"),
+        ([cell for cell in truth.cells if cell.kind == "rbc"], "no white cell"),
+    ):
+        found = Segmentation(truth.shape, in_order(cells), truth.background)
+        assert outcome_of(image, found) == outcome
+
+
+def test_white_cells_of_a_blurred_field_are_named_but_not_counted(field, reader):
+    image = blurred(field[0])
+    read = named("f.png", image, of(image, field[1]), *reader)
+    assert read.outcome == "out of focus"
+    assert all("unsure: out of focus" in one.flags for one in read.of("wbc"))
+    assert read.differential() == []
+    rows = [(one.label, one.flag) for one in read.of("wbc")]
+    assert not counted(rows)[0]
+
+
 def test_the_differential_has_exact_intervals_and_leaves_out_cut_cells():
     rows = [("LY", ""), ("LY", "unsure: two classes"), ("EO", ""), ("ERB", "")]
     n, unsure = counted([*rows, ("EO", "cut by the edge; standardised"), (None, "")])
@@ -120,7 +195,7 @@ def test_a_folder_is_read_and_what_cannot_be_is_named(field, tmp_path, capsys):
     (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:4000])
     write_image(folder / "c.png", np.full((400, 500, 3), 230, np.uint8))
     out = tmp_path / "reading"
-    run("read", tmp_path / "fields", "-o", out, "--engine", "serial")
+    run("read", tmp_path / "fields", "-o", out, "--engine", "serial", "--coco", "--sheet")
     said = capsys.readouterr().out
     assert f"reading: {out}" in said
     counts = {row["field"]: row for row in csv.DictReader((out / "counts.csv").open())}
@@ -132,6 +207,19 @@ def test_a_folder_is_read_and_what_cannot_be_is_named(field, tmp_path, capsys):
     numbers = read_image_16(out / "masks" / "a.png")
     assert sorted(set(np.unique(numbers)) - {0}) == [row["cell"] for row in cells]
     assert read_image(out / "overlays" / "a.jpg").shape == (363, 500, 3)
+    coco = json.loads((out / "annotations.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == ["a.png", "b.png", "c.png"]
+    for one, row in zip(coco["annotations"], cells, strict=True):
+        whole = rle_to_mask(one["segmentation"])
+        assert whole.shape == (363, 500)
+        x0, y0, x1, y1 = (row[name] for name in ("x0", "y0", "x1", "y1"))
+        assert one["bbox"] == [x0, y0, x1 - x0, y1 - y0]
+        inside = decode(np.array(row["mask"]), (y1 - y0, x1 - x0))
+        assert np.array_equal(whole[y0:y1, x0:x1], inside)
+        assert whole.sum() == inside.sum() == one["area"]
+    assert read_image(out / "sheet.jpg").size
+    page = nz.write_report(out, tmp_path / "page.html").read_text()
+    assert "What became of the fields" in page
     told = json.loads((out / "differential.json").read_text())
     assert told[0]["left_out"]["no cell found"] == 1
     assert len(list(csv.reader((out / "cells.csv").open()))) == len(cells) + 1

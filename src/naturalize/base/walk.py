@@ -71,8 +71,12 @@ def walk_images(root: Path, *, suffixes: Collection[str] = IMAGE_SUFFIXES) -> Wa
     return found
 
 
-def find_images(inputs: Sequence[str | Path]) -> list[Path]:
+def find_images(
+    inputs: Sequence[str | Path], *, suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> list[Path]:
     """Return the image files that ``inputs`` name, in their order; folders are walked.
+
+    In folders, images are files with one of ``suffixes`` (lower case).
 
     A file that is named outright is taken whatever its suffix. A file that is named twice, or by
     its folder too, is taken once. What is skipped is said in one line. ``InputError`` if an input
@@ -83,7 +87,7 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     for path in map(Path, inputs):
         if path.is_dir():
             root = images_folder(path)
-            walk = walk_images(root)
+            walk = walk_images(root, suffixes=suffixes)
             skipped += [{**entry, "path": f"{root}/{entry['path']}"} for entry in walk.skipped]
             found = [root / name for name in walk.images]
         elif path.exists():
@@ -96,7 +100,7 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     if not files:
         named = ", ".join(shown(path) for path in inputs)
         why = f"; {skips_in_words(skipped)}" if skipped else ""
-        raise InputError(f"{named}: no images there ({', '.join(sorted(IMAGE_SUFFIXES))}){why}")
+        raise InputError(f"{named}: no images there ({', '.join(sorted(suffixes))}){why}")
     say_skipped(skipped)
     return list(files.values())
 

@@ -54,6 +54,7 @@ class Tiled:
 
     segmenter: Segmenter
     above: int = ABOVE
+    width: float | None = None  #: Of a red cell in pixels; by default large images are measured.
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -66,7 +67,7 @@ class Tiled:
         if is_blank(image):
             red, green, blue = (float(value) for value in image.mean(axis=(0, 1)))
             return Segmentation(shape, (), (red, green, blue))
-        width = None
+        width = self.width
         if max(shape) <= self.above:
             whole = self.segmenter.segment(image)
             width = self._small_cells(image, whole)

@@ -251,7 +251,14 @@ def _print(classes: Sequence[str], rows: Sequence[Prediction]) -> None:
 
 def _remarks(rows: Sequence[Prediction], standardiser: Standardiser) -> None:
     """Say what is to be known of the rows as a whole."""
-    from naturalize.base.console import say, warn
+    from naturalize.base.console import remark, say, warn
+    from naturalize.prediction.standardise import NO_WHITE_CELL
+
+    fields = {row.path: None for row in rows if row.box is not None or row.label == NO_WHITE_CELL}
+    if fields:
+        first, more = next(iter(fields)), len(fields) - 1
+        others = f" (and {more:,} more)" if more else ""
+        remark(f"{first}: this is a field{others}; use naturalize read for all of its cells")
 
     bad = [row for row in rows if row.error]
     if bad:

@@ -29,6 +29,12 @@ def read(
     overlays: Annotated[
         bool, typer.Option(help="Write each field with outlines and classes drawn.")
     ] = True,
+    sheet: Annotated[
+        bool, typer.Option("--sheet", help="Write a picture of the white cells by class.")
+    ] = False,
+    coco: Annotated[
+        bool, typer.Option("--coco", help="Write all cells as COCO annotations too.")
+    ] = False,
     device: Device = "cpu",
     workers: Workers = None,
     engine: Engine = "processes",
@@ -49,7 +55,8 @@ def read(
 
     ```
     naturalize read fields -o reading
-    naturalize read slide-1 slide-2 -o reading --no-masks
+    naturalize read slide-1 slide-2 -o reading --sheet --coco
+    naturalize read scan.svs -o reading --no-overlays --engine ray
     naturalize read field.tif -o reading --model runs/pbc11/models/plain
     ```
     """
@@ -59,13 +66,15 @@ def read(
     keep_memory()
     wait_passively()
     from naturalize.base.console import result
+    from naturalize.base.images import IMAGE_SUFFIXES
     from naturalize.base.walk import find_images
+    from naturalize.fields.pixels import SCANNERS
     from naturalize.fields.read import open_reader
     from naturalize.fields.summary import told
     from naturalize.fields.write import Output, read_fields
 
     check_place(out)
-    paths = find_images(fields)
+    paths = find_images(fields, suffixes=IMAGE_SUFFIXES | SCANNERS)
     predictor, standardiser = open_reader(model, profile, device=device)
     read_fields(
         paths,
@@ -73,10 +82,12 @@ def read(
         out,
         standardiser=standardiser,
         unsure=unsure,
-        output=Output(masks, overlays),
+        output=Output(masks, overlays, sheet, coco),
         backend=engine,
         workers=workers,
     )
     for line in told(out):
         result(line)
     result(f"reading: {out}")
+    if sheet:
+        result(f"sheet: {out / 'sheet.jpg'}")

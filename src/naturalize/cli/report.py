@@ -13,7 +13,9 @@ from naturalize.cli.options import Overwrite
 def report(
     study_folder: Annotated[
         Path,
-        typer.Argument(help="Folder that 'naturalize run' or 'labs' wrote.", show_default=False),
+        typer.Argument(
+            help="Folder that 'naturalize run', 'labs' or 'read' wrote.", show_default=False
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -25,8 +27,8 @@ def report(
 
     It says what went in, what the audit found, shows cells and composites, the scores with their
     intervals, and the worst mistakes. What has not been made yet is left out, and it says so. Of
-    other laboratories it says what `naturalize labs` wrote: to labs/ in the study, or to a folder
-    that is named instead of one.
+    other laboratories it says what `naturalize labs` wrote, of whole fields what `naturalize read`
+    did: to labs/ or fields/ in the study, or to a folder that is named instead of one.
 
     **Examples**
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from naturalize.dataset.schemes import CLASS_NAMES, NO_LEUKOCYTES
 from naturalize.evaluation.intervals import exact
+from naturalize.fields.outcome import BAD, CUT
 from naturalize.prediction.files import DOUBTFUL
 
 #: The class of nucleated red cells, which are counted per 100 white cells (ICSH 2014).
 ERYTHROBLAST = "ERB"
 
-#: Remark on a cell that the edge of its image cuts.
-CUT = "cut by the edge"
+#: Remarks on cells that are not counted.
+_LEFT_OUT = {CUT, *(f"{DOUBTFUL}: {outcome}" for outcome in BAD)}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def counted(rows: Iterable[tuple[str | None, str]]) -> tuple[Counter[str], Count
     """Return how many white cells each class has, and how many of these are in doubt.
 
     ``rows`` are label and flag of white cells. A cell that the edge cuts is not counted: the rest
-    of it may decide its class, and the next field may show it too.
+    of it may decide its class, and the next field may show it too. Nor is one of a field, or of a
+    part of a scan, whose outcome speaks against it.
 
     Examples
     --------
@@ -48,7 +50,7 @@ def counted(rows: Iterable[tuple[str | None, str]]) -> tuple[Counter[str], Count
     """
     found, unsure = Counter[str](), Counter[str]()
     for label, flag in rows:
-        if label is None or CUT in flag:
+        if label is None or not _LEFT_OUT.isdisjoint(flag.split("; ")):
             continue
         found[label] += 1
         unsure[label] += is_unsure(flag)

@@ -9,11 +9,11 @@ import numpy as np
 
 from naturalize.base.errors import SettingsError
 from naturalize.base.images import read_image
-from naturalize.cells.segmentation import OK, Cell, Segmentation
+from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.segmenters import segmenter
 from naturalize.cells.tiling import Tiled
 from naturalize.fields.field import Field, FieldCell
-from naturalize.fields.outcome import NO_WHITE, flags_of, outcome_of, red_cell
+from naturalize.fields.outcome import BAD, flags_of, outcome_of, red_cell
 from naturalize.models.predictor import NetworkPredictor, Predictor
 from naturalize.prediction.files import DOUBTFUL, UNSURE, Prediction, predict_cells
 from naturalize.prediction.profile import Profile
@@ -136,7 +136,8 @@ def _field_cell(
     said = [flag for flag in answer.flags if flag != _CUT]
     if answer.probabilities is None:
         return FieldCell(number, cell, flags=(*flags, *said, f"{DOUBTFUL}: {answer.label}"))
-    if outcome not in (OK, NO_WHITE) and not answer.unsure:
+    if outcome in BAD:
+        said = [flag for flag in said if not flag.startswith(DOUBTFUL)]
         said.append(f"{DOUBTFUL}: {outcome}")
     return FieldCell(
         number, cell, answer.label, answer.confidence, answer.probabilities, (*flags, *said)

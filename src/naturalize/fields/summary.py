@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from naturalize.base.artifacts import read_json, read_table, write_json, write_tables
+from naturalize.base.artifacts import read_json, read_table, write_json, write_table, write_tables
 from naturalize.base.display import rows_of
 from naturalize.cells.segmentation import KINDS, OK
 from naturalize.fields.differential import counted, differential, is_unsure, per_hundred
+from naturalize.fields.outcome import NO_WHITE
 from naturalize.fields.tables import FIELDS, cells_schema
 
 #: Columns of ``counts.csv`` before those of the classes.
@@ -30,27 +33,68 @@ def write_summary(folder: Path, named: Iterable[pa.Table], classes: Sequence[str
     ``classes`` of the model.
     """
     cells = cells_schema(classes)
-    write_tables(folder / "fields.parquet", (table.select(FIELDS.names) for table in named), FIELDS)
-    write_tables(folder / "cells.parquet", (_cells(table, cells) for table in named), cells)
     plain = pa.schema([field for field in cells if field.name != "mask"])
+    write_tables(folder / "cells.parquet", numbered(named, cells), cells)
     with pyarrow.csv.CSVWriter(folder / "cells.csv", plain) as writer:
-        for table in named:
-            writer.write_table(_cells(table, cells).select(plain.names))
+        for table in numbered(named, cells):
+            writer.write_table(table.select(plain.names))
     folders: dict[str, dict[str, Any]] = {}
+    rows = []
     with (folder / "counts.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*_COUNTS, *classes])
-        for table in named:
-            row = table.select(FIELDS.names).to_pylist()[0]
-            whites = _whites(_cells(table, cells))
+        counts = csv.writer(file)
+        counts.writerow([*_COUNTS, *classes])
+        for _, parts in itertools.groupby(named, key=lambda table: table["field"][0].as_py()):
+            row, whites = _joined(parts, cells)
             labels = Counter(label for label, _ in whites)
             unsure = sum(is_unsure(flag) for _, flag in whites)
             kinds = [row[f"n_{kind}"] for kind in KINDS]
             of_class = [labels[name] for name in classes]
-            writer.writerow([row["field"], row["outcome"], *kinds, unsure, *of_class])
+            counts.writerow([row["field"], row["outcome"], *kinds, unsure, *of_class])
             _add(folders.setdefault(row["folder"], _empty()), row["outcome"], whites)
+            rows.append(row)
+    write_table(folder / "fields.parquet", pa.Table.from_pylist(rows, schema=FIELDS))
     write_json(folder / "differential.json", [_told(*item, classes) for item in folders.items()])
     _write_differentials(folder / "differential.csv", folders, classes)
+
+
+def numbered(named: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the cells of each part, numbered through their field."""
+    field, before = None, 0
+    for table in named:
+        here = table["field"][0].as_py()
+        before = before if here == field else 0
+        cells, field = _cells(table, schema), here
+        place = schema.get_field_index("cell")
+        yield cells.set_column(
+            place, schema.field(place), pc.add(cells["cell"], pa.scalar(before, pa.int32()))
+        )
+        before += cells.num_rows
+
+
+def _joined(
+    parts: Iterable[pa.Table], schema: pa.Schema
+) -> tuple[dict[str, Any], list[tuple[str | None, str]]]:
+    """Return the row of a field from those of its parts, and its white cells.
+
+    The outcome of a scan is that of most of its cells.
+    """
+    rows, whites = [], []
+    for table in parts:
+        rows += table.select(FIELDS.names).to_pylist()
+        whites += _whites(_cells(table, schema))
+    if len(rows) == 1:
+        return rows[0], whites
+    of_kind = {f"n_{kind}": sum(row[f"n_{kind}"] or 0 for row in rows) for kind in KINDS}
+    outcomes = Counter[str]()
+    for row in rows:
+        outcomes[row["outcome"]] += sum(row[name] or 0 for name in of_kind)
+    if of_kind["n_wbc"]:
+        outcomes[OK] += outcomes.pop(NO_WHITE, 0)
+    widths = [row["red_cell"] for row in rows if row["red_cell"] is not None]
+    size = {name: rows[0][name] for name in ("field", "folder", "width", "height")}
+    outcome = max(outcomes, key=lambda name: (outcomes[name], name == OK))
+    width = float(np.median(widths)) if widths else None
+    return size | of_kind | {"outcome": outcome, "red_cell": width}, whites
 
 
 def _cells(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,13 +20,17 @@ from naturalize.base.artifacts import check_place, link_file, read_table, same_i
 from naturalize.base.console import track
 from naturalize.base.engine import prefetched
 from naturalize.base.errors import ImageReadError, NaturalizeError
-from naturalize.base.images import read_image, write_image
+from naturalize.base.images import write_image
 from naturalize.base.shards import Pieces, resumable_pieces
 from naturalize.cells.segment import FAILED, picture_names
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.tables import cell_of
 from naturalize.cells.tiling import Tiled
+from naturalize.fields.coco import write_coco
+from naturalize.fields.field import Field
+from naturalize.fields.parts import Part, in_core, neighbours, owned, parts_of
 from naturalize.fields.read import finder, named
+from naturalize.fields.sheet import sheet_of
 from naturalize.fields.summary import write_summary
 from naturalize.fields.tables import FOUND, named_schema
 from naturalize.imaging.runlength import encode
@@ -37,14 +41,11 @@ from naturalize.prediction.profile import Seen, sample
 from naturalize.prediction.scene import main_cell
 from naturalize.prediction.standardise import Standardiser
 
-#: A field to name: its file, its name, that of its pictures, and the file of its cells.
-_Task = tuple[Path, str, str, Path]
-
 #: Fields on which scale and stain are measured at most.
 _SAMPLE = 48
 
 #: Fields of more pixels, or more cells than 16 bits number, get no label image: the table has all
-#: masks.
+#: masks. So do scans.
 _LARGEST_MASKS, _MOST_CELLS = 40_000_000, 65_535
 
 
@@ -53,11 +54,14 @@ class Output:
     """What is written beside the tables.
 
     ``masks``: ``masks/<name>.png``, uint16, the numbers of cells; ``overlays``:
-    ``overlays/<name>.jpg``.
+    ``overlays/<name>.jpg``; ``sheet``: ``sheet.jpg``, white cells by class; ``coco``:
+    ``annotations.json``, all cells as COCO annotations.
     """
 
     masks: bool = True
     overlays: bool = True
+    sheet: bool = False
+    coco: bool = False
 
 
 def read_fields(
@@ -109,20 +113,29 @@ def read_fields(
     }
     key = json.dumps([settings, str(standardiser.profile)], sort_keys=True)
 
-    def compute(part: Iterable[Path]) -> Iterator[pa.Table]:
-        return engine.map(partial(_found, find=find), part, chunk=1, **run)
+    parts = [
+        part
+        for path, field, picture in zip(paths, fields, picture_names(fields), strict=True)
+        for part in parts_of(path, field, picture)
+    ]
 
-    found = resumable_pieces(work / "found", key, paths, compute, FOUND, piece=1, what="find cells")
+    def compute(these: Iterable[Part]) -> Iterator[pa.Table]:
+        return engine.map(partial(_found, find=find), these, chunk=1, name=_name_of, **run)
+
+    found = resumable_pieces(work / "found", key, parts, compute, FOUND, piece=1, what="find cells")
     if standardiser.profile is None:
-        standardiser.learn_from(list(_seen(paths, found)))
-    reader = _Reader(predictor, standardiser, unsure, output, work)
-    tasks = list(zip(paths, fields, picture_names(fields), found.files, strict=True))
-    schema = named_schema(predictor.classes)
+        standardiser.learn_from(list(_seen(parts, found)))
+    reader = _Reader(predictor, standardiser, unsure, output, work, parts, found.files)
+    schema, places = named_schema(predictor.classes), range(len(parts))
     done = resumable_pieces(
-        work / "named", key, tasks, reader.all, schema, piece=1, what="name cells"
+        work / "named", key, places, reader.all, schema, piece=1, what="name cells"
     )
     with writing(out, "fields", settings=settings, same_source=same_source) as folder:
         write_summary(folder, done, predictor.classes)
+        if output.coco:
+            write_coco(folder / "annotations.json", done, predictor.classes)
+        if output.sheet:
+            write_image(folder / "sheet.jpg", sheet_of(parts, done, predictor.classes), quality=90)
         for kind in ("masks", "overlays"):
             if (work / kind).is_dir():
                 shutil.copytree(work / kind, folder / kind, copy_function=link_file)
@@ -144,12 +157,15 @@ def _digest(paths: Sequence[Path], fields: Sequence[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _found(path: Path, *, find: Tiled) -> pa.Table:
-    """Return the ``FOUND`` row of a field."""
-    row: dict[str, Any] = {"cells": []}
+def _name_of(part: Part) -> str:
+    return part.field
+
+
+def _found(part: Part, *, find: Tiled) -> pa.Table:
+    """Return the ``FOUND`` row of a part."""
+    row: dict[str, Any] = {"cells": [], "error": part.error}
     try:
-        image = read_image(path)
-        seen = find.segment(image)
+        seen = None if part.error else replace(find, width=part.width).segment(part.pixels())
     except ImageReadError as error:
         row["error"] = error.reason
     except (NaturalizeError, MemoryError):
@@ -157,8 +173,9 @@ def _found(path: Path, *, find: Tiled) -> pa.Table:
     except Exception as error:  # one odd field shall not cost the others their cells
         row["error"] = f"{FAILED} ({type(error).__name__}: {error})".replace("\n", " ")
     else:
-        row |= {"height": seen.shape[0], "width": seen.shape[1], "background": seen.background}
-        row["cells"] = [_packed(cell) for cell in seen.cells]
+        if seen is not None:
+            row |= {"height": seen.shape[0], "width": seen.shape[1], "background": seen.background}
+            row["cells"] = [_packed(cell) for cell in seen.cells]
     return pa.Table.from_pylist([row], schema=FOUND)
 
 
@@ -181,56 +198,82 @@ def _segmentation(table: pa.Table) -> Segmentation | None:
     return Segmentation((row["height"], row["width"]), cells, tuple(row["background"]))
 
 
-def _seen(paths: Sequence[Path], found: Pieces) -> Iterator[Seen]:
-    """Yield what some fields, from all over the list, say of how they were taken."""
-    for place in track(sample(paths, _SAMPLE), "measure"):
+def _seen(parts: Sequence[Part], found: Pieces) -> Iterator[Seen]:
+    """Yield what some parts, from all over the list, say of how they were taken."""
+    for place in track(sample(parts, _SAMPLE), "measure"):
         cells = _segmentation(read_table(found.files[place], FOUND))
         if cells is not None and cells.cells:
-            yield Seen.of(read_image(paths[place]), cells, main_cell(cells))
+            yield Seen.of(parts[place].pixels(), cells, main_cell(cells))
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """What names the cells of fields, and draws them."""
+    """What names the cells of parts, and draws them."""
 
     predictor: NetworkPredictor
     standardiser: Standardiser
     unsure: float
     output: Output
     work: Path
+    parts: Sequence[Part]
+    found: Sequence[Path]
 
-    def all(self, tasks: Iterable[_Task]) -> Iterator[pa.Table]:
-        """Yield a table of one row for each field; onnxruntime allows threads."""
+    def all(self, places: Iterable[int]) -> Iterator[pa.Table]:
+        """Yield a table of one row for each part; onnxruntime allows threads."""
         if isinstance(self.predictor, OnnxPredictor):
-            return prefetched(self._one, tasks, window=2)
-        return map(self._one, tasks)
+            return prefetched(self._one, places, window=2)
+        return map(self._one, places)
 
-    def _one(self, task: _Task) -> pa.Table:
-        path, name, picture, file = task
-        table = read_table(file, FOUND)
-        about = {"field": name, "folder": PurePosixPath(name).parent.as_posix()}
+    def _one(self, at: int) -> pa.Table:
+        part = self.parts[at]
+        table = read_table(self.found[at], FOUND)
+        folder = PurePosixPath(part.field).parent.as_posix()
+        row: dict[str, Any] = {"field": part.field, "folder": folder}
         seen = _segmentation(table)
         if seen is None:
-            error = table["error"][0].as_py()
-            return self._table({**about, "outcome": error, "cells": []})
-        image = read_image(path)
-        field = named(name, image, seen, self.predictor, self.standardiser, self.unsure)
-        small = image.size <= 3 * _LARGEST_MASKS and len(field.cells) <= _MOST_CELLS
-        if self.output.masks and small:
-            labels = field.label_image().astype(np.uint16)
-            write_image(self.work / "masks" / f"{picture}.png", labels)
-        if self.output.overlays:
-            write_image(self.work / "overlays" / f"{picture}.jpg", field.draw(), quality=92)
-        row = {
-            **about,
-            "outcome": field.outcome,
-            "height": image.shape[0],
-            "width": image.shape[1],
-            **{f"n_{kind}": n for kind, n in field.counts.items()},
-            "red_cell": field.red_cell,
-            "cells": field.rows(),
-        }
-        return self._table(row)
-
-    def _table(self, row: Mapping[str, Any]) -> pa.Table:
+            row |= {"outcome": table["error"][0].as_py(), "cells": []}
+            return pa.Table.from_pylist([row], schema=named_schema(self.predictor.classes))
+        image = part.pixels()
+        ours = self._owned(at, seen)
+        field = named(part.field, image, seen, self.predictor, self.standardiser, self.unsure)
+        own = {id(cell) for cell in seen.cells}
+        kept = [
+            one
+            for one in field.cells
+            if (id(one.cell) in ours if id(one.cell) in own else in_core(part, one.cell))
+        ]
+        cells = tuple(replace(one, number=number) for number, one in enumerate(kept, start=1))
+        field = replace(field, cells=cells)
+        self._draw(part, field)
+        height, width = part.size or image.shape[:2]
+        row |= {"outcome": field.outcome, "height": height, "width": width}
+        row |= {f"n_{kind}": n for kind, n in field.counts.items()}
+        row |= {"red_cell": field.red_cell, "cells": moved(field.rows(), part.corner)}
         return pa.Table.from_pylist([row], schema=named_schema(self.predictor.classes))
+
+    def _owned(self, at: int, seen: Segmentation) -> set[int]:
+        """Return the cells that belong to this part of a scan; all of a whole field."""
+        found = {at: (self.parts[at], seen)}
+        for place in neighbours(self.parts, at):
+            cells = _segmentation(read_table(self.found[place], FOUND)) if place != at else None
+            if cells is not None:
+                found[place] = (self.parts[place], cells)
+        return owned(at, found)
+
+    def _draw(self, part: Part, field: Field) -> None:
+        """Write the label image of a whole field; its overlay, or that of a part of a scan."""
+        small = field.image.size <= 3 * _LARGEST_MASKS and len(field.cells) <= _MOST_CELLS
+        if self.output.masks and small and part.window is None:
+            labels = field.label_image().astype(np.uint16)
+            write_image(self.work / "masks" / f"{part.picture}.png", labels)
+        if self.output.overlays:
+            name = part.picture
+            if part.window is not None:
+                name += f"/{part.corner[0]:06d}-{part.corner[1]:06d}"
+            write_image(self.work / "overlays" / f"{name}.jpg", field.draw(), quality=92)
+
+
+def moved(rows: list[dict[str, Any]], corner: tuple[int, int]) -> list[dict[str, Any]]:
+    """Return rows of cells, their boxes as much farther as the corner of their part."""
+    by = {"x0": corner[0], "x1": corner[0], "y0": corner[1], "y1": corner[1]}
+    return [row | {name: row[name] + step for name, step in by.items()} for row in rows]

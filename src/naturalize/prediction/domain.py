@@ -39,11 +39,11 @@ _LEAST, _WITHIN = 200, 0.99
 #: Romanowsky stains absorb green light most, then red, then blue: the ratio of a nucleus' density
 #: in red light to that in green is below this, and above that in blue. 0.18 to 0.86 in the images
 #: of four laboratories; 1 in a grey picture.
-_MOST_RED = 0.95
+MOST_RED = 0.95
 
 #: A picture whose slide is darker than this (mean level) or whose darkest places are paler than
 #: this (density in green light) shows too little.
-_DARK, _PALE = 110.0, 0.2
+DARK, _PALE = 110.0, 0.2
 
 #: What each measure says, in the order of :func:`measures`.
 MEASURES = {
@@ -190,10 +190,10 @@ def not_a_smear(slide: Colour, found: np.ndarray) -> str | None:
     It follows from the colour of its slide and its :func:`measures`.
     """
     density, red, blue = found[:3]
-    if sum(slide) / 3 < _DARK:
+    if sum(slide) / 3 < DARK:
         return "dark picture"
     if density < _PALE:
         return "hardly any stain"
-    if red > _MOST_RED or blue >= red:
+    if red > MOST_RED or blue >= red:
         return "not the colours of a stained smear"
     return None

@@ -27,8 +27,12 @@ SINGLE = {
     "plan": "plan",
     "explanations": "explanation",
     "labs": "labs",
+    "fields": "fields",
     "labels": "label-audit",
 }
+
+#: Kinds of artifacts that a report may be written of alone.
+ALONE = ("labs", "fields")
 
 #: Folder of a study → kind of the artifacts in it, one a run.
 PER_RUN = {"models": "model", "evaluations": "evaluation"}
@@ -222,9 +226,11 @@ class StudyFolder:
         return int(self.json("plan", "lineage.json").get("outside", 0))
 
     @property
-    def only_labs(self) -> bool:
-        """Whether this is no study but the scores of a model over laboratories."""
-        return list(self.artifacts) == ["labs"] and not self.runs and not self.log
+    def alone(self) -> str | None:
+        """The kind of the artifact that this is, of `ALONE`, where it is no study."""
+        named = list(self.artifacts)
+        no_study = len(named) == 1 and not (self.runs or self.log or self.settings)
+        return named[0] if no_study and named[0] in ALONE else None
 
     @property
     def stages(self) -> dict[str, dict[str, Any]]:
@@ -251,9 +257,9 @@ def open_study(path: str | Path) -> StudyFolder:
     if not path.is_dir():
         what = "is a file" if path.exists() else "no such folder"
         raise InputError(f"{path}: {what}; name the folder that 'naturalize run' wrote")
-    if is_artifact(path, "labs"):
-        alone = {"labs": _there(path, "labs")}
-        return StudyFolder(path, {}, {}, "", alone, (), ())
+    for kind in ALONE:
+        if is_artifact(path, kind):
+            return StudyFolder(path, {}, {}, "", {kind: _there(path, kind)}, (), ())
     settings, text = _settings(path / "study.yaml")
     artifacts = {
         name: artifact

@@ -15,6 +15,7 @@ from naturalize.report import (
     cells,
     composites,
     explanations,
+    fields,
     inputs,
     labs,
     models,
@@ -58,8 +59,10 @@ class Card:
 def verdict(study: StudyFolder) -> str:
     """Return the study's result as one sentence."""
     run = study.chosen
-    if study.only_labs:
+    if study.alone == "labs":
         return "One model over the images of several laboratories."
+    if study.alone == "fields":
+        return "Every cell of whole fields."
     if run is None:
         return "No model of this study has been evaluated yet."
     n_runs = len(study.scored)
@@ -182,16 +185,18 @@ VIEWS: tuple[View, ...] = (
     models.scores,
     robustness.view,
     labs.view,
+    fields.view,
     explanations.view,
     provenance,
 )
 
 
 def views_of(study: StudyFolder) -> tuple[View, ...]:
-    """Return the sections of a page; laboratories and robustness only if something was scored."""
-    if study.only_labs:
-        return (labs.view,)
-    absent = {labs.view} if "labs" not in study.artifacts else set()
+    """Return the sections of a page; those that a study need not have, only where it has."""
+    if study.alone is not None:
+        return ({"labs": labs.view, "fields": fields.view}[study.alone],)
+    optional = (("labs", labs.view), ("fields", fields.view))
+    absent = {view for kind, view in optional if kind not in study.artifacts}
     if not robustness.tested(study):
         absent.add(robustness.view)
     return tuple(view for view in VIEWS if view not in absent)
@@ -206,9 +211,9 @@ def write_report(study_folder: str | Path, out: str | Path | None = None) -> Pat
     Parameters
     ----------
     study_folder
-        The folder that ``naturalize run`` wrote, or that ``naturalize labs`` did. What a stage has
-        not made yet is left out of the report, with a line that says so. What ``naturalize labs``
-        wrote to ``labs/`` in a study has a section.
+        The folder that ``naturalize run`` wrote, or that ``naturalize labs`` or ``read`` did. What
+        a stage has not made yet is left out of the report, with a line that says so. What ``labs``
+        wrote to ``labs/`` in a study has a section, and what ``read`` wrote to ``fields/``.
     out
         The file to write; ``report.html`` in the study folder by default.
 

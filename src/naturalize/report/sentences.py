@@ -376,6 +376,20 @@ def labs(
     return f"{text}; of {form.count(wrong, 'wrong answer')} {many} {is_} a confidence above {SURE}."
 
 
+def fields(rows: Sequence[Mapping[str, Any]], counted: int) -> str:
+    """Return what was found in fields: ``rows`` of ``fields.parquet``, ``counted`` white cells."""
+    n = [sum(row[kind] or 0 for row in rows) for kind in ("n_wbc", "n_rbc", "n_platelet")]
+    found = form.listed(
+        [
+            form.count(n[0], "white cell"),
+            form.count(n[1], "red cell"),
+            form.count(n[2], "platelet"),
+        ]
+    )
+    text = f"{found} were found in {form.count(len(rows), 'field')}"
+    return f"{text}; the differential counts {form.count(counted, 'white cell')}."
+
+
 def robustness(name: str, found: Mapping[str, Any]) -> str:
     """Return how much of its macro-F1 run ``name`` keeps under corruptions, and the worst one.
 

@@ -26,7 +26,7 @@ from naturalize.cells.exchange.annotated import (
 )
 from naturalize.cells.exchange.kinds import resolve
 from naturalize.cells.segmentation import KINDS
-from naturalize.imaging.runlength import decode, mask_to_rle, polygons_to_mask, rle_to_mask
+from naturalize.imaging.runlength import box_to_rle, decode, polygons_to_mask, rle_to_mask
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -95,9 +95,7 @@ def _annotation(row: Mapping[str, Any], shape: tuple[int, int]) -> dict[str, Any
     x0, y0, x1, y1 = (row[name] for name in ("x0", "y0", "x1", "y1"))
 
     def whole(runs: list[int]) -> dict[str, Any]:
-        mask = np.zeros(shape, bool)
-        mask[y0:y1, x0:x1] = decode(np.array(runs), (y1 - y0, x1 - x0))
-        return mask_to_rle(mask)
+        return box_to_rle(decode(np.array(runs), (y1 - y0, x1 - x0)), (x0, y0), shape)
 
     more = {"nucleus": whole(row["nucleus"])} if row["nucleus"] is not None else {}
     return {
