@@ -1,8 +1,9 @@
-"""Peak memory of ``naturalize predict`` on a whole field, beside a process that only imports it.
+"""Memory and time of `predict`, `segment` and `read` on a whole field, beside a bare import.
 
     python -m benchmarks.field_memory [IMAGES] [--height 2920] [--width 2952]
 
-The field is made of images side by side: those of the folder IMAGES, or a phantom's.
+The field is made of images side by side: those of the folder IMAGES, or a phantom's. Processor
+seconds are what one core would take; `segment` and `read` work on one field with one.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ def field(images: Path, height: int, width: int, path: Path) -> None:
     write_image(path, np.ascontiguousarray(np.vstack(lines)[:height, :width]))
 
 
-def peak(command: list[str]) -> tuple[float, float]:
-    """Return the most memory (MB) that a command took, and its seconds."""
+def peak(command: list[str]) -> tuple[float, float, float]:
+    """Return the most memory (MB) that a command took, its seconds, and those of processors."""
     begun = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{' '.join(command)}: exit code {process.returncode}")
-    return used.ru_maxrss / 1024, time.monotonic() - begun
+    return used.ru_maxrss / 1024, time.monotonic() - begun, used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -57,16 +58,30 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         images = options.images or phantom(work / "phantom", 99)
-        field(images, options.height, options.width, work / "field.png")
-        table = work / "p.csv"
-        predict = ["-m", "naturalize", "-q", "predict", str(work / "field.png"), "-o", str(table)]
-        bare, _ = peak([sys.executable, "-c", _IMPORTS])
-        most, seconds = peak([sys.executable, *predict])
-        cells = sum(row["cell"] != "" for row in csv.DictReader(table.open(newline="")))
-    print("| | peak memory (MB) | × import only |\n|---|--:|--:|")
-    print(f"| import only | {bare:.0f} | 1 |")
-    what = f"predict, {options.height} × {options.width}, {cells} white cells, {seconds:.0f} s"
-    print(f"| {what} | {most:.0f} | {most / bare:.1f} |")
+        picture = work / "field.png"
+        field(images, options.height, options.width, picture)
+        commands = {
+            "predict": ["predict", picture, "-o", work / "p.csv"],
+            "segment": ["segment", picture, "-o", work / "cells", "--engine", "serial"],
+            "read": ["read", picture, "-o", work / "reading", "--engine", "serial"],
+        }
+        rows = {"import only": peak([sys.executable, "-c", _IMPORTS])}
+        for name, words in commands.items():
+            rows[name] = peak([sys.executable, "-m", "naturalize", "-q", *map(str, words)])
+        with (work / "reading" / "counts.csv").open(newline="") as file:
+            counts = next(csv.DictReader(file))
+    print(
+        f"{options.height} × {options.width}: {counts['white_cells']} white cells, "
+        f"{counts['red_cells']} red cells, {counts['platelets']} platelets\n"
+    )
+    print("| | peak memory (MB) | × import only | seconds | processor seconds | × segment |")
+    print("|---|--:|--:|--:|--:|--:|")
+    bare, base = rows["import only"][0], rows["segment"][2]
+    for name, (most, wall, own) in rows.items():
+        print(
+            f"| {name} | {most:.0f} | {most / bare:.1f} | {wall:.1f} | {own:.1f} "
+            f"| {own / base:.2f} |"
+        )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import struct
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from naturalize.fields.outcome import outcome_of
 from naturalize.fields.read import named, open_reader
 from naturalize.fields.write import Output, read_fields
 from naturalize.imaging.runlength import decode, rle_to_mask
+from naturalize.models.predictor import NetworkPredictor
+from naturalize.prediction.files import predict_files
 
 LABELS = ("LY", "SNE", "EO", "MO")
 
@@ -231,8 +235,57 @@ def read_image_16(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
+def huge_png(path: Path, side: int) -> None:
+    """Write the head of a PNG file that says so many pixels."""
+    size = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", size), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    )
+
+
+def test_where_nothing_can_be_read_the_command_fails_and_says_where_to_look(tmp_path, capsys):
+    huge_png(tmp_path / "huge.png", 20_000)
+    (tmp_path / "broken.svs").write_bytes(b"II*\0")
+    with pytest.raises(SystemExit, match="2"):
+        run_app(["read", str(tmp_path), "-o", str(tmp_path / "out"), "--engine", "serial"])
+    assert "none of 2 files can be read" in capsys.readouterr().err
+    rows = {row["field"]: row for row in csv.DictReader((tmp_path / "out/counts.csv").open())}
+    assert rows["huge.png"]["outcome"].startswith("too large: ")
+    assert rows["huge.png"]["outcome"].endswith(
+        "save it as a TIFF file in tiles, which is read by windows"
+    )
+    assert rows["broken.svs"]["outcome"].startswith("damaged")
+    assert json.loads((tmp_path / "out/differential.json").read_text())[0]["cells"] == 0
+
+
 class StoppedError(Exception):
     """As a kill would."""
+
+
+class Counted(NetworkPredictor):
+    """Counts how often a model is asked, and stops after so many times."""
+
+    def __init__(self, inner: NetworkPredictor, most: int = 99) -> None:
+        self.inner, self.most, self.asked = inner, most, 0
+        self.config, self.elsewhere = inner.config, inner.elsewhere
+
+    @property
+    def weights_hash(self) -> str:
+        return self.inner.weights_hash
+
+    def probabilities(self, images, **options):
+        return self.inner.probabilities(images, **options)
+
+    def judged(self, *args, **options):
+        if self.asked == self.most:
+            raise StoppedError
+        self.asked += 1
+        return self.inner.judged(*args, **options)
 
 
 def test_a_run_that_was_stopped_goes_on_and_gives_the_same(field, reader, tmp_path):
@@ -241,24 +294,14 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same(field, reader, tmp_pa
         paths.append(tmp_path / "f" / f"{i}.png")
         write_image(paths[-1], field[0][:, 360 * i : 360 * i + 400])
     predictor, standardiser = reader
-
-    class Killed(type(predictor)):
-        def __init__(self) -> None:
-            self.__dict__.update(predictor.__dict__)
-            self.asked = 0
-
-        def judged(self, *args, **kwargs):
-            self.asked += 1
-            if self.asked > 1:
-                raise StoppedError
-            return predictor.judged(*args, **kwargs)
-
     options = {"standardiser": standardiser, "output": Output(False, False), "backend": "serial"}
+    first = Counted(predictor, most=1)
     with pytest.raises(StoppedError):
-        read_fields(paths, Killed(), tmp_path / "a", **options)
+        read_fields(paths, first, tmp_path / "a", **options)
     assert not (tmp_path / "a").exists()
-    assert list((tmp_path / ".a.work" / "found").glob("piece-*.parquet"))
-    read_fields(paths, predictor, tmp_path / "a", **options)
+    then = Counted(predictor)
+    read_fields(paths, then, tmp_path / "a", **options)
+    assert then.asked == 2  # of three fields: the first was done
     assert not (tmp_path / ".a.work").exists()
     read_fields(paths, predictor, tmp_path / "b", **options)
     for name in ("cells.csv", "counts.csv", "differential.json"):
@@ -269,3 +312,14 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same(field, reader, tmp_pa
 def test_arrays_of_another_kind_are_refused(image):
     with pytest.raises(SettingsError, match="expected RGB uint8"):
         nz.read(image)
+
+
+@pytest.mark.real
+def test_an_image_of_one_cell_gets_the_answer_of_predict(real_data, reader):
+    predictor, standardiser = reader
+    paths = [
+        sorted((real_data / "pbc" / name).glob("*.jpg"))[7] for name in ("eosinophil", "monocyte")
+    ]
+    for row in predict_files(predictor, paths, standardiser=standardiser):
+        named_ = [one for one in nz.read(row.path, predictor).of("wbc") if one.label is not None]
+        assert any(np.array_equal(one.probabilities, row.probabilities) for one in named_)

@@ -46,9 +46,10 @@ def run(*words: object) -> None:
 
 
 @pytest.mark.real
-def test_each_white_cell_of_a_field_gets_its_class_and_place(cells, field, tmp_path):
+def test_each_white_cell_of_a_field_gets_its_class_and_place(cells, field, tmp_path, capsys):
     out = tmp_path / "p.csv"
     run("predict", field, "-o", out)
+    assert f"{field}: this is a field; use naturalize read" in capsys.readouterr().err
     rows = list(csv.DictReader(out.open()))
     assert [int(row["cell"]) for row in rows] == list(range(1, len(rows) + 1))
     alone = {row.path: row.label for row in predict_files(Predictor.load("pbc11"), cells)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import warnings
 import zlib
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ MAX_PIXELS = 120_000_000
 #: What decoders raise at a damaged file.
 _DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, NotImplementedError, zlib.error,
+    struct.error,
 )  # fmt: skip
 
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")

@@ -66,11 +66,12 @@ def read(
     keep_memory()
     wait_passively()
     from naturalize.base.console import result
+    from naturalize.base.errors import InputError
     from naturalize.base.images import IMAGE_SUFFIXES
     from naturalize.base.walk import find_images
     from naturalize.fields.pixels import SCANNERS
     from naturalize.fields.read import open_reader
-    from naturalize.fields.summary import told
+    from naturalize.fields.summary import told, unreadable
     from naturalize.fields.write import Output, read_fields
 
     check_place(out)
@@ -86,6 +87,8 @@ def read(
         backend=engine,
         workers=workers,
     )
+    if unreadable(out):
+        raise InputError(f"none of {len(paths)} files can be read; see {out / 'counts.csv'}")
     for line in told(out):
         result(line)
     result(f"reading: {out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ _TIFF = frozenset({".tif", ".tiff", ".svs"})
 #: TIFF files of more pixels than this are read by windows: a field of 6,000 × 6,000 in memory, its
 #: cells and what finds them take about a gigabyte.
 WHOLE = 36_000_000
+
+#: What tifffile raises at a damaged file.
+DAMAGE = (OSError, ValueError, LookupError, struct.error, RuntimeError)
 
 #: What is missing where a compressed scan cannot be read.
 _EXTRA = "install it with: pip install 'naturalize[scans]'"
@@ -50,9 +54,18 @@ def pixels(path: Path, box: Box | None = None) -> np.ndarray:
     Of a pyramid the finest level. ``ImageReadError`` if it cannot be read.
     """
     if box is None:
-        return read_image(path)
+        try:
+            return read_image(path)
+        except ImageReadError as error:
+            if not error.reason.startswith("too large"):
+                raise
+            how = "save it as a TIFF file in tiles, which is read by windows"
+            raise ImageReadError(path, f"{error.reason}; {how}") from error
     if path.suffix.lower() in _TIFF:
-        return _of_tiff(path, box)
+        try:
+            return _of_tiff(path, box)
+        except DAMAGE as error:
+            raise ImageReadError(path, f"damaged ({error})") from error
     x0, y0, x1, y1 = box
     with _openslide(path) as slide:
         made = slide.read_region((x0, y0), 0, (x1 - x0, y1 - y0))
@@ -69,7 +82,7 @@ def _page(path: Path) -> Any:
     try:
         with tifffile.TiffFile(path) as file:
             return file.series[0].levels[0].keyframe
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError):
+    except DAMAGE:
         return None
 
 
@@ -111,7 +124,7 @@ def _segment(file: Any, page: Any, index: int, path: Path) -> np.ndarray | None:
     try:
         more = {} if tables is None else {"jpegtables": tables.value}
         found, _, shape = page.decode(data, index, **more)
-    except (ValueError, RuntimeError, OSError) as error:
+    except DAMAGE as error:
         why = str(error).splitlines()[0]
         if "imagecodecs" in why:
             why = f"compressed as {page.compression.name}: needs imagecodecs; {_EXTRA}"

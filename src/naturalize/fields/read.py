@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from naturalize.fields.outcome import BAD, flags_of, outcome_of, red_cell
 from naturalize.models.predictor import NetworkPredictor, Predictor
 from naturalize.prediction.files import DOUBTFUL, UNSURE, Prediction, predict_cells
 from naturalize.prediction.profile import Profile
-from naturalize.prediction.scene import TILED, scene_by, whites_of
-from naturalize.prediction.standardise import Standardiser
+from naturalize.prediction.scene import TILED, Scene, main_cell, scene_by, whites_of
+from naturalize.prediction.standardise import Standardised, Standardiser
 
 #: White cells whose pictures are held at a time.
 _AT_ONCE = 32
@@ -110,21 +111,28 @@ def named(
     if standardiser.profile is not None:
         group = standardiser.profile.nearest(image, found.background, standard)
     scene = scene_by(image, 1.0, found, group, standard)
-    whites, answers = whites_of(scene.found), dict[int, Prediction]()
-    made = standardiser.white_cells(scene)
-    while piece := list(itertools.islice(made, _AT_ONCE)):
-        for row in predict_cells(predictor, standardiser, Path(name), piece, unsure=unsure):
-            assert row.number is not None
-            answers[id(whites[row.number - 1])] = row
+    answers: dict[int, Prediction] = {}
+    asked = _asked(scene, standardiser)
+    while piece := list(itertools.islice(asked, _AT_ONCE)):
+        cells, made = zip(*piece, strict=True)
+        rows = predict_cells(predictor, standardiser, Path(name), made, unsure=unsure)
+        answers |= {id(cell): row for cell, row in zip(cells, rows, strict=True)}
     outcome = outcome_of(image, scene.found)
-    cells = tuple(
+    named_cells = tuple(
         _field_cell(number, cell, flags, answers.get(id(cell)), outcome)
         for number, (cell, flags) in enumerate(
             zip(scene.found.cells, flags_of(image, scene.found), strict=True), start=1
         )
     )
     width = red_cell(scene.found)
-    return Field(name, image, tuple(predictor.classes), cells, outcome, width)
+    return Field(name, image, tuple(predictor.classes), named_cells, outcome, width)
+
+
+def _asked(scene: Scene, standardiser: Standardiser) -> Iterator[tuple[Cell, Standardised]]:
+    """Yield each white cell and its picture; that of an image of one cell is the image itself."""
+    main, alone = main_cell(scene.found), standardiser.of_one_cell(scene)
+    for cell, made in zip(whites_of(scene.found), standardiser.white_cells(scene), strict=True):
+        yield cell, alone if alone is not None and cell is main else made
 
 
 def _field_cell(

@@ -26,6 +26,10 @@ from naturalize.fields.tables import FIELDS, cells_schema
 _COUNTS = ("field", "outcome", "white_cells", "red_cells", "platelets", "unsure")
 
 
+#: Fields named for each outcome that is not ok.
+_NAMED = 3
+
+
 def write_summary(folder: Path, named: Iterable[pa.Table], classes: Sequence[str]) -> None:
     """Write the tables of fields into a folder.
 
@@ -158,7 +162,20 @@ def told(out: str | Path) -> list[str]:
     lines = [f"{table.num_rows:,} fields: {', '.join(f'{n:,} {name}' for n, name in named)}"]
     for of in read_json(out / "differential.json"):
         lines += _lines(of)
+    others = table.filter(pc.not_equal(table["outcome"], OK))
+    fields: dict[str, list[str]] = {}
+    for outcome, field in rows_of(others, "outcome", "field"):
+        fields.setdefault(outcome, []).append(field)
+    for outcome, names in sorted(fields.items(), key=lambda item: -len(item[1])):
+        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+        lines.append(f"{len(names):,} {outcome}: {', '.join(names[:_NAMED])}{more}")
     return lines
+
+
+def unreadable(out: str | Path) -> bool:
+    """Return whether no field of a reading could be read."""
+    table = read_table(Path(out) / "fields.parquet", FIELDS)
+    return table["width"].null_count == table.num_rows
 
 
 def _lines(of: dict[str, Any]) -> list[str]:

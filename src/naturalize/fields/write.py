@@ -123,7 +123,8 @@ def read_fields(
         return engine.map(partial(_found, find=find), these, chunk=1, name=_name_of, **run)
 
     found = resumable_pieces(work / "found", key, parts, compute, FOUND, piece=1, what="find cells")
-    if standardiser.profile is None:
+    if standardiser.profile is None:  # the caller's stays as it is: a run that goes on asks it anew
+        standardiser = Standardiser(standardiser.standard, standardiser.mode)
         standardiser.learn_from(list(_seen(parts, found)))
     reader = _Reader(predictor, standardiser, unsure, output, work, parts, found.files)
     schema, places = named_schema(predictor.classes), range(len(parts))

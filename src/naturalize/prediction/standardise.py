@@ -242,12 +242,22 @@ class Standardiser:
         if (usual := self._as_it_is(image, standard)) is not None:
             return [usual]
         scene = scene_of(image, self.profile, standard)
-        found, scale = scene.found, scale_of(scene.profile, standard)
-        area = found.shape[0] * found.shape[1] * min(1.0, scale**2)
-        if area < _FIELD * standard.height * standard.width:
+        if _is_small(scene, standard):
             return [self._one(scene, standard)]
         made = list(self.white_cells(scene))
         return made or [Standardised(image[:1, :1], verdict=NO_WHITE_CELL)]
+
+    def of_one_cell(self, scene: Scene) -> Standardised | None:
+        """Return an image of one cell, whose cells are found, as it is asked for; a field is null.
+
+        It is about the white cell that the image was taken of; without one, null too.
+        """
+        standard = self.standard
+        if standard is None or main_cell(scene.found) is None:
+            return None
+        if (usual := self._as_it_is(scene.image, standard)) is not None:
+            return usual
+        return self._one(scene, standard) if _is_small(scene, standard) else None
 
     def white_cells(self, scene: Scene) -> Iterator[Standardised]:
         """Yield a picture for each white cell of a field, numbered in the order it was found in.
@@ -352,6 +362,13 @@ class Standardiser:
         if not found.of("wbc") and not found.of("platelet"):
             return replace(made, verdict=NO_CELL, doubt=True)
         return replace(made, flags=(*flags, f"unlike the training images: {reason}"), doubt=True)
+
+
+def _is_small(scene: Scene, standard: Standard) -> bool:
+    """Return whether an image shows too little for a field, at the scale of the standard."""
+    height, width = scene.found.shape
+    area = height * width * min(1.0, scale_of(scene.profile, standard) ** 2)
+    return area < _FIELD * standard.height * standard.width
 
 
 def _in_range(slide: Colour, standard: Standard) -> bool:
