@@ -30,9 +30,9 @@ DRAWS, MOST_AN_EPOCH, EPOCHS = 24_000, 6_000, (4, 30)
 #: Parts of the split: usual, and where the smallest class has fewer than 20 images.
 USUAL, FEW, FEW_IMAGES = (0.7, 0.1, 0.2), (0.6, 0.2, 0.2), 20
 
-#: A class is composed if it has fewer than this share of the largest one's images; the cell of
-#: each of its training images is used at most so many times.
-WEAK, REUSE = 0.5, 10
+#: Composites of each class at most, and of the cell of one training image: as in
+#: ``studies/few-images.yaml``, where they help classes of few images.
+COMPOSITES, REUSE = 100, 10
 
 #: Training images below which a class is too small to be composed from.
 TOO_FEW_CELLS = 5
@@ -96,7 +96,7 @@ class _Plan:
 
     counts: dict[str, int]
     fractions: tuple[float, float, float]
-    weak: tuple[str, ...]
+    composed: tuple[str, ...]
     add: int
     input_size: int
     batch: int
@@ -106,24 +106,21 @@ class _Plan:
 
     @property
     def composites(self) -> int:
-        return self.add * len(self.weak)
+        return self.add * len(self.composed)
 
 
 def _sized(counts: dict[str, int], side: int) -> _Plan:
     """Return the numbers that suit classes of ``counts`` images of about ``side`` pixels."""
     fractions = FEW if min(counts.values()) < FEW_IMAGES else USUAL
     train = {label: round(n * fractions[0]) for label, n in counts.items()}
-    large = max(train.values())
     enough = {label: n for label, n in train.items() if n >= TOO_FEW_CELLS}
-    weak = tuple(label for label, n in enough.items() if n < WEAK * large) or tuple(enough)
-    room = [min(max(large - n, n), REUSE * n) for n in (train[label] for label in weak)]
-    add = max(1, min(room)) if room else 0
-    total = sum(train.values()) + add * len(weak)
+    add = min([COMPOSITES, *(REUSE * n for n in enough.values())]) if enough else 0
+    total = sum(train.values()) + add * len(enough)
     batch = BATCH if total >= 10 * BATCH else BATCH // 2
     draws = min(MOST_AN_EPOCH, max(batch * 4, ceil(total / batch) * batch))
     epochs = min(EPOCHS[1], max(EPOCHS[0], round(DRAWS / draws)))
     size = min(INPUT_SIZE, max(32, side // 32 * 32))
-    return _Plan(counts, fractions, weak, add, size, batch, draws, epochs)
+    return _Plan(counts, fractions, tuple(enough), add, size, batch, draws, epochs)
 
 
 def _proposal(root: Path, reader: str, catalog: Catalog) -> Proposal:
@@ -164,27 +161,32 @@ def _yaml(
 ) -> str:  # fmt: skip
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.resolve().stem).strip("-._") or "study"
     classes = ", ".join(f"{label} {n}" for label, n in plan.counts.items())
-    weak = json.dumps(list(plan.weak), ensure_ascii=False)
+    every = len(plan.composed) == len(plan.counts)
+    classes_key = "" if every else f"  classes: {json.dumps(plan.composed, ensure_ascii=False)}\n"
     train = sum(round(n * plan.fractions[0]) for n in plan.counts.values())
     seen = plan.draws * plan.epochs / max(1, train)
     composed = f"""\
 compose:
-  mode: scene                 # cells of one image into the scene of another (or: layout, paper)
-  add: {plan.add:<22d} # composites for each of these classes, at most {REUSE} from one cell
-  classes: {weak}
-"""
-    runs = ["real-only", "with-composites"] if plan.composites else ["real-only"]
-    described = "".join(
-        f"""  {run}:
+  mode: varied                  # cells turned, in scenes of any class (or: scene, layout, paper)
+  add: {plan.add:<24d} # composites of each class, at most {REUSE} from one cell
+{classes_key}"""
+    real_only = f"""\
     model: {MODEL}
     input_size: {plan.input_size:<15d} # pixels; larger sees more and takes longer
     epochs: {plan.epochs}
     batch_size: {plan.batch}
     samples_per_epoch: {plan.draws:<8d} # the same for all runs, so that they compare
-    composites: {str(run == "with-composites").lower()}
+    sampler: balanced           # each class as often as another
+    augment: varied             # what composites vary, for real images too
 """
-        for run in runs
-    )
+    with_composites = f"""\
+{real_only}\
+    composites: true
+    composite_share: 0.5        # of the images drawn
+"""
+    described = f"  real-only:\n{real_only}"
+    if plan.composites:
+        described += f"  with-composites:\n{with_composites}"
     return f"""# {remarks[0]}.
 # {classes}
 # {remarks[1]}
@@ -205,7 +207,7 @@ split:
 segment:
   segmenter: unet
 {composed if plan.composites else ""}\
-runs:                         # compared with each other on the same test images
+runs:                           # compared with each other on the same test images
 {described}\
 explain:
   per_class: 1
@@ -216,7 +218,7 @@ explain:
 def _estimate(plan: _Plan, catalog: Catalog) -> str:
     """Return how long the study takes here, measured on two images and two steps of training."""
     n, cores = sum(plan.counts.values()), available_cpus()
-    cutting = _seconds_per_image(catalog) * n / cores if plan.composites else 0.0
+    cutting = _seconds_per_image(catalog) * n / cores
     if find_spec("timm") is None:
         return f"Finding cells takes about {_minutes(cutting)} here; PyTorch is not installed."
     step = _seconds_per_step(plan, len(plan.counts))
