@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from naturalize.base.console import say, track
 from naturalize.cells.bank import CellBank
@@ -58,21 +60,38 @@ def known(field: Any) -> Example:
     return Example(field.image, classes, instances, slide_colour(field.image), centres)
 
 
+def without(bank: CellBank, leave: Path | None) -> CellBank:
+    """Return a bank without the cells of the images that a file lists, one id a line."""
+    if leave is None:
+        return bank
+    gone = pc.is_in(bank.table["image_id"], pa.array(leave.read_text().split(), pa.string()))
+    return CellBank(
+        bank.table.filter(pc.invert(gone)),
+        bank.backgrounds,
+        root=bank.root,
+        labels=bank.labels,
+        part=bank.part,
+        inputs=bank.inputs,
+        holds=bank.holds,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bank", type=Path, help="of the train part")
     parser.add_argument("--fields", type=int, default=500)
+    parser.add_argument("--leave", type=Path, help="file of image ids that are kept for measuring")
     parser.add_argument("--crops", type=Path, help="folder for the cells' crops")
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     crops = asked.crops or asked.out.with_suffix(".crops")
-    bank = CellBank.load(asked.bank)
+    bank = without(CellBank.load(asked.bank), asked.leave)
     made = fields(
         bank, asked.fields, seed=asked.seed, folder=crops, width=SIDE, height=SIDE, sizes=SIZES
     )
     examples = [known(made[i]) for i in track(range(asked.fields), what="fields")]
-    save_labels(asked.out, examples, [str(i) for i in range(len(examples))])
+    save_labels(asked.out, examples, sorted(made.plan.parents()))
     say(f"{len(examples):,} fields: {asked.out}")
 
 

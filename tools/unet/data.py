@@ -55,7 +55,7 @@ class Example:
 
 
 def save_labels(file: Path, examples: list[Example], ids: list[str]) -> None:
-    """Write examples and the ids of their images; smaller ones lie in the corner of their plane."""
+    """Write examples and the ids of all images in them; each lies in the corner of its plane."""
     sizes = np.array([one.classes.shape for one in examples], int)
     side = (len(examples), *sizes.max(axis=0))
     planes = {

@@ -3,7 +3,8 @@
     python -m tools.unet.train --labels teacher/labels.npz --out runs/unet
     python -m tools.unet.train --labels own.npz composed.npz --start shipped --minutes 60 --out u
 
-Of several files each gives as many samples. With ``--minutes`` the rate falls with the time that
+Of several files each gives as many samples. The images of all are listed beside the weights, as the
+package lists them. With ``--minutes`` the rate falls with the time that
 was trained, over all runs into one folder, and not with the epochs.
 """
 
@@ -172,6 +173,8 @@ def main() -> None:
     torch.manual_seed(asked.seed)
     asked.out.mkdir(parents=True, exist_ok=True)
     sources = [load_labels(file) for file in asked.labels]
+    ids = {str(one) for file in asked.labels for one in np.load(file)["ids"]}
+    (asked.out / "training_images.txt").write_text("".join(f"{one}\n" for one in sorted(ids)))
     steps = max(1, (asked.samples or sum(map(len, sources))) // asked.batch)
     training = Training(asked, sources)
 
