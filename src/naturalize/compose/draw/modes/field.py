@@ -46,7 +46,7 @@ class WholeField(Mode):
     """Settings of the mode, besides those of :class:`Mode`; spans are drawn from for each field."""
 
     name: ClassVar[str] = FIELD
-    block: ClassVar[int] = 8
+    block: ClassVar[int] = 1
     about_one: ClassVar[bool] = False
 
     turn: Turn = "any"
