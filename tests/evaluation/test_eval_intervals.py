@@ -124,3 +124,19 @@ def test_bad_input_is_named() -> None:
         intervals.bootstrap(["a"], ["a"], ["a"], groups=["x", "y"])
     with pytest.raises(InputError, match="3 of 2"):
         intervals.wilson(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        (["p"] * 6, "over 1 group of images (too few for intervals to mean anything)"),
+        (list("ppqqrs"), "over 4 groups of images (too few for intervals to mean anything)"),
+        (list("pqrstt"), "over 5 groups of images, 100"),
+        (None, "over 6 images, 100"),
+    ],
+)
+def test_intervals_over_too_few_groups_are_said_to_mean_nothing(groups, said: str) -> None:
+    found = intervals.bootstrap(
+        ["EO", "LY"], ["EO", "LY"] * 3, ["EO"] * 6, groups=groups, resamples=100
+    )
+    assert said in found["method"]

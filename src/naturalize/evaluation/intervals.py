@@ -21,6 +21,10 @@ from naturalize.evaluation import metrics, stages
 #: Resamples by default: 95 % limits then wobble by a few per cent of the interval's width.
 RESAMPLES = 2000
 
+#: With fewer images, or groups of them, intervals are said to mean nothing: four have but 35
+#: different resamples, n of 2n - 1.
+FEWEST = 5
+
 #: Scores of a class.
 PER_CLASS = ("precision", "recall", "f1")
 
@@ -128,9 +132,16 @@ def resampled(
 
 
 def drawn_from(units: np.ndarray) -> str:
-    """Say what is drawn: ``"120 images"``, or groups of them."""
-    n = int(units.max()) + 1
-    return f"{n:,} {'images' if n == len(units) else 'groups of images'}"
+    """Say what is drawn: ``"120 images"``, or groups of them; and where that is too few to draw.
+
+    Examples
+    --------
+    >>> drawn_from(np.array([0, 0, 1]))
+    '2 groups of images (too few for intervals to mean anything)'
+    """
+    n, s = int(units.max()) + 1, "" if units.max() == 0 else "s"
+    said = f"{n:,} image{s}" if n == len(units) else f"{n:,} group{s} of images"
+    return said if n >= FEWEST else f"{said} (too few for intervals to mean anything)"
 
 
 def _limits(
