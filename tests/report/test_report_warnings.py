@@ -7,7 +7,14 @@ from pathlib import Path
 
 from report_study import HOSTILE, Page, page_of
 
-from naturalize.base.artifacts import read_table, write_bytes, write_json, write_table, writing
+from naturalize.base.artifacts import (
+    read_json,
+    read_table,
+    write_bytes,
+    write_json,
+    write_table,
+    writing,
+)
 from naturalize.report import write_report
 from naturalize.report.folder import open_study
 from naturalize.report.page import banners
@@ -48,6 +55,16 @@ def test_composites_with_parents_outside_raise_the_banner(study: Path, edit_json
     assert "but 4 composites have a parent outside train." in page_of(study).text
     edit_json(study / "plan/lineage.json", outside=0)
     assert kinds(study) == []
+
+
+def test_test_images_of_the_training_raise_the_banner(study: Path, edit_json) -> None:
+    file = study / "evaluations/naturalize/metrics.json"
+    n = read_json(file)["n"]
+    edit_json(file, n_trained_on=7)
+    assert kinds(study) == ["leak"]
+    assert f"“naturalize” was trained on 7 of its {n} test images." in page_of(study).text
+    set_yaml(study, "protocol: honest", "protocol: paper")  # its banner says so already
+    assert kinds(study) == ["leak"]
 
 
 def test_pooled_composites_are_not_counted_twice(study: Path) -> None:

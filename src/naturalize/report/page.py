@@ -97,6 +97,15 @@ def banners(study: StudyFolder) -> list[Banner]:
             "was trained on these composites."
         )
         found.append(Banner("leak", "These scores leak", text))
+    seen = [run for run in study.scored if run.metrics.get("n_trained_on")]
+    if seen and study.protocol != "paper":
+        each = [
+            f"“{run.name}” was trained on {form.number(run.metrics['n_trained_on'])} of its "
+            f"{form.number(run.metrics['n'])} test images"
+            for run in seen
+        ]
+        text = f"{form.listed(each)}. Scores on them say nothing of new images."
+        found.append(Banner("leak", "These scores leak", text))
     if study.is_phantom:
         text = (
             "All images of this study were drawn by a program. They prove that the code works: no "

@@ -220,7 +220,7 @@ def inputs(totals: Mapping[str, int], composed: int, *, pooled: bool) -> str:
         small, big = ([x for x, n in having.items() if n == end] for end in (low, high))
         text += (
             f", from {form.number(low)}{_named(small)} to {form.number(high)}{_named(big)} a class"
-            f" (1 : {high / low:.1f})"
+            f" (1{form.NBSP}:{form.NBSP}{high / low:.1f})"
         )
     if composed and pooled:
         text += f"; {form.count(composed, 'composite')} were pooled with them and are counted"
