@@ -22,6 +22,7 @@ from naturalize.cells.segmentation import Cell, Segmentation, in_order
 from naturalize.cells.segmenters import ScaledSegmenter, segmenter
 from naturalize.cells.tiling import Tiled, red_cell_width, tiles
 from naturalize.dataset.phantom import render_phantom
+from naturalize.imaging.slide import evenly_lit
 
 SLIDE = (240, 230, 220)
 PAINT = {"wbc": (90, 60, 150), "rbc": (200, 140, 140), "platelet": (150, 60, 170)}
@@ -190,6 +191,19 @@ def test_other_magnifications_are_brought_to_the_usual_one(
         mine = max(found.cells, key=lambda cell, true=true: common(cell, true))
         both = common(mine, true)
         assert both / (mine.area + true.area - both) > 0.85
+
+
+def test_light_that_falls_off_is_no_cell_and_even_light_stays_as_it_is() -> None:
+    field = small(26, 44)
+    assert evenly_lit(field) is field
+    y, x = np.mgrid[-1 : 1 : 480 * 1j, -1 : 1 : 640 * 1j]
+    fall = 1 - 0.15 * (x * x + y * y) + 0.05 * x
+    dim = np.clip(field * fall[..., None], 0, 255).astype(np.uint8)
+    slide = np.all(field == SLIDE, axis=2)
+    assert np.ptp(dim[slide], axis=0).min() > 60
+    lit = evenly_lit(dim)
+    assert np.ptp(np.quantile(lit[slide], [0.01, 0.99], axis=0), axis=0).max() < 12
+    assert red_cell_width(dim) == pytest.approx(26, rel=0.12)
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])

@@ -16,6 +16,7 @@ import numpy as np
 
 from naturalize.cells.seams import Candidate, merge
 from naturalize.cells.segmentation import Cell, ScaledSegmenter, Segmentation, Segmenter
+from naturalize.imaging.slide import evenly_lit
 
 #: Images with a longer side above this (pixels) are taken for whole fields.
 ABOVE = 1200
@@ -155,7 +156,8 @@ def red_cell_width(image: np.ndarray) -> float | None:
 
     shrunk = max(1.0, min(image.shape[:2]) / _OVERVIEW)
     size = (max(1, round(image.shape[1] / shrunk)), max(1, round(image.shape[0] / shrunk)))
-    seen = view(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    # where light falls off, the corners would pass for cells
+    seen = view(evenly_lit(cv2.resize(image, size, interpolation=cv2.INTER_AREA)))
     fore = red.filled(red.foreground(seen.depth, seen.noise))
     inside = cv2.distanceTransform(fore.astype(np.uint8), cv2.DIST_L2, 5)[fore]
     if len(inside) < 0.002 * fore.size:

@@ -14,6 +14,11 @@ _SLIDE_FROM, _SLIDE_TO = 0.85, 0.97
 #: slide for certain, and the grey levels below it that still are; chosen on PBC.
 _FAR, _BRIGHT, _STILL = 3.0, 0.95, 12.0
 
+#: Light that falls off: the image in so many parts a side, of so many samples each; in each, the
+#: quantile that is slide if any is seen; how far below the surface (natural logarithm) a part is
+#: cells only; and the least factor between the brightest and the darkest place.
+_PARTS, _SAMPLES, _SEEN, _COVERED, _FALLS = 16, 8, 0.9, 0.06, 1.1
+
 #: How far around an isolated cell its image is kept, and over how much it fades, as a share of the
 #: image's side; chosen by eye.
 _RIM, _FADE = 0.02, 0.01
@@ -32,6 +37,37 @@ def slide_colour(image: np.ndarray) -> tuple[float, float, float]:
     if not slide.any():  # a handful of pixels, of which none lies between the two
         slide = light == light.max()
     return _quantile(red[slide], 0.5), _quantile(green[slide], 0.5), _quantile(blue[slide], 0.5)
+
+
+def evenly_lit(image: np.ndarray) -> np.ndarray:
+    """Return RGB uint8 (H, W, 3) whose slide is as bright everywhere as where it is brightest.
+
+    A quadratic surface is fitted to the logarithm of what is bright in each part of the image;
+    parts that cells cover are darker, and are left out. An image without a fall-off is returned as
+    it is.
+    """
+    height, width = image.shape[:2]
+    side = _PARTS * _SAMPLES
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    parts = small.reshape(_PARTS, _SAMPLES, _PARTS, _SAMPLES, 3)
+    light = np.log(np.maximum(np.quantile(parts, _SEEN, axis=(1, 3)), 1)).reshape(-1, 3)
+    y, x = (grid.ravel() for grid in np.mgrid[-1 : 1 : _PARTS * 1j, -1 : 1 : _PARTS * 1j])
+    basis = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=1)
+    bare = np.ones(len(basis), bool)
+    for _ in range(8):
+        surface = basis @ np.linalg.lstsq(basis[bare], light[bare], rcond=None)[0]
+        above = (light - surface).mean(axis=1)
+        kept = above > -_COVERED
+        if np.count_nonzero(kept) < 2 * basis.shape[1] or np.array_equal(kept, bare):
+            break
+        bare = kept
+    gain = np.exp(surface.max(axis=0) - surface).astype(np.float32)
+    if gain.mean(axis=1).max() < _FALLS:
+        return image
+    factor = cv2.resize(
+        gain.reshape(_PARTS, _PARTS, 3), (width, height), interpolation=cv2.INTER_CUBIC
+    )
+    return np.clip(np.rint(image * factor), 0, 255).astype(np.uint8)
 
 
 def slide_around(image: np.ndarray, mask: np.ndarray) -> tuple[int, int, int]:
