@@ -100,8 +100,9 @@ def test_tiles_give_the_cells_of_the_whole_image(field: np.ndarray) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiling, "red_cell_width", lambda _: 50.0)  # tiles of 510, sharing 170 pixels
         tiled = Tiled(Painted()).segment(field)
+        threaded = Tiled(Painted(), threads=2).segment(field)
     whole = Painted().segment(field)
-    assert described(tiled) == described(whole)
+    assert described(tiled) == described(threaded) == described(whole)
     assert tiled.shape == whole.shape
     assert tiled.background == whole.background
 

@@ -21,6 +21,7 @@ from naturalize.base.images import read_image, write_image
 from naturalize.cells.segmentation import Cell, Segmentation, in_order
 from naturalize.cli.app import run_app
 from naturalize.dataset.phantom import render_phantom
+from naturalize.evaluation.intervals import exact
 from naturalize.fields.differential import counted, differential, per_hundred
 from naturalize.fields.outcome import outcome_of
 from naturalize.fields.read import named, open_reader
@@ -191,6 +192,13 @@ def test_the_differential_has_exact_intervals_and_leaves_out_cut_cells():
     assert red["value"] == pytest.approx(100 / 3)
     low = beta.ppf(0.025, 1, 4)
     assert red["low"] == pytest.approx(100 * low / (1 - low))
+
+
+@pytest.mark.parametrize(("n", "of"), [(0, 7), (7, 7), (1, 1), (3, 200)])
+def test_exact_intervals_are_those_of_the_beta_distribution(n, of):
+    low, high = exact(n, of)
+    assert low == pytest.approx(beta.ppf(0.025, n, of - n + 1) if n else 0)
+    assert high == pytest.approx(beta.ppf(0.975, n + 1, of - n) if n < of else 1)
 
 
 def test_a_folder_is_read_and_what_cannot_be_is_named(field, tmp_path, capsys):

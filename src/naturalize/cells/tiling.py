@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from naturalize.base.engine import prefetched
 from naturalize.cells.seams import Candidate, merge
 from naturalize.cells.segmentation import Cell, ScaledSegmenter, Segmentation, Segmenter
 from naturalize.imaging.slide import evenly_lit
@@ -56,6 +57,7 @@ class Tiled:
     segmenter: Segmenter
     above: int = ABOVE
     width: float | None = None  #: Of a red cell in pixels; by default large images are measured.
+    threads: int = 1  #: Tiles that are worked on at once; the result is the same.
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -80,9 +82,15 @@ class Tiled:
         found: list[Candidate] = []
         backgrounds, unsure = [], False
         windows = tiles(shape, round(TILE * width), round(OVERLAP * width))
-        for number, (x0, y0, x1, y1) in enumerate(windows):
-            shown = _resized(np.ascontiguousarray(image[y0:y1, x0:x1]), zoom)
-            seen = segmenter.segment(shown)
+
+        def shown(window: tuple[int, int, int, int]) -> Segmentation:
+            x0, y0, x1, y1 = window
+            return segmenter.segment(_resized(np.ascontiguousarray(image[y0:y1, x0:x1]), zoom))
+
+        every = map(shown, windows)
+        if self.threads > 1:
+            every = prefetched(shown, windows, window=self.threads)
+        for number, (seen, (x0, y0, x1, y1)) in enumerate(zip(every, windows, strict=True)):
             backgrounds.append(seen.background)
             unsure = unsure or seen.unsure
             for cell in seen.cells:

@@ -191,12 +191,14 @@ def exact(right: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
     >>> [round(limit, 4) for limit in exact(10, 10)]
     [0.6915, 1.0]
     """
-    from scipy.stats import binomtest
+    from scipy.special import betaincinv  # scipy.stats takes a second to import
 
     if not (n >= 1 and 0 <= right <= n):
         raise InputError(f"exact: expected 0 ≤ right ≤ n and n ≥ 1, got {right} of {n}")
-    interval = binomtest(right, n).proportion_ci(confidence_level=level, method="exact")
-    return float(interval.low), float(interval.high)
+    tail = (1 - level) / 2
+    low = betaincinv(right, n - right + 1, tail) if right else 0.0
+    high = betaincinv(right + 1, n - right, 1 - tail) if right < n else 1.0
+    return float(low), float(high)
 
 
 def _pair(limits: np.ndarray) -> list[float]:

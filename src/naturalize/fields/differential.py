@@ -14,8 +14,8 @@ from naturalize.prediction.files import DOUBTFUL
 #: The class of nucleated red cells, which are counted per 100 white cells (ICSH 2014).
 ERYTHROBLAST = "ERB"
 
-#: Remarks on cells that are not counted.
-_LEFT_OUT = {CUT, *(f"{DOUBTFUL}: {outcome}" for outcome in BAD)}
+#: Remarks on white cells of fields whose outcome speaks against their classes.
+_OF_BAD = {f"{DOUBTFUL}: {outcome}" for outcome in BAD}
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,16 @@ def counted(rows: Iterable[tuple[str | None, str]]) -> tuple[Counter[str], Count
     """
     found, unsure = Counter[str](), Counter[str]()
     for label, flag in rows:
-        if label is None or not _LEFT_OUT.isdisjoint(flag.split("; ")):
+        if label is None or CUT in flag.split("; ") or of_no_smear(flag):
             continue
         found[label] += 1
         unsure[label] += is_unsure(flag)
     return found, +unsure
+
+
+def of_no_smear(flag: str) -> bool:
+    """Return whether a cell's remarks say that its field is none that counts."""
+    return not _OF_BAD.isdisjoint(flag.split("; "))
 
 
 def is_unsure(flag: str) -> bool:

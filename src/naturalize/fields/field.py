@@ -99,8 +99,11 @@ class Field:
         return label_image(self.cells, self.image.shape[:2])
 
     def draw(self) -> np.ndarray:
-        """Return RGB uint8 (H, W, 3): thin outlines by kind, the class beside each white cell."""
-        return drawn(self.image, self.cells)
+        """Return RGB uint8 (H, W, 3): thin outlines by kind, the class beside each white cell.
+
+        Where the outcome speaks against the classes, it is written and they are not.
+        """
+        return drawn(self.image, self.cells, self.outcome)
 
     def table(self) -> pa.Table:
         """Return one row a cell (``docs/formats.md``); ``.to_pandas()`` makes it a data frame."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from naturalize.base.engine import available_cpus
 from naturalize.base.errors import SettingsError
 from naturalize.base.images import read_image
 from naturalize.cells.segmentation import Cell, Segmentation
@@ -63,7 +64,7 @@ def read(
         name, image = Path(image).name, read_image(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise SettingsError(f"image: expected RGB uint8 (H, W, 3), got {image.dtype} {image.shape}")
-    found = finder().segment(image)
+    found = finder(available_cpus()).segment(image)
     return named(name, image, found, predictor, standardiser, unsure)
 
 
@@ -87,9 +88,9 @@ def open_reader(
     return predictor, Standardiser(standard, profile=found)
 
 
-def finder() -> Tiled:
-    """Return what finds the cells of a field."""
-    return Tiled(segmenter(), above=TILED)
+def finder(threads: int = 1) -> Tiled:
+    """Return what finds the cells of a field, so many tiles at a time."""
+    return Tiled(segmenter(), above=TILED, threads=threads)
 
 
 def named(

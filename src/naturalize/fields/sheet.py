@@ -13,11 +13,14 @@ import pyarrow.compute as pc
 from naturalize.base.display import rows_of
 from naturalize.base.sheets import contact_sheet
 from naturalize.dataset.schemes import CLASS_NAMES
-from naturalize.fields.differential import is_unsure
+from naturalize.fields.differential import is_unsure, of_no_smear
 from naturalize.fields.parts import Part
 
 #: Cells of a class that are shown, tiles in a row, and the side of a tile in pixels.
 _OF_CLASS, _COLUMNS, _TILE = 16, 8, 150
+
+#: Tiles in a row at least, so that titles have room.
+_FEWEST = 4
 
 #: What is kept around a cell, in shares of its width.
 _AROUND = 0.3
@@ -31,6 +34,8 @@ def sheet_of(
 ) -> np.ndarray:
     """Return RGB uint8 (H, W, 3): white cells by class, at most 16 of each, the doubtful first.
 
+    Those of fields whose outcome speaks against their classes are left out.
+
     ``parts``: of the fields, as ``named`` has them, one table each (`tables.named_schema`). Each
     part with a cell that is shown is read once more.
     """
@@ -43,11 +48,14 @@ def sheet_of(
         for _, label, sure, flag, *box in rows_of(
             there.filter(pc.is_valid(there["label"])), *names
         ):
+            if of_no_smear(flag):
+                continue
             n[label] += 1
             chosen[label].append((not is_unsure(flag), sure, place, tuple(box)))
         for name in classes:
             chosen[name] = sorted(chosen[name])[:_OF_CLASS]
     tiles = _tiles(parts, [row for rows in chosen.values() for row in rows])
+    columns = min(_COLUMNS, max(_FEWEST, *map(len, chosen.values())))
     blocks = []
     for name in classes:
         if not (rows := chosen[name]):
@@ -57,7 +65,7 @@ def sheet_of(
         captions = [_caption(parts[place], sure, certain) for certain, sure, place, _ in rows]
         pictures = [tiles[place, box] for _, _, place, box in rows]
         blocks.append(
-            contact_sheet(pictures, captions=captions, columns=_COLUMNS, tile=_TILE, title=title)
+            contact_sheet(pictures, captions=captions, columns=columns, tile=_TILE, title=title)
         )
     return np.concatenate(blocks) if blocks else contact_sheet([], title="no white cell was named")
 

@@ -182,7 +182,8 @@ def _lines(of: dict[str, Any]) -> list[str]:
     """Return lines to print of a folder's differential."""
     left = ", ".join(f"{n} {outcome}" for outcome, n in of["left_out"].items())
     name = "differential" if of["folder"] == "." else of["folder"]
-    lines = [f"{name}: {of['cells']:,} white cells of {of['fields']:,} fields"]
+    fields = f"{of['fields']:,} field{'s' * (of['fields'] != 1)}"
+    lines = [f"{name}: {of['cells']:,} white cells of {fields}"]
     lines[0] += f" (left out: {left})" if left else ""
     for row in of["classes"]:
         share = ""

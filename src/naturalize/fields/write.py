@@ -119,6 +119,10 @@ def read_fields(
         for part in parts_of(path, field, picture)
     ]
 
+    if len(parts) == 1 and run.get("backend") != "ray":  # no other field for the other processors
+        find = finder(run.get("workers") or engine.available_cpus())
+        run["backend"] = "serial"
+
     def compute(these: Iterable[Part]) -> Iterator[pa.Table]:
         return engine.map(partial(_found, find=find), these, chunk=1, name=_name_of, **run)
 
