@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from naturalize.base.errors import ImageReadError
 from naturalize.base.images import write_image
 from naturalize.cells.segmentation import Cell, Segmentation, in_order
+from naturalize.dataset.phantom import render_phantom
 from naturalize.fields.parts import Part, in_file, neighbours, owned, parts_of
 from naturalize.fields.pixels import pixels, scan_size
+from naturalize.fields.read import open_reader
+from naturalize.fields.write import Output, read_fields
 
 
 def picture(shape: tuple[int, int]) -> np.ndarray:
@@ -134,3 +140,42 @@ def test_each_cell_belongs_to_one_part(
                     )
                 ] += 1
     assert given_ == Counter(range(len(placed)))
+
+
+def test_a_scan_gives_the_cells_of_its_image_each_once(tmp_path: Path) -> None:
+    """Two windows of a scan beside the image read whole."""
+    image = np.hstack([render_phantom("LY", 4, i, size=(120, 121)).image for i in range(11)])
+    paths = [tmp_path / "a.svs", tmp_path / "b.png"]
+    tifffile.imwrite(paths[0], image, photometric="rgb", tile=(256, 256))
+    write_image(paths[1], image)
+    assert len(parts_of(paths[0], "a", "a")) == 2
+    predictor, standardiser = open_reader("pbc11")
+    output = Output(masks=True, overlays=False, coco=True)
+    read_fields(
+        paths,
+        predictor,
+        tmp_path / "out",
+        standardiser=standardiser,
+        output=output,
+        backend="serial",
+    )
+    rows = pq.read_table(tmp_path / "out" / "cells.parquet").to_pylist()
+    scan = [row for row in rows if row["field"] == "a.svs"]
+    whole = [row for row in rows if row["field"] == "b.png"]
+    assert [row["cell"] for row in scan] == list(range(1, len(scan) + 1))
+    assert abs(len(scan) - len(whole)) <= 0.05 * len(whole)
+    boxes = np.array([[row[name] for name in ("x0", "y0", "x1", "y1")] for row in scan])
+    assert boxes.min() >= 0
+    assert (boxes[:, 2] <= image.shape[1]).all()
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    others = (
+        [(row["x0"] + row["x1"]) / 2 for row in whole],
+        [(row["y0"] + row["y1"]) / 2 for row in whole],
+    )
+    near = cKDTree(np.array(others).T).query(middles)[0]
+    assert np.mean(near < 3) > 0.9
+    assert (cKDTree(middles).query(middles, 2)[0][:, 1] > 3).all()
+    assert not (tmp_path / "out" / "masks" / "a.png").exists()
+    assert len(
+        json.loads((tmp_path / "out" / "annotations.json").read_text())["annotations"]
+    ) == len(rows)

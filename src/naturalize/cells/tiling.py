@@ -87,7 +87,7 @@ class Tiled:
             x0, y0, x1, y1 = window
             return segmenter.segment(_resized(np.ascontiguousarray(image[y0:y1, x0:x1]), zoom))
 
-        every = map(shown, windows)
+        every: Iterator[Segmentation] = map(shown, windows)
         if self.threads > 1:
             every = prefetched(shown, windows, window=self.threads)
         for number, (seen, (x0, y0, x1, y1)) in enumerate(zip(every, windows, strict=True)):

@@ -18,7 +18,7 @@ from naturalize.fields.pixels import Box, pixels, scan_size
 
 #: Side of a part of a scan in widths of a red cell, and in pixels at least and at most: some
 #: thousand cells and some hundred megabytes at a time.
-_SIDE, _PIXELS = 36, (1000, 4000)
+_SIDE, _PIXELS = 28, (800, 4000)
 
 #: Width of a red cell where the middle of a scan shows none: that of PBC images.
 _USUAL = 78.0
