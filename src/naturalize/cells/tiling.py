@@ -56,7 +56,8 @@ class Tiled:
 
     segmenter: Segmenter
     above: int = ABOVE
-    width: float | None = None  #: Of a red cell in pixels; by default large images are measured.
+    #: Of a red cell in pixels; by default large images are measured. With it all are cut in tiles.
+    width: float | None = None
     threads: int = 1  #: Tiles that are worked on at once; the result is the same.
 
     @property
@@ -71,7 +72,7 @@ class Tiled:
             red, green, blue = (float(value) for value in image.mean(axis=(0, 1)))
             return Segmentation(shape, (), (red, green, blue))
         width = self.width
-        if max(shape) <= self.above:
+        if width is None and max(shape) <= self.above:
             whole = self.segmenter.segment(image)
             width = self._small_cells(image, whole)
             if width is None:
