@@ -307,6 +307,17 @@ def test_a_bank_without_red_cells_is_refused(bank: CellBank) -> None:
         plan(few, mode="field", add=1)
 
 
+def test_a_bank_of_crops_and_a_canvas_smaller_than_a_cell_will_do(bank: CellBank) -> None:
+    crops = CellBank(
+        bank.table, bank.backgrounds.slice(0, 0), root=bank.root, labels=bank.labels, holds="crops"
+    )
+    for source, side in ((crops, 90), (bank, 12)):
+        how = {"width": side, "height": side, "sizes": [1, 1], "white": [1, 1]}
+        (recipe,) = plan(source, mode="field", add=1, classes=["LY"], **how)
+        assert render(recipe, bank).shape == (side, side, 3)
+        assert "LY" in {cell.label for cell in truth(recipe, bank).cells}
+
+
 def test_the_command_writes_fields_and_a_sheet_of_them(bank: CellBank, tmp_path: Path) -> None:
     bank.save(tmp_path / "bank")
     app = typer.Typer()
