@@ -234,6 +234,9 @@ def test_a_folder_is_read_and_what_cannot_be_is_named(field, tmp_path, capsys):
     assert "What became of the fields" in page
     told = json.loads((out / "differential.json").read_text())
     assert told[0]["left_out"]["no cell found"] == 1
+    whites = [row for row in cells if row["kind"] == "wbc"]
+    cut = ["cut by the edge" in row["flag"].split("; ") for row in whites]
+    assert (told[0]["cells"], told[0]["cut"]) == (cut.count(False), cut.count(True))
     assert len(list(csv.reader((out / "cells.csv").open()))) == len(cells) + 1
 
 

@@ -19,7 +19,7 @@ from naturalize.base.artifacts import read_json, read_table, write_json, write_t
 from naturalize.base.display import rows_of
 from naturalize.cells.segmentation import KINDS, OK
 from naturalize.fields.differential import counted, differential, is_unsure, per_hundred
-from naturalize.fields.outcome import NO_WHITE
+from naturalize.fields.outcome import CUT, NO_WHITE
 from naturalize.fields.tables import FIELDS, cells_schema
 
 #: Columns of ``counts.csv`` before those of the classes.
@@ -114,7 +114,7 @@ def _whites(cells: pa.Table) -> list[tuple[str | None, str]]:
 
 
 def _empty() -> dict[str, Any]:
-    return {"fields": 0, "left_out": Counter(), "n": Counter(), "unsure": Counter()}
+    return {"fields": 0, "left_out": Counter(), "cut": 0, "n": Counter(), "unsure": Counter()}
 
 
 def _add(of: dict[str, Any], outcome: str, whites: list[tuple[str | None, str]]) -> None:
@@ -125,6 +125,7 @@ def _add(of: dict[str, Any], outcome: str, whites: list[tuple[str | None, str]])
     of["fields"] += 1
     n, unsure = counted(whites)
     of["n"] += n
+    of["cut"] += sum(label is not None and CUT in flag.split("; ") for label, flag in whites)
     of["unsure"] += unsure
 
 
@@ -135,6 +136,7 @@ def _told(name: str, of: dict[str, Any], classes: Sequence[str]) -> dict[str, An
         "fields": of["fields"],
         "left_out": dict(sorted(of["left_out"].items())),
         "cells": sum(of["n"].values()),
+        "cut": of["cut"],
         "classes": [asdict(share) for share in differential(classes, of["n"], of["unsure"])],
         "erythroblasts_per_100": per_hundred(classes, of["n"]),
         "interval": "exact binomial, 95 % (Clopper and Pearson 1934)",
@@ -180,11 +182,12 @@ def unreadable(out: str | Path) -> bool:
 
 def _lines(of: dict[str, Any]) -> list[str]:
     """Return lines to print of a folder's differential."""
-    left = ", ".join(f"{n} {outcome}" for outcome, n in of["left_out"].items())
     name = "differential" if of["folder"] == "." else of["folder"]
-    fields = f"{of['fields']:,} field{'s' * (of['fields'] != 1)}"
-    lines = [f"{name}: {of['cells']:,} white cells of {fields}"]
-    lines[0] += f" (left out: {left})" if left else ""
+    fields, cells = of["fields"], of["cells"]
+    line = f"{name}: {cells:,} white cell{_s(cells)} of {fields:,} field{_s(fields)}"
+    without = [f"{n} {outcome}" for outcome, n in of["left_out"].items()]
+    without += [f"{of['cut']:,} cell{_s(of['cut'])} {CUT}"] if of["cut"] else []
+    lines = [line + (f" (left out: {', '.join(without)})" if without else "")]
     for row in of["classes"]:
         share = ""
         if row["share"] is not None:
@@ -195,3 +198,8 @@ def _lines(of: dict[str, Any]) -> list[str]:
         low, high = red["low"], red["high"]
         lines.append(f"  erythroblasts per 100: {red['value']:.1f}  {low:.1f} – {high:.1f}")
     return lines
+
+
+def _s(n: int) -> str:
+    """Return the ending of a plural."""
+    return "" if n == 1 else "s"

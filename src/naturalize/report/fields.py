@@ -51,7 +51,10 @@ def _folder(entry: dict[str, Any]) -> dict[str, Any]:
         "name": "all fields" if entry["folder"] == "." else entry["folder"],
         "cells": form.count(entry["cells"], "white cell"),
         "fields": form.count(entry["fields"], "field"),
-        "left_out": form.listed([f"{n} {why}" for why, n in entry["left_out"].items()]),
+        "left_out": form.listed(
+            [f"{n} {why}" for why, n in entry["left_out"].items()]
+            + ([f"{form.count(entry['cut'], 'cell')} cut by the edge"] if entry["cut"] else [])
+        ),
         "classes": [_class(share) for share in entry["classes"]],
         "red": red and f"{red['value']:.1f} ({red['low']:.1f}–{red['high']:.1f})",
     }
