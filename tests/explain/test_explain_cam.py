@@ -188,9 +188,25 @@ def test_groups_join_maps_of_one_shape() -> None:
     torch.manual_seed(0)
     shapes = torch.rand(3, 5, 5, dtype=torch.float64)
     maps = torch.cat([shapes * k for k in (1, 2, 6)])  # each shape at three strengths
-    groups = grouped_maps(maps, 3)
+    groups, members = grouped_maps(maps, 3)
+    assert members.tolist() == [3, 3, 3]
     found = torch.tensor(sorted(groups.flatten(1).tolist()))
     torch.testing.assert_close(found, torch.tensor(sorted((3 * shapes).flatten(1).tolist())))
+
+
+def test_a_joined_map_counts_as_often_as_it_has_members() -> None:
+    # maps of one shape show the same through their masks, so that joining them changes nothing
+    draw = torch.manual_seed(0)
+    shapes = torch.rand(3, 3, dtype=torch.float64, generator=draw)
+    strengths = 0.5 + torch.rand(7, 1, dtype=torch.float64, generator=draw)
+    linear = torch.nn.Linear(7 * 36, 2, bias=False)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 7, 1, bias=False), torch.nn.Flatten(), linear
+    ).double()
+    module[0].weight.data = (shapes[[0, 1, 1, 2, 2, 2, 2]] * strengths)[..., None, None]
+    image = torch.rand(1, 3, 6, 6, dtype=torch.float64, generator=draw)
+    given = (module, image, torch.tensor([0]), module[0])
+    torch.testing.assert_close(score_cam(*given, channels=3), score_cam(*given))
 
 
 def test_hooks_are_gone_and_modes_are_back_after_an_error(images: torch.Tensor) -> None:

@@ -125,7 +125,8 @@ def score_cam(
 
     - null: one a map, as published;
     - below 1: those of the strongest maps that carry this share of the energy (`strongest_maps`);
-    - a whole number: at most so many, similar maps joined (`grouped_maps`).
+    - a whole number: at most so many, similar maps joined (`grouped_maps`). A joined map counts as
+      often as it has members, since each would have a score like its own.
 
     Masks are made and shown ``batch`` at a time, which changes nothing but rounding; ``done`` is
     called after each image. ``SettingsError`` for other settings.
@@ -138,9 +139,9 @@ def score_cam(
             module(images)
         cams, fast = [], folded(module, images[:1])
         for image, found, target in zip(images, outputs[-1], targets, strict=True):
-            maps = _chosen(found, channels)
+            maps, members = _chosen(found, channels)
             scores = _masked_scores(fast, image, _to_unit(maps), int(target), batch)
-            weights = torch.softmax(scores, dim=0)[:, None, None]
+            weights = torch.softmax(scores + members.log(), dim=0)[:, None, None]
             cams.append(functional.relu((weights * maps).sum(dim=0)))
             if done is not None:
                 done()
@@ -156,10 +157,12 @@ def check_channels(channels: float | None) -> None:
         )
 
 
-def _chosen(maps: torch.Tensor, channels: float | None) -> torch.Tensor:
-    if channels is None or channels >= len(maps):
-        return maps
-    return strongest_maps(maps, channels) if channels < 1 else grouped_maps(maps, int(channels))
+def _chosen(maps: torch.Tensor, channels: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the maps whose masks are used, and of how many each is made."""
+    if channels is not None and 1 <= channels < len(maps):
+        return grouped_maps(maps, int(channels))
+    kept = maps if channels is None or channels >= 1 else strongest_maps(maps, channels)
+    return kept, kept.new_ones(len(kept))
 
 
 def strongest_maps(maps: torch.Tensor, share: float) -> torch.Tensor:
@@ -199,8 +202,10 @@ def _to_unit(maps: torch.Tensor) -> torch.Tensor:
     return torch.where(span > 0, (maps - low) / torch.where(span > 0, span, 1), 0)
 
 
-def grouped_maps(maps: torch.Tensor, groups: int) -> torch.Tensor:
+def grouped_maps(maps: torch.Tensor, groups: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Join similar feature maps, (K, h, w), into the means of ``groups`` groups, (groups, h, w).
+
+    Returns the means, and how many maps each is of, (groups,).
 
     Maps are alike when their shapes are, whatever their strength: Ward clustering of the maps
     brought to 0–1. The same idea, grouping masks so that fewer passes are needed, is in Group-CAM
@@ -211,7 +216,8 @@ def grouped_maps(maps: torch.Tensor, groups: int) -> torch.Tensor:
     shapes = _to_unit(maps).flatten(1).double().cpu().numpy()
     found = AgglomerativeClustering(n_clusters=groups, linkage="ward").fit_predict(shapes)
     member = functional.one_hot(torch.as_tensor(found, device=maps.device), groups).to(maps.dtype)
-    return torch.einsum("kg,khw->ghw", member / member.sum(dim=0), maps)
+    members = member.sum(dim=0)
+    return torch.einsum("kg,khw->ghw", member / members, maps), members
 
 
 def map_layer(module: nn.Module, example: torch.Tensor, name: str | None = None) -> nn.Module:
