@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,9 @@ from naturalize.study.settings import StudySettings, load_study
 
 #: The paper's sets.
 SETS = ("1K-PBC", "2K-PBC", "3K-PBC")
+
+#: Where the lines of the table are kept, with the settings of the run and the seeds.
+TABLE = "table.json"
 
 #: Composites as the study itself says, where it names no set.
 AS_IT_SAYS = "composites"
@@ -144,18 +148,28 @@ def main() -> None:
         lines = measure(study, asked.out, sets, asked.seeds)
     except NaturalizeError as error:
         raise SystemExit(f"paper_protocol: {error}") from error
-    write_json(asked.out / "table.json", lines)
-    print("| | test images | macro-F1 (95 %, first seed) | composed classes | accuracy |")
-    print("|---|--:|--:|--:|--:|")
+    ((_, run),) = study.runs.items()
+    about = {"run": run.model_dump(mode="json"), "seeds": asked.seeds, "lines": lines}
+    write_json(asked.out / TABLE, about)
+    print("\n".join(markdown(lines)))
+
+
+def markdown(lines: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the table, and what leaked, as lines of Markdown."""
+    said = [
+        "| | test images | macro-F1 (95 %, first seed) | composed classes | accuracy |",
+        "|---|--:|--:|--:|--:|",
+    ]
     for name, its in lines.items():
         low, high = its["interval_first_seed"]
-        print(
+        said.append(
             f"| {name} | {its['n']:,} | {its['macro_f1']:.3f} ({low:.3f}–{high:.3f}) "
             f"| {its['composed_classes_f1']:.3f} | {its['accuracy']:.3f} |"
         )
     for name, its in lines.items():
         if "leak" in its:
-            print(f"\n{name}: {its['leak']}.")
+            said += ["", f"{name}: {its['leak']}."]
+    return said
 
 
 if __name__ == "__main__":

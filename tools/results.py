@@ -1,4 +1,7 @@
-"""``python -m tools.results runs/few-images …``: finished grids to ``docs/results.md``."""
+"""``python -m tools.results runs/few-images runs/paper …``: what was run, to ``docs/results.md``.
+
+A folder is of a grid (``naturalize run``) or of ``benchmarks.paper_protocol``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from benchmarks.paper_protocol import TABLE, markdown
 
 from naturalize.base.artifacts import read_json
 from naturalize.base.engine import available_cpus
@@ -27,12 +32,34 @@ Intervals are 95 %. A difference whose interval holds 0 may be chance.
 def main() -> None:
     """Write the page and copy the curves beside it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("grids", type=Path, nargs="+", help="folders that naturalize run wrote")
+    parser.add_argument("folders", type=Path, nargs="+", help="of grids, and of the paper's sets")
     parser.add_argument("--docs", type=Path, default=_DOCS)
     options = parser.parse_args()
-    read = [(folder, read_json(folder / "arms.json")) for folder in options.grids]
-    pages = [_page(folder, result, options.docs) for folder, result in read]
+    pages = [
+        _paper(folder)
+        if (folder / TABLE).is_file()
+        else _page(folder, read_json(folder / "arms.json"), options.docs)
+        for folder in options.folders
+    ]
     (options.docs / "results.md").write_text("\n".join([_HEAD, *pages]))
+
+
+def _paper(folder: Path) -> str:
+    about = read_json(folder / TABLE)
+    run, seeds = about["run"], form.listed([str(seed) for seed in about["seeds"]])
+    lines = [
+        "## The paper's experiment, pooled and honest",
+        "",
+        f"`python -m benchmarks.paper_protocol --set data.root=PBC_dataset_normal_DIB -o "
+        f"{folder.name}`: {run['model']} at {run['input_size']} px, {run['epochs']} epochs of "
+        f"{run['samples_per_epoch']:,} samples; seeds {seeds}. *Pooled*, as published: composites "
+        "are made of all images and divided with them. *Pooled, real only*: the same model, "
+        "composites left out of its test part. *Honest*: composites of training images alone.",
+        "",
+        *markdown(about["lines"]),
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def _page(folder: Path, result: Mapping[str, Any], docs: Path) -> str:
