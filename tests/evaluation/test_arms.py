@@ -111,6 +111,10 @@ def test_an_arm_is_compared_with_the_one_it_names():
             assert value == alone[what]["made"][n]["macro_f1"]["value"]
     assert found["multipliers"]["made"]["10"]["macro_f1"]["value"] == pytest.approx(2, abs=1e-3)
     assert found["beside"] == {"strong": "real", "made": "strong"}
+    each = [its["macro_f1"]["value"] for its in found["differences"]["made"].values()]
+    mean = found["mean_differences"]["made"]["macro_f1"]
+    assert mean["value"] == pytest.approx(np.mean(each), abs=1e-4)
+    assert mean["interval"][0] <= mean["value"] <= mean["interval"][1]
 
 
 def test_images_of_a_group_are_drawn_together():

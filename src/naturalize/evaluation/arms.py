@@ -51,7 +51,8 @@ def compared(
     test images, or groups of them, and over seeds. The draws are the same for all arms, so that
     differences are paired. An arm's *multiplier* at n images is n′/n, where the arm beside it
     reaches the same score with n′ images: its mean curve, made monotone, is interpolated linearly
-    in log n. Null is beyond the curve's largest size, 0 below its smallest.
+    in log n. Null is beyond the curve's largest size, 0 below its smallest. A mean difference is
+    that of the sizes which both arms have.
 
     ``weak`` are classes whose mean F1 is a second score. ``InputError`` if the trainings did not
     answer for the same images, or a class is none of theirs.
@@ -77,18 +78,23 @@ def compared(
         rows.append({"arm": one.arm, "images_per_class": one.n, "seed": one.seed, **plain,
                      "seconds": round(one.seconds, 1), "model": one.fingerprint})  # fmt: skip
     means = _over_seeds(found, base_of, seed, resamples)
-    result: dict[str, Any] = {name: {} for name in ("curves", "differences", "multipliers")}
+    names = ("curves", "differences", "mean_differences", "multipliers")
+    result: dict[str, Any] = {name: {} for name in names}
+    gains: dict[str, list[np.ndarray]] = defaultdict(list)
     for (arm, n), (by_arm, _) in sorted(means.items(), key=lambda item: item[0][1]):
         own, base = by_arm[arm], base_of[arm]
         result["curves"].setdefault(arm, {})[str(n)] = _stated(own, scores)
         if arm != base and base in by_arm:
             gain = own - by_arm[base]
+            gains[arm].append(gain)
             result["differences"].setdefault(arm, {})[str(n)] = _stated(gain, scores)
             sizes = sorted(size for other, size in means if other == base)
             if len(sizes) > 1:
                 curve = np.stack([means[base, size][0][base] for size in sizes], axis=-1)
                 times = _needed(own, curve, sizes) / n
                 result["multipliers"].setdefault(arm, {})[str(n)] = _stated(times, scores)
+    for arm, each in gains.items():
+        result["mean_differences"][arm] = _stated(np.mean(each, axis=0), scores)
     return {
         "arms": list(arms),
         "beside": {arm: base for arm, base in base_of.items() if arm != base},

@@ -47,15 +47,18 @@ def verdict(result: Mapping[str, Any]) -> str:
         gains = {n: its["macro_f1"] for n, its in each.items()}
         better = [n for n, its in gains.items() if its["interval"][0] > 0]
         worse = [n for n, its in gains.items() if its["interval"][1] < 0]
+        mean = result["mean_differences"][name]["macro_f1"]
+        whole = f"{form.difference(mean['value'])} ({form.signed_span(mean['interval'])})"
+        over = f"{whole} over {form.count(len(gains), 'size')}"
         if not better and not worse:
-            said.append(f"{arm}: every difference may be chance")
+            said.append(f"{arm}: {over}; at each size it may be chance")
             continue
         parts = [
             f"{word} at {form.listed(where)} images a class"
             for word, where in (("better", better), ("worse", worse))
             if where
         ]
-        said.append(f"{arm}: {' and '.join(parts)}")
+        said.append(f"{arm}: {over}; {' and '.join(parts)}")
     if not said:
         return f"One arm, {base}."
     return f"Macro-F1 beside {base}. {'. '.join(said)}."
