@@ -211,16 +211,16 @@ def test_a_folder_is_read_and_what_cannot_be_is_named(field, tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"reading: {out}" in said
     counts = {row["field"]: row for row in csv.DictReader((out / "counts.csv").open())}
-    assert list(counts) == ["a.png", "b.png", "c.png"]
-    assert counts["b.png"]["outcome"].startswith(("truncated", "damaged"))
-    assert counts["c.png"]["outcome"] == "no cell found"
+    assert list(counts) == ["slide-1/a.png", "slide-1/b.png", "slide-1/c.png"]
+    assert counts["slide-1/b.png"]["outcome"].startswith(("truncated", "damaged"))
+    assert counts["slide-1/c.png"]["outcome"] == "no cell found"
     cells = pq.read_table(out / "cells.parquet").to_pylist()
-    assert {row["field"] for row in cells} == {"a.png"}
+    assert {row["field"] for row in cells} == {"slide-1/a.png"}
     numbers = read_image_16(out / "masks" / "a.png")
     assert sorted(set(np.unique(numbers)) - {0}) == [row["cell"] for row in cells]
     assert read_image(out / "overlays" / "a.jpg").shape == (363, 500, 3)
     coco = json.loads((out / "annotations.json").read_text())
-    assert [image["file_name"] for image in coco["images"]] == ["a.png", "b.png", "c.png"]
+    assert [image["file_name"] for image in coco["images"]] == list(counts)
     for one, row in zip(coco["annotations"], cells, strict=True):
         whole = rle_to_mask(one["segmentation"])
         assert whole.shape == (363, 500)

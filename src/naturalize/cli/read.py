@@ -72,7 +72,7 @@ def read(
     from naturalize.fields.pixels import SCANNERS
     from naturalize.fields.read import open_reader
     from naturalize.fields.summary import told, unreadable
-    from naturalize.fields.write import Output, read_fields
+    from naturalize.fields.write import Output, common_folder, read_fields
 
     check_place(out)
     paths = find_images(fields, suffixes=IMAGE_SUFFIXES | SCANNERS)
@@ -82,6 +82,7 @@ def read(
         predictor,
         out,
         standardiser=standardiser,
+        root=common_folder([path if path.is_dir() else path.parent for path in fields]),
         unsure=unsure,
         output=Output(masks, overlays, sheet, coco),
         backend=engine,

@@ -70,6 +70,7 @@ def read_fields(
     out: str | Path,
     *,
     standardiser: Standardiser,
+    root: str | Path | None = None,
     unsure: float = UNSURE,
     output: Output = Output(),
     **run: Any,
@@ -89,6 +90,8 @@ def read_fields(
         What names white cells.
     standardiser
         What brings them to the model's standard; without a profile, one is measured on the fields.
+    root
+        The folder that the names of fields count from; by default the one that all lie in.
     unsure
         Confidence below which a class is flagged.
     output
@@ -98,8 +101,8 @@ def read_fields(
         do not change the result.
     """
     out = Path(out)
-    root = _root(paths)
-    fields = [path.relative_to(root).as_posix() for path in paths]
+    top = common_folder([path.parent for path in paths]) if root is None else Path(root).absolute()
+    fields = [path.absolute().relative_to(top).as_posix() for path in paths]
     same_source = same_images("fields.parquet", fields, column="field")
     check_place(out, "fields", {}, same_source)
     work = out.with_name(f".{out.name}.work")
@@ -148,9 +151,9 @@ def read_fields(
     return out
 
 
-def _root(paths: Sequence[Path]) -> Path:
-    """Return the folder that all paths lie in."""
-    return Path(os.path.commonpath([path.parent for path in paths]))
+def common_folder(folders: Sequence[Path]) -> Path:
+    """Return the absolute folder that all of some folders lie in, or are."""
+    return Path(os.path.commonpath([folder.absolute() for folder in folders]))
 
 
 def _digest(paths: Sequence[Path], fields: Sequence[str]) -> str:
