@@ -310,12 +310,13 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same(field, reader, tmp_pa
     with pytest.raises(StoppedError):
         read_fields(paths, first, tmp_path / "a", **options)
     assert not (tmp_path / "a").exists()
+    assert (tmp_path / ".a.work" / "named" / "piece-00000000.parquet").is_file()
     then = Counted(predictor)
     read_fields(paths, then, tmp_path / "a", **options)
     assert then.asked == 2  # of three fields: the first was done
     assert not (tmp_path / ".a.work").exists()
     read_fields(paths, predictor, tmp_path / "b", **options)
-    for name in ("cells.csv", "counts.csv", "differential.json"):
+    for name in ("cells.csv", "counts.csv", "differential.json", "artifact.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 

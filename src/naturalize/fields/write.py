@@ -21,7 +21,7 @@ from naturalize.base.console import track
 from naturalize.base.engine import prefetched
 from naturalize.base.errors import ImageReadError, NaturalizeError
 from naturalize.base.images import write_image
-from naturalize.base.shards import Pieces, resumable_pieces
+from naturalize.base.shards import Pieces, claim, resumable_pieces
 from naturalize.cells.segment import FAILED, picture_names
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.tables import cell_of
@@ -114,7 +114,10 @@ def read_fields(
         "model": predictor.weights_hash,
         "unsure": unsure,
     }
-    key = json.dumps([settings, str(standardiser.profile)], sort_keys=True)
+    if (given := standardiser.profile) is not None:
+        settings["profile"] = hashlib.sha256(repr(given).encode()).hexdigest()[:16]
+    key = json.dumps([settings, vars(output)], sort_keys=True)
+    claim(work, {"key": key}, ["found", "named", "masks", "overlays"])
 
     parts = [
         part
