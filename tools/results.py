@@ -1,6 +1,7 @@
 """``python -m tools.results runs/few-images runs/paper …``: what was run, to ``docs/results.md``.
 
-A folder is of a grid (``naturalize run``) or of ``benchmarks.paper_protocol``.
+A folder is of a grid (``naturalize run``) or of ``benchmarks.paper_protocol``. What a person wrote
+below stays.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from naturalize.report.arms import NAMES, base_of, verdict
 
 _DOCS = Path(__file__).parents[1] / "docs"
 
-_HEAD = """# Results of studies
+#: What follows this line was written by a person, and stays.
+_BY_HAND = "<!-- by hand -->"
 
-Written by `python -m tools.results` from the grids that its commands name; see
-[Arms, sizes and seeds](howto/studies.md#arms-sizes-and-seeds-does-it-help).
-Intervals are 95 %. A difference whose interval holds 0 may be chance.
+_HEAD = """# Results
+
+Whether composites help, measured. Written by `python -m tools.results` from what the commands
+below wrote; see [arms, sizes and seeds](howto/studies.md#arms-sizes-and-seeds-does-it-help).
+Images: PBC (Acevedo et al., *Data in Brief* 30 (2020) 105474, CC BY 4.0). Intervals are 95 %. A
+difference whose interval holds 0 may be chance.
 """
 
 
@@ -41,7 +46,9 @@ def main() -> None:
         else _page(folder, read_json(folder / "arms.json"), options.docs)
         for folder in options.folders
     ]
-    (options.docs / "results.md").write_text("\n".join([_HEAD, *pages]))
+    page = options.docs / "results.md"
+    _, mark, by_hand = page.read_text().partition(_BY_HAND) if page.is_file() else ("", "", "")
+    page.write_text("\n".join([_HEAD, *pages]) + mark + by_hand)
 
 
 def _paper(folder: Path) -> str:
@@ -51,7 +58,7 @@ def _paper(folder: Path) -> str:
         "## The paper's experiment, pooled and honest",
         "",
         f"`python -m benchmarks.paper_protocol --set data.root=PBC_dataset_normal_DIB -o "
-        f"{folder.name}`: {run['model']} at {run['input_size']} px, {run['epochs']} epochs of "
+        f"runs/{folder.name}`: {run['model']} at {run['input_size']} px, {run['epochs']} epochs of "
         f"{run['samples_per_epoch']:,} samples; seeds {seeds}. *Pooled*, as published: composites "
         "are made of all images and divided with them. *Pooled, real only*: the same model, "
         "composites left out of its test part. *Honest*: composites of training images alone.",
@@ -66,13 +73,15 @@ def _page(folder: Path, result: Mapping[str, Any], docs: Path) -> str:
     name, settings = result["name"], result["settings"]
     run = settings["run"]
     seconds = sum(cell["seconds"] for cell in result["cells"])
+    sizes = ",".join(map(str, settings["images_per_class"]))
     lines = [
         f"## {name}",
         "",
         f"`naturalize run studies/{name}.yaml --set data.root=PBC_dataset_normal_DIB "
-        f"-o {folder.name}`: {len(result['cells'])} trainings of {run['model']} at "
-        f"{run['input_size']} px, {run['epochs']} epochs of {run['samples_per_epoch']:,} samples "
-        f"each; seeds {form.listed(list(map(str, settings['seeds'])))}; "
+        f"--set images_per_class=[{sizes}] -o runs/{name}`: {len(result['cells'])} trainings of "
+        f"{run['model']} at {run['input_size']} px, {run['epochs']} epochs of "
+        f"{run['samples_per_epoch']:,} samples each; "
+        f"seeds {form.listed(list(map(str, settings['seeds'])))}; "
         f"{result['test_images']:,} test images. {form.duration(seconds)} on {available_cpus()} "
         f"busy processors ({platform.machine()}), torch {result['versions']['torch']}.",
         "",

@@ -166,6 +166,7 @@ def _yaml(
     train = sum(round(n * plan.fractions[0]) for n in plan.counts.values())
     seen = plan.draws * plan.epochs / max(1, train)
     composed = f"""\
+# On PBC, composites helped with 10 to 50 training images a class, and not with 100.
 compose:
   mode: varied                  # cells turned, in scenes of any class (or: scene, layout, paper)
   add: {plan.add:<24d} # composites of each class, at most {REUSE} from one cell
