@@ -48,18 +48,22 @@ def main() -> None:
     ]
     page = options.docs / "results.md"
     _, mark, by_hand = page.read_text().partition(_BY_HAND) if page.is_file() else ("", "", "")
-    page.write_text("\n".join([_HEAD, *pages]) + mark + by_hand)
+    page.write_text("\n".join([_HEAD, *pages, mark]) + by_hand)
 
 
 def _paper(folder: Path) -> str:
     about = read_json(folder / TABLE)
-    run, seeds = about["run"], form.listed([str(seed) for seed in about["seeds"]])
+    run, seeds = about["run"], [str(seed) for seed in about["seeds"]]
+    sets = [name.removesuffix(", honest") for name in about["lines"] if name.endswith(", honest")]
+    key = "--set runs.composites."
     lines = [
         "## The paper's experiment, pooled and honest",
         "",
-        f"`python -m benchmarks.paper_protocol --set data.root=PBC_dataset_normal_DIB -o "
-        f"runs/{folder.name}`: {run['model']} at {run['input_size']} px, {run['epochs']} epochs of "
-        f"{run['samples_per_epoch']:,} samples; seeds {seeds}. *Pooled*, as published: composites "
+        "`python -m benchmarks.paper_protocol --set data.root=PBC_dataset_normal_DIB "
+        f"{key}input_size={run['input_size']} {key}samples_per_epoch={run['samples_per_epoch']} "
+        f"--sets {' '.join(sets)} --seeds {' '.join(seeds)} -o runs/paper`: {run['model']} at "
+        f"{run['input_size']} px, {run['epochs']} epochs of {run['samples_per_epoch']:,} samples, "
+        f"{form.count(len(seeds), 'seed')}. *Pooled*, as published: composites "
         "are made of all images and divided with them. *Pooled, real only*: the same model, "
         "composites left out of its test part. *Honest*: composites of training images alone.",
         "",
