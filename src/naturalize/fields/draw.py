@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from naturalize.base.plots import KIND_COLOURS
+from naturalize.base.plots import ALERT, KIND_COLOURS
 from naturalize.base.sheets import font
 from naturalize.cells.pictures import draw_outlines
 from naturalize.cells.segmentation import Cell, Segmentation
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 #: Height of the names of classes: in median widths of white cells, and in pixels at least and at
 #: most (by eye, on fields of 640 × 480 to 2,900 × 2,900 pixels).
 _LETTERS, _SMALLEST, _LARGEST = 0.13, 11, 48
-
-#: Colour of the plate that says a field's outcome: `base.plots.ALERT`.
-_ALERT = (180, 56, 11)
 
 
 def drawn(image: np.ndarray, cells: Sequence[FieldCell], outcome: str) -> np.ndarray:
@@ -40,7 +37,7 @@ def drawn(image: np.ndarray, cells: Sequence[FieldCell], outcome: str) -> np.nda
     pen = ImageDraw.Draw(picture)
     if outcome in BAD:
         size = int(np.clip(max(picture.size) // 40, _SMALLEST, _LARGEST))
-        _plate(pen, outcome, (size, size), size, _ALERT)
+        _plate(pen, outcome, (size, size), size, ALERT)
     elif named:
         size = letters([one.cell for one in named])
         for one in named:
@@ -79,7 +76,7 @@ def _plate(
     text: str,
     at: tuple[int, int],
     size: int,
-    colour: tuple[int, int, int],
+    colour: str | tuple[int, int, int],
 ) -> None:
     """Write white letters on a plate whose corner is at (x, y)."""
     (x, y), (wide, high), pad = at, _size(text, size), _pad(size)

@@ -116,7 +116,7 @@ def class_weights(targets: np.ndarray, n_classes: int) -> np.ndarray:
 def neighbours(classes: Sequence[str], share: float) -> np.ndarray:
     """Return targets, float64 (C, C), of which the stages next to a class have ``share`` in sum.
 
-    Experts confuse neighbouring stages of maturation, so a label says less than that it is certain.
+    Experts confuse neighbouring stages of maturation, so a label of one is not certain.
     A class that is no stage, or whose neighbours are not among the classes, keeps all.
 
     Examples

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from naturalize.imaging import camera as shared
+from naturalize.imaging import camera
 from naturalize.imaging.camera import blurred, photographed, stained
 from naturalize.imaging.slide import isolated
 from naturalize.imaging.stain import optical_density
@@ -89,28 +89,28 @@ def draw(generator: np.random.Generator) -> Microscope:
     stretch = np.exp(generator.uniform(-_STRETCH, _STRETCH) * np.array([1, -1]))
     mirror = np.diag([-1.0 if often(0.5) else 1.0, 1.0])
     linear = axis.T @ np.diag(stretch) @ axis @ _turn(generator.uniform(0, 2 * math.pi)) @ mirror
-    colour = 0.0 if often(_GREY) else between(shared.SATURATION)
-    saturation = colour * np.eye(3) + (1 - colour) * np.array([shared.GREY_WEIGHTS] * 3)
-    mixing = saturation @ (np.eye(3) + generator.normal(0, shared.MIXING, (3, 3)))
+    colour = 0.0 if often(_GREY) else between(camera.SATURATION)
+    saturation = colour * np.eye(3) + (1 - colour) * np.array([camera.GREY_WEIGHTS] * 3)
+    mixing = saturation @ (np.eye(3) + generator.normal(0, camera.MIXING, (3, 3)))
     tint = generator.normal(0, _TINT, 3) + abs(generator.normal(0, _TINT / 2))
     right_angle = math.pi / 2 * int(generator.integers(4))  # a picture ends at its own border
     return Microscope(
         linear=tuple((between(_ZOOM) * linear).ravel().tolist()),
         shift=tuple(generator.uniform(-_SHIFT, _SHIFT, 2).tolist()),
-        mixing=tuple((between(shared.DENSITY) * mixing).ravel().tolist()),
-        tone=between(shared.TONE),
+        mixing=tuple((between(camera.DENSITY) * mixing).ravel().tolist()),
+        tone=between(camera.TONE),
         tint=tuple(tint.tolist()) if often(_TINTED) else (0.0, 0.0, 0.0),
         light=tuple((1 + generator.uniform(-_LIGHT, _LIGHT, 3)).tolist()),
         isolated=often(_ISOLATED),
         hull=often(_HULL),
         margin=float(generator.normal(0, _MARGIN)),
         cut=(right_angle, float(generator.uniform(_LEFT, 1))) if often(_CUT) else None,
-        resolution=between(shared.RESOLUTION) if often(_COARSE) else 1.0,
-        blur=float(generator.uniform(0, _BLUR)) if often(shared.OFTEN) else 0.0,
-        sharpen=float(generator.uniform(0, shared.SHARPEN)) if often(shared.OFTEN) else 0.0,
-        sharpen_sigma=float(generator.uniform(*shared.SHARPEN_SIGMA)),
-        noise=float(generator.uniform(0, shared.NOISE)) if often(shared.OFTEN) else 0.0,
-        quality=int(generator.integers(*_QUALITY)) if often(shared.OFTEN) else None,
+        resolution=between(camera.RESOLUTION) if often(_COARSE) else 1.0,
+        blur=float(generator.uniform(0, _BLUR)) if often(camera.OFTEN) else 0.0,
+        sharpen=float(generator.uniform(0, camera.SHARPEN)) if often(camera.OFTEN) else 0.0,
+        sharpen_sigma=float(generator.uniform(*camera.SHARPEN_SIGMA)),
+        noise=float(generator.uniform(0, camera.NOISE)) if often(camera.OFTEN) else 0.0,
+        quality=int(generator.integers(*_QUALITY)) if often(camera.OFTEN) else None,
         seed=int(generator.integers(2**32)),
     )
 
