@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -12,11 +11,9 @@ from naturalize.base.plots import ALERT, KIND_COLOURS
 from naturalize.base.sheets import font
 from naturalize.cells.pictures import draw_outlines
 from naturalize.cells.segmentation import Cell, Segmentation
+from naturalize.fields.cell import FieldCell
 from naturalize.fields.differential import is_unsure
 from naturalize.fields.outcome import BAD
-
-if TYPE_CHECKING:
-    from naturalize.fields.field import FieldCell
 
 #: Height of the names of classes: in median widths of white cells, and in pixels at least and at
 #: most (by eye, on fields of 640 × 480 to 2,900 × 2,900 pixels).

@@ -14,7 +14,8 @@ from naturalize.base.images import read_image
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.segmenters import segmenter
 from naturalize.cells.tiling import Tiled
-from naturalize.fields.field import Field, FieldCell
+from naturalize.fields.cell import FieldCell
+from naturalize.fields.field import Field
 from naturalize.fields.outcome import BAD, flags_of, outcome_of, red_cell
 from naturalize.models.predictor import NetworkPredictor, Predictor
 from naturalize.prediction.files import DOUBTFUL, UNSURE, Prediction, predict_cells
