@@ -1,0 +1,1 @@
+"""Server-rendered pages, and the plain ES modules and styles that they load."""

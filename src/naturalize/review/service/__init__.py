@@ -1,0 +1,1 @@
+"""What may be done to a review, without a page or a route: changes, readings, differentials."""
