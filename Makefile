@@ -15,7 +15,7 @@ install: $(STAMP)  ## create .venv and install with constraints.txt
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,ray,sam,review,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,ray,sam,review,scans,dev]'
 	touch $@
 
 weights: install  ## fetch the weights of MobileSAM (45 MB) into the cache

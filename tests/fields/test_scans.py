@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -71,6 +72,44 @@ def test_grey_and_deep_scans_are_told(tmp_path: Path) -> None:
     assert parts_of(path, "grey", "grey")[0].error is not None
     (tmp_path / "x.ndpi").write_bytes(b"nothing")
     assert parts_of(tmp_path / "x.ndpi", "x", "x")[0].error is not None
+
+
+def pyramid(path: Path, image: np.ndarray, **how: Any) -> None:
+    """Write a tiled TIFF of two levels, which OpenSlide opens whatever its name."""
+    with tifffile.TiffWriter(path) as file:
+        for step in (1, 2):
+            file.write(
+                image[::step, ::step],
+                photometric="rgb",
+                tile=(128, 128),
+                subfiletype=int(step > 1),
+                metadata=None,
+                **how,
+            )
+
+
+def test_scanners_files_are_read_by_openslide(tmp_path: Path) -> None:
+    openslide = pytest.importorskip("openslide", reason="needs the extra scans")
+    image, path = picture((333, 470)), tmp_path / "scan.SCN"
+    pyramid(path, image, compression="zlib")
+    assert scan_size(path) == (333, 470)
+    for x0, y0, x1, y1 in ((0, 0, 470, 333), (10, 20, 200, 90), (400, 300, 470, 333)):
+        assert np.array_equal(pixels(path, (x0, y0, x1, y1)), image[y0:y1, x0:x1])
+    with tifffile.TiffFile(path) as file:
+        start = file.pages.first.dataoffsets[0]
+    damaged = bytearray(path.read_bytes())
+    damaged[start : start + 60] = bytes(60)
+    path.write_bytes(damaged)
+    with pytest.raises(ImageReadError, match="openslide cannot read"):
+        pixels(path, (0, 0, 50, 50))
+    assert "openslide cannot read" in (parts_of(path, "scan", "scan")[0].error or "")
+    smooth = cv2.GaussianBlur(image, (0, 0), 5)
+    path = tmp_path / "jpeg.svs"  # read by tifffile; OpenSlide says what is right
+    pyramid(path, smooth, compression="jpeg", description="Aperio Image Library v11|AppMag = 40")
+    with openslide.OpenSlide(path) as slide:
+        assert slide.properties["openslide.vendor"] == "aperio"
+        told = np.asarray(slide.read_region((100, 30), 0, (200, 250)).convert("RGB"))
+    assert np.abs(pixels(path, (100, 30, 300, 280)).astype(int) - told).max() <= 2
 
 
 @st.composite

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +143,15 @@ def _paste(made: np.ndarray, tile: np.ndarray, left: int, top: int) -> None:
         made[y0:y1, x0:x1] = tile[y0 - top : y1 - top, x0 - left : x1 - left]
 
 
-def _openslide(path: Path) -> Any:
+@contextlib.contextmanager
+def _openslide(path: Path) -> Iterator[Any]:
+    """Open a scanner's file; what goes wrong, also later at a damaged tile, is an image's error."""
     try:
         import openslide
     except ImportError as error:
         raise ImageReadError(path, f"a scanner's file: needs openslide; {_EXTRA}") from error
     try:
-        return openslide.OpenSlide(str(path))
+        with openslide.OpenSlide(path) as slide:
+            yield slide
     except (openslide.OpenSlideError, OSError) as error:
         raise ImageReadError(path, f"a scan that openslide cannot read ({error})") from error
