@@ -40,7 +40,7 @@ def environment() -> Environment:
     return found
 
 
-def page(name: str, *, session: dict[str, Any] | None, **context: Any) -> str:
+def page(name: str, /, *, session: dict[str, Any] | None, **context: Any) -> str:
     """Return the page ``name`` as HTML.
 
     ``session`` is the answer of ``/api/v1/session``, or None before anybody has logged in.
