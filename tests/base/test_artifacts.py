@@ -21,6 +21,7 @@ from naturalize.base.artifacts import (
     read_json,
     read_manifest,
     read_table,
+    read_written,
     replacing,
     same_images,
     write_json,
@@ -96,6 +97,30 @@ def test_other_kinds_and_versions_are_refused(
     with pytest.raises(ArtifactError, match=message):
         read_manifest(tmp_path / "a", "bank")
     assert not is_artifact(tmp_path / "a", "bank")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("fingerprint", 7), ("files", []), ("settings", "none"), ("format_version", "1")],
+)
+def test_a_manifest_of_other_types_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    with writing(tmp_path / "a", "bank"):
+        pass
+    file = tmp_path / "a" / "artifact.json"
+    file.write_text(json.dumps(read_json(file) | {key: value}))
+    with pytest.raises(ArtifactError, match=f"artifact.json: damaged manifest .{key}: expected"):
+        read_manifest(tmp_path / "a")
+
+
+def test_a_file_is_read_only_as_it_was_written(tmp_path: Path) -> None:
+    with writing(tmp_path / "a", "evaluation") as folder:
+        write_json(folder / "metrics.json", {"n": 4})
+    assert read_written(tmp_path / "a", "metrics.json") == {"n": 4}
+    (tmp_path / "a" / "note.json").write_text("[1]")
+    assert read_written(tmp_path / "a", "note.json") == [1]  # somebody else's
+    write_json(tmp_path / "a" / "metrics.json", {"n": "4"})
+    with pytest.raises(ArtifactError, match=r"metrics.json: was changed .* an evaluation again"):
+        read_written(tmp_path / "a", "metrics.json")
 
 
 def test_a_folder_without_manifest_is_no_artifact(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from naturalize.base.artifacts import read_table, write_tables
+from naturalize.base.errors import NaturalizeError
 from naturalize.base.shards import Pieces, resumable_pieces, resumable_rows
 
 SCHEMA = pa.schema([("n", pa.int64()), ("square", pa.int64())])
@@ -31,6 +34,21 @@ class Worker:
 
 def rows(work: Path, worker: Worker, *, key: str = "k", n: int = 25) -> pa.Table:
     return resumable_rows(work, key, range(n), worker, SCHEMA, piece=4, what="squares")
+
+
+def test_two_processes_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    holding = (
+        "import sys, time; from pathlib import Path; from naturalize.base.shards import locked\n"
+        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", holding, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(NaturalizeError, match=f"process {other.pid} is at work"):
+            rows(tmp_path, Worker())
+        other.kill()
+    assert len(rows(tmp_path, Worker())) == 25  # a killed process holds nothing
 
 
 def test_an_interrupted_run_does_only_what_is_left(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from report_study import build_study, write_images
+from report_study import build_study, rewritten, write_images
 
 from naturalize.base.artifacts import read_json, write_json
 
@@ -33,5 +33,6 @@ def edit_json() -> Callable[..., None]:
 
     def edit(path: Path, **changes: object) -> None:
         write_json(path, {**read_json(path), **changes})
+        rewritten(path)
 
     return edit

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from naturalize.base.artifacts import (
+    file_hash,
+    read_json,
     read_manifest,
     write_bytes,
     write_json,
@@ -18,6 +20,15 @@ from naturalize.base.artifacts import (
 )
 from naturalize.base.images import write_image
 from naturalize.base.rng import rng
+
+
+def rewritten(file: Path) -> None:
+    """Make the artifact that a changed file lies in say that it was written so."""
+    manifest = file.parent / "artifact.json"
+    if manifest.is_file():
+        raw = read_json(manifest)
+        write_json(manifest, {**raw, "files": {**raw["files"], file.name: file_hash(file)}})
+
 
 LABELS = ("BA", "BNE", "EO", "SNE")
 PER_CLASS = {"BA": 40, "BNE": 16, "EO": 36, "SNE": 16}

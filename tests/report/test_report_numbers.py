@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from report_study import page_of
 
-from naturalize.base.artifacts import read_json, read_table, write_json, write_table
+from naturalize.base.artifacts import read_json, read_table, write_table
 from naturalize.evaluation.evaluate import score_table
 from naturalize.report import audit as audit_section
 from naturalize.report import composites, explanations, models, sentences, write_report
@@ -209,7 +209,7 @@ def test_mistakes_are_counted_from_the_predictions(built_study: Path) -> None:
     assert f"Most frequent mistakes: {true} taken for {called} ({n} of {of})" in text
 
 
-def test_a_class_that_is_never_answered_is_named(study: Path) -> None:
+def test_a_class_that_is_never_answered_is_named(study: Path, edit_json) -> None:
     folder = study / "evaluations/naturalize"
     table, m = read_table(folder / "predictions.parquet"), metrics(study)
     never, other = (label for label in m["labels"][:2])
@@ -217,7 +217,7 @@ def test_a_class_that_is_never_answered_is_named(study: Path) -> None:
     table = table.set_column(table.column_names.index("predicted"), "predicted", [said])
     write_table(folder / "predictions.parquet", table)
     scored = score_table(table, protocol="honest", resamples=100)
-    write_json(folder / "metrics.json", {**m, **scored})
+    edit_json(folder / "metrics.json", **scored)
     text = text_of(study)
     assert f"Never answered by naturalize, so precision and F1 count as 0: {never}." in text
 

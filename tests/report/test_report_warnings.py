@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from report_study import HOSTILE, Page, page_of
+from report_study import HOSTILE, Page, page_of, rewritten
 
 from naturalize.base.artifacts import (
     read_json,
@@ -108,6 +108,7 @@ def poison(file: Path, **old_new: str) -> None:
         assert json.dumps(old) in text
         text = text.replace(json.dumps(old), json.dumps(new))
     file.write_text(text, encoding="utf-8")
+    rewritten(file)
 
 
 def test_hostile_names_are_shown_and_never_run(study: Path) -> None:
@@ -117,6 +118,7 @@ def test_hostile_names_are_shown_and_never_run(study: Path) -> None:
     write_json(
         study / "explanations/explanations.json", [{**entry, "path": HOSTILE} for entry in entries]
     )
+    rewritten(study / "explanations/explanations.json")
     for run in ("naturalize", "real-only"):
         poison(study / f"evaluations/{run}/metrics.json", a=("BNE", HOSTILE))
         file = study / f"evaluations/{run}/predictions.parquet"

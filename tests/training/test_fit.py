@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from toy import TINY, fit
 from naturalize.base.artifacts import read_manifest
 from naturalize.base.errors import ArtifactError, InputError, NaturalizeError, SettingsError
 from naturalize.base.images import read_image
+from naturalize.base.shards import locked
 from naturalize.models.folder import describe
 from naturalize.models.predictor import Predictor
 from naturalize.training.settings import AugmentSettings, TrainSettings
@@ -207,6 +209,14 @@ def test_the_state_of_other_settings_is_not_taken_up(toys, tmp_path, monkeypatch
     assert not (work / "state.ckpt").exists()
     assert {path: path.stat().st_mtime_ns for path in work.glob("pixels-*")} == pixels
     assert "going on after" not in capsys.readouterr().err
+
+
+def test_a_second_training_into_the_same_folder_is_refused(toys, tmp_path):
+    refused = pytest.raises(NaturalizeError, match=rf"process {os.getpid()} is at work")
+    with locked(tmp_path / ".model.work"), refused:
+        fit(toys, tmp_path / "model")
+    assert fit(toys, tmp_path / "model", TINY.model_copy(update={"epochs": 1})).is_dir()
+    assert not (tmp_path / ".model.work").exists()
 
 
 def test_a_users_files_in_the_work_folder_stay(toys, tmp_path):

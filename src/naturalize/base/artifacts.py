@@ -79,6 +79,17 @@ class Manifest:
     files: dict[str, str]
 
 
+#: What ``artifact.json`` holds.
+_MANIFEST = {
+    "kind": str,
+    "format_version": int,
+    "fingerprint": str,
+    "settings": dict,
+    "inputs": dict,
+    "files": dict,
+}
+
+
 def fingerprint(kind: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """Return 16 hex digits naming an artifact by kind, settings and its inputs' fingerprints."""
     text = json.dumps(
@@ -241,9 +252,14 @@ def read_manifest(path: str | Path, kind: str | None = None) -> Manifest:
         raise ArtifactError(f"{path}: expected {wanted}; {found}")
     raw = read_json(file)
     try:
-        manifest = Manifest(**{k: raw[k] for k in Manifest.__dataclass_fields__})
+        manifest = Manifest(**{k: raw[k] for k in _MANIFEST})
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{file}: damaged manifest (missing {error})") from error
+    for key, type_ in _MANIFEST.items():
+        if not isinstance(raw[key], type_):
+            raise ArtifactError(
+                f"{file}: damaged manifest ({key}: expected {type_.__name__}, got {raw[key]!r})"
+            )
     if kind is not None and manifest.kind != kind:
         raise ArtifactError(
             f"{path}: is {_article(manifest.kind)}; expected {KINDS.get(kind) or _article(kind)}"
@@ -271,6 +287,26 @@ def is_artifact(path: str | Path, kind: str | None = None) -> bool:
     except ArtifactError:
         return False
     return True
+
+
+def check_written(path: Path, name: str) -> None:
+    """Raise ``ArtifactError`` if the file ``name`` of the artifact ``path`` was changed since.
+
+    A file that the manifest does not name was put there by somebody else, and may be anything.
+    """
+    manifest = read_manifest(path)
+    if name in manifest.files and manifest.files[name] != file_hash(path / name):
+        raise ArtifactError(
+            f"{path / name}: was changed after it was written, so that its numbers cannot be "
+            f"trusted; make {_article(manifest.kind)} again with --overwrite"
+        )
+
+
+def read_written(path: Path, name: str) -> Any:
+    """Read the JSON file ``name`` of the artifact ``path``, as it was written; see the above."""
+    found = read_json(path / name)
+    check_written(path, name)
+    return found
 
 
 def file_hash(path: Path) -> str:

@@ -94,10 +94,10 @@ def _page(data: bytes, page: Any) -> tuple[np.ndarray, bool]:
     try:
         values = np.asarray(page.asarray())
         axes = page.axes
-    except (ValueError, NotImplementedError):  # tifffile alone reads no LZW and no packed bits
+    except (ValueError, RuntimeError) as error:  # tifffile alone reads no LZW and no packed bits
         decoded = _by_opencv(data)
-        if decoded is None:
-            raise
+        if decoded is None:  # damaged: errors of imagecodecs, where it is installed, are its own
+            raise ValueError(str(error)) from error
         if page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _YCBCR):
             raise ValueError("colours other than grey and RGB, in a compression not read") from None
         values = decoded

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +16,12 @@ import pyarrow as pa
 
 from naturalize.base.artifacts import read_table, write_bytes, write_table
 from naturalize.base.console import track
-from naturalize.base.errors import ArtifactError
+from naturalize.base.errors import ArtifactError, NaturalizeError, os_errors_named
 
 T = TypeVar("T")
+
+#: The file of a folder that says which process is at work in it.
+LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -51,26 +56,29 @@ def resumable_pieces(
     The caller removes the folder ``work`` once its artifact stands. ``key`` names the settings and
     inputs: pieces left by others are thrown away. ``what`` heads the progress bar.
     """
-    claim(work, {"key": key, "items": len(items), "piece": piece}, ["piece-*.parquet"])
-    starts = range(0, len(items), piece)
-    files = {start: work / f"piece-{start:08d}.parquet" for start in starts}
-    todo = [start for start in starts if _finished(files[start], schema) is None]
+    with locked(work):
+        claim(work, {"key": key, "items": len(items), "piece": piece}, ["piece-*.parquet"])
+        starts = range(0, len(items), piece)
+        files = {start: work / f"piece-{start:08d}.parquet" for start in starts}
+        todo = [start for start in starts if _finished(files[start], schema) is None]
 
-    def rows() -> Iterator[None]:
-        tables = iter(compute(itertools.chain.from_iterable(items[s : s + piece] for s in todo)))
-        for start in starts:
-            n = len(items[start : start + piece])
-            if start not in todo:
-                yield from itertools.repeat(None, n)
-                continue
-            parts = [schema.empty_table()]
-            for _ in range(n):
-                parts.append(next(tables))
-                yield None
-            write_table(files[start], pa.concat_tables(parts).combine_chunks())
+        def rows() -> Iterator[None]:
+            tables = iter(
+                compute(itertools.chain.from_iterable(items[s : s + piece] for s in todo))
+            )
+            for start in starts:
+                n = len(items[start : start + piece])
+                if start not in todo:
+                    yield from itertools.repeat(None, n)
+                    continue
+                parts = [schema.empty_table()]
+                for _ in range(n):
+                    parts.append(next(tables))
+                    yield None
+                write_table(files[start], pa.concat_tables(parts).combine_chunks())
 
-    for _ in track(rows(), what, total=len(items)):
-        pass
+        for _ in track(rows(), what, total=len(items)):
+            pass
     return Pieces(tuple(files.values()), schema)
 
 
@@ -89,18 +97,48 @@ def resumable_rows(
     As :func:`resumable_pieces`, for work that wants a whole piece at once (``compute`` gives its
     rows, in order) and rows that fit into memory together.
     """
-    claim(work, {"key": key, "items": len(items), "piece": piece}, ["piece-*.parquet"])
-    tables = []
-    starts = range(0, len(items), piece)
-    for start in track(starts, what, step=piece, total=len(items)):
-        part = items[start : start + piece]
-        file = work / f"piece-{start:08d}.parquet"
-        table = _finished(file, schema)
-        if table is None:
-            table = pa.Table.from_pylist(list(compute(part)), schema=schema)
-            write_table(file, table)
-        tables.append(table)
+    with locked(work):
+        claim(work, {"key": key, "items": len(items), "piece": piece}, ["piece-*.parquet"])
+        tables = []
+        starts = range(0, len(items), piece)
+        for start in track(starts, what, step=piece, total=len(items)):
+            part = items[start : start + piece]
+            file = work / f"piece-{start:08d}.parquet"
+            table = _finished(file, schema)
+            if table is None:
+                table = pa.Table.from_pylist(list(compute(part)), schema=schema)
+                write_table(file, table)
+            tables.append(table)
     return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+@contextmanager
+def locked(work: Path) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made; the lock ends with the process.
+
+    ``NaturalizeError`` that names the process which is at work there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    with os_errors_named(work):
+        work.mkdir(parents=True, exist_ok=True)
+        file = (work / LOCK).open("a+")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise NaturalizeError(
+                f"{work}: process {file.read() or '?'} is at work in this folder; wait until it "
+                "has ended, or write to another place with -o"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def claim(work: Path, key: Mapping[str, Any], leftovers: Iterable[str]) -> None:

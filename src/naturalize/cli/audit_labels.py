@@ -75,6 +75,11 @@ def audit_labels(
         data, scheme=scheme, reader=reader, columns=columns_of(columns), part=part, root=root,
         backend=engine, workers=workers,
     )  # fmt: skip
+    if n := found.left_out.get("n_copies"):
+        say(f"{n} file(s) show a picture that another one of the class shows; it is checked once")
+    if dropped := found.left_out.get("dropped_labels"):
+        named = ", ".join(f"{label} ({n})" for label, n in dropped.items())
+        say(f"left out, as the scheme has no such classes: {named}")
     network = build(encoder, found.labels, weights=weights)
     audited = run(
         TorchPredictor(network.module, network.config, device=device),

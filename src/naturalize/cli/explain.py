@@ -73,6 +73,10 @@ def explain(
     """
     from naturalize.base.artifacts import read_json
     from naturalize.base.console import result, say, warn
+    from naturalize.base.process import keep_memory, wait_passively
+
+    keep_memory()
+    wait_passively()
     from naturalize.explain.picks import picks_of_files
     from naturalize.explain.sheet import heat_remark
     from naturalize.explain.write import explain_images

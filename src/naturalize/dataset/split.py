@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from naturalize.base.artifacts import (
     fingerprint,
-    read_json,
     read_manifest,
     read_table,
+    read_written,
     write_json,
     write_table,
     writing,
@@ -204,7 +204,7 @@ class Split(TableView):
         """Open a split artifact; ``ArtifactError`` if it was changed by hand (its hash differs)."""
         path = Path(path)
         read_manifest(path, "split")
-        about = read_json(path / "split.json")
+        about = read_written(path, "split.json")
         try:
             split = cls(
                 table=read_table(path / "split.parquet", SCHEMA),

@@ -240,9 +240,9 @@ def score_table(
 
 
 def read_metrics(path: str | Path) -> dict[str, Any]:
-    """Read ``metrics.json`` of the evaluation folder ``path``; ``ArtifactError`` if damaged."""
+    """Read ``metrics.json`` of the evaluation folder ``path``; ``ArtifactError`` if changed."""
     artifacts.read_manifest(path, "evaluation")
-    return artifacts.read_json(Path(path) / "metrics.json")
+    return artifacts.read_written(Path(path), "metrics.json")
 
 
 def _say_left_out(result: dict[str, Any]) -> None:

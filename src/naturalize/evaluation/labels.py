@@ -232,9 +232,13 @@ def audit_labels(
         artifacts.write_json(folder / "labels.json", result)
         tiles = [read_image(root / row["image"]) for row in rows[:shown]]
         captions = [
-            f"{row['label']} → {row['likelier']}  {row['doubt']:.2f}" for row in rows[:shown]
+            f"{number}  {row['label']} → {row['likelier']}"
+            for number, row in enumerate(rows[:shown], start=1)
         ]
-        title = f"The {len(tiles)} most doubtful labels of {len(kept):,}: given → likelier"
+        title = (
+            f"The {len(tiles)} most doubtful labels of {len(kept):,}: row of labels.csv, "
+            "given → likelier"
+        )
         write_image(folder / "doubtful.jpg", contact_sheet(tiles, captions=captions, title=title))
     shutil.rmtree(work, ignore_errors=True)
     return result

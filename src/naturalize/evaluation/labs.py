@@ -148,9 +148,9 @@ def _standardiser(
 
 
 def read_labs(path: str | Path) -> dict[str, Any]:
-    """Read ``labs.json`` of the `labs` artifact ``path``; ``ArtifactError`` if damaged."""
+    """Read ``labs.json`` of the `labs` artifact ``path``; ``ArtifactError`` if changed."""
     artifacts.read_manifest(path, "labs")
-    return artifacts.read_json(Path(path) / "labs.json")
+    return artifacts.read_written(Path(path), "labs.json")
 
 
 def file_name(name: str) -> str:

@@ -137,8 +137,8 @@ def sampled(labels: Sequence[str], per_class: int, seed: int) -> list[int]:
 def read_robustness(path: str | Path) -> dict[str, Any] | None:
     """Read ``robustness.json`` of the evaluation folder ``path``; null where it has none."""
     artifacts.read_manifest(path, "evaluation")
-    file = Path(path) / "robustness.json"
-    return artifacts.read_json(file) if file.is_file() else None
+    name = "robustness.json"
+    return artifacts.read_written(Path(path), name) if (Path(path) / name).is_file() else None
 
 
 def _corrupted(job: tuple[np.ndarray, str, int, str], *, seed: int) -> np.ndarray:

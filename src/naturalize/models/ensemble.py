@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from naturalize.base.artifacts import read_json, read_manifest, write_json, writing
+from naturalize.base.artifacts import read_json, read_manifest, read_written, write_json, writing
 from naturalize.base.errors import ArtifactError, SettingsError
 from naturalize.models.config import NetworkConfig
 from naturalize.models.folder import (
@@ -87,7 +87,7 @@ def save_ensemble(
     )
     settings = {"network": asdict(config), MEMBERS: listed}
     sources = {f"member-{i:02d}": m.fingerprint for i, m in enumerate(manifests)}
-    cards = [describe(folder) for folder in folders]
+    cards = [read_written(folder, MODEL) for folder in folders]
     with writing(path, "model", settings=settings, inputs={**sources, **dict(inputs or {})}) as out:
         for folder, entry in zip(folders, listed, strict=True):
             shutil.copytree(folder, out / str(entry["folder"]))

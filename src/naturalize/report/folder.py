@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from naturalize.base.artifacts import is_artifact, read_json, read_manifest
-from naturalize.base.errors import ArtifactError, InputError
+from pydantic import BaseModel, Field
+
+from naturalize.base.artifacts import check_written, is_artifact, read_json, read_manifest
+from naturalize.base.errors import ArtifactError, InputError, SettingsError
+from naturalize.base.settings import validated
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,11 +52,17 @@ class Artifact:
 
     def json(self, name: str) -> dict[str, Any]:
         """Return the JSON object in the file ``name`` of the artifact; ``{}`` without the file."""
-        return _object(self.path / name)
+        found = _object(self.path / name)
+        if found and self.kind != "catalog":  # a person may put its root right
+            check_written(self.path, name)
+        return found
 
     def entries(self, name: str) -> list[dict[str, Any]]:
         """Return the list of JSON objects in the file ``name``; empty without the file."""
-        return _list(self.path / name)
+        found = _list(self.path / name)
+        if found:
+            check_written(self.path, name)
+        return found
 
     def table(
         self, name: str, columns: Sequence[str] | None = None, *, where: Any = None
@@ -268,12 +277,15 @@ def open_study(path: str | Path) -> StudyFolder:
     }
     study = StudyFolder(
         path=path,
-        log=_object(path / "study.json"),
+        log=_checked(_Log, _object(path / "study.json"), path / "study.json"),
         settings=settings,
         settings_text=text,
         artifacts=artifacts,
         runs=_runs(path, list(dict(settings.get("runs") or {}))),
-        comparisons=tuple(_list(path / "comparisons.json")),
+        comparisons=tuple(
+            _checked(_Compared, each, path / "comparisons.json")
+            for each in _list(path / "comparisons.json")
+        ),
         leak=_object(path / "leak.json"),
     )
     if not (study.log or study.settings or study.artifacts or study.runs):
@@ -319,6 +331,35 @@ def _settings(file: Path) -> tuple[dict[str, Any], str]:
     if not isinstance(read, dict):
         raise ArtifactError(f"{file}: expected keys such as name and data, found none")
     return read, text
+
+
+class _Cost(BaseModel):
+    seconds: float = 0.0
+    peak_mb: float = 0.0
+
+
+class _Log(BaseModel):
+    stages: dict[str, _Cost] = {}
+    versions: dict[str, str] = {}
+
+
+class _Compared(BaseModel):
+    a: str
+    b: str
+    n: int
+    macro_f1_difference: float
+    interval: Annotated[list[float], Field(min_length=2, max_length=2)]
+    p_value: float
+    mcnemar: dict[str, float]
+
+
+def _checked(model: type[BaseModel], read: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Return what was read, if it is what ``model`` says; no manifest holds these files' hash."""
+    try:
+        validated(model, read, what=str(file))
+    except SettingsError as error:
+        raise ArtifactError(f"{error}; run the study again") from error
+    return read
 
 
 def _object(file: Path) -> dict[str, Any]:

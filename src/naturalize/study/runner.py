@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from naturalize.base.artifacts import (
     write_json,
 )
 from naturalize.base.console import say
-from naturalize.base.errors import ArtifactError, NaturalizeError, os_errors_named, unknown
+from naturalize.base.errors import ArtifactError, os_errors_named, unknown
+from naturalize.base.shards import locked
 from naturalize.models.folder import GRAPH
 from naturalize.study.meter import metered
 
@@ -66,9 +66,7 @@ def run_stages(
             raise unknown("stage", name, names)
     outputs = {stage.name: folder / stage.output for stage in stages}
     costs: dict[str, dict[str, Any]] = {}
-    with os_errors_named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with locked(folder / STATE):
         for number, stage in enumerate(stages, start=1):
             inputs = {need: fingerprint_of(outputs[need]) for need in stage.needs}
             costs[stage.name] = _run_one(
@@ -86,9 +84,7 @@ def _run_one(
     key = fingerprint(stage.name, {"settings": stage.settings, "watch": stage.watch()}, inputs)
     output, work = folder / stage.output, folder / WORK / stage.name
     state_file = folder / STATE / f"{stage.name}.json"
-    state = {}
-    with suppress(ArtifactError):
-        state = read_json(state_file)
+    state = _state(state_file)
     if not forced and state.get("key") == key and state.get("made") == _made(output):
         say(f"[dim]{count}[/dim] {stage.name}: unchanged")
         return {**state["cost"], "skipped": True}
@@ -108,6 +104,16 @@ def _run_one(
     return {**cost, "skipped": False}
 
 
+def _state(file: Path) -> dict[str, Any]:
+    """Return what is known of the stage's last run; nothing where the file is no such record."""
+    try:
+        state = read_json(file)
+        whole = all(isinstance(state["cost"][key], int | float) for key in ("seconds", "peak_mb"))
+    except (ArtifactError, KeyError, TypeError):
+        return {}
+    return state if whole else {}
+
+
 def fingerprint_of(output: Path) -> str:
     """Return the fingerprint of an artifact folder, or the hash of a plain file."""
     if output.is_dir():
@@ -125,22 +131,3 @@ def _made(output: Path) -> str | None:
     if (output / MANIFEST).is_file():
         return manifest_hash(output, without=GRAPH)
     return file_hash(output) if output.is_file() else None
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep two runs out of one folder; the lock goes with the process, also when it is killed."""
-    (folder / STATE).mkdir(exist_ok=True)
-    with (folder / STATE / "lock").open("w") as file:
-        try:
-            import fcntl
-        except ImportError:  # no such locks on this system
-            yield
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise NaturalizeError(
-                f"{folder}: another run is at work in this folder; wait for it or use -o"
-            ) from error
-        yield

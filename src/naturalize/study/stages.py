@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from naturalize.base.artifacts import read_json, write_json, writing
+from naturalize.base.artifacts import read_written, write_json, writing
 from naturalize.base.display import rows_of
 from naturalize.base.errors import InputError
 from naturalize.cells.bank import CellBank
@@ -25,6 +25,7 @@ from naturalize.evaluation.evaluate import evaluate
 from naturalize.explain.neighbours import Training
 from naturalize.explain.write import explain_evaluation
 from naturalize.inputs.labelled import part_items
+from naturalize.models.folder import MODEL
 from naturalize.models.predictor import Predictor
 from naturalize.study.check import check_classes
 from naturalize.study.runner import Stage, fingerprint_of
@@ -362,7 +363,7 @@ def best_run(folder: Path, runs: list[str]) -> str:
     """Return the run with the best validation macro-F1 (the test images decide nothing)."""
 
     def score(run: str) -> float:
-        return float(read_json(folder / "models" / run / "model.json")["metrics"]["macro_f1"])
+        return float(read_written(folder / "models" / run, MODEL)["metrics"]["macro_f1"])
 
     return max(runs, key=score)
 

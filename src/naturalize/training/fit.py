@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from naturalize.base import process
 from naturalize.base.artifacts import fingerprint, read_manifest, write_bytes
 from naturalize.base.console import say
 from naturalize.base.errors import InputError
-from naturalize.base.shards import claim
+from naturalize.base.shards import LOCK, claim, locked
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
 from naturalize.training.settings import TrainSettings
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 #: What a run writes into its work folder.
 _OURS = (
     "key.json",
+    LOCK,
     "pixels-*",
     "features-*",
     "crops",
@@ -160,11 +162,13 @@ def train(
         inputs = {name: each.fingerprint for name, each in read.items() if each is not None}
         if elsewhere is not None:
             inputs["elsewhere"] = read_manifest(elsewhere, "model").fingerprint
-    with processes.under_torchrun(run.place) as where:
+    with processes.under_torchrun(run.place) as where, ExitStack() as stack:
         run = replace(run, place=where)
         if processes.rank() == 0:
+            stack.enter_context(locked(work))
             key = fingerprint("model", settings.model_dump(mode="json"), inputs)
-            claim(work, {"key": key}, [pattern for pattern in _OURS if pattern != "pixels-*"])
+            kept = {"pixels-*", LOCK}
+            claim(work, {"key": key}, [pattern for pattern in _OURS if pattern not in kept])
         processes.wait()
         network = run.network()
         data = run.data(network)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from naturalize.base.artifacts import writing
 from naturalize.base.errors import os_errors_named, unknown
 from naturalize.base.settings import validated
-from naturalize.base.shards import claim
+from naturalize.base.shards import claim, locked
 from naturalize.compose.deliver.annotation import PlanAnnotation
 from naturalize.compose.deliver.coco import Coco
 from naturalize.compose.deliver.files import (
@@ -111,7 +111,7 @@ def write(
     run: dict[str, Any] = {"backend": backend, "workers": workers}
     overwrite = made_of_same_cells(out, plan)
     artifact = writing(out, "images", settings=decides, inputs=inputs, overwrite=overwrite)
-    with os_errors_named(out), artifact as folder:
+    with locked(work), os_errors_named(out), artifact as folder:
         claim(work, key, _LEFT)
         check_sources(bank, plan.parents())
         store = CropStore.build(plan, bank, work / "crops", size=made.size, **run)

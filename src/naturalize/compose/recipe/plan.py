@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from naturalize.base.artifacts import (
     fingerprint,
-    read_json,
     read_manifest,
     read_table,
+    read_written,
     write_json,
     write_table,
     writing,
@@ -219,7 +219,7 @@ class Plan:
         """Open a plan artifact; ``ArtifactError`` if it is none, or was changed by hand."""
         path = Path(path)
         read_manifest(path, "plan")
-        about = read_json(path / "plan.json")
+        about = read_written(path, "plan.json")
         table = read_table(path / "plan.parquet", SCHEMA, optional=OPTIONAL)
         try:
             made = cls(from_table(table), **{name: about[name] for name in _ABOUT})
