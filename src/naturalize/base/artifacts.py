@@ -58,6 +58,7 @@ KINDS = {
     "phantom": Kind("a phantom", "phantom"),
     "plan": Kind("a plan of composites", "compose"),
     "realism": Kind("a realism report", "realism"),
+    "review": Kind("a review", "review"),
     "split": Kind("a split", "split"),
 }
 
@@ -112,6 +113,11 @@ def replacing() -> Iterator[None]:
         yield
     finally:
         _REPLACING.reset(token)
+
+
+def may_replace() -> bool:
+    """Return whether it is allowed to replace what another source made (:func:`replacing`)."""
+    return _REPLACING.get()
 
 
 @contextmanager

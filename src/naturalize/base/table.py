@@ -43,6 +43,7 @@ def read_rows(
     optional: Sequence[str] = (),
     *,
     renamed: Mapping[str, str] | None = None,
+    also: str | None = None,
 ) -> list[Row]:
     """Read a table with a header line; ``InputError`` names the line and what to change.
 
@@ -51,7 +52,7 @@ def read_rows(
 
     A column of ``required`` or ``optional`` is found under its name, in any case, or under one of
     its :data:`SYNONYMS`. ``renamed`` says what a column is called in this table; ``None`` if no
-    option says that.
+    option says that. ``also``: columns whose names begin so are read too, under their own names.
     """
     file = Path(file)
     lines = _text(file).replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -74,6 +75,8 @@ def read_rows(
             if header is None:
                 names = values
                 header = _header(file, line, values, required, optional, renamed)
+                if also is not None:
+                    header |= {n: i for i, n in enumerate(names) if n.startswith(also)}
                 continue
             where = f"{file}: line {line}"
             _check_length(values, names, [header[name] for name in required], where, delimiter)
