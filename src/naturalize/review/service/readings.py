@@ -1,0 +1,234 @@
+"""Readings: signed, opened again, read a second time blind, and adjudicated."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from sqlalchemy import Connection, distinct, func, insert, literal, select, update
+
+from naturalize.base.rng import rng
+from naturalize.evaluation.metrics import confusion_matrix, kappa
+from naturalize.review.service.answers import Agreement, Progress, Reading
+from naturalize.review.service.changes import tally
+from naturalize.review.service.errors import (
+    BlockedError,
+    ClosedError,
+    NoSuchError,
+    NotAllowedError,
+)
+from naturalize.review.store.database import now
+from naturalize.review.store.tables import CELL, EVENT, READING, STATE, TALLY
+
+#: Resamples of kappa's interval, and its level.
+_RESAMPLES, _LEVEL = 2_000, 0.95
+
+#: What makes a user one of a reading's readers.
+_WORK = ("label", "accept", "undo", "redo", "sign")
+
+
+def readings(link: Connection) -> dict[int, Reading]:
+    """Return all readings by number."""
+    return {
+        row.number: Reading(row.number, row.reader, row.opened_at, row.signed_by, row.signed_at)
+        for row in link.execute(select(READING).order_by(READING.c.number))
+    }
+
+
+def visible(link: Connection, user: str) -> list[Reading]:
+    """Return the readings that a user may see.
+
+    Until both are signed, the second reader does not see the first reading; until the second is
+    signed, nobody but its reader sees it.
+    """
+    found = readings(link)
+    second = found.get(2)
+    if second is None:
+        return list(found.values())
+    both = found[1].signed_at is not None and second.signed_at is not None
+    hidden = set()
+    if second.reader == user and not both:
+        hidden.add(1)
+    if second.reader != user and second.signed_at is None:
+        hidden.add(2)
+    return [reading for number, reading in found.items() if number not in hidden]
+
+
+def reading_of(link: Connection, number: int, user: str) -> Reading:
+    """Return a reading that a user may see.
+
+    ``NoSuchError`` if it was not opened, ``NotAllowedError`` while it is hidden from the user.
+    """
+    if number not in readings(link):
+        raise NoSuchError(f"reading {number} was not opened")
+    found = {reading.number: reading for reading in visible(link, user)}
+    if number not in found:
+        raise NotAllowedError(f"reading {number} is hidden from {user} until both are signed")
+    return found[number]
+
+
+def open_for(link: Connection, number: int, user: str) -> Reading:
+    """Return a reading that a user may change; ``ClosedError`` if it is signed."""
+    found = reading_of(link, number, user)
+    if found.signed_at is not None:
+        raise ClosedError(
+            f"reading {number} was signed by {found.signed_by} on {found.signed_at}; an "
+            "administrator can open it again"
+        )
+    return found
+
+
+def progress(link: Connection, reading: int) -> Progress:
+    """Return how far a reading is."""
+    total = unidentified = unseen = 0
+    for row in link.execute(select(TALLY).where(TALLY.c.reading == reading)):
+        total += row.n
+        unidentified += row.n * (not row.label)
+        unseen += row.n * (not row.seen)
+    return Progress(total, unidentified, unseen)
+
+
+def sign(link: Connection, number: int, user: str) -> None:
+    """Sign a reading; ``BlockedError`` while a cell is unidentified or unseen."""
+    open_for(link, number, user)
+    found = progress(link, number)
+    if found.total == 0:
+        raise BlockedError("there is no cell to sign for")
+    left = []
+    if found.unidentified:
+        left.append(f"{found.unidentified:,} cells are unidentified")
+    if found.unseen:
+        left.append(f"{found.unseen:,} were not seen")
+    if left:
+        raise BlockedError(f"reading {number} cannot be signed: {' and '.join(left)}")
+    link.execute(
+        update(READING).where(READING.c.number == number).values(signed_by=user, signed_at=now())
+    )
+    noted(link, user, "sign", number)
+
+
+def reopen(link: Connection, number: int, user: str, reason: str) -> None:
+    """Open a signed reading again. Later readings that rest on it must be open or absent."""
+    found = reading_of(link, number, user)
+    if not reason.strip():
+        raise BlockedError("a reason is needed to open a signed reading again")
+    if found.signed_at is None:
+        raise BlockedError(f"reading {number} is open")
+    if number < 3 and 3 in readings(link):
+        raise BlockedError(f"reading {number} was adjudicated; open reading 3 again instead")
+    link.execute(
+        update(READING).where(READING.c.number == number).values(signed_by=None, signed_at=None)
+    )
+    noted(link, user, "reopen", number, reason.strip())
+
+
+def open_second(link: Connection, user: str) -> None:
+    """Open the blind second reading for a user who has no part in the first."""
+    if 2 in readings(link):
+        raise BlockedError("the second reading was opened already")
+    part = select(EVENT.c.id).where(
+        EVENT.c.reading == 1, EVENT.c.user == user, EVENT.c.kind.in_(_WORK)
+    )
+    if link.execute(part.limit(1)).first():
+        raise NotAllowedError(f"{user} has a part in the first reading; another user reads second")
+    begin(link, 2, user)
+
+
+def begin(link: Connection, number: int, user: str | None) -> None:
+    """Open reading 1 or 2: every cell as the model named it, and unseen."""
+    link.execute(insert(READING).values(number=number, reader=user, opened_at=now()))
+    join(link, number, 1)
+    if user is not None:
+        noted(link, user, "open", number)
+
+
+def join(link: Connection, number: int, first: int) -> None:
+    """Add the cells from id ``first`` on to a reading: as the model named them, and unseen."""
+    added = select(literal(number), CELL.c.id, CELL.c.model_label, literal(0), literal(0))
+    columns = ["reading", "cell", "label", "seen", "version"]
+    link.execute(insert(STATE).from_select(columns, added.where(CELL.c.id >= first)))
+    _count(link, number, first)
+
+
+def adjudicate(link: Connection, user: str) -> None:
+    """Open the third reading: agreed cells settled, the others unidentified and unseen."""
+    found = readings(link)
+    if 3 in found:
+        raise BlockedError("the readings are being adjudicated already")
+    if len(found) < 2 or not all(reading.signed_at for reading in found.values()):
+        raise BlockedError("two signed readings are needed before they can be adjudicated")
+    link.execute(insert(READING).values(number=3, reader=user, opened_at=now()))
+    one, two = STATE.alias(), STATE.alias()
+    agreed = one.c.label == two.c.label
+    link.execute(
+        insert(STATE).from_select(
+            ["reading", "cell", "label", "seen", "version"],
+            select(
+                literal(3),
+                one.c.cell,
+                func.iif(agreed, one.c.label, None),
+                func.iif(agreed, 1, 0),
+                literal(0),
+            )
+            .select_from(one.join(two, one.c.cell == two.c.cell))
+            .where(one.c.reading == 1, two.c.reading == 2),
+        )
+    )
+    _count(link, 3)
+    noted(link, user, "open", 3)
+
+
+def agreement(link: Connection) -> Agreement:
+    """Return how far readings 1 and 2 agree; ``BlockedError`` until both are signed."""
+    found = readings(link)
+    if 2 not in found or not (found[1].signed_at and found[2].signed_at):
+        raise BlockedError("the agreement is shown when both readings are signed")
+    one, two = STATE.alias(), STATE.alias()
+    rows = link.execute(
+        select(one.c.cell, one.c.label, two.c.label)
+        .select_from(one.join(two, one.c.cell == two.c.cell))
+        .where(one.c.reading == 1, two.c.reading == 2)
+        .order_by(one.c.cell)
+    ).all()
+    labels = sorted({label for _, *pair in rows for label in pair}, key=str)
+    place = {label: i for i, label in enumerate(labels)}
+    true, read = (np.array([place[row[k]] for row in rows], np.int64) for k in (1, 2))
+    confusion = confusion_matrix(true, read, len(labels))
+    value, interval = None, None
+    if len(labels) > 1:
+        value = float(kappa(confusion))
+        shares = confusion.ravel() / len(rows)
+        drawn = rng(0, "kappa").multinomial(len(rows), shares, _RESAMPLES)
+        all_of = kappa(drawn.reshape(-1, *confusion.shape))
+        tail = (1 - _LEVEL) / 2
+        low, high = np.nanquantile(all_of, [tail, 1 - tail])
+        interval = float(low), float(high)
+    differing = [(cell, first, second) for cell, first, second in rows if first != second]
+    return Agreement(len(rows), len(rows) - len(differing), value, interval, differing)
+
+
+def noted(
+    link: Connection, user: str, kind: str, reading: int | None = None, reason: str | None = None
+) -> None:
+    """Append a line without a cell to the trail."""
+    link.execute(
+        insert(EVENT).values(at=now(), user=user, kind=kind, reading=reading, reason=reason)
+    )
+
+
+def readers(link: Connection, reading: int) -> list[str]:
+    """Return who has a part in a reading, by name."""
+    asked = select(distinct(EVENT.c.user)).where(
+        EVENT.c.reading == reading, EVENT.c.kind.in_(_WORK)
+    )
+    return sorted(link.execute(asked).scalars())
+
+
+def _count(link: Connection, reading: int, first: int = 1) -> None:
+    """Add the cells from id ``first`` on to the tally of a reading."""
+    asked = (
+        select(STATE.c.label, STATE.c.seen, func.count())
+        .where(STATE.c.reading == reading, STATE.c.cell >= first)
+        .group_by(STATE.c.label, STATE.c.seen)
+    )
+    tally(link, reading, Counter({(label, seen): n for label, seen, n in link.execute(asked)}))

@@ -1,0 +1,217 @@
+"""Users with passwords, and their sessions."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import update as changing
+
+from naturalize.base.errors import SettingsError
+from naturalize.review.service.errors import (
+    BlockedError,
+    LoginError,
+    NoSuchError,
+    RateError,
+)
+from naturalize.review.service.readings import noted
+from naturalize.review.service.review import Review
+from naturalize.review.service.roles import Actor, check, check_role
+from naturalize.review.store.tables import FAILURE, LOGIN, USER
+
+#: Seconds that a session lasts at most, and without a request: a working day, a coffee break.
+SESSION_SECONDS, IDLE_SECONDS = 12 * 3600, 30 * 60
+
+#: Seconds between two notes of a session's last request: not every request waits for the disk.
+_NOTE_EVERY = 60
+
+#: Failed logins in so many seconds, by name and address and by address, before more are refused
+#: (OWASP ASVS 4.0, 2.2.1 asks for a limit of at most 100 an hour).
+_WINDOW, _BY_NAME, _BY_ADDRESS = 15 * 60, 5, 20
+
+#: Characters of a password (NIST SP 800-63B: at least 8; long ones are permitted).
+SHORTEST, LONGEST = 10, 256
+
+#: Who acts when the command line does.
+_COMMAND = "command line"
+
+
+@dataclass(frozen=True)
+class User:
+    """A user; one that is not active cannot log in."""
+
+    name: str
+    role: str
+    active: bool
+
+
+@dataclass(frozen=True)
+class Login:
+    """A session: its token, the token of changing requests, and who acts in it."""
+
+    token: str
+    csrf: str
+    actor: Actor
+
+
+def add(review: Review, name: str, password: str, role: str, by: Actor | None = None) -> None:
+    """Add a user; ``by`` is null for the command line. ``SettingsError`` if one has this name."""
+    if by is not None:
+        check(by, "users")
+    check_role(role)
+    if not name.strip() or name != name.strip():
+        raise SettingsError(f"user {name!r}: a name without spaces at its ends is needed")
+    hashed = _hashed(password)
+    with review.database.writing() as link:
+        if _row(link, name) is not None:
+            raise SettingsError(f"user {name}: exists already")
+        link.execute(insert(USER).values(name=name, role=role, password_hash=hashed, active=1))
+        noted(link, _who(by), "user", reason=f"{name} added as {role}")
+
+
+def update(
+    review: Review,
+    name: str,
+    *,
+    role: str | None = None,
+    active: bool | None = None,
+    password: str | None = None,
+    by: Actor | None = None,
+) -> None:
+    """Change a user; what is null stays. A new password, or shutting out, ends their sessions.
+
+    ``BlockedError`` if no active administrator would be left.
+    """
+    if by is not None:
+        check(by, "users")
+    values: dict[str, Any] = {}
+    if role is not None:
+        check_role(role)
+        values["role"] = role
+    if active is not None:
+        values["active"] = int(active)
+    if password is not None:
+        values["password_hash"] = _hashed(password)
+    with review.database.writing() as link:
+        was = _row(link, name)
+        if was is None:
+            raise NoSuchError(f"no user {name!r}")
+        if not values:
+            return
+        link.execute(changing(USER).where(USER.c.name == name).values(**values))
+        admins = select(func.count()).where(USER.c.role == "admin", USER.c.active == 1)
+        if was.role == "admin" and was.active and not link.execute(admins).scalar_one():
+            raise BlockedError(f"{name} is the last active administrator")
+        if password is not None or active is False:
+            link.execute(delete(LOGIN).where(LOGIN.c.user == name))
+        said = ", ".join("new password" if key == "password_hash" else f"{key} {value}"
+                         for key, value in values.items())  # fmt: skip
+        noted(link, _who(by), "user", reason=f"{name}: {said}")
+
+
+def listed(review: Review) -> list[User]:
+    """Return all users by name."""
+    with review.database.reading() as link:
+        rows = link.execute(select(USER).order_by(USER.c.name)).all()
+    return [User(row.name, row.role, bool(row.active)) for row in rows]
+
+
+def login(review: Review, name: str, password: str, address: str) -> Login:
+    """Open a session; ``LoginError``, or ``RateError`` after too many failed tries."""
+    at = time.time()
+    with review.database.writing() as link:
+        link.execute(delete(FAILURE).where(FAILURE.c.at < at - _WINDOW))
+        recent = select(func.count()).where(FAILURE.c.address == address)
+        of_name = recent.where(FAILURE.c.name == name)
+        if (
+            link.execute(of_name).scalar_one() >= _BY_NAME
+            or link.execute(recent).scalar_one() >= _BY_ADDRESS
+        ):
+            raise RateError(f"too many failed logins; wait {_WINDOW // 60} minutes")
+        row = _row(link, name)
+    # outside of the transaction: hashing takes its time, and nobody shall wait for it
+    right = _fits(row.password_hash if row else _nobody(), password)
+    with review.database.writing() as link:
+        if not (right and row and row.active):
+            link.execute(insert(FAILURE).values(name=name, address=address, at=at))
+            noted(link, name, "login-failed", reason=address)
+            failed = True
+        else:
+            failed = False
+            token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+            link.execute(delete(LOGIN).where(LOGIN.c.created < at - SESSION_SECONDS))
+            link.execute(
+                insert(LOGIN).values(
+                    token_hash=_digest(token), user=name, csrf=csrf, created=at, last_used=at
+                )
+            )
+            noted(link, name, "login", reason=address)
+    if failed:
+        raise LoginError("the name or the password is wrong")
+    return Login(token, csrf, Actor(name, row.role))
+
+
+def session(review: Review, token: str) -> Login | None:
+    """Return the session of a token; null if there is none, or it has expired."""
+    at, hashed = time.time(), _digest(token)
+    asked = (
+        select(LOGIN, USER.c.role)
+        .join(USER, USER.c.name == LOGIN.c.user)
+        .where(LOGIN.c.token_hash == hashed, USER.c.active == 1)
+    )
+    with review.database.reading() as link:
+        row = link.execute(asked).first()
+    if row is None or at > row.created + SESSION_SECONDS or at > row.last_used + IDLE_SECONDS:
+        return None
+    if at > row.last_used + _NOTE_EVERY:
+        with review.database.writing() as link:
+            link.execute(changing(LOGIN).where(LOGIN.c.token_hash == hashed).values(last_used=at))
+    return Login(token, row.csrf, Actor(row.user, row.role))
+
+
+def logout(review: Review, token: str) -> None:
+    """End a session; nothing happens if there is none."""
+    hashed = _digest(token)
+    with review.database.writing() as link:
+        row = link.execute(select(LOGIN.c.user).where(LOGIN.c.token_hash == hashed)).first()
+        if row is not None:
+            link.execute(delete(LOGIN).where(LOGIN.c.token_hash == hashed))
+            noted(link, row.user, "logout")
+
+
+def _row(link: Connection, name: str) -> Any:
+    return link.execute(select(USER).where(USER.c.name == name)).first()
+
+
+def _who(by: Actor | None) -> str:
+    return _COMMAND if by is None else by.name
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _hashed(password: str) -> str:
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise SettingsError(f"password: {SHORTEST} to {LONGEST} characters are needed")
+    return PasswordHasher().hash(password)
+
+
+@cache
+def _nobody() -> str:
+    """Return a hash that no password fits, so that unknown names take as long as wrong ones."""
+    return PasswordHasher().hash(secrets.token_urlsafe(32))
+
+
+def _fits(hashed: str, password: str) -> bool:
+    try:
+        return PasswordHasher().verify(hashed, password)
+    except (VerificationError, InvalidHashError):
+        return False

@@ -1,0 +1,127 @@
+"""The one file of a review: SQLite, opened so that what was acknowledged survives a kill."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
+from sqlalchemy.exc import DatabaseError, DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from naturalize.base.errors import ArtifactError
+from naturalize.review.store.tables import METADATA, TRIGGERS
+
+#: The file in a review's folder, and the version of its tables (``docs/formats.md``).
+NAME, VERSION = "review.db", 1
+
+#: Seconds that a writer waits for another process; threads of this one wait for the lock.
+_WAIT = 5
+
+#: Connections that readers of one server hold: uvicorn's threads.
+_READERS = 40
+
+
+class Database:
+    """A review's file. Any thread may read; one writes at a time, in this process and in others."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file of a review; ``ArtifactError`` if there is none that can be used."""
+        self.path, self._lock = path, threading.Lock()
+        if not path.is_file():
+            raise ArtifactError(f"{path.parent}: no review is there ({path.name} is missing)")
+        self._engine = _engine(path)
+        try:
+            with self.reading() as link:
+                version = link.execute(text("PRAGMA user_version")).scalar_one()
+                tables = link.execute(
+                    text("SELECT count(*) FROM sqlite_master WHERE name = 'event'")
+                ).scalar_one()
+            with self.writing():
+                pass
+        except DatabaseError as error:
+            self.close()
+            raise _unusable(path, error) from error
+        if version != VERSION or not tables:
+            self.close()
+            raise ArtifactError(
+                f"{path}: format {version} of a review; this version of naturalize reads {VERSION}"
+            )
+
+    @staticmethod
+    def create(path: Path) -> None:
+        """Write a new, empty file; ``ArtifactError`` if one is there."""
+        if path.exists():
+            raise ArtifactError(f"{path}: exists already")
+        engine = _engine(path, pooled=False)
+        with engine.connect() as link:
+            METADATA.create_all(link)
+            for trigger in TRIGGERS:
+                link.execute(text(trigger))
+            link.execute(text(f"PRAGMA user_version = {VERSION}"))
+            link.commit()
+        engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection that sees the review as it is at one moment."""
+        with self._engine.connect() as link:
+            yield link
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Give a connection whose changes are all on the disk afterwards, or none of them."""
+        with self._lock, self._engine.connect() as link:
+            writer = link.execution_options(immediate=True)
+            with writer.begin():
+                yield writer
+
+    def close(self) -> None:
+        """Close all connections; what was written ahead is moved into the file."""
+        self._engine.dispose()
+
+
+def now() -> str:
+    """Return the time, UTC, as it stands in the tables: ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _engine(path: Path, *, pooled: bool = True) -> Engine:
+    pool: dict[str, Any] = {"poolclass": NullPool}
+    if pooled:
+        pool = {"poolclass": QueuePool, "pool_size": _READERS, "max_overflow": _READERS}
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        connect_args={"timeout": _WAIT, "check_same_thread": False},
+        **pool,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(link: sqlite3.Connection, _: Any) -> None:
+        link.isolation_level = None  # transactions begin below, not as sqlite3 guesses
+        link.execute("PRAGMA journal_mode = WAL")
+        link.execute("PRAGMA foreign_keys = ON")
+        link.execute("PRAGMA synchronous = FULL")  # on the disk before it is acknowledged
+
+    @event.listens_for(engine, "begin")
+    def _begun(link: Connection) -> None:
+        # a writer takes the file's lock at once: none has to be turned away in its middle
+        immediate = link.get_execution_options().get("immediate")
+        link.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+def _unusable(path: Path, error: DBAPIError) -> ArtifactError:
+    """Return what is wrong with a file that cannot be opened for writing."""
+    said = str(error.orig)
+    if "readonly" in said or "unable to open" in said:
+        return ArtifactError(f"{path}: cannot be written to ({said}); check who may write there")
+    if "locked" in said:
+        return ArtifactError(f"{path}: another program holds it; close that one first")
+    return ArtifactError(f"{path}: no database of a review, or a damaged one ({said})")
