@@ -140,7 +140,7 @@ def pieces(values: Iterable[int]) -> Iterator[list[int]]:
 
 
 def _states(link: Connection, reading: int, cells: Iterable[int]) -> dict[int, Any]:
-    found = {}
+    found: dict[int, Any] = {}
     for piece in pieces(cells):
         asked = select(STATE).where(STATE.c.reading == reading, STATE.c.cell.in_(piece))
         found |= {row.cell: row for row in link.execute(asked)}
@@ -197,7 +197,7 @@ def _carry_out(
     if not steps:
         return
     at, marked = now(), kind == "seen"
-    values = {"label": bindparam("b_after"), "seen": bindparam("b_seen")}
+    values: dict[str, Any] = {"label": bindparam("b_after"), "seen": bindparam("b_seen")}
     if not marked:  # who changed a label last, and when, is not changed by looking at it
         values |= {"version": bindparam("b_version"), "user": user, "at": at}
     link.execute(

@@ -37,7 +37,7 @@ class Actor:
 def check_role(role: str) -> None:
     """Raise ``SettingsError`` unless there is such a role."""
     if role not in ROLES:
-        raise unknown("role", role, ROLES)
+        raise unknown("role", role, list(ROLES))
 
 
 def check(actor: Actor, what: str) -> None:
