@@ -78,6 +78,8 @@ class Field:
     boxes: dict[str, np.ndarray]
     #: Kinds of which every cell has a box.
     complete: tuple[str, ...] = KINDS
+    #: Class of each white cell, null where it is not known.
+    labels: tuple[str | None, ...] = ()
 
 
 class Watershed(Segmenter):
@@ -217,7 +219,8 @@ def reduced(small: list[Field], folder: Path, scale: float = 0.4) -> list[Field]
         }
         path = folder / f"reduced-{number}.png"
         write_image(path, image)
-        out.append(Field(path, (image.shape[0], image.shape[1]), boxes))
+        labels = tuple(label for field in nine for label in field.labels)
+        out.append(Field(path, (image.shape[0], image.shape[1]), boxes, labels=labels))
     return out
 
 
@@ -248,16 +251,22 @@ def coco(file: Path) -> list[Field]:
         c["id"]: next(k for k in (c["name"], c.get("supercategory")) if k in KINDS)
         for c in told["categories"]
     }
+    names = {c["id"]: None if c["name"] in KINDS else c["name"] for c in told["categories"]}
     boxes = {i["id"]: {kind: [] for kind in KINDS} for i in told["images"]}
+    labels: dict[int, list[str | None]] = {i["id"]: [] for i in told["images"]}
     for one in told["annotations"]:
         x, y, w, h = one["bbox"]
-        boxes[one["image_id"]][kinds[one["category_id"]]].append([x, y, x + w, y + h])
+        kind = kinds[one["category_id"]]
+        boxes[one["image_id"]][kind].append([x, y, x + w, y + h])
+        if kind == "wbc":
+            labels[one["image_id"]].append(names[one["category_id"]])
     where = next(p for p in (file.parent / "images", file.parent) if p.is_dir())
     return [
         Field(
             next(p for p in (where / i["file_name"], file.parent / i["file_name"]) if p.is_file()),
             (i["height"], i["width"]),
             {k: np.array(rows, float).reshape(-1, 4) for k, rows in boxes[i["id"]].items()},
+            labels=tuple(labels[i["id"]]),
         )
         for i in told["images"]
     ]

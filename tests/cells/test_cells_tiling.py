@@ -214,6 +214,12 @@ def test_a_field_without_cells_has_none(value: int) -> None:
     assert Tiled(segmenter("classical")).segment(blank).outcome == "no cell found"
 
 
+def test_in_a_dark_frame_all_around_no_width_is_measured() -> None:
+    framed = np.full((300, 400, 3), SLIDE, np.uint8)
+    framed[:9] = framed[-9:] = framed[:, :9] = framed[:, -9:] = 10
+    assert red_cell_width(framed) is None
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (200, 300)])
 def test_no_segmenter_is_asked_about_one_colour(shape: tuple[int, int]) -> None:
     class Imagines(Painted):

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tifffile
 from scipy.stats import beta
 
 import naturalize as nz
@@ -274,15 +275,18 @@ def test_where_nothing_can_be_read_the_command_fails_and_says_where_to_look(tmp_
     assert json.loads((tmp_path / "out/differential.json").read_text())[0]["cells"] == 0
 
 
-class StoppedError(Exception):
+class StoppedError(BaseException):
     """As a kill would."""
 
 
 class Counted(NetworkPredictor):
     """Counts how often a model is asked, and stops after so many times."""
 
-    def __init__(self, inner: NetworkPredictor, most: int = 99) -> None:
+    def __init__(
+        self, inner: NetworkPredictor, most: int = 99, error: BaseException | None = None
+    ) -> None:
         self.inner, self.most, self.asked = inner, most, 0
+        self.error = error or StoppedError()
         self.config, self.elsewhere = inner.config, inner.elsewhere
 
     @property
@@ -294,7 +298,7 @@ class Counted(NetworkPredictor):
 
     def judged(self, *args, **options):
         if self.asked == self.most:
-            raise StoppedError
+            raise self.error
         self.asked += 1
         return self.inner.judged(*args, **options)
 
@@ -318,6 +322,44 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same(field, reader, tmp_pa
     read_fields(paths, predictor, tmp_path / "b", **options)
     for name in ("cells.csv", "counts.csv", "differential.json", "artifact.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_field_that_cannot_be_named_does_not_cost_the_others(field, reader, tmp_path):
+    paths = [tmp_path / "f" / f"{i}.png" for i in range(2)]
+    for i, path in enumerate(paths):
+        write_image(path, field[0][:, 360 * i : 360 * i + 360])
+    predictor, standardiser = reader
+    odd = Counted(predictor, most=0, error=ZeroDivisionError("odd"))
+    read_fields(
+        paths,
+        odd,
+        tmp_path / "out",
+        standardiser=standardiser,
+        output=Output(False, False),
+        backend="serial",
+    )
+    rows = list(csv.DictReader((tmp_path / "out/counts.csv").open()))
+    assert {row["outcome"] for row in rows} == {"naming failed (ZeroDivisionError: odd)"}
+
+
+def test_a_white_cell_larger_than_its_picture_is_named_all_the_same(field, reader):
+    def disc(kind: str, size: int, x: int) -> Cell:
+        mask = cv2.circle(np.zeros((size, size), np.uint8), (size // 2,) * 2, size // 2, 1, -1)
+        return Cell.from_mask(kind, mask.astype(bool), offset=(x, 20))
+
+    cells = [disc("wbc", 300, 700), *(disc("rbc", 21, 40 * k) for k in range(1, 8))]
+    found = Segmentation(field[1].shape, in_order(cells), field[1].background)
+    assert named("f.png", field[0], found, *reader).cells[0].label is not None
+
+
+def test_a_file_of_several_images_is_flagged(reader, tmp_path):
+    image = render_phantom("LY", 4, 1).image
+    with tifffile.TiffWriter(tmp_path / "two.tif") as file:
+        file.write(image, photometric="rgb")
+        file.write(image[::-1], photometric="rgb")
+    read = nz.read(tmp_path / "two.tif", reader[0])
+    assert all("pages" in one.flags for one in read.of("wbc"))
+    assert read.of("wbc")
 
 
 @pytest.mark.parametrize("image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3), np.float32)])

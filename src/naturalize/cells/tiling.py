@@ -169,7 +169,7 @@ def red_cell_width(image: np.ndarray) -> float | None:
     seen = view(evenly_lit(cv2.resize(image, size, interpolation=cv2.INTER_AREA)))
     fore = red.filled(red.foreground(seen.depth, seen.noise))
     inside = cv2.distanceTransform(fore.astype(np.uint8), cv2.DIST_L2, 5)[fore]
-    if len(inside) < 0.002 * fore.size:
+    if len(inside) < 0.002 * fore.size or fore.all():  # bare, or without any slide to measure from
         return None
     guess = float(np.median(inside)) / 0.293
     radius = red.disc_radius(fore, seen.azure > 0.15, guess)

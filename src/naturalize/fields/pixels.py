@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from naturalize.base.errors import ImageReadError
-from naturalize.base.images import MAX_PIXELS, read_image
+from naturalize.base.images import MAX_PIXELS, decode_image, read_bytes
+from naturalize.prediction.files import OF_FILE
 
 #: Suffixes of scanners' files, which OpenSlide reads (compared in lower case); those of them that
 #: are TIFF too.
@@ -56,13 +57,7 @@ def pixels(path: Path, box: Box | None = None) -> np.ndarray:
     Of a pyramid the finest level. ``ImageReadError`` if it cannot be read.
     """
     if box is None:
-        try:
-            return read_image(path)
-        except ImageReadError as error:
-            if not error.reason.startswith("too large"):
-                raise
-            how = "save it as a TIFF file in tiles, which is read by windows"
-            raise ImageReadError(path, f"{error.reason}; {how}") from error
+        return whole(path)[0]
     if path.suffix.lower() in _TIFF:
         try:
             return _of_tiff(path, box)
@@ -75,6 +70,21 @@ def pixels(path: Path, box: Box | None = None) -> np.ndarray:
 
         white = Image.new("RGBA", made.size, (255, 255, 255, 255))
         return np.array(Image.alpha_composite(white, made).convert("RGB"))
+
+
+def whole(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return a field, RGB uint8 (h, w, 3), and what is to be said of its file, as `predict` does.
+
+    ``ImageReadError`` if it cannot be read.
+    """
+    try:
+        image, facts = decode_image(read_bytes(path), name=path)
+    except ImageReadError as error:
+        if not error.reason.startswith("too large"):
+            raise
+        how = "save it as a TIFF file in tiles, which is read by windows"
+        raise ImageReadError(path, f"{error.reason}; {how}") from error
+    return image, tuple(flag for flag in facts.flags if flag in OF_FILE)
 
 
 def _page(path: Path) -> Any:

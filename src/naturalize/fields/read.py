@@ -10,13 +10,13 @@ import numpy as np
 
 from naturalize.base.engine import available_cpus
 from naturalize.base.errors import SettingsError
-from naturalize.base.images import read_image
 from naturalize.cells.segmentation import Cell, Segmentation
 from naturalize.cells.segmenters import segmenter
 from naturalize.cells.tiling import Tiled
 from naturalize.fields.cell import FieldCell
 from naturalize.fields.field import Field
 from naturalize.fields.outcome import BAD, flags_of, outcome_of, red_cell
+from naturalize.fields.pixels import whole
 from naturalize.models.predictor import NetworkPredictor, Predictor
 from naturalize.prediction.files import DOUBTFUL, UNSURE, Prediction, predict_cells
 from naturalize.prediction.profile import Profile
@@ -60,13 +60,14 @@ def read(
         looked like.
     """
     predictor, standardiser = open_reader(model, profile)
-    name = "image"
+    name, of_file = "image", tuple[str, ...]()
     if isinstance(image, str | Path):
-        name, image = Path(image).name, read_image(image)
+        name = Path(image).name
+        image, of_file = whole(Path(image))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise SettingsError(f"image: expected RGB uint8 (H, W, 3), got {image.dtype} {image.shape}")
     found = finder(available_cpus()).segment(image)
-    return named(name, image, found, predictor, standardiser, unsure)
+    return named(name, image, found, predictor, standardiser, unsure, of_file)
 
 
 def open_reader(
@@ -101,11 +102,13 @@ def named(
     predictor: NetworkPredictor,
     standardiser: Standardiser,
     unsure: float = UNSURE,
+    of_file: tuple[str, ...] = (),
 ) -> Field:
     """Return a field of which the cells are found: white cells named, all flagged, its outcome.
 
     White cells go to the model as `naturalize.prediction` brings them to it: at its scale, in its
-    stain and sharpness. ``image``: RGB uint8 (H, W, 3), the pixels of ``found``.
+    stain and sharpness. ``image``: RGB uint8 (H, W, 3), the pixels of ``found``; ``of_file``: what
+    is to be said of its file, at each white cell.
     """
     standard = standardiser.standard
     assert standard is not None
@@ -121,7 +124,7 @@ def named(
         answers |= {id(cell): row for cell, row in zip(cells, rows, strict=True)}
     outcome = outcome_of(image, scene.found)
     named_cells = tuple(
-        _field_cell(number, cell, flags, answers.get(id(cell)), outcome)
+        _field_cell(number, cell, flags, answers.get(id(cell)), outcome, of_file)
         for number, (cell, flags) in enumerate(
             zip(scene.found.cells, flags_of(image, scene.found), strict=True), start=1
         )
@@ -138,12 +141,17 @@ def _asked(scene: Scene, standardiser: Standardiser) -> Iterator[tuple[Cell, Sta
 
 
 def _field_cell(
-    number: int, cell: Cell, flags: tuple[str, ...], answer: Prediction | None, outcome: str
+    number: int,
+    cell: Cell,
+    flags: tuple[str, ...],
+    answer: Prediction | None,
+    outcome: str,
+    of_file: tuple[str, ...],
 ) -> FieldCell:
     """Return a cell with its flags, and a white cell's class as ``predict`` gives it."""
     if answer is None:
         return FieldCell(number, cell, flags=flags)
-    said = [flag for flag in answer.flags if flag != _CUT]
+    said = [*of_file, *(flag for flag in answer.flags if flag != _CUT)]
     if answer.probabilities is None:
         return FieldCell(number, cell, flags=(*flags, *said, f"{DOUBTFUL}: {answer.label}"))
     if outcome in BAD:

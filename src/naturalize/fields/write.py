@@ -29,6 +29,7 @@ from naturalize.cells.tiling import Tiled
 from naturalize.fields.coco import write_coco
 from naturalize.fields.field import Field
 from naturalize.fields.parts import Part, in_core, neighbours, owned, parts_of
+from naturalize.fields.pixels import whole
 from naturalize.fields.read import finder, named
 from naturalize.fields.sheet import sheet_of
 from naturalize.fields.summary import write_summary
@@ -182,12 +183,17 @@ def _found(part: Part, *, find: Tiled) -> pa.Table:
     except (NaturalizeError, MemoryError):
         raise
     except Exception as error:  # one odd field shall not cost the others their cells
-        row["error"] = f"{FAILED} ({type(error).__name__}: {error})".replace("\n", " ")
+        row["error"] = _failed(FAILED, error)
     else:
         if seen is not None:
             row |= {"height": seen.shape[0], "width": seen.shape[1], "background": seen.background}
             row["cells"] = [_packed(cell) for cell in seen.cells]
     return pa.Table.from_pylist([row], schema=FOUND)
+
+
+def _failed(what: str, error: Exception) -> str:
+    """Return the outcome of a field with which something unforeseen went wrong."""
+    return f"{what} ({type(error).__name__}: {error})".replace("\n", " ")
 
 
 def _packed(cell: Cell) -> dict[str, Any]:
@@ -244,9 +250,27 @@ class _Reader:
         if seen is None:
             row |= {"outcome": table["error"][0].as_py(), "cells": []}
             return pa.Table.from_pylist([row], schema=named_schema(self.predictor.classes))
-        image = part.pixels()
-        ours = self._owned(at, seen)
-        field = named(part.field, image, seen, self.predictor, self.standardiser, self.unsure)
+        try:
+            field = self._named(at, seen)
+        except (NaturalizeError, MemoryError):
+            raise
+        except Exception as error:  # as where cells are found
+            row |= {"outcome": _failed("naming failed", error), "cells": []}
+            return pa.Table.from_pylist([row], schema=named_schema(self.predictor.classes))
+        self._draw(part, field)
+        height, width = part.size or field.image.shape[:2]
+        row |= {"outcome": field.outcome, "height": height, "width": width}
+        row |= {f"n_{kind}": n for kind, n in field.counts.items()}
+        row |= {"red_cell": field.red_cell, "cells": moved(field.rows(), part.corner)}
+        return pa.Table.from_pylist([row], schema=named_schema(self.predictor.classes))
+
+    def _named(self, at: int, seen: Segmentation) -> Field:
+        """Return a field, or what of a part of a scan belongs to it, its cells named."""
+        part, ours = self.parts[at], self._owned(at, seen)
+        image, of_file = whole(part.path) if part.window is None else (part.pixels(), ())
+        field = named(
+            part.field, image, seen, self.predictor, self.standardiser, self.unsure, of_file
+        )
         own = {id(cell) for cell in seen.cells}
         kept = [
             one
@@ -254,13 +278,7 @@ class _Reader:
             if (id(one.cell) in ours if id(one.cell) in own else in_core(part, one.cell))
         ]
         cells = tuple(replace(one, number=number) for number, one in enumerate(kept, start=1))
-        field = replace(field, cells=cells)
-        self._draw(part, field)
-        height, width = part.size or image.shape[:2]
-        row |= {"outcome": field.outcome, "height": height, "width": width}
-        row |= {f"n_{kind}": n for kind, n in field.counts.items()}
-        row |= {"red_cell": field.red_cell, "cells": moved(field.rows(), part.corner)}
-        return pa.Table.from_pylist([row], schema=named_schema(self.predictor.classes))
+        return replace(field, cells=cells)
 
     def _owned(self, at: int, seen: Segmentation) -> set[int]:
         """Return the cells that belong to this part of a scan; all of a whole field."""

@@ -32,7 +32,7 @@ DOUBTFUL, STRANGE = "unsure", "unsure: like nothing seen"
 BETWEEN, LOW = "unsure: two classes", "unsure: low confidence"
 
 #: Flags of the file (``ImageFacts.flags``) that are flags of its predictions too.
-_OF_FILE = ("deep", "rescaled", "pages")
+OF_FILE = ("deep", "rescaled", "pages")
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class _Work:
         except ImageReadError as error:
             return [Prediction(path, error=error.reason)]
         made = [self.standardiser(image)] if self.whole else self.standardiser.each(image)
-        if remarks := tuple(flag for flag in facts.flags if flag in _OF_FILE):
+        if remarks := tuple(flag for flag in facts.flags if flag in OF_FILE):
             made = [replace(one, flags=one.flags + remarks) for one in made]
         if len(made) > 1 or made[0].verdict is not None:
             return self._of(path, made)

@@ -281,8 +281,9 @@ class Standardiser:
         """Return one white cell of a field; ``as_it_is``: it was taken as the standard was."""
         image, slide = scene.image, scene.found.background
         scale = 1.0 if as_it_is else scale_of(scene.profile, standard)
-        x, y = centre(cell)
-        half = 0.75 * max(standard.height, standard.width) / scale
+        (x, y), sides = centre(cell), (cell.box[2] - cell.box[0], cell.box[3] - cell.box[1])
+        # what is no smear has cells larger than a picture: all of the cell lies in the part
+        half = max(0.75 * max(standard.height, standard.width) / scale, *(n / 2 for n in sides))
         x0, y0 = (max(0, int(middle - half)) for middle in (x, y))
         part = np.ascontiguousarray(image[y0 : int(y + half) + 1, x0 : int(x + half) + 1])
         flags = ("cell cut by the border",) if cell.touches(image.shape) else ()

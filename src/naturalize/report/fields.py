@@ -52,7 +52,7 @@ def _folder(entry: dict[str, Any]) -> dict[str, Any]:
         "cells": form.count(entry["cells"], "white cell"),
         "fields": form.count(entry["fields"], "field"),
         "left_out": form.listed(
-            [f"{n} {why}" for why, n in entry["left_out"].items()]
+            [f"{form.count(n, 'field')} ({why})" for why, n in entry["left_out"].items()]
             + ([f"{form.count(entry['cut'], 'cell')} cut by the edge"] if entry["cut"] else [])
         ),
         "classes": [_class(share) for share in entry["classes"]],
