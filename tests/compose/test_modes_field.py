@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import typer
 from compose_makers import make_bank
@@ -358,3 +359,41 @@ def test_a_group_goes_no_further_into_others_than_it_may() -> None:
     assert scatter.try_group(*one, 0.2, 0.5, chances) is None
     assert scatter.try_group(*one, 1.0, 0.0, chances) is not None
     assert scatter.into_others(np.array([[[25.0, 50.0]]]), np.array([5.0])) == pytest.approx(0)
+
+
+def test_specks_are_painted_and_named_by_no_truth(
+    bank: CellBank,
+) -> None:
+    rows = bank.table.to_pylist()
+    taken = [row for row in rows if row["kind"] == "rbc" and not row["touches_border"]][:2]
+    for row in taken:
+        row |= {"kind": "platelet", "accepted": False, "reason": "too small for its kind"}
+    refused = {row["cell_id"] for row in taken}
+    dirty = CellBank(
+        pa.Table.from_pylist(rows, schema=bank.table.schema),
+        bank.backgrounds,
+        root=bank.root,
+        labels=bank.labels,
+        part=bank.part,
+        inputs=bank.inputs,
+        holds=bank.holds,
+    )
+    made = plan(dirty, mode="field", add=1, seed=4, specks=20, **SMALL)
+    clean = plan(dirty, mode="field", add=1, seed=4, specks=0, **SMALL)
+    recipe, without = next(iter(made)), next(iter(clean))
+    specks = [p for p in recipe.placements if p.kind == "speck"]
+    assert specks
+    assert {p.cell_id for p in specks} <= refused
+    assert not refused & {p.cell_id for p in without.placements}
+    found = truth(recipe, dirty)
+    assert refused.isdisjoint(cell.cell_id for cell in found.cells)
+    cells = [i for i, p in enumerate(recipe.placements) if p.kind != "speck"]
+    plain = bare(recipe, cells)
+    assert np.array_equal(found.instances, truth(plain, dirty).instances)
+    changed = np.abs(render(bare(recipe), dirty).astype(int) - render(plain, dirty)).max(axis=2) > 8
+    assert changed.any()
+    y, x = np.nonzero(changed)
+    near = np.min([np.hypot(p.cx - x, p.cy - y) for p in specks], axis=0)
+    assert near.max() < 60
+    spotless = plan(bank, mode="field", add=1, **SMALL)
+    assert all(p.kind != "speck" for one in spotless for p in one.placements)

@@ -19,6 +19,7 @@ from naturalize.compose.paint.place import Laid
 from naturalize.compose.paint.render import finished, laid_on, shown, stage_of
 from naturalize.compose.paint.scenes import CellSource, laid_under, source_of
 from naturalize.compose.paint.sizes import EDGE, Shrink, Size, asked_size
+from naturalize.compose.recipe.placement import SPECK
 from naturalize.compose.recipe.recipe import Background, Recipe
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ def _truth_of(
     cells = [(cell.kind, cell.label, cell.cell_id) for cell in brought]
     wholes = list(_placed_masks(canvas, len(cells)))
     for placement, one in zip(recipe.placements, laid, strict=True):
+        if placement.kind == SPECK:
+            continue
         cells.append((placement.kind, annotation.label(placement.cell_id), placement.cell_id))
         wholes.append(None if one is None else (one.window, _inside(one, placement.blend)))
         if wholes[-1] is not None:

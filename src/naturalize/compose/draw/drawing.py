@@ -99,7 +99,8 @@ class Drawing:
         ``cells`` that the mode can use, ``used`` ones, composites with the ``most`` used one, and
         its id: ``most_used``.
         """
-        cells = columns.cell[self.materials.target[columns.cell]]
+        cells = columns.cell[columns.cell < len(self.materials.cells)]  # specks stand behind them
+        cells = cells[self.materials.target[cells]]
         owner, found = self.materials.label[cells], {}
         for code in np.unique(columns.label).tolist():
             label = columns.words.labels[code]

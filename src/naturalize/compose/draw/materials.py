@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from naturalize.base.console import track
 from naturalize.base.display import rows_of
 from naturalize.base.errors import ArtifactError, NaturalizeError
 from naturalize.base.images import file_facts
+from naturalize.cells.choose import RAGGED, SMALL
+from naturalize.compose.recipe.placement import SPECK
 
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
@@ -152,12 +155,15 @@ class Materials:
     @classmethod
     def of(cls, bank: CellBank) -> Materials:
         """Return the accepted cells of ``bank``."""
+        return cls._of_rows(bank, bank.cells(), Images.of(bank))
+
+    @classmethod
+    def _of_rows(cls, bank: CellBank, rows: pa.Table, images: Images) -> Materials:
         names = ["cell_id", "image_id", "kind", "label", "target", "touches_border", "contact"]
         boxes = ["x0", "y0", "x1", "y1"]
-        table = bank.cells().select([*names, *boxes, "area"]).sort_by("cell_id")
+        table = rows.select([*names, *boxes, "area"]).sort_by("cell_id")
         column = {name: table[name].to_pylist() for name in names}
         code = {label: i for i, label in enumerate(bank.labels)}
-        images = Images.of(bank)
         place = {image_id: i for i, image_id in enumerate(images.ids)}
         return cls(
             cells=tuple(zip(column["cell_id"], column["image_id"], column["kind"], strict=True)),
@@ -172,6 +178,28 @@ class Materials:
             image=np.array([place.get(i, -1) for i in column["image_id"]], np.int32),
             bank=bank,
         )
+
+    def with_specks(self) -> Materials:
+        """Return these cells, and behind them the bank's specks, of the kind `SPECK`.
+
+        Specks are what a segmenter took for platelets and a bank refuses as too small or ragged:
+        deposits of stain, dust, torn pieces. The images' edge cuts none of them.
+        """
+        refused = [self.bank.cells("platelet", whole=True, reason=one) for one in (SMALL, RAGGED)]
+        specks = self._of_rows(self.bank, pa.concat_tables(refused), self.images)
+        if not specks.cells:
+            return self
+        named = tuple((cell_id, image_id, SPECK) for cell_id, image_id, _ in specks.cells)
+        specks = replace(
+            specks,
+            label=np.full_like(specks.label, -1),
+            target=np.zeros_like(specks.target),
+        )
+        arrays = ("label", "box", "whole", "target", "area", "contact", "image")
+        joined = {
+            name: np.concatenate([getattr(self, name), getattr(specks, name)]) for name in arrays
+        }
+        return replace(self, cells=(*self.cells, *named), _memory={}, **joined)
 
     @property
     def size(self) -> np.ndarray:

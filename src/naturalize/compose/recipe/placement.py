@@ -19,6 +19,9 @@ import pyarrow as pa
 
 from naturalize.base.errors import SettingsError, unknown
 
+#: Kind of what is placed and is no cell: a speck of stain or dirt. No truth names it.
+SPECK = "speck"
+
 #: How a cell that is not set on whole pixels is resampled.
 KERNELS = ("linear", "cubic", "lanczos")
 

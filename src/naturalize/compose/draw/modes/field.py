@@ -3,7 +3,7 @@
 Any size, magnification and density. White cells of any class, red cells single, touching or in
 stacks, platelets single or in clumps, all cut by the edge where they meet it. Cells are laid as
 dyes: where they overlap, their optical densities add up (Beer–Lambert). A field is shown by a
-camera of its own: stain, light, lens, sensor and codec.
+camera of its own: stain, light, lens, sensor and codec. Specks of stain and dirt lie anywhere.
 
 A field has the class of the white cell that it is drawn for; the bank says the class of each of its
 others. Red cells and platelets come from a few images that look alike, the same for all classes.
@@ -23,7 +23,7 @@ from naturalize.compose.draw.modes.mode import TURNS, Count, Mode, Share, Turn
 from naturalize.compose.draw.modes.scatter import Scatter, clump, set_white, stack
 from naturalize.compose.draw.modes.stock import Stock
 from naturalize.compose.recipe.columns import Columns, Vocabulary, offsets_of
-from naturalize.compose.recipe.placement import KERNELS
+from naturalize.compose.recipe.placement import KERNELS, SPECK
 from naturalize.compose.recipe.plan import FIELD
 from naturalize.compose.recipe.recipe import Camera, Codec, Finish
 from naturalize.imaging.camera import field_camera
@@ -67,6 +67,8 @@ class WholeField(Mode):
     clumps: Share = 0.2
     #: Factor on the number of platelets: 1 is about one to 14 red cells.
     platelets: Annotated[float, Field(ge=0, le=50)] = 1.0
+    #: Factor on the number of specks of stain and dirt: 1 is as many a red cell as the bank has.
+    specks: Annotated[float, Field(ge=0, le=1000)] = 1.0
     #: Most that single red cells overlap, as a share of the sum of their radii.
     overlap: Annotated[float, Field(ge=0, le=0.6)] = 0.4
     #: Most of a white cell that other white cells may cover.
@@ -98,6 +100,7 @@ class WholeField(Mode):
         self, materials: Materials, label: str, targets: np.ndarray, generator: np.random.Generator
     ) -> tuple[Columns, dict[str, np.ndarray]]:
         """Return a recipe for each of ``targets``, and how many cells found no room in each."""
+        materials = materials.remembered("with specks", materials.with_specks)
         stock = materials.remembered(
             ("field stock", self.images), lambda: Stock.of(materials, self.images)
         )
@@ -155,6 +158,7 @@ class WholeField(Mode):
         groups += self._platelets(
             materials, stock.platelets[home], n_red, scale, generator, scatter
         )
+        groups += self._specks(materials, n_red, scale, generator, scatter)
         placed = [group for group in groups if group.at is not None]
         left_out = sum(len(group.cell) for group in groups if group.at is None)
         cell = np.concatenate([*(group.cell for group in placed), white]).astype(np.int32)
@@ -276,6 +280,28 @@ class WholeField(Mode):
             at = scatter.try_group(clump(radius[part], generator), radius[part], may, 0.0, chances)
             groups.append(_Group(cells[part], at, np.full(g, np.nan)))
             i += g
+        return groups
+
+    def _specks(
+        self,
+        materials: Materials,
+        n_red: int,
+        scale: float,
+        generator: np.random.Generator,
+        scatter: Scatter,
+    ) -> list[_Group]:
+        pool = np.flatnonzero(materials.kind == SPECK)
+        if not len(pool) or not self.specks:
+            return []
+        a_red_cell = len(pool) / max(1, int(materials.images.counts["rbc"].sum()))
+        n = int(generator.poisson(self.specks * a_red_cell * (n_red + 5)))
+        cells = pool[generator.integers(len(pool), size=n)]
+        radius = _radius(materials, cells) * scale
+        groups = []
+        for part in (slice(i, i + 1) for i in range(n)):  # anywhere, on cells too
+            chances = generator.random((self.tries, 2))
+            at = scatter.try_group(np.zeros((1, 2)), radius[part], 1.0, 0.0, chances)
+            groups.append(_Group(cells[part], at, np.full(1, np.nan)))
         return groups
 
 
