@@ -196,7 +196,7 @@ class Materials:
             target=np.zeros_like(specks.target),
         )
         arrays = ("label", "box", "whole", "target", "area", "contact", "image")
-        joined = {
+        joined: dict[str, Any] = {
             name: np.concatenate([getattr(self, name), getattr(specks, name)]) for name in arrays
         }
         return replace(self, cells=(*self.cells, *named), _memory={}, **joined)
