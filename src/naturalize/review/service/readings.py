@@ -24,7 +24,7 @@ from naturalize.review.store.tables import CELL, EVENT, READING, STATE, TALLY
 _RESAMPLES, _LEVEL = 2_000, 0.95
 
 #: What makes a user one of a reading's readers.
-_WORK = ("label", "accept", "undo", "redo", "sign")
+_WORK = ("label", "accept", "seen", "undo", "redo", "sign")
 
 
 def readings(link: Connection) -> dict[int, Reading]:
@@ -70,12 +70,17 @@ def reading_of(link: Connection, number: int, user: str) -> Reading:
 def open_for(link: Connection, number: int, user: str) -> Reading:
     """Return a reading that a user may change; ``ClosedError`` if it is signed."""
     found = reading_of(link, number, user)
-    if found.signed_at is not None:
-        raise ClosedError(
-            f"reading {number} was signed by {found.signed_by} on {found.signed_at}; an "
-            "administrator can open it again"
-        )
+    check_open(found)
     return found
+
+
+def check_open(reading: Reading) -> None:
+    """Raise ``ClosedError`` if a reading is signed."""
+    if reading.signed_at is not None:
+        raise ClosedError(
+            f"reading {reading.number} was signed by {reading.signed_by} on {reading.signed_at}; "
+            "an administrator can open it again"
+        )
 
 
 def progress(link: Connection, reading: int) -> Progress:

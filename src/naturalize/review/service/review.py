@@ -83,8 +83,11 @@ class Review:
                 )
                 _insert(link, cells, made)
                 readings.begin(link, 1, None)
-        finally:
+        except BaseException:
             database.close()
+            path.unlink()
+            raise
+        database.close()
 
     def close(self) -> None:
         """Close the file."""
@@ -232,18 +235,17 @@ class Review:
     def add(self, rows: Sequence[CellRow]) -> list[int]:
         """Add cells to the review and to its open readings, unseen; return their ids.
 
-        ``ClosedError`` if reading 1 is signed.
+        ``ClosedError`` if a reading is signed: it would be one of other cells than the rest.
         """
         with self.database.writing() as link:
             found = readings.readings(link)
-            if found[1].signed_at is not None:
-                readings.open_for(link, 1, found[1].signed_by or "")
+            for reading in found.values():
+                readings.check_open(reading)
             first = (link.execute(select(func.max(CELL.c.id))).scalar() or 0) + 1
             _insert(link, rows, self._settings)
             ids = list(range(first, first + len(rows)))
-            for number, reading in found.items():
-                if reading.signed_at is None:
-                    readings.join(link, number, first)
+            for number in found:
+                readings.join(link, number, first)
         return ids
 
     # ---- changes
@@ -260,11 +262,14 @@ class Review:
         """Give cells another label (null: unidentified), accept theirs, or mark them as seen.
 
         ``versions``: the one of each cell that the actor saw. Cells that were changed since are
-        left and listed as conflicts. ``NotAllowedError``, ``ClosedError``, ``NoSuchError``.
+        left and listed as conflicts. ``NotAllowedError``, ``ClosedError``, ``NoSuchError``;
+        ``SettingsError`` for an unknown kind, or a cell that is named twice.
         """
         check(actor, "change")
         if kind == "label" and label is not None and label not in self._settings.bins:
             raise NoSuchError(f"no class {label!r} in this review")
+        if len(cells) != len(versions) or len(set(cells)) != len(cells):
+            raise SettingsError("each cell is named once, with one version")
         wanted = dict(zip(cells, versions, strict=True))
         with self.database.writing() as link:
             readings.open_for(link, reading, actor.name)
@@ -346,6 +351,8 @@ class Review:
     def progress(self, reading: int) -> Progress:
         """Return how far a reading is."""
         with self.database.reading() as link:
+            if reading not in readings.readings(link):
+                raise NoSuchError(f"reading {reading} was not opened")
             return readings.progress(link, reading)
 
     def readers(self, reading: int) -> list[str]:

@@ -135,27 +135,29 @@ def login(review: Review, name: str, password: str, address: str) -> Login:
             or link.execute(recent).scalar_one() >= _BY_ADDRESS
         ):
             raise RateError(f"too many failed logins; wait {_WINDOW // 60} minutes")
+        # counted before it is checked: many tries at one moment are no way around the limit
+        tried = link.execute(insert(FAILURE).values(name=name, address=address, at=at))
         row = _row(link, name)
     # outside of the transaction: hashing takes its time, and nobody shall wait for it
     right = _fits(row.password_hash if row else _nobody(), password)
     with review.database.writing() as link:
-        if not (right and row and row.active):
-            link.execute(insert(FAILURE).values(name=name, address=address, at=at))
-            noted(link, name, "login-failed", reason=address)
-            failed = True
-        else:
-            failed = False
-            token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-            link.execute(delete(LOGIN).where(LOGIN.c.created < at - SESSION_SECONDS))
-            link.execute(
-                insert(LOGIN).values(
-                    token_hash=_digest(token), user=name, csrf=csrf, created=at, last_used=at
-                )
-            )
-            noted(link, name, "login", reason=address)
-    if failed:
-        raise LoginError("the name or the password is wrong")
-    return Login(token, csrf, Actor(name, row.role))
+        if right and row and row.active and row == _row(link, name):
+            link.execute(delete(FAILURE).where(FAILURE.c.id == tried.lastrowid))
+            return _begun(link, name, row.role, address, at)
+        noted(link, name, "login-failed", reason=address)
+    raise LoginError("the name or the password is wrong")
+
+
+def _begun(link: Connection, name: str, role: str, address: str, at: float) -> Login:
+    token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    link.execute(delete(LOGIN).where(LOGIN.c.created < at - SESSION_SECONDS))
+    link.execute(
+        insert(LOGIN).values(
+            token_hash=_digest(token), user=name, csrf=csrf, created=at, last_used=at
+        )
+    )
+    noted(link, name, "login", reason=address)
+    return Login(token, csrf, Actor(name, role))
 
 
 def session(review: Review, token: str) -> Login | None:

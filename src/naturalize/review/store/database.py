@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 from sqlalchemy.exc import DatabaseError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from naturalize.base.errors import ArtifactError
+from naturalize.base.errors import ArtifactError, os_errors_named
 from naturalize.review.store.tables import METADATA, TRIGGERS
 
 #: The file in a review's folder, and the version of its tables (``docs/formats.md``).
@@ -33,8 +33,9 @@ class Database:
     def __init__(self, path: Path) -> None:
         """Open the file of a review; ``ArtifactError`` if there is none that can be used."""
         self.path, self._lock = path, threading.Lock()
-        if not path.is_file():
-            raise ArtifactError(f"{path.parent}: no review is there ({path.name} is missing)")
+        with os_errors_named(path):
+            if not path.is_file():
+                raise ArtifactError(f"{path.parent}: no review is there ({path.name} is missing)")
         self._engine = _engine(path)
         try:
             with self.reading() as link:
@@ -42,22 +43,24 @@ class Database:
                 tables = link.execute(
                     text("SELECT count(*) FROM sqlite_master WHERE name = 'event'")
                 ).scalar_one()
-            with self.writing():
-                pass
+            if version == VERSION and tables:
+                with self.writing():
+                    return
         except DatabaseError as error:
             self.close()
             raise _unusable(path, error) from error
-        if version != VERSION or not tables:
-            self.close()
-            raise ArtifactError(
-                f"{path}: format {version} of a review; this version of naturalize reads {VERSION}"
-            )
+        self.close()
+        raise ArtifactError(
+            f"{path}: format {version} of a review; this version of naturalize reads {VERSION}"
+        )
 
     @staticmethod
     def create(path: Path) -> None:
         """Write a new, empty file; ``ArtifactError`` if one is there."""
         if path.exists():
             raise ArtifactError(f"{path}: exists already")
+        with closing(sqlite3.connect(path)) as raw:
+            raw.execute("PRAGMA journal_mode = WAL")  # stays with the file
         engine = _engine(path, pooled=False)
         with engine.connect() as link:
             METADATA.create_all(link)
@@ -104,7 +107,6 @@ def _engine(path: Path, *, pooled: bool = True) -> Engine:
     @event.listens_for(engine, "connect")
     def _connected(link: sqlite3.Connection, _: Any) -> None:
         link.isolation_level = None  # transactions begin below, not as sqlite3 guesses
-        link.execute("PRAGMA journal_mode = WAL")
         link.execute("PRAGMA foreign_keys = ON")
         link.execute("PRAGMA synchronous = FULL")  # on the disk before it is acknowledged
 

@@ -151,8 +151,12 @@ FAILURE = Table(
     Index("failure_of", "at"),
 )
 
-TRIGGERS = tuple(
-    f"CREATE TRIGGER event_{what.lower()} BEFORE {what} ON event "
-    "BEGIN SELECT RAISE(ABORT, 'the trail is append-only'); END"
-    for what in ("UPDATE", "DELETE")
+_ABORT = "BEGIN SELECT RAISE(ABORT, 'the trail is append-only'); END"
+
+#: ``INSERT OR REPLACE`` removes a row without the trigger for that.
+TRIGGERS = (
+    f"CREATE TRIGGER event_update BEFORE UPDATE ON event {_ABORT}",
+    f"CREATE TRIGGER event_delete BEFORE DELETE ON event {_ABORT}",
+    "CREATE TRIGGER event_replace BEFORE INSERT ON event "
+    f"WHEN EXISTS (SELECT 1 FROM event WHERE id = NEW.id) {_ABORT}",
 )
