@@ -28,7 +28,7 @@ import numpy as np
 
 from benchmarks.stages import sample
 from naturalize.base.errors import NaturalizeError
-from naturalize.base.process import keep_memory, wait_passively
+from naturalize.base.process import ready_for_networks
 from naturalize.cli.train import with_overrides
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
@@ -52,8 +52,7 @@ REFERENCE = ("resnet18", 224)
 
 def main() -> None:
     """Print the table."""
-    keep_memory()
-    wait_passively()
+    ready_for_networks()
     options = _options()
     if not options.data.is_dir():
         sys.exit(f"{options.data}: no such folder; name real images with --data")

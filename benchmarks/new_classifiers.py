@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.families import subset
-from naturalize.base.process import keep_memory, wait_passively
+from naturalize.base.process import ready_for_networks
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
 from naturalize.evaluation.evaluate import evaluate, read_metrics
@@ -41,8 +41,7 @@ LEAST = {"inception_v3": 96}
 
 def main() -> None:
     """Print both tables."""
-    keep_memory()
-    wait_passively()
+    ready_for_networks()
     data = Path(os.environ.get("NATURALIZE_DATA", "../shared/data"))
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--data", type=Path, default=data / "pbc")

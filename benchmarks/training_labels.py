@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from naturalize.base.engine import prefetched
 from naturalize.base.images import read_image
-from naturalize.base.process import keep_memory, wait_passively
+from naturalize.base.process import ready_for_networks
 from naturalize.base.rng import rng
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.split import Split
@@ -101,8 +101,7 @@ def main() -> None:
     parser.add_argument("--agreed", type=Path)
     parser.add_argument("-o", "--out", type=Path, default=Path("runs/training-labels"))
     asked = parser.parse_args()
-    keep_memory()
-    wait_passively()
+    ready_for_networks()
     catalog = Catalog.build(asked.images, scheme="pbc11")
     split = Split.build(catalog, fractions=(0.75, 0.05, 0.2), conflicts="drop", seed=0)
     asked.out.mkdir(parents=True, exist_ok=True)

@@ -396,6 +396,19 @@ def test_what_cannot_be_trained_is_found_before_the_images_are_read(change, mess
         check(TINY.model_copy(update=change))
 
 
+def test_weights_that_cannot_be_fetched_are_found_by_the_check(monkeypatch):
+    import timm
+
+    from naturalize.training.fit import check
+
+    def fail(*args, **kwargs):
+        raise OSError("no net")
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(SettingsError, match=r"could not fetch weights for 'resnet10t' \(no net\)"):
+        check(TrainSettings(model="resnet10t", weights="download"))
+
+
 def test_what_can_be_trained_passes_the_check():
     from naturalize.training.fit import check
 

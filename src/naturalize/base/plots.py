@@ -86,14 +86,36 @@ def run_style(number: int) -> tuple[str, str]:
 
 def figure(width: float = 6.4, height: float = 4.0) -> tuple[Any, Any]:
     """Return a new figure (inches) and its axes in the house style; close it by `save_figure`."""
+    fig, (ax,) = panels(1, 1, width, height)
+    return fig, ax
+
+
+def panels(n: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    """Return a new figure (inches) and its ``n`` axes, ``columns`` a row, all of the same limits.
+
+    It is in the house style; close it by `save_figure`.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     fig = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(fig)
-    ax = fig.add_subplot()
-    style(ax)
-    return fig, ax
+    grid = fig.subplots(-(-n // columns), columns, sharex=True, sharey=True, squeeze=False)
+    axes = list(grid.flat)
+    for ax in axes[n:]:
+        ax.remove()
+    for place, ax in enumerate(axes[:n]):
+        style(ax)
+        ax.tick_params(labelbottom=place + columns >= n)
+    return fig, axes[:n]
+
+
+def legend_below(fig: Any, ax: Any) -> None:
+    """Name what is drawn in ``ax`` below all axes, where there is more than one thing."""
+    handles, names = ax.get_legend_handles_labels()
+    if len(names) > 1:
+        fig.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4),
+                   frameon=False, fontsize=9, labelcolor=INK)  # fmt: skip
 
 
 def forest(
@@ -149,14 +171,8 @@ def bands(
     """
     columns = min(5, len(fields))
     rows = -(-len(fields) // columns)
-    fig, first = figure(0.6 + 1.75 * columns, 0.5 + 1.55 * rows)
-    first.remove()
-    grid = fig.add_gridspec(rows, columns)
-    axes: list[Any] = []
-    for place, (name, scores) in enumerate(fields.items()):
-        one = axes[0] if axes else None
-        ax = fig.add_subplot(grid[place // columns, place % columns], sharex=one, sharey=one)
-        style(ax)
+    fig, axes = panels(len(fields), columns, 0.6 + 1.75 * columns, 0.5 + 1.55 * rows)
+    for ax, (name, scores) in zip(axes, fields.items(), strict=True):
         every = [before, *scores]
         low, high = zip(*(score["interval"] for score in every), strict=True)
         ax.fill_between(range(len(every)), low, high, color=ACCENT, alpha=0.18, linewidth=0)
@@ -164,8 +180,6 @@ def bands(
         values = [score["value"] for score in every]
         ax.plot(range(len(every)), values, "o-", color=ACCENT, linewidth=1.5, markersize=3)
         ax.set_title(name, fontsize=9, color=INK, loc="left")
-        ax.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(fields))
-        axes.append(ax)
     axes[0].set_ylim(0, 1)
     axes[0].set_xticks(range(len(every)))
     fig.supxlabel(across, fontsize=9, color=INK)

@@ -17,6 +17,12 @@ _TOP_PAD = 256 * 1024 * 1024
 _VARIABLES = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
 
 
+def ready_for_networks() -> None:
+    """Make this process quick with networks on a processor; call it before torch is loaded."""
+    keep_memory()
+    wait_passively()
+
+
 def keep_memory() -> bool:
     """Tell glibc to keep freed memory instead of giving it back; return whether it was done.
 

@@ -54,10 +54,9 @@ def adapt(
     """
     from naturalize.adaptation.adapt import adapt as run
     from naturalize.base.console import result
-    from naturalize.base.process import keep_memory, wait_passively
+    from naturalize.base.process import ready_for_networks
 
-    keep_memory()
-    wait_passively()
+    ready_for_networks()
     found = run(
         model, images, out, labels=labels, merge=merge, profile=profile, device=device, seed=seed
     )

@@ -62,14 +62,13 @@ def audit_labels(
     """
     from naturalize.base.artifacts import check_place
     from naturalize.base.console import result, say
-    from naturalize.base.process import keep_memory, wait_passively
+    from naturalize.base.process import ready_for_networks
     from naturalize.evaluation.labels import audit_labels as run
     from naturalize.inputs.labelled import labelled_data
     from naturalize.models.torch_predictor import TorchPredictor
     from naturalize.models.zoo import build
 
-    keep_memory()
-    wait_passively()
+    ready_for_networks()
     check_place(out)
     found = labelled_data(
         data, scheme=scheme, reader=reader, columns=columns_of(columns), part=part, root=root,
@@ -80,7 +79,7 @@ def audit_labels(
     if dropped := found.left_out.get("dropped_labels"):
         named = ", ".join(f"{label} ({n})" for label, n in dropped.items())
         say(f"left out, as the scheme has no such classes: {named}")
-    network = build(encoder, found.labels, weights=weights)
+    network = build(encoder, 2, weights=weights)  # its classifier is not used
     audited = run(
         TorchPredictor(network.module, network.config, device=device),
         found.items,

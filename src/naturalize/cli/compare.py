@@ -67,6 +67,7 @@ def compare(
     from naturalize.base.errors import SettingsError
     from naturalize.evaluation.compare import paired_seeds, pairs_of
     from naturalize.evaluation.pictures import difference_picture
+    from naturalize.report.formatting import count
 
     if forest and forest.suffix.lower() not in (".png", ".svg"):
         raise SettingsError(f"--forest {forest}: expected a file that ends in .png or .svg")
@@ -87,13 +88,14 @@ def compare(
             f"{low:+.3f} to {high:+.3f}",
         )
     Console(highlight=False).print(table)
+    images = count(result["n"], "image")
     if test := result["mcnemar"]:
         say(
-            f"{result['n']:,} images: only the first right {test['only_a_right']}, only the second "
+            f"{images}: only the first right {test['only_a_right']}, only the second "
             f"right {test['only_b_right']}; McNemar p = {test['p_value']:.3g}"
         )
     else:
-        say(f"{result['n']:,} images; seeds: {', '.join(pairs)}")
+        say(f"{images}; seeds: {', '.join(pairs)}")
     say(result["method"])
     if out:
         write_json(out, {"a": first.name, "b": second.name, **result})

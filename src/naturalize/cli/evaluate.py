@@ -126,13 +126,12 @@ def evaluate(
     """
     from naturalize.base.artifacts import check_place
     from naturalize.base.console import result
-    from naturalize.base.process import keep_memory, wait_passively
+    from naturalize.base.process import ready_for_networks
     from naturalize.evaluation.agreement import read_agreed
     from naturalize.evaluation.merge import Merge
     from naturalize.inputs.labelled import evaluate_on
 
-    keep_memory()
-    wait_passively()
+    ready_for_networks()
     confirmations = read_agreed(agreed) if agreed else None
     check_place(out)
     if doubt is not None:

@@ -73,10 +73,9 @@ def explain(
     """
     from naturalize.base.artifacts import read_json
     from naturalize.base.console import result, say, warn
-    from naturalize.base.process import keep_memory, wait_passively
+    from naturalize.base.process import ready_for_networks
 
-    keep_memory()
-    wait_passively()
+    ready_for_networks()
     from naturalize.explain.picks import picks_of_files
     from naturalize.explain.sheet import heat_remark
     from naturalize.explain.write import explain_images

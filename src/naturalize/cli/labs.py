@@ -132,11 +132,10 @@ def labs(
 
     from naturalize.base.artifacts import check_place
     from naturalize.base.console import remark, result
-    from naturalize.base.process import keep_memory, wait_passively
+    from naturalize.base.process import ready_for_networks
     from naturalize.inputs.labs import labs as run
 
-    keep_memory()
-    wait_passively()
+    ready_for_networks()
     check_place(out)
     reading: dict[str, Any] = {"scheme": scheme, "reader": reader, "part": part}
     reading |= {"columns": columns_of(columns), "backend": engine, "workers": workers}

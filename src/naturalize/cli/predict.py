@@ -115,11 +115,10 @@ def predict(
     ```
     """
     from naturalize.base.errors import InputError, SettingsError
-    from naturalize.base.process import keep_memory, wait_passively
+    from naturalize.base.process import ready_for_networks
     from naturalize.models.predictor import Predictor
 
-    keep_memory()
-    wait_passively()
+    ready_for_networks()
     from naturalize.base.walk import find_images
     from naturalize.prediction.files import predict_files
     from naturalize.prediction.predictor import VIEWS

@@ -61,10 +61,9 @@ def read(
     ```
     """
     from naturalize.base.artifacts import check_place
-    from naturalize.base.process import keep_memory, wait_passively
+    from naturalize.base.process import ready_for_networks
 
-    keep_memory()
-    wait_passively()
+    ready_for_networks()
     from naturalize.base.console import result
     from naturalize.base.errors import InputError
     from naturalize.base.images import IMAGE_SUFFIXES

@@ -178,12 +178,11 @@ def _write_sheet(opened: tuple[Plan, CellBank], out: Path, options: dict[str, An
 
 def _probe(opened: tuple[Plan, CellBank], out: Path, options: dict[str, Any]) -> None:
     from naturalize.base.console import result
-    from naturalize.base.process import keep_memory, wait_passively
+    from naturalize.base.process import ready_for_networks
     from naturalize.realism.report import lines
     from naturalize.realism.run import realism as run
 
-    keep_memory()
-    wait_passively()
+    ready_for_networks()
     for line in lines(run(*opened, out, **options).report):
         result(line)
     result(f"to look at: {out / 'sheet.jpg'}, {out / 'auc.svg'}, {out / 'distinguishing.svg'}")

@@ -171,7 +171,7 @@ def forest_picture(result: Mapping[str, Any], path: str | Path) -> None:
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", color=plots.LIGHT["line"], linewidth=0.8)
     ax.set_xlabel("balanced accuracy with 95 % interval", color=plots.INK)
-    _legend(fig, ax, len(models))
+    plots.legend_below(fig, ax)
     plots.save_figure(fig, path)
 
 
@@ -197,14 +197,9 @@ def difference_picture(result: Mapping[str, Any], names: tuple[str, str], path: 
 def risk_picture(result: Mapping[str, Any], path: str | Path) -> None:
     """Draw the risk-coverage curve of each laboratory, a field for each model; ``labs.json``."""
     models = result["models"]
-    fig, first = plots.figure(1.2 + 3.3 * len(models), 3.6)
-    grid = first.get_subplotspec().get_gridspec()
-    if len(models) > 1:
-        first.remove()
-        grid = fig.add_gridspec(1, len(models))
-    for place, (model, found) in enumerate(models.items()):
-        ax = first if len(models) == 1 else fig.add_subplot(grid[place])
-        plots.style(ax)
+    fig, axes = plots.panels(len(models), len(models), 1.2 + 3.3 * len(models), 3.6)
+    axes[0].set_ylabel("risk: share of wrong answers", color=plots.INK)
+    for ax, (model, found) in zip(axes, models.items(), strict=True):
         for number, (name, entry) in enumerate(found["laboratories"].items()):
             colour, _ = plots.run_style(number)
             curve = entry["risk_coverage"]
@@ -214,18 +209,9 @@ def risk_picture(result: Mapping[str, Any], path: str | Path) -> None:
         ax.set_xlim(0, 1)
         ax.set_ylim(0, 1)
         ax.set_xlabel("coverage: share answered, the surest first", color=plots.INK)
-        ax.set_ylabel("risk: share of wrong answers" if place == 0 else "", color=plots.INK)
         ax.set_title(model, fontsize=10, color=plots.INK, loc="left")
-        last = ax
-    _legend(fig, last, len(result["laboratories"]))
+    plots.legend_below(fig, ax)
     plots.save_figure(fig, path)
-
-
-def _legend(fig: Any, ax: Any, n: int) -> None:
-    """Name what is drawn below the axes, where there is more than one."""
-    if n > 1:
-        fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=min(n, 4),
-                   frameon=False, fontsize=9, labelcolor=plots.INK)  # fmt: skip
 
 
 def robustness_picture(result: Mapping[str, Any], path: str | Path) -> None:

@@ -22,7 +22,7 @@ NAMES = {"macro_f1": "macro-F1", "weak_f1": "mean F1 of the weak classes"}
 def write_page(folder: Path, result: Mapping[str, Any]) -> Path:
     """Write ``report.html`` of a grid from its ``arms.json``, and its curves as SVG files."""
     for score in result["scores"]:
-        plots.save_figure(curve_figure(result, score)[0], folder / f"{score}.svg")
+        plots.save_figure(curve_figure(result, score), folder / f"{score}.svg")
     sections = [_scores(result, score) for score in result["scores"]]
     head = {"name": result["name"], "verdict": verdict(result), "banners": [], "cards": []}
     page = template().render(
@@ -40,7 +40,7 @@ def base_of(result: Mapping[str, Any], arm: str) -> str:
 
 def verdict(result: Mapping[str, Any]) -> str:
     """Say of each arm whether it differs from the one beside it, over its sizes, by intervals."""
-    base, said = result["arms"][0], []
+    base, said, chance = result["arms"][0], [], []
     for name, each in result["differences"].items():
         other = base_of(result, name)
         arm = name if other == base else f"{name} (beside {other})"
@@ -51,7 +51,7 @@ def verdict(result: Mapping[str, Any]) -> str:
         whole = f"{form.difference(mean['value'])} ({form.signed_span(mean['interval'])})"
         over = f"{whole} over {form.count(len(gains), 'size')}"
         if not better and not worse:
-            said.append(f"{arm}: {over}; at each size it may be chance")
+            chance.append((arm, f"{arm} {whole}"))
             continue
         parts = [
             f"{word} at {form.listed(where)} images a class"
@@ -59,6 +59,9 @@ def verdict(result: Mapping[str, Any]) -> str:
             if where
         ]
         said.append(f"{arm}: {over}; {' and '.join(parts)}")
+    if chance:
+        few = len(chance) <= len(plots.MARKERS)  # more are names, whose figures the table has
+        said.append(f"At each size it may be chance: {form.listed([a[few] for a in chance])}")
     if not said:
         return f"One arm, {base}."
     return f"Macro-F1 beside {base}. {'. '.join(said)}."
@@ -67,15 +70,16 @@ def verdict(result: Mapping[str, Any]) -> str:
 def _scores(result: Mapping[str, Any], score: str) -> Section:
     name = NAMES[score]
     sizes = sorted({int(n) for each in result["curves"].values() for n in each})
+    numbers = {arm: number for panel in _panels(result) for arm, number in panel}
     label = f"{name} over training images a class, one line an arm; the numbers follow as a table"
     rows = [
         {
-            "key": figures.key(number),
+            "key": figures.key(numbers[arm]),
             "arm": arm,
             "beside": base_of(result, arm) if arm in result["differences"] else "",
             "sizes": [_cell(result, arm, n, score) for n in sizes],
         }
-        for number, arm in enumerate(result["arms"])
+        for arm in result["arms"]
         if arm in result["curves"]
     ]
     takeaway = (
@@ -83,7 +87,7 @@ def _scores(result: Mapping[str, Any], score: str) -> Section:
         "training images a class, and what each arm gains over the one beside it."
     )
     data = {
-        "curve": Markup(plots.inline_svg(curve_figure(result, score)[0], label)),
+        "curve": Markup(plots.inline_svg(curve_figure(result, score), label)),
         "sizes": [form.number(n) for n in sizes],
         "rows": rows,
         "method": result["method"].replace(" %", f"{form.NBSP}%"),
@@ -92,31 +96,58 @@ def _scores(result: Mapping[str, Any], score: str) -> Section:
     return Section(score, name[:1].upper() + name[1:], takeaway, "arms.html.j2", data)
 
 
-def curve_figure(result: Mapping[str, Any], score: str) -> tuple[Any, Any]:
-    """Return figure and axes: a score over the number of images, one line an arm, and intervals."""
-    fig, ax = plots.figure(6.4, 4.0)
+def curve_figure(result: Mapping[str, Any], score: str) -> Any:
+    """Return a figure: a score over the number of images, one line an arm, and intervals.
+
+    More arms than there are markers stand in several panels: one of those that others are compared
+    with, and one for each of these with the arms beside it.
+    """
+    shown = _panels(result)
     sizes = sorted({int(n) for each in result["curves"].values() for n in each})
-    for number, arm in enumerate(result["arms"]):
-        its = result["curves"].get(arm)
-        if not its:
-            continue
-        colour, marker = plots.run_style(number)
-        shift = 1.012 ** (number - (len(result["arms"]) - 1) / 2)
-        at = [int(n) * shift for n in its]
-        values = [each[score]["value"] for each in its.values()]
-        ax.plot(at, values, marker=marker, color=colour, markersize=5, linewidth=1.6, label=arm)
-        ax.vlines(at, *zip(*(e[score]["interval"] for e in its.values()), strict=True),
-                  color=colour, linewidth=1.6, alpha=0.5)  # fmt: skip
-    ax.set_xscale("log")
-    ax.set_xticks(sizes, [f"{n:,}" for n in sizes])
-    ax.minorticks_off()
-    ax.set_xlabel("training images a class")
-    ax.set_ylabel(NAMES[score])
-    ax.tick_params(colors=plots.LIGHT["quiet"])
-    for text in (ax.xaxis.label, ax.yaxis.label):
-        text.set_color(plots.LIGHT["quiet"])
-    ax.legend(frameon=False, loc="lower right", labelcolor=plots.LIGHT["ink"])
-    return fig, ax
+    columns = min(2, len(shown))
+    fig, axes = plots.panels(len(shown), columns, 3.2 + 3.2 * columns, 4.1 * -(-len(shown) // 2))
+    for ax, panel in zip(axes, shown, strict=True):
+        for place, (arm, number) in enumerate(panel):
+            if its := result["curves"].get(arm):
+                shift = 1.012 ** (place - (len(panel) - 1) / 2)
+                _draw(ax, arm, number, {int(n) * shift: each[score] for n, each in its.items()})
+        ax.set_xscale("log")
+        ax.set_xticks(sizes, [f"{n:,}" for n in sizes])
+        ax.minorticks_off()
+        ax.tick_params(colors=plots.LIGHT["quiet"])
+        if len(shown) > 1:
+            ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2,
+                      fontsize=9, labelcolor=plots.INK)  # fmt: skip
+    for ax in axes[-columns:]:
+        ax.set_xlabel("training images a class", color=plots.LIGHT["quiet"])
+    for ax in axes[::columns]:
+        ax.set_ylabel(NAMES[score], color=plots.LIGHT["quiet"])
+    if len(shown) == 1:
+        plots.legend_below(fig, axes[0])
+    return fig
+
+
+def _draw(ax: Any, arm: str, number: int, at: Mapping[float, Mapping[str, Any]]) -> None:
+    """Draw an arm's values and intervals at their places along the axis."""
+    colour, marker = plots.run_style(number)
+    values = [each["value"] for each in at.values()]
+    ax.plot(list(at), values, marker=marker, color=colour, markersize=5, linewidth=1.6, label=arm)
+    ends = zip(*(each["interval"] for each in at.values()), strict=True)
+    ax.vlines(list(at), *ends, color=colour, linewidth=1.6, alpha=0.5)
+
+
+def _panels(result: Mapping[str, Any]) -> list[list[tuple[str, int]]]:
+    """Return the arms of each panel, each with the number that gives it colour and marker."""
+    arms = list(result["arms"])
+    if len(arms) <= len(plots.MARKERS):
+        return [[(arm, number) for number, arm in enumerate(arms)]]
+    bases = list(dict.fromkeys(base_of(result, arm) for arm in arms))
+    found = [[(base, number) for number, base in enumerate(bases)]]
+    for first, base in enumerate(bases):
+        beside = [arm for arm in arms if base_of(result, arm) == base and arm not in bases]
+        panel = enumerate([base, *beside], start=first)
+        found += [[(arm, number) for number, arm in panel]] if beside else []
+    return found
 
 
 def _cell(result: Mapping[str, Any], arm: str, n: int, score: str) -> dict[str, str] | None:

@@ -14,7 +14,7 @@ from math import ceil
 from pathlib import Path
 
 from naturalize.base.engine import available_cpus
-from naturalize.base.process import keep_memory, wait_passively
+from naturalize.base.process import ready_for_networks
 from naturalize.dataset.catalog import Catalog
 from naturalize.dataset.readers.files import prefix_of
 from naturalize.dataset.schemes import scheme as scheme_named
@@ -79,8 +79,7 @@ def propose(
     catalog = catalog_of(scheme or "folders")
     if scheme is None and _like_pbc(catalog):
         catalog = catalog_of("pbc11")
-    keep_memory()  # as training does, so that the estimate is of the same
-    wait_passively()
+    ready_for_networks()  # as training does, so that the estimate is of the same
     return _proposal(root, reader, catalog)
 
 

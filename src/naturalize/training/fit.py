@@ -45,8 +45,9 @@ _OURS = (
 def check(settings: TrainSettings) -> None:
     """Find out, before anything long runs, whether a network can be trained so on this machine.
 
-    An error for an unknown model, a size or option that it cannot take, absent weights, a device
-    that is not there, or a logger that is not installed.
+    An error for an unknown model, a size or option that it cannot take, weights that are absent or
+    (where they are to be fetched, which is done here) cannot be fetched, a device that is not
+    there, or a logger that is not installed.
     """
     from naturalize.models.names import resolve
     from naturalize.models.zoo import build
@@ -56,15 +57,14 @@ def check(settings: TrainSettings) -> None:
     loggers.check(settings)
     place(settings.device)
     resolve(settings.model)
-    if settings.weights != "download":
-        build(
-            settings.model,
-            2,
-            weights="none" if settings.weights == "auto" else settings.weights,
-            input_size=settings.input_size,
-            dropout=settings.dropout,
-            options=settings.network_options,
-        )
+    build(
+        settings.model,
+        2,
+        weights="none" if settings.weights == "auto" else settings.weights,
+        input_size=settings.input_size,
+        dropout=settings.dropout,
+        options=settings.network_options,
+    )
 
 
 def train(
@@ -122,8 +122,7 @@ def train(
     NaturalizeError
         If the loss is no number any more, with the step and the images of the batch.
     """
-    process.keep_memory()
-    process.wait_passively()
+    process.ready_for_networks()
     process.use_threads()
     from naturalize.models.folder import check_elsewhere
     from naturalize.models.shipped import find
