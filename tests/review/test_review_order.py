@@ -8,26 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from naturalize.base.rng import rng
-from naturalize.review.service.order import (
-    KEYS,
-    doubt_of,
-    in_usual_order,
-    keys_of,
-    ordered,
-    vectors_of,
-)
-
-
-def test_classes_come_in_the_laboratorys_order() -> None:
-    model = ["BA", "BNE", "EO", "ERB", "LY", "MMY", "MO", "MY", "PLT", "PMY", "SNE"]
-    wanted = ["SNE", "BNE", "EO", "BA", "LY", "MO", "MMY", "MY", "PMY", "ERB", "PLT"]
-    assert in_usual_order(model) == wanted
-    assert list(keys_of(wanted).values()) == list("1234567890q")
-
-
-def test_no_key_of_a_class_is_a_key_of_the_page() -> None:
-    assert not set("ux?") & set(KEYS)
-    assert len(set(KEYS)) == len(KEYS)
+from naturalize.review.service.order import doubt_of, ordered, vectors_of
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,7 @@ def writing(
     inputs: Mapping[str, str] | None = None,
     same_source: Callable[[Path], bool] | None = None,
     overwrite: bool = False,
+    changing: Collection[str] = (),
 ) -> Iterator[Path]:
     """Give a temporary folder beside ``path``; on success, move it to ``path`` whole.
 
@@ -141,7 +142,8 @@ def writing(
     ``kind`` is one of :data:`KINDS`. ``settings`` decided the content: JSON values only, no paths
     of the machine and no worker counts. ``inputs`` are the fingerprints of the artifacts that were
     read, by name. ``same_source`` says of the artifact that is there whether the same source made
-    it; by default, artifacts of the same inputs have the same source.
+    it; by default, artifacts of the same inputs have the same source. ``changing``: files inside
+    that change later, and so are not in the manifest.
     """
     path = Path(path)
     settings, inputs = dict(settings or {}), dict(inputs or {})
@@ -153,7 +155,8 @@ def writing(
         try:
             yield partial
             found = sorted(file for file in partial.rglob("*") if file.is_file())
-            files = {file.relative_to(partial).as_posix(): file_hash(file) for file in found}
+            named = {file.relative_to(partial).as_posix(): file for file in found}
+            files = {name: file_hash(file) for name, file in named.items() if name not in changing}
             name = fingerprint(kind, settings, inputs)
             manifest = Manifest(kind, version_of(kind), name, settings, inputs, files)
             write_json(partial / MANIFEST, vars(manifest))

@@ -81,8 +81,8 @@ class Training:
         there = [item for item, row in zip(self.items, found, strict=True) if row is not None]
         if not there:
             return [[] for _ in images]
-        known = _unit(np.array([row for row in found if row is not None]))
-        alike = _unit(model.features(images)) @ known.T
+        known = unit(np.array([row for row in found if row is not None]))
+        alike = unit(model.features(images)) @ known.T
         return [
             [
                 (there[i], round(float(cosines[i]), 4))
@@ -93,7 +93,8 @@ class Training:
         ]
 
 
-def _unit(features: np.ndarray) -> np.ndarray:
+def unit(features: np.ndarray) -> np.ndarray:
+    """Return features (N, D) with rows of length one, so that products are cosines."""
     length = np.linalg.norm(features, axis=1, keepdims=True)
     return features / np.where(length > 0, length, 1)
 

@@ -24,6 +24,9 @@ from naturalize.review.store.cells import CellRow
 #: Images a piece: what a kill costs at most.
 _PIECE = 64
 
+#: How the flag of a file begins that cannot be read; the reason follows.
+BROKEN = "error: "
+
 #: One row an image, or a white cell of a field, as a model named it.
 _NAMED = pa.schema(
     [
@@ -44,6 +47,8 @@ def name_cells(
     model: Path,
     work: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    piece: int = _PIECE,
 ) -> Found:
     """Return the cells of images: one of an image of one cell, the white ones of a field.
 
@@ -60,6 +65,8 @@ def name_cells(
         Folder of finished pieces: a run that was killed goes on from there. The caller removes it.
     progress
         Is given the number of images that are done, and of all.
+    piece
+        Images whose cells are kept at a time.
     """
     predictor = Predictor.load(model)
     key = json.dumps([digest_of(paths), predictor.weights_hash])
@@ -71,11 +78,12 @@ def name_cells(
         rows = predict_files(predictor, todo, standardiser=standardiser)
         each = itertools.groupby(rows, key=lambda row: row.path)
         for done, (_, its) in enumerate(each, start=len(paths) - len(todo) + 1):
-            yield pa.Table.from_pylist([_row(one) for one in its], schema=_NAMED)
+            table = pa.Table.from_pylist([_row(one) for one in its], schema=_NAMED)
             progress(done, len(paths))
+            yield table
 
     pieces = resumable_pieces(
-        work / "named", key, paths, compute, _NAMED, piece=_PIECE, what="name cells"
+        work / "named", key, paths, compute, _NAMED, piece=piece, what="name cells"
     )
     rows = [row for piece in pieces for row in piece.to_pylist()]
     fields = list(dict.fromkeys(row["path"] for row in rows if row["field"]))
@@ -141,5 +149,5 @@ def _cell(row: dict[str, Any], predictor: NetworkPredictor) -> CellRow:
         confidence=row["confidence"],
         probabilities=None if shares is None else np.array(shares, np.float32),
         candidates=tuple(row["candidates"]),
-        flag=f"error: {row['error']}" if row["error"] else flag,
+        flag=f"{BROKEN}{row['error']}" if row["error"] else flag,
     )

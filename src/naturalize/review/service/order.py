@@ -13,17 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from naturalize.base.rng import seed_of
-from naturalize.dataset.schemes import meaning
 from naturalize.prediction.files import BETWEEN, DOUBTFUL, STRANGE
 
-#: Order of classes in a laboratory's list: granulocytes from the ripe ones, then the others.
-USUAL = ("SNE", "BNE", "EO", "BA", "LY", "MO", "MMY", "MY", "PMY", "ERB", "PLT")
-
-#: Keys that classes get, in their order. Letters of the page's own commands (u, x) are not there.
-KEYS = "1234567890qwertyiopasdfghjklcvbnm"
-
 #: Cells of a cluster that are aimed at, and the fewest and most: what fits on a screen.
-_SIZE, _FEWEST, _MOST = 30, 10, 60
+_SIZE, _FEWEST, _MOST = 40, 10, 60
 
 #: From so many cells of a class k-means takes samples of them a step (Sculley 2010).
 _MINIBATCH = 5_000
@@ -34,33 +27,6 @@ _DOUBTFUL, _BETWEEN, _UNSURE, _STRANGE = 0.2, 0.5, 0.6, 0.8
 
 #: Probabilities below this are noise; their logarithm is bounded.
 _FLOOR = 1e-4
-
-
-def in_usual_order(classes: Sequence[str]) -> list[str]:
-    """Return classes in the laboratory's order; those of other names last, by name.
-
-    Examples
-    --------
-    >>> in_usual_order(["basophil", "blast", "BNE", "SNE"])
-    ['SNE', 'BNE', 'basophil', 'blast']
-    """
-
-    def place(name: str) -> tuple[int, str]:
-        found = [USUAL.index(code) for code in meaning(name)]
-        return min(found, default=len(USUAL)), name
-
-    return sorted(classes, key=place)
-
-
-def keys_of(bins: Sequence[str]) -> dict[str, str]:
-    """Return a key for each class, as far as keys go.
-
-    Examples
-    --------
-    >>> keys_of(["SNE", "BNE"])
-    {'SNE': '1', 'BNE': '2'}
-    """
-    return dict(zip(bins, KEYS, strict=False))
 
 
 def doubt_of(

@@ -16,7 +16,6 @@ from naturalize.base.artifacts import read_json, read_table
 from naturalize.base.console import remark, warn
 from naturalize.base.errors import ArtifactError, InputError, closest
 from naturalize.base.table import SUFFIXES, read_rows
-from naturalize.cells.segmentation import Cell
 from naturalize.cells.tables import cell_of
 from naturalize.evaluation.calibration import check_probabilities
 from naturalize.fields.differential import of_no_smear
@@ -205,14 +204,14 @@ def _field_cell(row: dict[str, Any], names: Sequence[str]) -> CellRow:
         probabilities=numbers,
         flag=row["flag"],
         area=float(row["area"]),
-        outline=outline_of(cell),
+        outline=outline_of(cell.mask),
     )
 
 
-def outline_of(cell: Cell) -> np.ndarray:
-    """Return the outline of a cell, int16 (N, 2): x, y from its box's corner."""
+def outline_of(mask: np.ndarray) -> np.ndarray:
+    """Return the outline of a mask, bool (H, W), as int16 (N, 2): x, y from its corner."""
     found, _ = cv2.findContours(
-        np.pad(cell.mask, 1).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+        np.pad(mask, 1).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
     longest = max(found, key=cv2.contourArea)
     return (cv2.approxPolyDP(longest, 0.7, True)[:, 0] - 1).astype(np.int16)
