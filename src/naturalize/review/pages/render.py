@@ -9,6 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from naturalize.dataset.schemes import NO_LEUKOCYTES
+
 #: Styles and scripts that the pages load.
 STATIC_FOLDER = Path(__file__).parent / "static"
 
@@ -36,6 +38,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    found.globals["no_leukocytes"] = sorted(NO_LEUKOCYTES)
     found.globals["static"] = lambda name: f"{static_address()}/{name}"
     return found
 

@@ -1,0 +1,209 @@
+// The cells of a reading: typed columns, counts that are kept as cells change, and the changes.
+//
+// A change is painted at once and sent in the order of its making. Until the server has confirmed
+// it, what was confirmed last is held; a refusal puts that back.
+import { call, post, session } from "./api.js";
+
+const POLL_MS = 2000; // the contract of /api/v1/events
+
+export class Cells {
+  /** `columns` is the answer of /api/v1/cells. `onChange(i, before, after, wasSeen)`: a cell's bins. */
+  constructor(columns) {
+    this.n = columns.ids.length;
+    this.ids = columns.ids;
+    this.label = Int16Array.from(columns.label);
+    this.model = Int16Array.from(columns.model);
+    this.seen = Uint8Array.from(columns.seen);
+    this.version = Int32Array.from(columns.version);
+    this.doubt = Float32Array.from(columns.doubt);
+    this.cluster = Int32Array.from(columns.cluster);
+    this.rank = Int32Array.from(columns.rank);
+    this.area = Float32Array.from(columns.area, (x) => x ?? -1);
+    this.taken = Float64Array.from(columns.taken, (x) => x ?? Infinity);
+    this.flag = Int32Array.from(columns.flag);
+    this.flags = columns.flags;
+    this.event = columns.event;
+    this.index = new Map(columns.ids.map((id, i) => [id, i]));
+    this.classes = session.classes;
+    this.reading = session.reading.number;
+    this.canChange = session.role !== "reader" && session.reading.status === "open";
+    // bin 0 is unidentified, bin b holds the class b − 1
+    this.counts = new Int32Array(this.classes.length + 1);
+    this.unseenIn = new Int32Array(this.classes.length + 1);
+    for (let i = 0; i < this.n; i++) {
+      this.counts[this.label[i] + 1]++;
+      if (!this.seen[i]) this.unseenIn[this.label[i] + 1]++;
+    }
+    this.pending = new Map(); // cell → {count, label, seen}: what the server confirmed last
+    this.queue = [];
+    this.isSending = false;
+    this.onChange = () => {};
+    this.onDone = () => {}; // (change, answer) of an own change
+    this.onProblem = () => {}; // (text)
+    this.onOthers = () => {}; // (number of cells, users)
+  }
+
+  get unseen() {
+    return this.unseenIn.reduce((sum, n) => sum + n, 0);
+  }
+
+  get progress() {
+    const { unseen } = this;
+    return { total: this.n, unidentified: this.counts[0], unseen, seen: this.n - unseen };
+  }
+
+  binName(bin) {
+    return bin === 0 ? "unidentified" : this.classes[bin - 1].name;
+  }
+
+  binCode(bin) {
+    return bin === 0 ? "?" : this.classes[bin - 1].code;
+  }
+
+  flagOf(i) {
+    return this.flags[this.flag[i]] ?? "";
+  }
+
+  #show(i, label, seen) {
+    const before = this.label[i] + 1;
+    const after = label + 1;
+    const wasSeen = this.seen[i];
+    if (before === after && wasSeen === seen) return;
+    this.counts[before]--;
+    this.counts[after]++;
+    if (!wasSeen) this.unseenIn[before]--;
+    if (!seen) this.unseenIn[after]++;
+    this.label[i] = label;
+    this.seen[i] = seen;
+    this.onChange(i, before, after, wasSeen);
+  }
+
+  /** Change cells: `kind` is "label" (to `label`, −1 unidentified), "accept" or "seen". */
+  change(indices, kind, label = null) {
+    if (!this.canChange || !indices.length) return;
+    const change = { kind, label, indices: [...indices], tried: false };
+    for (const i of change.indices) {
+      const held = this.pending.get(i);
+      if (held) held.count++;
+      else this.pending.set(i, { count: 1, label: this.label[i], seen: this.seen[i] });
+      this.#show(i, kind === "label" ? label : this.label[i], 1);
+    }
+    this.#enqueue(change);
+  }
+
+  undo() {
+    if (this.canChange) this.#enqueue({ kind: "undo", indices: [] });
+  }
+
+  redo() {
+    if (this.canChange) this.#enqueue({ kind: "redo", indices: [] });
+  }
+
+  #enqueue(change) {
+    this.queue.push(change);
+    if (!this.isSending) this.#send();
+  }
+
+  async #send() {
+    this.isSending = true;
+    while (this.queue.length) {
+      const change = this.queue.shift();
+      try {
+        const answer = await this.#post(change);
+        this.#confirm(change, answer);
+      } catch (error) {
+        if (error.code === "conflict") this.#confirm(change, error.more);
+        else {
+          this.#settle(change.indices, []);
+          this.onProblem(`Not saved: ${error.message}`);
+        }
+      }
+    }
+    this.isSending = false;
+  }
+
+  #post({ kind, label, indices }) {
+    if (kind === "undo" || kind === "redo") return post(kind, { reading: this.reading });
+    return post("changes", {
+      reading: this.reading,
+      cells: indices.map((i) => this.ids[i]),
+      versions: indices.map((i) => this.version[i]),
+      label: kind === "label" && label >= 0 ? this.classes[label].code : null,
+      kind,
+    });
+  }
+
+  #confirm(change, { cells = [], conflicts = [], action = null }) {
+    const again = [];
+    const lost = [];
+    const states = [...cells];
+    for (const conflict of conflicts) {
+      const i = this.index.get(conflict.id);
+      const label = this.classes.findIndex(({ code }) => code === conflict.label);
+      // somebody only touched it: the class on which this change was decided still stands
+      const stands = this.pending.get(i)?.label === label;
+      this.version[i] = conflict.version;
+      if (stands && !change.tried && change.kind !== "undo" && change.kind !== "redo") again.push(i);
+      else {
+        lost.push({ ...conflict, label });
+        states.push([conflict.id, label, null, conflict.version]);
+      }
+    }
+    if (again.length) this.queue.unshift({ ...change, indices: again, tried: true });
+    const waiting = new Set(again);
+    this.#settle(change.indices.filter((i) => !waiting.has(i)), states);
+    if (lost.length) this.onProblem(this.#lostText(lost));
+    this.onDone(change, { cells, action, lost });
+  }
+
+  #lostText(lost) {
+    const { id, user, at, label } = lost[0];
+    const when = new Date(at).toLocaleTimeString("en-GB");
+    const more = lost.length > 1 ? `, and ${lost.length - 1} more` : "";
+    return `Not changed: ${user} put cell ${id} into ${this.binName(label + 1)} at ${when}${more}.`;
+  }
+
+  /** A request about `indices` has ended; `states` are what the server says of cells. */
+  #settle(indices, states) {
+    for (const [id, label, seen, version] of states) {
+      const i = this.index.get(id);
+      if (i === undefined) continue;
+      this.version[i] = version;
+      const held = this.pending.get(i);
+      if (held) Object.assign(held, { label, seen: seen ?? held.seen });
+      else this.#show(i, label, seen ?? this.seen[i]);
+    }
+    for (const i of indices) {
+      const held = this.pending.get(i);
+      if (!held || --held.count > 0) continue;
+      this.pending.delete(i);
+      this.#show(i, held.label, held.seen);
+    }
+  }
+
+  /** Ask for others' changes every two seconds while the page is looked at. */
+  watch() {
+    setInterval(() => document.visibilityState === "visible" && this.poll(), POLL_MS);
+  }
+
+  async poll() {
+    let answer;
+    try {
+      answer = await call(`events?after=${this.event}&reading=${this.reading}`);
+    } catch {
+      return; // the next change says so
+    }
+    this.event = answer.event;
+    let changed = 0;
+    const states = answer.cells.filter(([id, label, seen, version]) => {
+      const i = this.index.get(id);
+      if (i === undefined || version < this.version[i]) return false;
+      const isNewer = version > this.version[i];
+      if (isNewer && label !== this.label[i] && !this.pending.has(i)) changed++;
+      return isNewer || (seen > this.seen[i] && label === this.label[i]);
+    });
+    this.#settle([], states);
+    const others = answer.users.filter((user) => user !== session.user);
+    if (changed && others.length) this.onOthers(changed, others);
+  }
+}
