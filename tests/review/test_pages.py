@@ -14,7 +14,7 @@ def session(**changes):
     reading = {"number": 1, "status": "open", "blind": False, "signed_by": None, "signed_at": None}
     progress = {"total": 0, "unidentified": 0, "unseen": 0, "seen": 0}
     return {
-        "name": "x", "user": "anna", "role": "admin", "users": True, "csrf": "t",
+        "name": "x", "user": "anna", "role": "admin", "users": True, "csrf": "t", "model": "pbc11",
         "reading": reading, "readings": [reading], "classes": [], "progress": progress,
         **changes,
     }  # fmt: skip
