@@ -177,12 +177,23 @@ def test_a_database_of_something_else(tmp_path: Path) -> None:
 
 def test_a_review_that_another_program_holds(make_review: MakeReview) -> None:
     folder = make_review(4)
-    with closing(sqlite3.connect(folder / "review.db", isolation_level=None)) as link:
+    review = Review.open(folder)
+    with (
+        closing(sqlite3.connect(folder / "review.db", isolation_level=None)) as link,
+        ThreadPoolExecutor(2) as pool,
+    ):
         link.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(ArtifactError, match="another program"):
-            Review.open(folder)
+        found = [
+            pool.submit(Review.open, folder),
+            pool.submit(review.change, ADA, 1, [1], [0], "BA"),
+        ]
+        for each in found:
+            with pytest.raises(ArtifactError, match="another program"):
+                each.result()
+        assert review.columns(1, ADA).ids.size == 4  # looking goes on
         link.execute("ROLLBACK")
-    Review.open(folder).close()
+    assert review.change(ADA, 1, [1], [0], "BA").cells == [(1, "BA", True, 1)]
+    review.close()
 
 
 @contextmanager
@@ -284,6 +295,9 @@ def test_what_an_administrator_sets_is_kept(make_review: MakeReview) -> None:
     assert len(set(settings.keys.values())) == 5
     assert [e.user for e in review.trail(1, ADA) if e.kind == "rules"] == ["ada"]
     review.change(ADA, 1, [1], [0], "blast")
+    review.change(ADA, 1, [1], [1], "EO")
+    with pytest.raises(SettingsError, match="blast"):
+        review.set(ADA, bins=bins[:-1])  # an undo may bring it back
     review.close()
 
 

@@ -214,6 +214,18 @@ def test_a_third_person_does_not_change_the_second_reading(opened: Opened) -> No
             review.change(actor, 2, [1], [0], "BA")
 
 
+def test_the_first_reader_does_not_see_the_second_who_is_ready_before(opened: Opened) -> None:
+    review = opened(2)
+    label(review, ADA, 1, {1: "BA"})
+    review.second(BEN)
+    read(review, BEN, 2, ["EO", "LY"])
+    for actor in (ADA, CAT, CHIEF):
+        with pytest.raises(NotAllowedError):
+            review.columns(2, actor)
+    review.reopen(CHIEF, 2, "cell 1 once more")  # without seeing it
+    assert review.reading(2).signed_at is None
+
+
 def test_the_second_reading_stays_blind_when_the_first_is_opened_again(opened: Opened) -> None:
     review = opened(2)
     read(review, ADA, 1, ["EO", "LY"])

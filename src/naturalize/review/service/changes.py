@@ -120,6 +120,12 @@ def counts(link: Connection, reading: int) -> dict[str | None, int]:
     return {label or None: n for label, n in rows if n}
 
 
+def labels(link: Connection) -> set[str]:
+    """Return every label that a cell has in any reading, or had before a change."""
+    asked = select(STATE.c.label).union(select(EVENT.c.before), select(EVENT.c.after))
+    return {label for label in link.execute(asked).scalars() if label is not None}
+
+
 def tally(link: Connection, reading: int, more: Counter[tuple[str | None, int]]) -> None:
     """Add to the tally: label and seen → cells more, or fewer."""
     for (label, seen), n in more.items():

@@ -38,20 +38,18 @@ def readings(link: Connection) -> dict[int, Reading]:
 def visible(link: Connection, user: str) -> list[Reading]:
     """Return the readings that a user may see.
 
-    Until both are signed, the second reader does not see the first reading; until the second is
-    signed, nobody but its reader sees it.
+    Until both are signed, the second reader does not see the first reading, and nobody else sees
+    the second: neither reader knows what the other one says.
     """
     found = readings(link)
     second = found.get(2)
     if second is None:
         return list(found.values())
     both = found[1].signed_at is not None and second.signed_at is not None
-    hidden = set()
-    if second.reader == user and not both:
-        hidden.add(1)
-    if second.reader != user and second.signed_at is None:
-        hidden.add(2)
-    return [reading for number, reading in found.items() if number not in hidden]
+    if both:
+        return list(found.values())
+    hidden = 1 if second.reader == user else 2
+    return [reading for number, reading in found.items() if number != hidden]
 
 
 def reading_of(link: Connection, number: int, user: str) -> Reading:
@@ -114,7 +112,9 @@ def sign(link: Connection, number: int, user: str) -> None:
 
 def reopen(link: Connection, number: int, user: str, reason: str) -> None:
     """Open a signed reading again. Later readings that rest on it must be open or absent."""
-    found = reading_of(link, number, user)
+    found = readings(link).get(number)  # who opens it need not see it
+    if found is None:
+        raise NoSuchError(f"reading {number} was not opened")
     if not reason.strip():
         raise BlockedError("a reason is needed to open a signed reading again")
     if found.signed_at is None:

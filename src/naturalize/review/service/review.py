@@ -106,8 +106,8 @@ class Review:
     def set(self, actor: Actor, **values: Any) -> None:
         """Change target, rules, keys or bins; ``SettingsError`` for what cannot be.
 
-        Bins may be added; one that cells are in, or the model answers, cannot be removed. A bin
-        without a key gets one.
+        Bins may be added; one that the model answers, that cells are in, or that an undo may bring
+        back cannot be removed. A bin without a key gets one.
         """
         check(actor, "rules")
         if strange := values.keys() - set(_FREE):
@@ -116,8 +116,8 @@ class Review:
             old = self._read_settings().model_dump()
             new = old | values
             if "bins" in values:
-                used = set(link.execute(select(STATE.c.label).distinct()).scalars()) - {None}
-                if gone := (used | set(new["classes"])) - set(new["bins"]):
+                used = changes.labels(link) | set(new["classes"])
+                if gone := used - set(new["bins"]):
                     raise SettingsError(f"review: bins in use are missing: {sorted(gone)}")
                 if "keys" not in values:
                     new["keys"] = _keys(new["bins"], old["keys"])

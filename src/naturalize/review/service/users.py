@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import threading
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -38,6 +39,9 @@ _WINDOW, _BY_NAME, _BY_ADDRESS = 15 * 60, 5, 20
 
 #: Characters of a password (NIST SP 800-63B: at least 8; long ones are permitted).
 SHORTEST, LONGEST = 10, 256
+
+#: Passwords that are checked at one time: each takes 64 MB, which many logins at once must not.
+_HASHING = threading.Semaphore(4)
 
 #: Who acts when the command line does.
 _COMMAND = "command line"
@@ -214,6 +218,7 @@ def _nobody() -> str:
 
 def _fits(hashed: str, password: str) -> bool:
     try:
-        return PasswordHasher().verify(hashed, password)
+        with _HASHING:
+            return PasswordHasher().verify(hashed, password)
     except (VerificationError, InvalidHashError):
         return False

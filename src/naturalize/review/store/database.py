@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
-from sqlalchemy.exc import DatabaseError, DBAPIError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from naturalize.base.errors import ArtifactError, os_errors_named
@@ -78,11 +78,17 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Give a connection whose changes are all on the disk afterwards, or none of them."""
-        with self._lock, self._engine.connect() as link:
-            writer = link.execution_options(immediate=True)
-            with writer.begin():
-                yield writer
+        """Give a connection whose changes are all on the disk afterwards, or none of them.
+
+        ``ArtifactError`` if another program holds the file, or the disk is full.
+        """
+        try:
+            with self._lock, self._engine.connect() as link:
+                writer = link.execution_options(immediate=True)
+                with writer.begin():
+                    yield writer
+        except OperationalError as error:
+            raise _unusable(self.path, error) from error
 
     def close(self) -> None:
         """Close all connections; what was written ahead is moved into the file."""
@@ -124,6 +130,8 @@ def _unusable(path: Path, error: DBAPIError) -> ArtifactError:
     said = str(error.orig)
     if "readonly" in said or "unable to open" in said:
         return ArtifactError(f"{path}: cannot be written to ({said}); check who may write there")
+    if "full" in said:
+        return ArtifactError(f"{path}: the disk is full; nothing was changed; free some space")
     if "locked" in said:
         return ArtifactError(f"{path}: another program holds it; close that one first")
     return ArtifactError(f"{path}: no database of a review, or a damaged one ({said})")
