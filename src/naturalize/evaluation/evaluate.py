@@ -121,21 +121,23 @@ def evaluate(
     model = as_predictor(predictor)
     known, dropped = known_items(items, merge.names(model.classes), unknown_labels=unknown_labels)
     known, n_trained_on = _seen_in_training(known, model, leave_out_training)
+    how: dict[str, Any] = {"protocol": protocol, "resamples": resamples, "seed": seed}
     settings = {
-        "protocol": protocol,
+        **how,
         "unknown_labels": unknown_labels,
-        "resamples": resamples,
-        "seed": seed,
         "classes": list(model.classes),
         "model": model_hash(model),
         "items": items_hash(items),
-        **({"merged": merge.described()} if merge.classes else {}),
-        **({"prepared": model.prepared} if model.prepared is not None else {}),
-        **({"leave_out_training": True} if leave_out_training else {}),
-        **({"robustness": robustness} if robustness else {}),
-        **({"shortcuts": True} if shortcuts else {}),
-        **({"agreed": content_hash(repr(sorted(agreed.items())).encode())} if agreed else {}),
     }
+    asked = {
+        "merged": merge.described() if merge.classes else None,
+        "prepared": model.prepared,
+        "leave_out_training": leave_out_training,
+        "robustness": robustness,
+        "shortcuts": shortcuts,
+        "agreed": content_hash(repr(sorted(agreed.items())).encode()) if agreed else None,
+    }
+    settings |= {name: value for name, value in asked.items() if value not in (None, False, 0)}
     work = Path(work) if work is not None else out.with_name(f".{out.name}.work")
     table, skipped = predicted(model, known, root, work, strict, merge)
     facts = {
@@ -148,7 +150,6 @@ def evaluate(
         "n_no_cell": table["predicted"].to_pylist().count(NO_CELL),
         **_not_scored(skipped, dropped, left_out or {}),
     }
-    how: dict[str, Any] = {"protocol": protocol, "resamples": resamples, "seed": seed}
     result = score_table(table, **how) | facts
     if agreed:
         result["agreed"] = score_table(table.filter(pa.array(confirmed(table, agreed))), **how)

@@ -211,7 +211,6 @@ def audit_labels(
         }
         for i in np.argsort(-doubt, kind="stable")
     ]
-    pairs = Counter((r["label"], r["likelier"]) for r in rows if r["agreed"] == "no")
     result = {
         "n": len(kept),
         "n_doubtful": int(wrong.sum()),
@@ -219,7 +218,7 @@ def audit_labels(
             label: {"n": int((given == k).sum()), "doubtful": int(wrong[given == k].sum())}
             for k, label in enumerate(order)
         },
-        "confused": [{"label": a, "likelier": b, "n": n} for (a, b), n in pairs.most_common()],
+        "confused": _confused(rows),
         "accuracy": float((values.argmax(axis=1) == given).mean()),
         "method": f"confident learning; logistic regression, {folds} folds, seed {seed}",
         "skipped": skipped,
@@ -230,16 +229,7 @@ def audit_labels(
     with artifacts.writing(out, "label-audit", settings=settings, inputs=inputs) as folder:
         artifacts.write_bytes(folder / "labels.csv", _csv(rows))
         artifacts.write_json(folder / "labels.json", result)
-        tiles = [read_image(root / row["image"]) for row in rows[:shown]]
-        captions = [
-            f"{number}  {row['label']} → {row['likelier']}"
-            for number, row in enumerate(rows[:shown], start=1)
-        ]
-        title = (
-            f"The {len(tiles)} most doubtful labels of {len(kept):,}: row of labels.csv, "
-            "given → likelier"
-        )
-        write_image(folder / "doubtful.jpg", contact_sheet(tiles, captions=captions, title=title))
+        write_image(folder / "doubtful.jpg", _sheet(rows[:shown], len(rows), root))
     shutil.rmtree(work, ignore_errors=True)
     return result
 
@@ -275,6 +265,20 @@ def _features(
         warn(f"{len(skipped)} image(s) cannot be read and are left out; labels.json lists them")
     flat = made["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(kept), -1), kept, skipped
+
+
+def _confused(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return each pair of label and likelier class that contradict each other, and how often."""
+    pairs = Counter((r["label"], r["likelier"]) for r in rows if r["agreed"] == "no")
+    return [{"label": a, "likelier": b, "n": n} for (a, b), n in pairs.most_common()]
+
+
+def _sheet(rows: Sequence[Mapping[str, Any]], n: int, root: Path) -> np.ndarray:
+    """Return a picture of the first of ``n`` rows, with their numbers."""
+    title = f"The {len(rows)} most doubtful labels of {n:,}: row of labels.csv, given → likelier"
+    captions = [f"{k}  {r['label']} → {r['likelier']}" for k, r in enumerate(rows, start=1)]
+    tiles = [read_image(root / row["image"]) for row in rows]
+    return contact_sheet(tiles, captions=captions, title=title)
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:

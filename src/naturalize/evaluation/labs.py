@@ -29,26 +29,12 @@ from naturalize.evaluation.laboratory import Laboratory
 from naturalize.evaluation.labscores import SCORES, Scored, of_model, scored
 from naturalize.evaluation.merge import Merge
 from naturalize.evaluation.mixes import MIXES
-from naturalize.evaluation.predictions import Item, model_hash
+from naturalize.evaluation.predictions import PIECE, SHARD, Item, model_hash
 from naturalize.models.predictor import NetworkPredictor
 from naturalize.prediction.files import Prediction, predict_files
 from naturalize.prediction.standardise import Standardiser
 
-#: Images a piece.
-_PIECE = 64
-
-_SHARD = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("path", pa.string()),
-        ("label", pa.string()),
-        ("group", pa.string()),
-        ("answer", pa.string()),
-        ("flags", pa.string()),
-        ("problem", pa.string()),
-        ("probabilities", pa.list_(pa.float32())),
-    ]
-)
+_SHARD = SHARD.append(pa.field("answer", pa.string())).append(pa.field("flags", pa.string()))
 
 
 def score_labs(
@@ -182,7 +168,7 @@ def _predicted(
             yield {**asdict(item), **_row(answer)}
 
     key = f"{model_hash(model)} {_digest(lab)} {standardiser.mode}: {standardiser.profile}"
-    found = resumable_rows(work, key, lab.items, rows, _SHARD, piece=_PIECE, what=what)
+    found = resumable_rows(work, key, lab.items, rows, _SHARD, piece=PIECE, what=what)
     bad = found.filter(pc.is_valid(found["problem"])).to_pylist()
     if len(bad) == found.num_rows:
         why = f": {bad[0]['path']}: {bad[0]['problem']}" if bad else ""

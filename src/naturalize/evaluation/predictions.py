@@ -31,10 +31,9 @@ from naturalize.prediction.standardise import NO_CELL
 #: What to do with images whose label the model does not know.
 UNKNOWN = ("refuse", "drop")
 
-#: Images a piece.
-_PIECE = 64
-
-_SHARD = pa.schema(
+#: Images a piece of an evaluation that is under way, and the columns of such a piece.
+PIECE = 64
+SHARD = pa.schema(
     [
         ("image_id", pa.string()),
         ("path", pa.string()),
@@ -195,7 +194,7 @@ def predicted(
     prepared = predictor.prepared
     key = f"{model_hash(predictor)} {items_hash(items)}"
     key += f" {prepared}" if prepared is not None else ""
-    made = resumable_rows(work, key, items, rows, _SHARD, piece=_PIECE, what="evaluate")
+    made = resumable_rows(work, key, items, rows, SHARD, piece=PIECE, what="evaluate")
     table, skipped = _tables(made, predictor.classes, merge, may_be_empty=prepared is not None)
     if not table.num_rows:
         raise InputError(

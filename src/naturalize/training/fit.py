@@ -22,7 +22,7 @@ from naturalize.training.settings import TrainSettings
 if TYPE_CHECKING:
     from naturalize.cells.bank import CellBank
     from naturalize.compose.recipe.plan import Plan
-    from naturalize.models.config import Network, Standard
+    from naturalize.models.config import Network, NetworkConfig, Standard
     from naturalize.training.data import CellImages
     from naturalize.training.loop import Run
 
@@ -219,6 +219,28 @@ def _clear(work: Path) -> None:
         work.rmdir()
 
 
+def _finished(run: Run, network: Network, data: CellImages, weights: Path) -> NetworkConfig:
+    """Load the best weights, and fit on the validation images what says how sure to be."""
+    from safetensors.torch import load_file
+    from scipy.special import softmax
+
+    from naturalize.models.doubt import fit_doubt
+    from naturalize.training.features import learning_part
+    from naturalize.training.learner import answers_to, validation_temperature
+
+    settings = run.settings
+    learnt = learning_part(network, settings.mode, settings.dropout)
+    learnt.module.load_state_dict(load_file(weights))
+    logits, targets = answers_to(network, data.val_dataloader())
+    temperature, elsewhere = validation_temperature(logits, targets), None
+    if settings.augment.microscopes and settings.mode != "transfer":
+        elsewhere = validation_temperature(*answers_to(network, data.elsewhere()))
+    doubt = fit_doubt(data.classes, logits, softmax(logits / temperature, axis=1), targets)
+    return replace(
+        network.config, temperature=temperature, temperature_elsewhere=elsewhere, doubt=doubt
+    )
+
+
 def _write(
     out: Path,
     run: Run,
@@ -231,33 +253,13 @@ def _write(
 ) -> Path:
     from collections import Counter
 
-    from safetensors.torch import load_file
-    from scipy.special import softmax
-
-    from naturalize.models.doubt import fit_doubt
     from naturalize.models.folder import TRAINING_IMAGES, save_model
     from naturalize.training.checkpoint import Checkpoint, write_history
-    from naturalize.training.features import learning_part
-    from naturalize.training.learner import answers_to, validation_temperature
 
     settings, checkpoint = run.settings, Checkpoint(run.work, run.settings)
     history, best = checkpoint.history, checkpoint.best
     assert best is not None
-    learnt = learning_part(network, settings.mode, settings.dropout)
-    learnt.module.load_state_dict(load_file(run.work / best["file"]))
-    answers = answers_to(network, data.val_dataloader())
-    temperature, changed = validation_temperature(*answers), None
-    if settings.augment.microscopes and settings.mode != "transfer":
-        changed = validation_temperature(*answers_to(network, data.elsewhere()))
-    doubt = fit_doubt(
-        data.classes, answers[0], softmax(answers[0] / temperature, axis=1), answers[1]
-    )
-    config = replace(
-        network.config,
-        temperature=temperature,
-        temperature_elsewhere=changed,
-        doubt=doubt,
-    )
+    config = _finished(run, network, data, run.work / best["file"])
     counts = Counter(data.train.targets.tolist())
     training = {
         "settings": settings.model_dump(mode="json"),
