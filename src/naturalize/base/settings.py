@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from naturalize.base.errors import SettingsError, closest, unknown
+from naturalize.base.errors import ArtifactError, SettingsError, closest, unknown
 
 
 class Settings(BaseModel):
@@ -32,6 +33,16 @@ def validated(model: type[Model], values: Mapping[str, Any], *, what: str) -> Mo
         return model.model_validate(dict(values))
     except ValidationError as error:
         raise SettingsError(f"{what}: {_first_problem(error, model)}") from error
+
+
+def as_stated(model: type[Model], read: Any, file: Path, advice: str) -> Model:
+    """Return what was read from a JSON ``file`` as a model; ``ArtifactError`` if it is none."""
+    if not isinstance(read, dict):
+        raise ArtifactError(f"{file}: expected a JSON object; {advice}")
+    try:
+        return validated(model, read, what=str(file))
+    except SettingsError as error:
+        raise ArtifactError(f"{error}; {advice}") from error
 
 
 def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:

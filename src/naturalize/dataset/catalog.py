@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel
 
 from naturalize.base import engine
 from naturalize.base.artifacts import (
@@ -30,8 +31,9 @@ from naturalize.base.artifacts import (
 )
 from naturalize.base.console import warn
 from naturalize.base.display import TableView, rows_of
-from naturalize.base.errors import ArtifactError, ImageReadError, InputError
+from naturalize.base.errors import ImageReadError, InputError
 from naturalize.base.images import content_hash, decode_image, pixel_hash, read_bytes, read_image
+from naturalize.base.settings import as_stated
 from naturalize.base.walk import images_folder
 from naturalize.dataset.readers import Item, Listing, read
 from naturalize.dataset.relations import perceptual_hash, relate, thumbnail
@@ -63,6 +65,17 @@ SCHEMA = pa.schema(
         ("problem", pa.string()),
     ]
 )
+
+
+class _About(BaseModel):
+    """What ``catalog.json`` says."""
+
+    root: Path
+    scheme: str
+    reader: str
+    labels: list[str]
+    skipped: list[dict[str, str]]
+    dropped: dict[str, int]
 
 
 @dataclass(repr=False)
@@ -236,20 +249,18 @@ class Catalog(TableView):
         """Open a catalog artifact; ``root`` says where its images are now, if they have moved."""
         path = Path(path)
         read_manifest(path, "catalog")
-        about = read_json(path / "catalog.json")
-        try:
-            saved = Path(about["root"])
-            return cls(
-                root=_moved(Path(root)) if root else (path.resolve() / saved),
-                scheme=about["scheme"],
-                reader=about["reader"],
-                labels=tuple(about["labels"]),
-                table=read_table(path / "catalog.parquet", SCHEMA),
-                skipped=about["skipped"],
-                dropped=about["dropped"],
-            )
-        except KeyError as error:
-            raise ArtifactError(f"{path / 'catalog.json'}: lacks {error}") from error
+        file = path / "catalog.json"
+        # not by its hash: a person may put the root right
+        about = as_stated(_About, read_json(file), file, "build the catalog again")
+        return cls(
+            root=_moved(Path(root)) if root else (path.resolve() / about.root),
+            scheme=about.scheme,
+            reader=about.reader,
+            labels=tuple(about.labels),
+            table=read_table(path / "catalog.parquet", SCHEMA),
+            skipped=about.skipped,
+            dropped=about.dropped,
+        )
 
 
 def _moved(root: Path) -> Path:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, Field
 
 from naturalize.base.artifacts import check_written, is_artifact, read_json, read_manifest
-from naturalize.base.errors import ArtifactError, InputError, SettingsError
-from naturalize.base.settings import validated
+from naturalize.base.errors import ArtifactError, InputError
+from naturalize.base.settings import as_stated
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -277,15 +277,12 @@ def open_study(path: str | Path) -> StudyFolder:
     }
     study = StudyFolder(
         path=path,
-        log=_checked(_Log, _object(path / "study.json"), path / "study.json"),
+        log=_log(path / "study.json"),
         settings=settings,
         settings_text=text,
         artifacts=artifacts,
         runs=_runs(path, list(dict(settings.get("runs") or {}))),
-        comparisons=tuple(
-            _checked(_Compared, each, path / "comparisons.json")
-            for each in _list(path / "comparisons.json")
-        ),
+        comparisons=_comparisons(path / "comparisons.json"),
         leak=_object(path / "leak.json"),
     )
     if not (study.log or study.settings or study.artifacts or study.runs):
@@ -333,6 +330,10 @@ def _settings(file: Path) -> tuple[dict[str, Any], str]:
     return read, text
 
 
+#: What to do about a file that no manifest names.
+_AGAIN = "run the study again"
+
+
 class _Cost(BaseModel):
     seconds: float = 0.0
     peak_mb: float = 0.0
@@ -353,13 +354,17 @@ class _Compared(BaseModel):
     mcnemar: dict[str, float]
 
 
-def _checked(model: type[BaseModel], read: dict[str, Any], file: Path) -> dict[str, Any]:
-    """Return what was read, if it is what ``model`` says; no manifest holds these files' hash."""
-    try:
-        validated(model, read, what=str(file))
-    except SettingsError as error:
-        raise ArtifactError(f"{error}; run the study again") from error
-    return read
+def _log(file: Path) -> dict[str, Any]:
+    found = _object(file)
+    as_stated(_Log, found, file, _AGAIN)
+    return found
+
+
+def _comparisons(file: Path) -> tuple[dict[str, Any], ...]:
+    found = _list(file)
+    for each in found:
+        as_stated(_Compared, each, file, _AGAIN)
+    return tuple(found)
 
 
 def _object(file: Path) -> dict[str, Any]:
@@ -367,12 +372,12 @@ def _object(file: Path) -> dict[str, Any]:
         return {}
     read = read_json(file)
     if not isinstance(read, dict):
-        raise ArtifactError(f"{file}: expected a JSON object; run the study again")
+        raise ArtifactError(f"{file}: expected a JSON object; {_AGAIN}")
     return read
 
 
 def _list(file: Path) -> list[dict[str, Any]]:
     read = read_json(file) if file.is_file() else []
     if not isinstance(read, list) or not all(isinstance(entry, dict) for entry in read):
-        raise ArtifactError(f"{file}: expected a list of JSON objects; run the study again")
+        raise ArtifactError(f"{file}: expected a list of JSON objects; {_AGAIN}")
     return read

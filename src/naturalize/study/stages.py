@@ -106,8 +106,6 @@ class Stages:
     @cached_property
     def laboratory(self) -> CellBank | None:
         """The bank of the laboratory whose images cells are set into, if the study names one."""
-        from naturalize.cells.bank import CellBank
-
         compose = self.study.compose
         scenes = compose is not None and compose.scenes is not None
         return CellBank.load(self.folder / "laboratory") if scenes else None
