@@ -56,5 +56,5 @@ def test_classes_that_do_not_tell_bands_have_no_ratio():
 def test_a_rule_of_a_class_that_is_gone_says_so():
     (flag,) = differential(BINS, N, {}, target=100, rules=["PMY > 0"])["flags"]
     assert flag["fired"] is None
-    assert "column 1" in flag["error"]
-    assert "PMY" in flag["error"]
+    assert "column 1" in flag["said"]
+    assert "PMY" in flag["said"]

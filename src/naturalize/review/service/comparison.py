@@ -158,11 +158,12 @@ def compare(
     ``pre`` (null: unidentified), ``post`` and ``units`` (field, folder or upload of each) have one
     entry a cell. Per cent are of the white cells of a unit. ``InputError`` without a cell.
 
-    The dict holds ``cells``; ``accuracy`` and ``kappa`` (with an interval by bootstrap over units,
-    or over cells where there is one unit); ``confusion`` with its ``classes``, rows the person's;
-    ``per_class`` sensitivity, specificity and predictive value with exact intervals; ``immature``:
-    the same of the samples, by whether any cell is immature; ``samples``, and for each class a
-    ``regression``: per cent by person and by model, Passing–Bablok and Bland–Altman.
+    The dict holds ``cells``; ``unidentified``: how many of them the model gave no class;
+    ``accuracy`` and ``kappa`` (its interval by bootstrap over units, over cells where there is one
+    unit); ``confusion`` with its ``classes``, rows the person's; ``per_class`` sensitivity,
+    specificity and predictive value with exact intervals; ``immature``: the same of the samples, by
+    whether any cell is immature; ``samples``, and for each class a ``regression``: per cent by
+    person and by model, Passing–Bablok and Bland–Altman.
     """
     if not post:
         raise InputError("comparison: no cell is confirmed by a person yet")
@@ -180,6 +181,7 @@ def compare(
     drawn = np.concatenate(list(flat)).reshape(-1, len(classes), len(classes))
     return {
         "cells": len(post),
+        "unidentified": answers.count(NONE),
         "accuracy": asdict(Share.counted(int(np.trace(counts)), len(post))),
         "kappa": {
             "value": float(metrics.kappa(counts)),
@@ -201,7 +203,7 @@ def _per_class(classes: Sequence[str], counts: np.ndarray) -> list[dict[str, Any
     rows, columns = counts.sum(axis=1), counts.sum(axis=0)
     found = []
     for i, code in enumerate(classes):
-        if not rows[i] + columns[i]:
+        if code == NONE or not rows[i] + columns[i]:
             continue
         true_negative = int(total - rows[i] - columns[i] + right[i])
         found.append(

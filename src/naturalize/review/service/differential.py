@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +11,9 @@ from naturalize.base.errors import SettingsError
 from naturalize.dataset.schemes import CLASS_NAMES, NO_LEUKOCYTES, meaning
 from naturalize.evaluation.intervals import exact
 from naturalize.fields.differential import ERYTHROBLAST, per_hundred
+from naturalize.fields.outcome import CUT
+from naturalize.review.service.review import Review
+from naturalize.review.service.roles import Actor
 from naturalize.review.service.rules import parse
 
 #: White cells that laboratories count: 100, of CLSI H20-A2 200, and 400 by two readers.
@@ -128,12 +132,14 @@ def differential(
     rules: Sequence[str] = (),
     unidentified: int = 0,
     cut: int = 0,
+    found_platelets: int = 0,
 ) -> dict[str, Any]:
     """Return the differential as a JSON-able dict; rows in the order of ``bins``.
 
     ``n`` and ``seen`` are class → cells, and how many of them a person has seen. ``unidentified``
-    cells, and those that the edge of a field cuts (``cut``), are counted nowhere else. Shares are
-    0–1. A rule that names a class which is gone is answered with its ``error``.
+    cells, and those that the edge of a field cuts (``cut``), are counted nowhere else;
+    ``found_platelets`` are those of whole fields, which nobody reviews. Shares are 0–1. ``said`` of
+    a flag has it in words: also why a rule is not understood, as of a class that is gone.
     """
     n = {code: n.get(code, 0) for code in bins}
     whites = sum(k for code, k in n.items() if code not in NO_LEUKOCYTES)
@@ -142,14 +148,15 @@ def differential(
     flags: list[dict[str, Any]] = []
     for text in rules:
         try:
-            flags.append(asdict(parse(text, bins).flag(n)))
+            flag = parse(text, bins).flag(n)
+            flags.append({**asdict(flag), "said": flag.said})
         except SettingsError as error:
-            flags.append({"rule": text, "fired": None, "error": str(error)})
+            flags.append({"rule": text, "fired": None, "said": f"not understood: {error}"})
     return {
         "rows": [asdict(row(code, n, target)) for code in bins],
         "white_cells": whites,
         "nucleated_cells": sum(k for code, k in n.items() if code not in PLATELETS),
-        "platelets": sum(k for code, k in n.items() if code in PLATELETS),
+        "platelets": found_platelets + sum(k for code, k in n.items() if code in PLATELETS),
         "erythroblasts_per_100": per_hundred(list(renamed), renamed),
         "unidentified": unidentified,
         "cut": cut,
@@ -159,3 +166,38 @@ def differential(
         "left_shift": {k: v and asdict(v) for k, v in left_shift(n).items()},
         "flags": flags,
     }
+
+
+def check(rules: Sequence[str], bins: Sequence[str]) -> None:
+    """Raise ``SettingsError``, with the place of the fault, for a rule that is not understood."""
+    for text in rules:
+        parse(text, bins)
+
+
+def answer(review: Review, reading: int, actor: Actor) -> dict[str, Any]:
+    """Return a reading's differential as it is now; see `differential`.
+
+    Cells that the edge of their field cuts are counted apart: the next field may show them too.
+    """
+    settings = review.settings
+    n, seen = Counter[str](), Counter[str]()
+    unidentified = cut = 0
+    for label, flag, was_seen, count in review.counts(reading, actor):
+        if CUT in flag.split("; "):
+            cut += count
+        elif label is None:
+            unidentified += count
+        else:
+            n[label] += count
+            seen[label] += count * was_seen
+    bins = [*settings.bins, *(code for code in n if code not in settings.bins)]
+    return differential(
+        bins,
+        n,
+        seen,
+        target=settings.target,
+        rules=settings.rules,
+        unidentified=unidentified,
+        cut=cut,
+        found_platelets=settings.platelets or 0,
+    )

@@ -51,6 +51,18 @@ class Flag:
     of: int | None = None
     sure: bool | None = None
 
+    @property
+    def said(self) -> str:
+        """In words what the rule says."""
+        if self.fired is None:
+            return "not decided: it divides by no cell"
+        text = "yes" if self.fired else "no"
+        if self.low is not None:
+            doubt = "; not certain" if self.sure is False else ""
+            text += f": {self.value:.3g}, 95 % interval {self.low:.3g}–{self.high:.3g}"
+            return f"{text}, of {self.of} cells{doubt}"
+        return f"{text}: {self.value:.3g}" if self.value is not None else text
+
 
 @dataclass(frozen=True)
 class Rule:
