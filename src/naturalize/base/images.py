@@ -196,7 +196,9 @@ def file_facts(data: bytes, *, name: object = "image") -> ImageFacts:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as opened:
                 return _facts(opened)
-    except (*_DAMAGE, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise ImageReadError(name, "too large: refused as a decompression bomb") from error
+    except _DAMAGE as error:
         if deep.is_tiff(data):
             return decode_image(data, name=name)[1]
         raise ImageReadError(name, "not an image that can be read") from error

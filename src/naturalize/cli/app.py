@@ -21,7 +21,7 @@ COMMANDS = {
     ],
     "Data and models": [
         "cells", "data", "weights", "phantom", "models", "ensemble", "export", "adapt", "predict",
-        "read",
+        "read", "review",
     ],
 }  # fmt: skip
 
