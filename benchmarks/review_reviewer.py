@@ -118,7 +118,7 @@ def held_out() -> dict[Path, str]:
     """Return the images that the shipped model was not trained on, and their classes."""
     known, scheme = trained_on(find("pbc11") / TRAINING_IMAGES), SCHEMES["pbc11"]
     found = {}
-    for path in sorted((_DATA / "pbc").glob("*/*.jpg")):
+    for path in sorted((_DATA.resolve() / "pbc").glob("*/*.jpg")):
         label = scheme.prefixes.get(path.name.split("_")[0])
         if label is not None and content_hash(read_bytes(path)) not in known:
             found[path] = label
@@ -144,9 +144,9 @@ def settle(
     Return sort of clusters → what was done, and how many labels were right before and after.
     """
     review = Review.open(folder)
-    names = {path.name: label for path, label in files.items()}
+    root = Path(review.settings.root)
     columns = review.columns(1, _PERSON)
-    true = [names[Path(review.row(cell).path).name] for cell in columns.ids.tolist()]
+    true = [files[root / review.row(cell).path] for cell in columns.ids.tolist()]
     bins = review.settings.bins
     person = Person(true, bins, error, options.look, options.seed)
     parts = {"sure clusters": Part(), "doubtful clusters": Part()}

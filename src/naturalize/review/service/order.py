@@ -130,7 +130,7 @@ def _clusters(vectors: np.ndarray, label: int) -> Iterator[np.ndarray]:
 
 def _grouped(vectors: np.ndarray, label: int) -> list[np.ndarray]:
     n = round(len(vectors) / _SIZE)
-    if n < 2 or len(np.unique(vectors[: 10 * _MOST], axis=0)) < n:
+    if n < 2 or len(np.unique(vectors, axis=0)) < n:
         return [np.arange(len(vectors))]
     from sklearn.cluster import KMeans, MiniBatchKMeans
 

@@ -102,16 +102,14 @@ def make(
     config = read_config(path)
     if source.kind == "images":
         found = name_cells(source.files, path, work)
-        if all(cell.flag.startswith(BROKEN) for cell in found.cells) and not found.platelets:
-            first = found.cells[0] if found.cells else None
-            why = f"{first.path}: {first.flag.removeprefix(BROKEN)}" if first else "no white cell"
-            raise InputError(
-                f"{source.path}: no cell to review in {len(source.files)} files; {why}"
-            )
         places = [Path.cwd()]
     else:
         found = source.found(config.classes)
         places = places_of(source.path, root)
+    if all(cell.flag.startswith(BROKEN) for cell in found.cells):
+        bad = [f"{cell.path}: {cell.flag.removeprefix(BROKEN)}" for cell in found.cells[:1]]
+        bad += [f"{n:,} {reason}" for reason, n in found.left_out.items()]
+        raise InputError("; ".join([f"{source.path}: no cell to review", *bad]))
     at, cells = located(found.cells, places, source.path)
     same = found.classes == config.classes
     settings = {
