@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -23,20 +24,32 @@ from naturalize.review.service.errors import (
 )
 from naturalize.review.service.review import Review
 from naturalize.review.service.roles import ROLES, Actor, check
+from naturalize.review.store.cells import CellRow
 
 PASSWORD = "correct horse battery"
 CHIEF = Actor("chief", "admin")
 
-Opened = Callable[..., Review]
+
+@pytest.fixture(scope="module")
+def with_users(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a review with an administrator and a reviewer: hashing takes its time."""
+    folder = tmp_path_factory.mktemp("users")
+    cells = [CellRow("1.png", model_label="EO"), CellRow("2.png", model_label="LY")]
+    Review.create(folder, {"name": "monday", "classes": ["EO", "LY"]}, cells)
+    made = Review.open(folder)
+    users.add(made, "chief", PASSWORD, "admin")
+    users.add(made, "ada", PASSWORD, "reviewer", by=CHIEF)
+    made.close()
+    return folder / "review.db"
 
 
 @pytest.fixture
-def review(opened: Opened) -> Review:
+def review(with_users: Path, tmp_path: Path) -> Iterator[Review]:
     """A review with an administrator and a reviewer."""
-    made = opened(2)
-    users.add(made, "chief", PASSWORD, "admin")
-    users.add(made, "ada", PASSWORD, "reviewer", by=CHIEF)
-    return made
+    shutil.copy(with_users, tmp_path)
+    made = Review.open(tmp_path)
+    yield made
+    made.close()
 
 
 def sql(review: Review, statement: str, *values: object) -> list[tuple[object, ...]]:
@@ -259,8 +272,6 @@ def _may(role: str, what: str) -> bool:
     return True
 
 
-def test_a_session_is_of_one_review(review: Review, make_review: Callable[..., Path]) -> None:
+def test_a_session_is_of_one_review(review: Review, opened: Callable[..., Review]) -> None:
     token = users.login(review, "ada", PASSWORD, "10.0.0.7").token
-    other = Review.open(make_review(2, name="tuesday"))
-    assert users.session(other, token) is None
-    other.close()
+    assert users.session(opened(2, name="tuesday"), token) is None
