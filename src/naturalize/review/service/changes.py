@@ -7,7 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from naturalize.base.errors import SettingsError
 from naturalize.review.service.answers import Changed
@@ -69,9 +78,7 @@ def change(
             steps.append(_Step(cell, row.label, after, row.seen, 1, raised))
     action = None
     if steps and kind != "seen":
-        mine = (ACTION.c.user == user) & (ACTION.c.reading == reading)
-        undone = mine & (ACTION.c.undone == _UNDONE)
-        link.execute(update(ACTION).where(undone).values(undone=_GONE))
+        link.execute(update(ACTION).where(_actions(user, reading, _UNDONE)).values(undone=_GONE))
         action = _act(link, user, reading, kind)
     _carry_out(link, user, reading, kind, action, steps)
     done = [(step.cell, step.after, True, step.version) for step in steps]
@@ -87,7 +94,7 @@ def take_back(link: Connection, user: str, reading: int, kind: str) -> Changed:
     target = _target(link, user, reading, kind)
     if target is None:
         return Changed(None, [], [], counts(link, reading))
-    asked = select(EVENT).where(EVENT.c.action == target.last)
+    asked = select(EVENT).where(EVENT.c.action == (target.last or target.id))
     done = {row.cell: row for row in link.execute(asked)}
     there = _states(link, reading, done)
     theirs = _changed_since(link, user, reading, {cell: row.id for cell, row in done.items()})
@@ -154,25 +161,23 @@ def _states(link: Connection, reading: int, cells: Iterable[int]) -> dict[int, A
 
 
 def _act(link: Connection, user: str, reading: int, kind: str) -> int:
-    """Note an action, and return its number."""
+    """Note an action, and return its number. An undo or a redo is itself never undone."""
+    undone = _GONE if kind in ("undo", "redo") else _STANDING
     made = link.execute(
-        insert(ACTION).values(at=now(), user=user, reading=reading, kind=kind, undone=_STANDING)
+        insert(ACTION).values(at=now(), user=user, reading=reading, kind=kind, undone=undone)
     )
-    number = made.inserted_primary_key[0]  # type: ignore[index]
-    link.execute(update(ACTION).where(ACTION.c.id == number).values(last=number))
-    return int(number)
+    return int(made.lastrowid)
+
+
+def _actions(user: str, reading: int, undone: int) -> ColumnElement[bool]:
+    return and_(ACTION.c.user == user, ACTION.c.reading == reading, ACTION.c.undone == undone)
 
 
 def _target(link: Connection, user: str, reading: int, kind: str) -> Any:
     """Return the action to undo or redo, if any."""
-    state = _STANDING if kind == "undo" else _UNDONE
-    mine = select(ACTION).where(
-        ACTION.c.user == user,
-        ACTION.c.reading == reading,
-        ACTION.c.kind.in_(("label", "accept")),
-        ACTION.c.undone == state,
-    )
-    order = ACTION.c.id.desc() if kind == "undo" else ACTION.c.id
+    undo = kind == "undo"
+    mine = select(ACTION).where(_actions(user, reading, _STANDING if undo else _UNDONE))
+    order = ACTION.c.id.desc() if undo else ACTION.c.id
     return link.execute(mine.order_by(order).limit(1)).first()
 
 

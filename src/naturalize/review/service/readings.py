@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 from sqlalchemy import Connection, distinct, func, insert, literal, select, update
@@ -35,21 +36,15 @@ def readings(link: Connection) -> dict[int, Reading]:
     }
 
 
-def visible(link: Connection, user: str) -> list[Reading]:
-    """Return the readings that a user may see.
+def hidden(found: Mapping[int, Reading], user: str) -> int | None:
+    """Return the number of the reading that a user may not see now, if any.
 
     Until both are signed, the second reader does not see the first reading, and nobody else sees
     the second: neither reader knows what the other one says.
     """
-    found = readings(link)
-    second = found.get(2)
-    if second is None:
-        return list(found.values())
-    both = found[1].signed_at is not None and second.signed_at is not None
-    if both:
-        return list(found.values())
-    hidden = 1 if second.reader == user else 2
-    return [reading for number, reading in found.items() if number != hidden]
+    if 2 not in found or (found[1].signed_at and found[2].signed_at):
+        return None
+    return 1 if found[2].reader == user else 2
 
 
 def reading_of(link: Connection, number: int, user: str) -> Reading:
@@ -57,10 +52,10 @@ def reading_of(link: Connection, number: int, user: str) -> Reading:
 
     ``NoSuchError`` if it was not opened, ``NotAllowedError`` while it is hidden from the user.
     """
-    if number not in readings(link):
-        raise NoSuchError(f"reading {number} was not opened")
-    found = {reading.number: reading for reading in visible(link, user)}
+    found = readings(link)
     if number not in found:
+        raise NoSuchError(f"reading {number} was not opened")
+    if number == hidden(found, user):
         raise NotAllowedError(f"reading {number} is hidden from {user} until both are signed")
     return found[number]
 

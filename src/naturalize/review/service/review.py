@@ -338,7 +338,8 @@ class Review:
     def readings(self, actor: Actor) -> list[Reading]:
         """Return the readings that the actor may see."""
         with self.database.reading() as link:
-            return readings.visible(link, actor.name)
+            found = readings.readings(link)
+        return [r for n, r in found.items() if n != readings.hidden(found, actor.name)]
 
     def reading(self, number: int) -> Reading:
         """Return a reading; ``NoSuchError`` if it was not opened."""

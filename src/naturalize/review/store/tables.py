@@ -85,7 +85,7 @@ TALLY = Table(
     sqlite_with_rowid=False,
 )
 
-#: What one undo takes back. ``last`` is the action that did or undid it last.
+#: What one undo takes back. ``last`` is the action that undid it or did it again last, if any.
 ACTION = Table(
     "action",
     METADATA,
@@ -96,7 +96,7 @@ ACTION = Table(
     Column("kind", String, nullable=False),
     Column("undone", Integer, nullable=False, default=0),
     Column("last", Integer),
-    Index("action_of_user", "user", "reading", "kind", "undone", "id"),
+    Index("action_of_user", "user", "reading", "undone", "id"),
 )
 
 #: The trail: everything that was done, in order. Nothing in it is ever changed or removed.
