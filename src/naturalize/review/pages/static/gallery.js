@@ -240,8 +240,11 @@ function start(columns) {
     else return;
     event.preventDefault();
   });
-  shown.surface.addEventListener("pointermove", (event) => {
-    if (event.pointerType !== "touch" && (event.movementX || event.movementY)) usesMouse = true;
+  let at = "";
+  shown.surface.addEventListener("pointermove", ({ pointerType, clientX, clientY }) => {
+    // a surface that scrolls under a mouse at rest sends this too
+    if (pointerType !== "touch" && at !== `${clientX} ${clientY}`) usesMouse = true;
+    at = `${clientX} ${clientY}`;
   });
   $("cells").addEventListener("focus", () => {
     if (shown.active || usesMouse) return;

@@ -263,7 +263,6 @@ export class Surface {
       const made = {
         count: el("span", { class: "bin-count" }),
         share: el("span", { class: "bin-share" }),
-        empty: el("span", { class: "bin-none" }, "no cell"),
       };
       const code = bin === 0 ? null : el("span", { class: "bin-code" }, this.cells.binCode(bin));
       const swatch = el("span", { class: "swatch" });
@@ -271,7 +270,7 @@ export class Surface {
       const name = this.cells.binName(bin);
       made.box = el("section", { class: "bin", "data-bin": bin, "aria-label": name },
         el("h2", { class: "bin-head" }, swatch, code, el("span", { class: "bin-name" }, name),
-          keys[bin] ? el("kbd", {}, keys[bin]) : null, made.count, made.share, made.empty));
+          keys[bin] ? el("kbd", {}, keys[bin]) : null, made.count, made.share));
       this.canvas.insertBefore(made.box, this.list);
       return made;
     });
@@ -279,11 +278,10 @@ export class Surface {
   }
 
   #placeHeads() {
-    this.heads.forEach(({ box, empty }, bin) => {
+    this.heads.forEach(({ box }, bin) => {
       const place = this.view.bins[bin];
       box.style.transform = `translateY(${place.y}px)`;
       box.style.height = `${place.end - place.y}px`;
-      empty.hidden = place.groups.some((group) => group.slots.length);
     });
   }
 
