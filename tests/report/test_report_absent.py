@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from report_study import page_of
 from typer.testing import CliRunner
 
 from naturalize.base.artifacts import read_table, write_table
-from naturalize.base.errors import ArtifactError, InputError
+from naturalize.base.errors import ArtifactError, InputError, NaturalizeError
 from naturalize.report import write_report
 
 SAYS = {
@@ -139,6 +140,28 @@ def test_bad_input_gets_one_line_and_leaves_no_report(
         write_report(given, study / "out.html")
     assert "\n" not in str(caught.value)
     assert not (study / "out.html").exists()
+
+
+def refusal(study: Path) -> str:
+    """Return why the report of a study is refused; empty where it is written."""
+    try:
+        write_report(study, study / "out.html")
+    except NaturalizeError as error:
+        return str(error)
+    return ""
+
+
+def test_a_number_that_became_text_is_named_whichever_file_it_is_in(study: Path) -> None:
+    named = set()
+    for file in sorted(study.rglob("*.json")):
+        before = file.read_text()
+        after = re.sub(r'(": )-?[0-9][0-9.e-]*', r'\1"many"', before, count=1)
+        file.write_text(after)
+        if error := refusal(study):
+            assert f"{file.parent.name}/{file.name}: " in error
+            named.add(file.name)
+        file.write_text(before)
+    assert named >= {"artifact.json", "metrics.json", "model.json", "checks.json", "study.json"}
 
 
 def test_a_table_that_lacks_a_column_is_named(study: Path) -> None:

@@ -1,9 +1,10 @@
-"""The one reader of tables that users write: CSV of any delimiter, encoding and line end."""
+"""The one reader of tables that users write, of any delimiter, encoding and line end; CSV text."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,13 @@ class Row:
 
     def __getitem__(self, column: str) -> str:
         return self.values.get(column, "")
+
+
+def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]], *, delimiter: str = ",") -> str:
+    """Return rows below a head as CSV, with a line feed at the end of each line."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n", delimiter=delimiter).writerows([head, *rows])
+    return text.getvalue()
 
 
 def read_rows(

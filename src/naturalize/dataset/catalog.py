@@ -67,7 +67,7 @@ SCHEMA = pa.schema(
 )
 
 
-class _About(BaseModel):
+class About(BaseModel):
     """What ``catalog.json`` says."""
 
     root: Path
@@ -251,7 +251,7 @@ class Catalog(TableView):
         read_manifest(path, "catalog")
         file = path / "catalog.json"
         # not by its hash: a person may put the root right
-        about = as_stated(_About, read_json(file), file, "build the catalog again")
+        about = as_stated(About, read_json(file), file, "build the catalog again")
         return cls(
             root=_moved(Path(root)) if root else (path.resolve() / about.root),
             scheme=about.scheme,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import pyarrow as pa
 from naturalize.base.display import rows_of
 from naturalize.base.errors import InputError
 from naturalize.base.rng import rng
+from naturalize.base.table import csv_text
 from naturalize.evaluation import metrics
 from naturalize.evaluation.intervals import drawn_from, group_numbers
 
@@ -215,8 +214,5 @@ def _stated(drawn: np.ndarray, scores: Sequence[str]) -> dict[str, Any]:
 
 def written(result: Mapping[str, Any]) -> bytes:
     """Return the cells of ``arms.json`` as CSV."""
-    out = io.StringIO()
-    table = csv.DictWriter(out, list(result["cells"][0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(result["cells"])
-    return out.getvalue().encode()
+    cells = result["cells"]
+    return csv_text(list(cells[0]), (cell.values() for cell in cells)).encode()

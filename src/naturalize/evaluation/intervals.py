@@ -15,7 +15,7 @@ import numpy as np
 
 from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.rng import rng
-from naturalize.base.statistics import percentile_interval
+from naturalize.base.statistics import percentile_interval, wilson
 from naturalize.evaluation import metrics, stages
 
 #: Resamples by default: 95 % limits then wobble by a few per cent of the interval's width.
@@ -162,25 +162,6 @@ def _limits(
         return {
             name: percentile_interval(np.concatenate(value), level) for name, value in found.items()
         }
-
-
-def wilson(right: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a share (Wilson, JASA 1927).
-
-    It is right also where the bootstrap fails: with no or only mistakes. ``InputError`` if not
-    0 ≤ right ≤ n, n ≥ 1.
-
-    Examples
-    --------
-    >>> [round(limit, 4) for limit in wilson(10, 10)]
-    [0.7225, 1.0]
-    """
-    from scipy.stats import binomtest
-
-    if not (n >= 1 and 0 <= right <= n):
-        raise InputError(f"wilson: expected 0 ≤ right ≤ n and n ≥ 1, got {right} of {n}")
-    interval = binomtest(right, n).proportion_ci(confidence_level=level, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def exact(right: int, n: int, *, level: float = 0.95) -> tuple[float, float]:

@@ -7,8 +7,6 @@ Jiang & Chuang, JAIR 70, 2021). That is a list for a person to look through, not
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 import warnings
 from collections import Counter
@@ -28,6 +26,7 @@ from naturalize.base.images import read_image, write_image
 from naturalize.base.rng import rng
 from naturalize.base.shards import resumable_rows
 from naturalize.base.sheets import contact_sheet
+from naturalize.base.table import csv_text
 from naturalize.evaluation import metrics
 from naturalize.evaluation.intervals import group_numbers
 from naturalize.evaluation.predictions import Item, read_item
@@ -227,7 +226,8 @@ def audit_labels(
     settings["images"] = sorted((item.image_id, item.label) for item in items)
     settings["images"] = artifacts.fingerprint("images", {"rows": settings["images"]}, {})
     with artifacts.writing(out, "label-audit", settings=settings, inputs=inputs) as folder:
-        artifacts.write_bytes(folder / "labels.csv", _csv(rows))
+        table = csv_text(list(rows[0]), [list(row.values()) for row in rows])
+        artifacts.write_bytes(folder / "labels.csv", table.encode())
         artifacts.write_json(folder / "labels.json", result)
         write_image(folder / "doubtful.jpg", _sheet(rows[:shown], len(rows), root))
     shutil.rmtree(work, ignore_errors=True)
@@ -279,11 +279,3 @@ def _sheet(rows: Sequence[Mapping[str, Any]], n: int, root: Path) -> np.ndarray:
     captions = [f"{k}  {r['label']} → {r['likelier']}" for k, r in enumerate(rows, start=1)]
     tiles = [read_image(root / row["image"]) for row in rows]
     return contact_sheet(tiles, captions=captions, title=title)
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()

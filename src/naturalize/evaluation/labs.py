@@ -6,7 +6,6 @@ from them. Prediction goes in pieces, so a killed run goes on where it stopped.
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 import shutil
@@ -24,6 +23,7 @@ from naturalize.base.console import warn
 from naturalize.base.errors import InputError
 from naturalize.base.images import content_hash
 from naturalize.base.shards import resumable_rows
+from naturalize.base.table import csv_text
 from naturalize.evaluation import intervals, metrics
 from naturalize.evaluation.laboratory import Laboratory
 from naturalize.evaluation.labscores import SCORES, Scored, of_model, scored
@@ -226,10 +226,8 @@ def _csv_of(table: pa.Table) -> bytes:
 
 def _csv_rows(result: Mapping[str, Any]) -> bytes:
     """Return ``labs.csv``: a row for each model, laboratory and mix, and for the mean of all."""
-    text = io.StringIO()
     ends = [f"{score}{end}" for score in SCORES for end in ("", "_low", "_high")]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["model", "laboratory", "mix", "n", *ends])
+    rows: list[list[Any]] = []
     for model, found in result["models"].items():
         each = [
             (name, mix, entry["n"], of_mix["scores"])
@@ -243,8 +241,8 @@ def _csv_rows(result: Mapping[str, Any]) -> bytes:
                 for score in SCORES
                 for value in (scores[score]["value"], *scores[score]["interval"])
             ]
-            writer.writerow([model, name, mix, n, *numbers])
-    return text.getvalue().encode()
+            rows.append([model, name, mix, n, *numbers])
+    return csv_text(["model", "laboratory", "mix", "n", *ends], rows).encode()
 
 
 def _draw(folder: Path, result: Mapping[str, Any]) -> None:

@@ -8,8 +8,6 @@ difference from the images as they are is paired.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +23,7 @@ from naturalize.base.errors import SettingsError
 from naturalize.base.images import read_image
 from naturalize.base.rng import rng
 from naturalize.base.shards import resumable_rows
+from naturalize.base.table import csv_text
 from naturalize.evaluation import metrics, mixes
 from naturalize.evaluation.merge import Merge
 from naturalize.evaluation.mixes import Answers
@@ -237,18 +236,14 @@ def _less(drawn: Mapping[str, np.ndarray], clean: Mapping[str, np.ndarray]) -> d
 
 def _csv(result: Mapping[str, Any]) -> bytes:
     """Return ``robustness.csv``: a row for the images as they are, and each corruption's."""
-    text = io.StringIO()
     ends = [f"{score}{end}" for score in SCORES for end in ("", "_low", "_high")]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["corruption", "strength", "amount", *ends])
     rows: list[tuple[Any, ...]] = [("none", 0, "", result["clean"])]
     for name, each in result["corruptions"].items():
         rows += [(name, one["strength"], one["amount"], one) for one in each["strengths"]]
         rows.append((name, "mean", "", each["mean"]))
     rows.append(("all", "mean", "", result["mean_corruption_score"]))
-    for *place, scores in rows:
-        numbers = [
-            f"{value:.6f}" for s in SCORES for value in (scores[s]["value"], *scores[s]["interval"])
-        ]
-        writer.writerow([*place, *numbers])
-    return text.getvalue().encode()
+    lines = [
+        [*place, *(f"{v:.6f}" for s in SCORES for v in (its[s]["value"], *its[s]["interval"]))]
+        for *place, its in rows
+    ]
+    return csv_text(["corruption", "strength", "amount", *ends], lines).encode()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,8 @@ from naturalize.base.artifacts import write_bytes, write_table
 from naturalize.base.errors import ImageReadError, SettingsError, closest
 from naturalize.base.images import read_image
 from naturalize.base.sheets import contact_sheet
+from naturalize.base.statistics import wilson
+from naturalize.base.table import csv_text
 from naturalize.dataset.schemes import CLASS_NAMES, NO_LEUKOCYTES
 from naturalize.models.preprocess import View, resize
 from naturalize.prediction.files import Prediction
@@ -25,9 +25,6 @@ from naturalize.prediction.standardise import NO_CELL, NO_WHITE_CELL, Standardis
 
 #: What tables may be written as, by ending.
 ENDINGS = (".csv", ".tsv", ".xlsx", ".parquet", ".json")
-
-#: Quantile of the normal distribution for 95 %.
-_Z = 1.959963984540054
 
 #: Columns of the cells of fields.
 _WHERE = ("cell", "x0", "y0", "x1", "y1")
@@ -93,12 +90,8 @@ def to_csv(classes: Sequence[str], predictions: Iterable[Prediction]) -> str:
 
 
 def _text(names: Sequence[str], rows: Iterable[Sequence[Any]], delimiter: str) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n", delimiter=delimiter)
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow([f"{v:.6f}" if isinstance(v, float) else v for v in row])
-    return text.getvalue()
+    lines = ([f"{v:.6f}" if isinstance(v, float) else v for v in row] for row in rows)
+    return csv_text(names, lines, delimiter=delimiter)
 
 
 def _arrow(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
@@ -149,12 +142,6 @@ class Count:
     high: float | None = None
 
 
-def _wilson(share: float, n: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval; `scipy.stats` would take as long to import as 50 images do."""
-    middle, width = share + _Z**2 / (2 * n), _Z * sqrt(share * (1 - share) / n + (_Z / n) ** 2 / 4)
-    return (middle - width) / (1 + _Z**2 / n), (middle + width) / (1 + _Z**2 / n)
-
-
 def differential(classes: Sequence[str], predictions: Sequence[Prediction]) -> list[Count]:
     """Count cells by class, in the model's order; last, what is no class: empty and unreadable.
 
@@ -167,7 +154,7 @@ def differential(classes: Sequence[str], predictions: Sequence[Prediction]) -> l
     for code in classes:
         shares: tuple[float, ...] = ()
         if whites and code not in NO_LEUKOCYTES:
-            shares = (n[code] / whites, *_wilson(n[code] / whites, whites))
+            shares = (n[code] / whites, *wilson(n[code], whites))
         found.append(Count(code, CLASS_NAMES.get(code, ""), n[code], flagged[code], *shares))
     others = (NO_CELL, NO_WHITE_CELL, "unreadable")
     return [*found, *(Count(name, "", n[name], flagged[name]) for name in others if n[name])]

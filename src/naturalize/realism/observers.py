@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,8 @@ from naturalize.base.images import write_image
 from naturalize.base.rng import rng
 from naturalize.base.settings import validated
 from naturalize.base.sheets import contact_sheet
-from naturalize.base.table import read_rows
+from naturalize.base.statistics import wilson
+from naturalize.base.table import csv_text, read_rows
 from naturalize.realism.history import History, paint
 from naturalize.realism.sample import Sample, choose
 from naturalize.realism.settings import LEAST, RealismSettings, check_history
@@ -95,8 +94,13 @@ def write_sheet(
             title="Real or composite? Write your guesses into guesses.csv",
         )
         write_image(folder / "sheet.jpg", sheet, quality=95)
-        _write_csv(folder / "answers.csv", ("number", "kind", "label", "image"), rows)
-        _write_csv(folder / "guesses.csv", ("number", "guess"), [(row[0], "") for row in rows])
+        write_bytes(
+            folder / "answers.csv", csv_text(("number", "kind", "label", "image"), rows).encode()
+        )
+        write_bytes(
+            folder / "guesses.csv",
+            csv_text(("number", "guess"), [(row[0], "") for row in rows]).encode(),
+        )
     return Path(out)
 
 
@@ -126,12 +130,6 @@ def _in_turn(labels: Sequence[str], n: int) -> list[int]:
     return sorted(range(len(labels)), key=turn.__getitem__)[:n]
 
 
-def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([head, *rows])
-    write_bytes(path, text.getvalue().encode())
-
-
 def score_guesses(answers: str | Path, guesses: str | Path) -> ObserverScore:
     """Compare a filled-in ``guesses.csv`` with ``answers.csv``.
 
@@ -139,8 +137,6 @@ def score_guesses(answers: str | Path, guesses: str | Path) -> ObserverScore:
     ``InputError`` for a file that is missing or no such table, an unknown number or word, or no
     guess at all.
     """
-    from scipy.stats import binomtest
-
     truth = {row["number"]: row["kind"] for row in read_rows(answers, ("number", "kind"))}
     right, counts, skipped, seen = dict.fromkeys(_KINDS, 0), dict.fromkeys(_KINDS, 0), 0, set()
     for row in read_rows(guesses, ("number", "guess")):
@@ -161,12 +157,10 @@ def score_guesses(answers: str | Path, guesses: str | Path) -> ObserverScore:
     n, hits = sum(counts.values()), sum(right.values())
     if not n:
         raise InputError(f"{guesses}: holds no guess; write real or composite beside each number")
-    sure = binomtest(hits, n).proportion_ci(method="wilson")
     return ObserverScore(
         n,
         hits,
-        float(sure.low),
-        float(sure.high),
+        *wilson(hits, n),
         (right["real"], counts["real"]),
         (right["composite"], counts["composite"]),
         skipped + len(truth) - len(seen),

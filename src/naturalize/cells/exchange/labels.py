@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -18,7 +16,7 @@ from naturalize.base.artifacts import is_artifact, write_bytes
 from naturalize.base.console import track, warn
 from naturalize.base.errors import InputError, UnusableError
 from naturalize.base.images import write_image
-from naturalize.base.table import read_rows
+from naturalize.base.table import csv_text, read_rows
 from naturalize.base.walk import walk_images
 from naturalize.cells.bank.files import IMAGES, export_images
 from naturalize.cells.exchange.annotated import (
@@ -103,10 +101,8 @@ def write_labels(bank: CellBank, cells: pa.Table, folder: Path) -> dict[str, Any
                 lines.append((name, number, *about))
     if overlapped:
         warn(f"{overlapped} of {cells.num_rows} cells lie partly under others: pixels are lost")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([("file", "number", "kind", "label", "cell_id", "score"), *lines])
-    write_bytes(folder / TABLE, text.getvalue().encode())
+    head = ("file", "number", "kind", "label", "cell_id", "score")
+    write_bytes(folder / TABLE, csv_text(head, lines).encode())
     return {"images": len(of_path), "cells": len(lines), "overlapped": overlapped}
 
 
