@@ -115,6 +115,7 @@ def test_fields_of_a_coco_file_come_with_all_boxes(scene: Path) -> None:
     cells = render_phantom("LY", 10, 0, size=(300, 310)).cells
     for kind, boxes in one.boxes.items():
         assert boxes.tolist() == [list(c.box) for c in cells if c.kind == kind]
+    assert one.labels == ("LY",) * len(one.boxes["wbc"])
 
 
 def test_a_watershed_finds_most_red_cells_and_its_answer_is_kept(
@@ -133,6 +134,7 @@ def test_nine_images_side_by_side_keep_their_boxes(scene: Path, tmp_path: Path) 
     (one,) = fields.coco(scene / "annotations.json")
     (nine,) = fields.reduced([one] * 9, tmp_path, 0.5)
     assert nine.shape == (3 * 155, 3 * 150)
+    assert nine.labels == 9 * one.labels
     boxes = nine.boxes["rbc"]
     assert len(boxes) == 9 * len(one.boxes["rbc"])
     assert boxes.tolist()[0] == (one.boxes["rbc"][0] / 2).tolist()

@@ -80,6 +80,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bank", type=Path, help="of the train part")
     parser.add_argument("--fields", type=int, default=500)
+    parser.add_argument(
+        "--specks", type=float, default=0, help="factor on specks of stain and dirt"
+    )
     parser.add_argument("--leave", type=Path, help="file of image ids that are kept for measuring")
     parser.add_argument("--crops", type=Path, help="folder for the cells' crops")
     parser.add_argument("--seed", type=int, default=3)
@@ -88,7 +91,14 @@ def main() -> None:
     crops = asked.crops or asked.out.with_suffix(".crops")
     bank = without(CellBank.load(asked.bank), asked.leave)
     made = fields(
-        bank, asked.fields, seed=asked.seed, folder=crops, width=SIDE, height=SIDE, sizes=SIZES
+        bank,
+        asked.fields,
+        seed=asked.seed,
+        folder=crops,
+        width=SIDE,
+        height=SIDE,
+        sizes=SIZES,
+        specks=asked.specks,
     )
     examples = [known(made[i]) for i in track(range(asked.fields), what="fields")]
     save_labels(asked.out, examples, sorted(made.plan.parents()))
