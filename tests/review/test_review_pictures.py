@@ -94,6 +94,14 @@ def test_the_field_around_a_cell_has_its_box(opened) -> None:
     assert with_box.shape == (400, 600, 3)
     changed = np.argwhere(np.abs(plain - with_box).max(axis=2) > 60)
     assert np.abs(changed - [100, 200]).max(axis=1).min() <= 3
+    assert (pixels(pictures.around(1)) == plain).all()  # the other box is not there
+
+
+def test_no_box_lies_in_the_whole_picture_of_a_cell(opened) -> None:
+    _, pictures, _ = opened
+    before = pictures.full(2)
+    pictures.around(2)
+    assert pictures.full(2) == before
 
 
 def test_a_missing_image_has_a_thumbnail_that_says_so_and_may_come_back(opened) -> None:

@@ -198,7 +198,7 @@ class Pictures:
             side = _AROUND * self._shown
             image, corner = self._square(row, side), _corner(row.box, side)
         scale = min(1.0, _LONGEST / max(image.shape[:2]))
-        made = np.ascontiguousarray(_scaled(image, scale))
+        made = _scaled(image, scale).copy()  # what is held stays as it is
         corners = [round(scale * (v - at)) for v, at in zip(row.box, corner * 2, strict=True)]
         cv2.rectangle(made, corners[:2], corners[2:], _BOX, _WIDTH, cv2.LINE_AA)
         return _jpeg(made)
@@ -333,6 +333,7 @@ class Pictures:
                 self._held.move_to_end(row.path)
                 return image
         image = pixels(path)
+        image.setflags(write=False)
         with self._lock:
             self._held[row.path] = image
             while len(self._held) > _HELD:
