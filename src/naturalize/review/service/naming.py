@@ -17,6 +17,7 @@ from naturalize.base.shards import claim, resumable_pieces
 from naturalize.fields.write import Output, read_fields
 from naturalize.models.predictor import NetworkPredictor, Predictor
 from naturalize.prediction.files import Prediction, predict_files
+from naturalize.prediction.profile import Profile
 from naturalize.prediction.standardise import NO_WHITE_CELL, Standardiser
 from naturalize.review.service.rows import NO_CLASS, Found, of_fields
 from naturalize.review.store.cells import CellRow
@@ -48,6 +49,7 @@ def name_cells(
     work: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
     *,
+    profile: Profile | None = None,
     piece: int = _PIECE,
 ) -> Found:
     """Return the cells of images: one of an image of one cell, the white ones of a field.
@@ -65,13 +67,17 @@ def name_cells(
         Folder of finished pieces: a run that was killed goes on from there. The caller removes it.
     progress
         Is given the number of images that are done, and of all.
+    profile
+        How images from elsewhere were taken; by default it is measured on these.
     piece
         Images whose cells are kept at a time.
     """
     predictor = Predictor.load(model)
     key = json.dumps([digest_of(paths), predictor.weights_hash])
     claim(work, {"key": key}, ["named", "fields"])
-    standardiser = Standardiser(predictor.config.standard).learn(paths)
+    standardiser = Standardiser(predictor.config.standard, profile=profile)
+    if profile is None:
+        standardiser.learn(paths)
 
     def compute(left: Iterable[Path]) -> Iterator[pa.Table]:
         todo = list(left)
@@ -88,13 +94,13 @@ def name_cells(
     rows = [row for piece in pieces for row in piece.to_pylist()]
     fields = list(dict.fromkeys(row["path"] for row in rows if row["field"]))
     cells = [_cell(row, predictor) for row in rows if not row["field"]]
-    found = Found(tuple(predictor.classes), cells)
+    found = Found(tuple(predictor.classes), cells, profile=standardiser.profile)
     if not fields:
         return found
     read = _read(
         [Path(path).absolute() for path in fields], predictor, standardiser, work / "fields"
     )
-    return Found(found.classes, [*cells, *read.cells], read.left_out, read.platelets)
+    return replace(read, cells=[*cells, *read.cells], profile=found.profile)
 
 
 def _read(

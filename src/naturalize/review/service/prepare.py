@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from naturalize.inputs.kind import named
 from naturalize.models.folder import read_config
 from naturalize.models.identity import stored_hash
 from naturalize.models.shipped import find
+from naturalize.prediction.profile import Profile
 from naturalize.review.service import references
 from naturalize.review.service.naming import BROKEN, digest_of, name_cells
 from naturalize.review.service.order import doubt_of, ordered, vectors_of
@@ -40,6 +40,9 @@ _NEEDS = (
     "images, fields, a reading of fields, a table of predictions, an evaluation, or a review that "
     "was begun"
 )
+
+#: How images from elsewhere were taken, so that those that are put in later are treated alike.
+PROFILE = "profile.json"
 
 #: Endings of tables that `inputs.kind.named` takes for other files.
 _TABLES = (".xlsx", ".parquet", ".json")
@@ -92,7 +95,9 @@ def make(
     if source.kind == "review":
         read_manifest(source.path, "review")
         return source.path
-    folder = Path(out) if out is not None else Path(f"review-{source.path.absolute().stem}")
+    own = source.path.absolute()
+    name = own.name if own.is_dir() else own.stem
+    folder = Path(out) if out is not None else Path(f"review-{name}")
     digest = source.digest()
     if is_artifact(folder, "review") and not _replaced(folder, digest, discard=discard):
         remark(f"{folder}: the review that was begun is opened again")
@@ -114,7 +119,7 @@ def make(
     same = found.classes == config.classes
     settings = {
         "name": folder.name.removeprefix("review-"),
-        "model": str(model),
+        "model": str(path.absolute()) if Path(model).is_dir() else str(model),
         "weights_hash": stored_hash(path) if same else "",
         "set_share": config.doubt.share if same and config.doubt is not None else None,
         "heat": same and find_spec("torch") is not None,
@@ -126,7 +131,13 @@ def make(
         "left_out": dict(found.left_out),
         "reference": reference,
     }
-    also = None if drawn is None else partial(references.write, training=drawn, model=path)
+
+    def also(into: Path) -> None:
+        if drawn is not None:
+            references.write(into, drawn, path)
+        if found.profile is not None and config.standard is not None:
+            found.profile.save(into / PROFILE, config.standard)
+
     write(folder, settings, found.classes, cells, source=digest, also=also)
     shutil.rmtree(work, ignore_errors=True)
     for reason, n in found.left_out.items():
@@ -281,14 +292,18 @@ def add_files(review: Review, paths: Sequence[Path], progress: Callable[[int, in
     ``SettingsError`` if the model answers classes that the review does not have.
     """
     folder, model = Path(review.folder).absolute(), find(review.settings.model)
-    if read_config(model).classes != tuple(review.classes):
+    config, profile = read_config(model), None
+    if config.classes != tuple(review.classes):
         raise SettingsError(
             f"{review.settings.model}: answers other classes than this review has, so it cannot "
             "name further images of it"
         )
+    if (folder / PROFILE).is_file() and config.standard is not None:
+        profile = Profile.load(folder / PROFILE, config.standard)
     (folder / "cache").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder / "cache") as work:
-        found = name_cells([Path(p).absolute() for p in paths], model, Path(work), progress)
+        files = [Path(path).absolute() for path in paths]
+        found = name_cells(files, model, Path(work), progress, profile=profile)
     kept, refused = [], []
     for cell in found.cells:
         path = Path(cell.path).relative_to(folder).as_posix()

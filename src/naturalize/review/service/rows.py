@@ -20,6 +20,7 @@ from naturalize.cells.tables import cell_of
 from naturalize.evaluation.calibration import check_probabilities
 from naturalize.fields.differential import of_no_smear
 from naturalize.fields.outcome import CUT
+from naturalize.prediction.profile import Profile
 from naturalize.prediction.standardise import NO_CELL, NO_WHITE_CELL
 from naturalize.prediction.table import ENDINGS
 from naturalize.review.store.cells import CellRow
@@ -40,13 +41,15 @@ class Found:
     """Cells and what is to be kept of where they are from.
 
     ``classes`` of the model, in its order; ``cells``, whose paths are as the source has them;
-    ``left_out``: reason → cells; ``platelets`` of fields, null without fields.
+    ``left_out``: reason → cells; ``platelets`` of fields, null without fields; ``profile``: how
+    images from elsewhere were taken, where it was measured.
     """
 
     classes: tuple[str, ...]
     cells: list[CellRow]
     left_out: Counter[str] = field(default_factory=Counter)
     platelets: int | None = None
+    profile: Profile | None = None
 
 
 def of_table(file: Path, classes: Sequence[str]) -> Found:
