@@ -1,6 +1,6 @@
 // What blocks a signature, the signature, and what may follow it.
 import { call, post, session } from "./api.js";
-import { count, el, plural, toast } from "./shell.js";
+import { count, el, plural, showProgress, toast } from "./shell.js";
 
 const NAMES = { 1: "first", 2: "second", 3: "adjudicated" };
 const place = (id) => document.getElementById(id);
@@ -51,6 +51,8 @@ function block(n, what, why, only) {
 
 async function show() {
   const now = await call("session");
+  session.reading = now.reading;
+  showProgress(now.progress);
   const { unidentified, unseen } = now.progress;
   const signed = now.reading.status === "signed";
   const name = NAMES[now.reading.number];

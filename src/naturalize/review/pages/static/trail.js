@@ -13,7 +13,7 @@ async function load() {
   events.length = 0;
   for (;;) {
     const after = events.at(-1)?.id ?? 0;
-    const found = (await call(`trail?reading=${place("reading").value}&after=${after}&limit=${PIECE}`)).events;
+    const found = (await call(`trail?reading=${place("of-reading").value}&after=${after}&limit=${PIECE}`)).events;
     events.push(...found);
     if (found.length < PIECE) return;
     place("said").textContent = `${count(events.length)} lines so far …`;
@@ -74,7 +74,7 @@ async function begin() {
 }
 
 await begin();
-place("reading").addEventListener("change", begin);
+place("of-reading").addEventListener("change", begin);
 place("filter").addEventListener("submit", (event) => event.preventDefault());
 place("filter").addEventListener("input", () => {
   shown = SHOWN;
