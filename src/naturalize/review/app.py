@@ -175,7 +175,8 @@ def _addresses(name: str) -> list[Any]:
 def bound(host: str, port: int) -> socket.socket:
     """Return a socket that listens at an address; ``SettingsError`` if it is taken or not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    # named as TCP, or asyncio leaves Nagle's algorithm on, and every answer waits 40 ms for an ACK
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))
