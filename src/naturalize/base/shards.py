@@ -129,12 +129,14 @@ def locked(work: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             file.seek(0)
             raise NaturalizeError(
                 f"{work}: process {file.read() or '?'} is at work in this folder; wait until it "
                 "has ended, or write to another place with -o"
             ) from error
+        except OSError:  # a file system without locks, as some of clusters
+            pass
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
