@@ -197,10 +197,8 @@ def test_who_has_a_part_in_the_first_reading_is_no_second_reader(opened: Opened)
     review.undo(ADA, 1)  # undoing does not make anybody blind
     with pytest.raises(NotAllowedError, match="ada"):
         review.second(ADA)
-    review.change(CAT, 1, [1], [2], None, kind="seen")
-    with pytest.raises(NotAllowedError, match="cat"):
-        review.second(CAT)
-    review.second(BEN)
+    review.change(BEN, 1, [1], [2], None, kind="seen")
+    review.second(BEN)  # a page that was open marks cells as seen: that is no part yet
     with pytest.raises(ReviewError, match="already"):
         review.second(Actor("dan", "reviewer"))
 

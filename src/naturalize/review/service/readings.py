@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
-from sqlalchemy import Connection, distinct, func, insert, literal, select, update
+from sqlalchemy import Connection, func, insert, literal, select, update
 
 from naturalize.base.rng import rng
 from naturalize.evaluation.metrics import confusion_matrix, kappa
@@ -24,8 +24,9 @@ from naturalize.review.store.tables import CELL, EVENT, READING, STATE, TALLY
 #: Resamples of kappa's interval, and its level.
 _RESAMPLES, _LEVEL = 2_000, 0.95
 
-#: What makes a user one of a reading's readers.
-_WORK = ("label", "accept", "seen", "undo", "redo", "sign")
+#: What makes a user one of a reading's readers. Cells are marked as seen by being on the screen, so
+#: that a look at the first page would bar a second reader.
+_WORK = ("label", "accept", "undo", "redo", "sign")
 
 
 def readings(link: Connection) -> dict[int, Reading]:
@@ -214,14 +215,6 @@ def noted(
     link.execute(
         insert(EVENT).values(at=now(), user=user, kind=kind, reading=reading, reason=reason)
     )
-
-
-def readers(link: Connection, reading: int) -> list[str]:
-    """Return who has a part in a reading, by name."""
-    asked = select(distinct(EVENT.c.user)).where(
-        EVENT.c.reading == reading, EVENT.c.kind.in_(_WORK)
-    )
-    return sorted(link.execute(asked).scalars())
 
 
 def _count(link: Connection, reading: int, first: int = 1) -> None:

@@ -356,11 +356,6 @@ class Review:
                 raise NoSuchError(f"reading {reading} was not opened")
             return readings.progress(link, reading)
 
-    def readers(self, reading: int) -> list[str]:
-        """Return who has a part in a reading."""
-        with self.database.reading() as link:
-            return readings.readers(link, reading)
-
     def sign(self, actor: Actor, reading: int) -> None:
         """Sign a reading; ``BlockedError`` while a cell is unidentified or unseen."""
         check(actor, "sign")
