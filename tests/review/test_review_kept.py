@@ -308,7 +308,7 @@ def test_cells_are_kept_as_they_came(tmp_path: Path) -> None:
     probabilities = np.array([0.25, 0.75], np.float32)
     row = CellRow(
         path="été/1.png", field="f1", number=3, box=(1, 2, 30, 40), kind="platelet",
-        model_label="B", confidence=0.75, probabilities=probabilities, candidates=("B", "A"),
+        model_label="B", confidence=0.75, probabilities=probabilities, candidates=("B", "large A"),
         flag="cut", doubt=0.5, cluster=7, rank=9, area=12.5, taken=1e9, outline=outline,
     )  # fmt: skip
     Review.create(tmp_path, {"name": "x", "created": "2026", "classes": ["A", "B"]}, [row])
@@ -322,7 +322,7 @@ def test_cells_are_kept_as_they_came(tmp_path: Path) -> None:
     assert not review.has_paths("%")
     cell = review.cell(1, 1, ADA)
     assert cell.probabilities == [0.25, 0.75]
-    assert cell.candidates == ["B", "A"]
+    assert cell.candidates == ["B", "large A"]
     with pytest.raises(NoSuchError, match="2"):
         review.row(2)
     review.close()

@@ -30,7 +30,7 @@ from naturalize.review.service.answers import (
 from naturalize.review.service.errors import NoSuchError
 from naturalize.review.service.roles import Actor, check
 from naturalize.review.service.settings import ReviewSettings, bins_of, keys_of
-from naturalize.review.store.cells import CellRow
+from naturalize.review.store.cells import CellRow, cell_of, values_of
 from naturalize.review.store.database import NAME, Database, now
 from naturalize.review.store.tables import CELL, EVENT, SETTING, STATE
 
@@ -177,7 +177,7 @@ class Review:
                 raise NoSuchError(f"no cell {number} in this review")
             lines = (EVENT.c.reading == reading) & (EVENT.c.cell == number)
             history = [_event(line) for line in link.execute(select(EVENT).where(lines))]
-        cell = _cell_row(row)
+        cell = cell_of(row)
         return Cell(
             id=row.id, path=cell.path, field=cell.field, number=cell.number, box=cell.box,
             kind=cell.kind, model_label=cell.model_label, confidence=cell.confidence,
@@ -192,13 +192,13 @@ class Review:
             row = link.execute(select(CELL).where(CELL.c.id == number)).first()
         if row is None:
             raise NoSuchError(f"no cell {number} in this review")
-        return _cell_row(row)
+        return cell_of(row)
 
     def rows_at(self, path: str) -> list[tuple[int, CellRow]]:
         """Return all cells of one file, by id."""
         with self.database.reading() as link:
             asked = select(CELL).where(CELL.c.path == path).order_by(CELL.c.id)
-            return [(row.id, _cell_row(row)) for row in link.execute(asked)]
+            return [(row.id, cell_of(row)) for row in link.execute(asked)]
 
     def has_paths(self, prefix: str) -> bool:
         """Return whether any cell's path begins so."""
@@ -217,7 +217,7 @@ class Review:
         with self.database.reading() as link:
             readings.reading_of(link, reading, actor.name)
             for row in link.execution_options(yield_per=_PIECE).execute(asked):
-                yield Answer(row.id, _cell_row(row), row.label, bool(row.seen), row.version,
+                yield Answer(row.id, cell_of(row), row.label, bool(row.seen), row.version,
                              row.user, row.at)  # fmt: skip
 
     def counts(self, reading: int, actor: Actor) -> list[tuple[str | None, str, bool, int]]:
@@ -404,37 +404,12 @@ def _insert(link: Connection, cells: Iterable[CellRow], settings: ReviewSettings
     for cell in cells:
         if cell.model_label is not None and cell.model_label not in settings.bins:
             raise SettingsError(f"{cell.path}: label {cell.model_label!r} is none of the classes")
-        waiting.append(_values(cell))
+        waiting.append(values_of(cell))
         if len(waiting) == _PIECE:
             link.execute(insert(CELL), waiting)
             waiting = []
     if waiting:
         link.execute(insert(CELL), waiting)
-
-
-def _values(cell: CellRow) -> dict[str, Any]:
-    values = {name: value for name, value in vars(cell).items() if name != "box"}
-    values |= dict(zip(("x0", "y0", "x1", "y1"), cell.box or (None,) * 4, strict=True))
-    values["candidates"] = " ".join(cell.candidates)
-    for name, dtype in (("probabilities", np.float32), ("outline", np.int16)):
-        array = values[name]
-        values[name] = None if array is None else np.asarray(array, dtype).tobytes()
-    return values
-
-
-def _cell_row(row: Any) -> CellRow:
-    """Return a cell from a row of its table; blobs that were not asked for are null."""
-    values = row._mapping
-    probabilities, outline = values.get("probabilities"), values.get("outline")
-    return CellRow(
-        path=row.path, field=row.field, number=row.number,
-        box=None if row.x0 is None else (row.x0, row.y0, row.x1, row.y1),
-        kind=row.kind, model_label=row.model_label, confidence=row.confidence,
-        probabilities=None if probabilities is None else np.frombuffer(probabilities, np.float32),
-        candidates=tuple(row.candidates.split()), flag=row.flag, doubt=row.doubt,
-        cluster=row.cluster, rank=row.rank, area=row.area, taken=row.taken,
-        outline=None if outline is None else np.frombuffer(outline, np.int16).reshape(-1, 2),
-    )  # fmt: skip
 
 
 def _event(row: Any) -> Event:
