@@ -15,6 +15,7 @@ from benchmarks._review import synthetic_review
 
 from naturalize.base.errors import ImageReadError, SettingsError
 from naturalize.base.images import decode_image, write_image
+from naturalize.dataset.phantom import CLASSES
 from naturalize.models.shipped import find
 from naturalize.review.service import references
 from naturalize.review.service.errors import NoSuchError
@@ -161,6 +162,14 @@ def test_without_a_reference_the_atlas_is_of_the_reviews_surest_cells(tmp_path: 
     review.close()
 
 
+@pytest.mark.parametrize(
+    ("label", "wanted"),
+    [("PLATELET", "PLT"), ("lymphocyte", "LY"), ("SNE", "SNE"), ("neutrophil", "neutrophil")],
+)
+def test_other_names_of_a_class_are_that_class(label: str, wanted: str) -> None:
+    assert references.class_of(label, CLASSES) == wanted
+
+
 def test_the_nearest_reference_of_a_cell_is_another_picture_of_it(
     opened, phantom_root: Path
 ) -> None:
@@ -168,7 +177,7 @@ def test_the_nearest_reference_of_a_cell_is_another_picture_of_it(
     drawn = references.drawn(phantom_root / "images")
     kept = drawn.items[::9]
     training = type(drawn)(drawn.root, kept)
-    references.write(Path(review.folder), training, find("pbc11"))
+    references.write(Path(review.folder), training, find("pbc11"), CLASSES)
     assert pictures.has_references
     # a cell whose picture is one of them, written anew so that its bytes differ
     target = kept[2]

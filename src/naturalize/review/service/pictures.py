@@ -19,7 +19,7 @@ import numpy as np
 from sqlalchemy import select
 
 from naturalize.base.errors import ImageReadError, SettingsError
-from naturalize.base.images import content_hash, encode_image, read_image
+from naturalize.base.images import content_hash, encode_image, read_bytes, read_image
 from naturalize.cells.segmentation import Cell, Segmentation, target_of
 from naturalize.fields.pixels import pixels, scan_size
 from naturalize.models.shipped import find
@@ -286,7 +286,7 @@ class Pictures:
         if not self.has_references:
             return []
         row = self._review.row(cell)
-        image_id = content_hash(self.file(row).read_bytes()) if row.box is None else ""
+        image_id = content_hash(read_bytes(self.file(row))) if row.box is None else ""
         return self._references.nearest(self._full(row)[0], image_id, k)
 
     def atlas(self, label: str, k: int = 12) -> list[Reference]:

@@ -134,7 +134,7 @@ def make(
 
     def also(into: Path) -> None:
         if drawn is not None:
-            references.write(into, drawn, path)
+            references.write(into, drawn, path, found.classes)
         if found.profile is not None and config.standard is not None:
             found.profile.save(into / PROFILE, config.standard)
 

@@ -18,6 +18,7 @@ from naturalize.base.console import track, warn
 from naturalize.base.errors import ImageReadError, InputError, SettingsError
 from naturalize.base.images import read_image
 from naturalize.cells.bank import CellBank
+from naturalize.dataset.schemes import meaning
 from naturalize.explain.neighbours import Training, unit
 from naturalize.explain.picks import Pick
 from naturalize.inputs.kind import named
@@ -93,8 +94,23 @@ def features_of(network: NetworkPredictor, images: Sequence[np.ndarray]) -> np.n
     return logits - logits.mean(axis=1, keepdims=True)
 
 
-def write(folder: Path, training: Training, model: Path) -> None:
-    """Write the features of labelled images into a review; unreadable ones are said."""
+def class_of(label: str, classes: Sequence[str]) -> str:
+    """Return the class of a review that a reference's label stands for; itself if none does.
+
+    Examples
+    --------
+    >>> class_of("Platelets", ["SNE", "PLT"]), class_of("blast", ["SNE", "PLT"])
+    ('PLT', 'blast')
+    """
+    meant = [name for name in classes if meaning(name) == meaning(label) != frozenset()]
+    return label if label in classes or len(meant) != 1 else meant[0]
+
+
+def write(folder: Path, training: Training, model: Path, classes: Sequence[str]) -> None:
+    """Write the features of labelled images into a review of ``classes``; unreadable ones are said.
+
+    Labels become those of the review, where they are other names of its classes.
+    """
     network, rows, bad = open_network(model), [], []
     for item in track(training.items, "features of reference cells"):
         path = (training.root / item.path).absolute()
@@ -103,8 +119,9 @@ def write(folder: Path, training: Training, model: Path) -> None:
         except ImageReadError as error:
             bad.append(str(error))
             continue
-        rows.append({"path": str(path), "image_id": item.image_id, "label": item.label,
-                     "features": found})  # fmt: skip
+        label = class_of(item.label or "", classes)
+        row = {"path": str(path), "image_id": item.image_id, "label": label, "features": found}
+        rows.append(row)
     if bad:
         warn(f"{len(bad):,} reference cells cannot be read: {bad[0]}")
     write_table(folder / FILE, pa.Table.from_pylist(rows, schema=_SCHEMA))
