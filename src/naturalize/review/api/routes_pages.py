@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from naturalize.review.api.errors import RefusedError
-from naturalize.review.api.room import RoomNeeded, access_of
+from naturalize.review.api.room import RoomNeeded, who_asks
 from naturalize.review.api.routes_session import session_answer
 from naturalize.review.pages import printed
 from naturalize.review.pages.render import page
@@ -48,7 +48,7 @@ def get_page(
     if name not in PAGES:
         raise RefusedError(404, "no-such", "no such page")
     try:
-        access = access_of(request, room)
+        access = who_asks(request, room)
     except RefusedError:
         return RedirectResponse("/login", 303)
     session = session_answer(room, access)
