@@ -17,7 +17,7 @@ import tifffile
 from scipy.stats import beta
 
 import naturalize as nz
-from naturalize.base.errors import SettingsError
+from naturalize.base.errors import ImageReadError, SettingsError
 from naturalize.base.images import read_image, write_image
 from naturalize.cells.segmentation import Cell, Segmentation, in_order
 from naturalize.cli.app import run_app
@@ -273,6 +273,16 @@ def test_where_nothing_can_be_read_the_command_fails_and_says_where_to_look(tmp_
     )
     assert rows["broken.svs"]["outcome"].startswith("damaged")
     assert json.loads((tmp_path / "out/differential.json").read_text())[0]["cells"] == 0
+
+
+def test_one_image_that_is_a_large_scan_is_sent_to_the_command(reader, tmp_path):
+    tags = ((256, 20_000), (257, 20_000), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1),
+            (278, 20_000), (279, 1))  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(tags))
+    (tmp_path / "scan.tif").write_bytes(head + entries + bytes(4))
+    with pytest.raises(ImageReadError, match=r"too large: .*naturalize read takes it"):
+        nz.read(tmp_path / "scan.tif", reader[0])
 
 
 class StoppedError(BaseException):

@@ -83,6 +83,8 @@ def whole(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
         if not error.reason.startswith("too large"):
             raise
         how = "save it as a TIFF file in tiles, which is read by windows"
+        if path.suffix.lower() in _TIFF | SCANNERS:
+            how = "naturalize read takes it by windows"
         raise ImageReadError(path, f"{error.reason}; {how}") from error
     return image, tuple(flag for flag in facts.flags if flag in OF_FILE)
 
