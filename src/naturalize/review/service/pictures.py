@@ -125,18 +125,15 @@ class Pictures:
     def thumbnail(self, cell: int) -> bytes:
         """Return a cell in the middle of `SIDE` pixels, JPEG, at the one scale of the review.
 
-        A crossed grey square where the image cannot be read. All cells of a field are cut at once.
+        ``ImageReadError`` where the image cannot be read. All cells of a field are cut at once.
         """
         if (kept := self._cache.get(f"thumbnail-{cell}")) is not None:
             return kept
         row = self._review.row(cell)
-        try:
-            if row.box is None:
-                made = {cell: self._small(self._image(row), None)}
-            else:
-                made = self._of_field(row, cell)
-        except ImageReadError:
-            return _jpeg(_missing())  # not kept: the image may come back
+        if row.box is None:
+            made = {cell: self._small(self._image(row), None)}
+        else:
+            made = self._of_field(row, cell)
         found = {f"thumbnail-{i}": _jpeg(each, _SMALL_QUALITY) for i, each in made.items()}
         self._cache.put(found)
         return found[f"thumbnail-{cell}"]

@@ -1,6 +1,8 @@
 // Typical reference cells of each class.
 import { call } from "./api.js";
-import { el } from "./shell.js";
+import { el, isOwn } from "./shell.js";
+
+const OWN = "No reference cells were named (--reference): these are cells of this review of which the model is surest.";
 
 for (const section of document.querySelectorAll("#atlas section")) {
   const { code } = section.dataset;
@@ -8,8 +10,8 @@ for (const section of document.querySelectorAll("#atlas section")) {
   call(`atlas/${encodeURIComponent(code)}`)
     .then(({ cells }) => {
       list.append(...cells.map(({ url }) => el("li", {}, el("img", { src: url, alt: `Reference cell, ${code}`, loading: "lazy" }))));
-      note.textContent = "There is no reference cell of this class.";
-      note.hidden = cells.length > 0;
+      note.textContent = cells.length ? OWN : "There is no cell of this class to show.";
+      note.hidden = cells.length > 0 && !cells.some(isOwn);
     })
     .catch((error) => (note.textContent = error.message));
 }

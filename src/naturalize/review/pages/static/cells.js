@@ -34,6 +34,8 @@ export class Cells {
       this.counts[this.label[i] + 1]++;
       if (!this.seen[i]) this.unseenIn[this.label[i] + 1]++;
     }
+    // how often others gave a cell another class: a change is decided on what was there to see
+    this.foreign = new Int32Array(this.n);
     this.pending = new Map(); // cell → {count, label, seen}: what the server confirmed last
     this.queue = [];
     this.isSending = false;
@@ -82,6 +84,7 @@ export class Cells {
   change(indices, kind, label = null) {
     if (!this.canChange || !indices.length) return;
     const change = { kind, label, indices: [...indices], tried: false };
+    change.marks = new Map(change.indices.map((i) => [i, this.foreign[i]]));
     for (const i of change.indices) {
       const held = this.pending.get(i);
       if (held) held.count++;
@@ -114,7 +117,7 @@ export class Cells {
       } catch (error) {
         if (error.code === "conflict") this.#confirm(change, error.more);
         else {
-          this.#settle(change.indices, []);
+          this.#settle(change.indices);
           this.onProblem(`Not saved: ${error.message}`);
         }
       }
@@ -122,12 +125,13 @@ export class Cells {
     this.isSending = false;
   }
 
-  #post({ kind, label, indices }) {
+  #post({ kind, label, indices, marks }) {
     if (kind === "undo" || kind === "redo") return post(kind, { reading: this.reading });
     return post("changes", {
       reading: this.reading,
       cells: indices.map((i) => this.ids[i]),
-      versions: indices.map((i) => this.version[i]),
+      // version 0 is refused where another has changed the cell: the answer says who and when
+      versions: indices.map((i) => (marks.get(i) === this.foreign[i] ? this.version[i] : 0)),
       label: kind === "label" && label >= 0 ? this.classes[label].code : null,
       kind,
     });
@@ -136,22 +140,24 @@ export class Cells {
   #confirm(change, { cells = [], conflicts = [], action = null }) {
     const again = [];
     const lost = [];
-    const states = [...cells];
+    const states = [];
     for (const conflict of conflicts) {
       const i = this.index.get(conflict.id);
       const label = this.classes.findIndex(({ code }) => code === conflict.label);
       // somebody only touched it: the class on which this change was decided still stands
-      const stands = this.pending.get(i)?.label === label;
+      const stands = this.pending.get(i)?.label === label && change.marks?.get(i) === this.foreign[i];
       this.version[i] = conflict.version;
       if (stands && !change.tried && change.kind !== "undo" && change.kind !== "redo") again.push(i);
       else {
-        lost.push({ ...conflict, label });
+        if (change.kind !== "seen") lost.push({ ...conflict, label });
         states.push([conflict.id, label, null, conflict.version]);
       }
     }
     if (again.length) this.queue.unshift({ ...change, indices: again, tried: true });
     const waiting = new Set(again);
-    this.#settle(change.indices.filter((i) => !waiting.has(i)), states);
+    this.#take(states, false);
+    this.#take(cells, change.kind !== "seen");
+    this.#settle(change.indices.filter((i) => !waiting.has(i)));
     if (lost.length) this.onProblem(this.#lostText(lost));
     this.onDone(change, { cells, action, lost });
   }
@@ -163,16 +169,21 @@ export class Cells {
     return `Not changed: ${user} put cell ${id} into ${this.binName(label + 1)} at ${when}${more}.`;
   }
 
-  /** A request about `indices` has ended; `states` are what the server says of cells. */
-  #settle(indices, states) {
+  /** Take over what the server says of cells; `isOwn`: by a change of this page. */
+  #take(states, isOwn) {
     for (const [id, label, seen, version] of states) {
       const i = this.index.get(id);
       if (i === undefined) continue;
       this.version[i] = version;
       const held = this.pending.get(i);
+      if (!isOwn && label !== (held ?? { label: this.label[i] }).label) this.foreign[i]++;
       if (held) Object.assign(held, { label, seen: seen ?? held.seen });
       else this.#show(i, label, seen ?? this.seen[i]);
     }
+  }
+
+  /** A request about cells has ended: what was confirmed last is shown, once none is under way. */
+  #settle(indices) {
     for (const i of indices) {
       const held = this.pending.get(i);
       if (!held || --held.count > 0) continue;
@@ -197,12 +208,13 @@ export class Cells {
     let changed = 0;
     const states = answer.cells.filter(([id, label, seen, version]) => {
       const i = this.index.get(id);
-      if (i === undefined || version < this.version[i]) return false;
+      // the answer to a change that is under way says the same, and whose it was
+      if (i === undefined || this.pending.has(i) || version < this.version[i]) return false;
       const isNewer = version > this.version[i];
-      if (isNewer && label !== this.label[i] && !this.pending.has(i)) changed++;
+      if (isNewer && label !== this.label[i]) changed++;
       return isNewer || (seen > this.seen[i] && label === this.label[i]);
     });
-    this.#settle([], states);
+    this.#take(states, false);
     const others = answer.users.filter((user) => user !== session.user);
     if (changed && others.length) this.onOthers(changed, others);
   }

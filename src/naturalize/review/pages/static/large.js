@@ -1,7 +1,7 @@
 // The large view of one cell: its picture, what the model says, cells like it, what was done.
 import { call } from "./api.js";
 import { Stage } from "./stage.js";
-import { announce, el } from "./shell.js";
+import { announce, el, isOwn } from "./shell.js";
 
 const percent = (p) => (p >= 0.001 ? `${(100 * p).toFixed(1)} %` : "< 0.1 %");
 const LEAST_SHOWN = 0.001; // probabilities below this are not listed
@@ -120,9 +120,9 @@ export class Large {
     this.path.textContent = found.field ? `${found.field}, cell ${found.number}` : found.path;
     this.path.title = found.path;
     const isKept = isSame && this.likes;
-    if (!isKept) this.likes = found.references ? el("div") : null;
-    this.side.replaceChildren(...this.#model(found), ...(this.likes ? [this.likes] : []), ...this.#history(found));
-    if (this.likes && !isKept) this.#references(id, i);
+    if (!isKept) this.likes = el("div");
+    this.side.replaceChildren(...this.#model(found), this.likes, ...this.#history(found));
+    if (!isKept) this.#references(id, i, found.references);
   }
 
   #head(i) {
@@ -162,20 +162,21 @@ export class Large {
     return parts;
   }
 
-  async #references(id, i) {
+  async #references(id, i, hasReferences) {
     const place = this.likes;
     const code = this.cells.label[i] >= 0 ? this.cells.binCode(this.cells.label[i] + 1) : null;
     const lists = [
-      ["Reference cells most like it", call(`cells/${id}/nearest`), true],
+      hasReferences && ["Reference cells most like it", call(`cells/${id}/nearest`), true],
       code && [`Typical ${code}`, call(`atlas/${encodeURIComponent(code)}`), false],
     ].filter(Boolean);
     for (const [title, answer, isNear] of lists) {
       const { cells: found } = await answer.catch(() => ({ cells: [] }));
       if (!found.length) continue;
       const items = found.slice(0, 6).map(({ label, similarity, url }) =>
-        el("li", {}, el("img", { src: url, alt: `Reference cell, ${label ?? "unidentified"}`, loading: "lazy" }),
+        el("li", {}, el("img", { src: url, alt: `${label ?? "unidentified"}, for comparison`, loading: "lazy" }),
           isNear ? el("span", {}, `${label ?? "?"} ${similarity.toFixed(2)}`) : null));
-      place.append(el("h3", {}, title), el("ul", { class: "likes" }, ...items));
+      const own = found.some(isOwn) ? " of this review" : "";
+      place.append(el("h3", {}, title + own), el("ul", { class: "likes" }, ...items));
     }
   }
 

@@ -36,6 +36,9 @@ document.getElementById("logout")?.addEventListener("click", async () => {
 export const count = (n) => n.toLocaleString("en");
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
+/** Is a cell of an atlas one of this review, because it has no reference cells? */
+export const isOwn = ({ url }) => Number(url.split("/").pop()) > 1e9; // service.pictures.OWN
+
 /** Make an element: `el("a", { class: "x", href: "/" }, "text", child)`. Text is never HTML. */
 export function el(name, attributes = {}, ...children) {
   const made = document.createElement(name);

@@ -17,11 +17,13 @@ export class Surface {
     this.byCell = new Map(); // cell → tiles in sight
     this.heads = [];
     this.isDirty = false;
-    this.lastTop = 0;
     this.lastTime = 0;
     this.onIdle = () => {};
     this.onAcceptGroup = () => {};
     this.onSelection = () => {};
+    // kept, not asked for: asking after a change makes the browser lay everything out at once
+    this.top = 0;
+    this.room = surface.clientHeight;
     surface.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     new ResizeObserver(() => this.relayout()).observe(surface);
   }
@@ -36,7 +38,7 @@ export class Surface {
     if (here !== null && this.view.group[here]) {
       this.active = [this.view.group[here], this.view.slot[here]];
       this.reveal();
-    } else this.surface.scrollTop = 0;
+    } else this.scrollTo(0);
     this.render();
     this.#idleSoon();
   }
@@ -44,6 +46,7 @@ export class Surface {
   /** Sizes have changed: what is at the top, or at the keyboard, stays in sight. */
   relayout(size = this.view.size) {
     if (!this.view.shown || !this.surface.clientWidth) return;
+    this.room = this.surface.clientHeight;
     if (size === this.view.size && this.width === this.surface.clientWidth) {
       this.render();
       return;
@@ -65,6 +68,11 @@ export class Surface {
     this.#placeHeads();
   }
 
+  scrollTo(y) {
+    this.surface.scrollTop = y;
+    this.top = this.surface.scrollTop;
+  }
+
   #clear() {
     this.list.replaceChildren();
     for (const head of this.groupHeads.values()) head.remove();
@@ -75,8 +83,8 @@ export class Surface {
 
   /** The slot that must not move, and how far below the top it is. */
   #anchor() {
-    const top = this.surface.scrollTop;
-    const bottom = top + this.surface.clientHeight;
+    const { top } = this;
+    const bottom = top + this.room;
     if (this.active) {
       const y = this.view.place(...this.active)[1];
       if (y >= top && y < bottom) return [...this.active, y - top];
@@ -93,7 +101,7 @@ export class Surface {
     if (!group.slots.length) return;
     const y = this.view.place(group, Math.min(slot, group.slots.length - 1))[1];
     const top = Math.round(y - below);
-    if (Math.abs(top - this.surface.scrollTop) >= 1) this.surface.scrollTop = top;
+    if (Math.abs(top - this.top) >= 1) this.scrollTo(top);
   }
 
   /** Cells have changed: called for each, painted once in the next frame. */
@@ -121,8 +129,8 @@ export class Surface {
   #scrolled() {
     const now = performance.now();
     const top = this.surface.scrollTop;
-    this.isFast = Math.abs(top - this.lastTop) / Math.max(1, now - this.lastTime) > FAST;
-    this.lastTop = top;
+    this.isFast = Math.abs(top - this.top) / Math.max(1, now - this.lastTime) > FAST;
+    this.top = top;
     this.lastTime = now;
     this.render();
     this.#idleSoon();
@@ -139,10 +147,10 @@ export class Surface {
   }
 
   #tidy() {
-    const top = this.surface.scrollTop;
+    const { top } = this;
     const anchor = this.#anchor();
     const pins = [anchor, this.active].filter(Boolean);
-    if (!this.view.tidy(top - OVERSCAN, top + this.surface.clientHeight + OVERSCAN, pins)) return;
+    if (!this.view.tidy(top - OVERSCAN, top + this.room + OVERSCAN, pins)) return;
     if (this.active?.[1] < 0) this.active = null;
     this.#clear();
     this.#layout();
@@ -153,21 +161,20 @@ export class Surface {
   reveal() {
     if (!this.active) return;
     const y = this.view.place(...this.active)[1];
-    const top = this.surface.scrollTop;
-    const room = this.surface.clientHeight;
-    if (y < top + HEAD + 4) this.surface.scrollTop = Math.max(0, y - HEAD - 8);
-    else if (y + this.view.stepY > top + room) this.surface.scrollTop = y + this.view.stepY - room + 4;
+    const { top, room } = this;
+    if (y < top + HEAD - 4) this.scrollTo(Math.max(0, y - HEAD - 8));
+    else if (y + this.view.stepY > top + room) this.scrollTo(y + this.view.stepY - room + 4);
   }
 
   jump(bin) {
-    this.surface.scrollTop = this.view.bins[bin].y;
+    this.scrollTo(this.view.bins[bin].y);
   }
 
   /** Fill what is in sight, and let go of what is not. */
   render() {
     if (!this.view.shown) return;
-    const top = this.surface.scrollTop - OVERSCAN;
-    const bottom = this.surface.scrollTop + this.surface.clientHeight + OVERSCAN;
+    const top = this.top - OVERSCAN;
+    const bottom = this.top + this.room + OVERSCAN;
     const found = this.view.between(top, bottom);
     const wanted = new Map(found.map(([group, first, last]) => [group, [first, last]]));
     for (const [group, tiles] of this.tiles) {
@@ -344,8 +351,8 @@ export class Surface {
 
   /** Cells of which every pixel is in sight, with their picture. */
   inSight() {
-    const top = this.surface.scrollTop + HEAD;
-    const bottom = this.surface.scrollTop + this.surface.clientHeight;
+    const top = this.top + HEAD;
+    const bottom = this.top + this.room;
     const found = [];
     for (const [group, first, last] of this.view.between(top, bottom)) {
       for (let slot = first; slot < last; slot++) {

@@ -1,0 +1,250 @@
+"""What a person does in the gallery: keys, selection, drag and drop, undo, places that stay."""
+
+import re
+
+import pytest
+
+#: Looks at the database, 30 ms apart, before a change counts as lost.
+PATIENCE = 500
+
+
+def live(page, bin=None):
+    """Cells in sight that are where they belong, in the order of their places."""
+    inside = "" if bin is None else f"[id$='-{bin}']"
+    return page.locator(f".cell:not(.is-gone){inside}")
+
+
+def number(page, bin):
+    return int(page.locator(f"#bins [data-bin='{bin}'] .tab-count").inner_text().replace(",", ""))
+
+
+def name_of(cell):
+    return re.match(r"Cell \d+", cell.get_attribute("aria-label"))[0]
+
+
+def named(page, name):
+    return page.locator(f".cell:not(.is-gone)[aria-label^='{name},']")
+
+
+def places(page):
+    return page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('.cell')].map(c => "
+        "[c.id, [c.getBoundingClientRect().x, c.getBoundingClientRect().y].join()]))"
+    )
+
+
+def saved(room, name):
+    """The label that the server holds for a cell."""
+    [[label]] = room.sql("SELECT label FROM state WHERE reading=1 AND cell=?", int(name.split()[1]))
+    return label
+
+
+def wait_saved(page, room, name, label):
+    for _ in range(PATIENCE):
+        if saved(room, name) == label:
+            return
+        page.wait_for_timeout(30)
+    raise AssertionError(f"{name} is {saved(room, name)}, not {label}")
+
+
+def test_a_key_puts_the_cell_under_the_mouse_into_its_class_and_nothing_else_moves(room):
+    page = room.page()
+    page.locator("#bins [data-bin='1']").click()
+    page.wait_for_timeout(300)
+    cell = live(page, 1).nth(3)
+    name = name_of(cell)
+    before, one, five = places(page), number(page, 1), number(page, 5)
+    cell.hover()
+    page.keyboard.press(page.locator("#bins [data-bin='5'] kbd").inner_text())
+    page.wait_for_selector(".cell.is-gone")
+    page.wait_for_timeout(500)
+    after = places(page)
+    assert {key: after[key] for key in before} == before
+    assert (number(page, 1), number(page, 5)) == (one - 1, five + 1)
+    assert page.locator(".cell.is-gone .cell-text").inner_text().startswith("→ ")
+    wait_saved(page, room, name, room.page_code(page, 5))
+
+
+def test_click_shift_and_control_select(room):
+    page = room.page()
+    chosen = page.locator(".cell[aria-selected=true]")
+    page.locator("#bins [data-bin='1']").click()
+    page.wait_for_timeout(200)
+    cells = live(page, 1)
+    cells.nth(0).click()
+    assert chosen.count() == 1
+    cells.nth(4).click(modifiers=["Shift"])
+    assert chosen.count() == 5
+    cells.nth(2).click(modifiers=["Control"])
+    assert chosen.count() == 4
+    assert page.locator("#selected").inner_text() == "4 selected"
+    page.keyboard.press("Escape")
+    assert chosen.count() == 0
+    page.keyboard.press("Control+a")
+    assert page.locator("#selected").inner_text() == f"{number(page, 1)} selected"
+
+
+def test_a_rubber_band_selects_what_it_touches(room):
+    page = room.page()
+    page.locator("#bins [data-bin='1']").click()
+    page.wait_for_timeout(200)
+    first, last = (live(page, 1).nth(i).bounding_box() for i in (0, 2))
+    page.mouse.move(first["x"] - 6, first["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(last["x"] + 20, last["y"] + 60, steps=4)
+    assert page.locator(".band").count() == 1
+    page.mouse.up()
+    assert page.locator(".band").count() == 0
+    assert page.locator("#selected").inner_text() == "3 selected"
+
+
+def test_cells_are_dragged_onto_a_bin_of_the_list_together(room):
+    page = room.page()
+    page.locator("#bins [data-bin='1']").click()
+    page.wait_for_timeout(200)
+    before = number(page, 3)
+    live(page, 1).nth(0).click()
+    live(page, 1).nth(1).click(modifiers=["Control"])
+    name = name_of(live(page, 1).nth(0))
+    page.mouse.move(*middle(live(page, 1).nth(0)))
+    page.mouse.down()
+    page.mouse.move(*middle(page.locator("#bins [data-bin='3']")), steps=5)
+    assert page.locator(".dragged b").inner_text() == "2"
+    assert "is-target" in page.locator("#bins [data-bin='3']").get_attribute("class")
+    page.mouse.up()
+    assert number(page, 3) == before + 2
+    assert page.locator(".dragged").count() == 0
+    wait_saved(page, room, name, room.page_code(page, 3))
+
+
+def middle(locator):
+    box = locator.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_undo_and_redo_by_keys_and_buttons_also_after_a_reload(room):
+    page = room.page()
+    cell = live(page, 0).first
+    name = name_of(cell)
+    cell.hover()
+    page.keyboard.press(page.locator("#bins [data-bin='2'] kbd").inner_text())
+    wait_saved(page, room, name, room.page_code(page, 2))
+    page.keyboard.press("u")
+    wait_saved(page, room, name, None)
+    page.keyboard.press("Control+y")
+    wait_saved(page, room, name, room.page_code(page, 2))
+    page.reload()
+    page.wait_for_selector("html[data-ready]", state="attached")
+    page.locator("#undo").click()
+    wait_saved(page, room, name, None)
+    assert named(page, name).count() == 1
+
+
+def test_the_rest_of_a_cluster_is_accepted_at_once(room):
+    page = room.page()
+    page.select_option("#order", "similarity")
+    page.locator("#bins [data-bin='1']").click()
+    button = page.locator(".group-head button:visible").first
+    rest = int(re.search(r"\d+", button.inner_text())[0])
+    total = page.locator("#progress").inner_text()
+    button.click()
+    page.wait_for_selector(f"#progress:not(:has-text('{total}'))")
+    page.wait_for_selector(".toast:has-text('Accepted')")
+    for _ in range(PATIENCE):
+        [[n]] = room.sql("SELECT count(*) FROM event WHERE kind='accept'")
+        if n:
+            break
+        page.wait_for_timeout(30)
+    assert n == rest
+
+
+def test_everything_can_be_done_by_the_keyboard(room):
+    page = room.page()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "cells":
+            break
+    active = page.locator(".cell.is-active")
+    first = name_of(active)
+    page.keyboard.press("ArrowRight")
+    second = name_of(active)
+    assert second != first
+    assert active.evaluate("c => getComputedStyle(c.querySelector('img')).outlineStyle") == "solid"
+    code = room.page_code(page, 4)
+    key = page.locator("#bins [data-bin='4'] kbd").inner_text()
+    page.keyboard.press(key)
+    wait_saved(page, room, second, code)
+    third = name_of(active)  # the keyboard goes on to the next
+    assert third not in (first, second)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog#large[open]")
+    page.keyboard.press(key)  # class keys work there, and go on
+    wait_saved(page, room, third, code)
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog#large[open]", state="detached")
+    assert page.evaluate("document.activeElement.id") == "cells"
+    page.keyboard.press("Shift+ArrowRight")
+    assert int(page.locator("#selected").inner_text().split()[0]) >= 2
+    page.keyboard.press(key)
+    assert page.locator("#selected").inner_text() == ""
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog#help[open]")
+
+
+def test_an_answer_that_never_comes_puts_the_cell_back_and_says_so(room):
+    page = room.page()
+    before = number(page, 0)
+    page.route("**/api/v1/changes", lambda route: route.abort())
+    live(page, 0).first.hover()
+    page.keyboard.press(page.locator("#bins [data-bin='1'] kbd").inner_text())
+    page.wait_for_selector(".toast-error:has-text('Not saved')")
+    assert number(page, 0) == before
+    assert page.locator(".cell.is-gone").count() == 0
+
+
+def test_cells_that_stand_in_sight_are_seen_and_others_are_not(room):
+    page = room.page("/gallery?cells=5,6,7")
+    assert live(page).count() == 3
+    page.wait_for_selector(".cell.is-unseen", state="detached")
+    page.wait_for_timeout(300)
+    assert room.sql("SELECT cell FROM state WHERE seen ORDER BY 1") == [(5,), (6,), (7,)]
+
+
+def test_the_later_of_two_who_change_one_cell_is_told_and_nothing_is_lost(shared_room):
+    room = shared_room
+    anna, bert = (room.logged_in(name) for name in ("anna", "bert"))
+    bert.route("**/api/v1/events*", lambda route: route.abort())  # bert's page knows nothing yet
+    name = name_of(live(anna, 0).first)
+    named(anna, name).hover()
+    anna.keyboard.press(anna.locator("#bins [data-bin='2'] kbd").inner_text())
+    wait_saved(anna, room, name, room.page_code(anna, 2))
+    named(bert, name).hover()
+    bert.keyboard.press(bert.locator("#bins [data-bin='3'] kbd").inner_text())
+    said = bert.wait_for_selector(".toast-error").inner_text()
+    assert "anna" in said
+    assert re.search(r"\d\d:\d\d", said)
+    assert saved(room, name) == room.page_code(anna, 2)
+    assert number(bert, 2) == number(anna, 2)
+
+
+def test_changes_of_others_arrive(shared_room):
+    anna, bert = (shared_room.logged_in(name) for name in ("anna", "bert"))
+    before = number(bert, 2)
+    live(anna, 0).first.hover()
+    anna.keyboard.press(anna.locator("#bins [data-bin='2'] kbd").inner_text())
+    bert.wait_for_selector(".toast:has-text('anna changed 1 cell')")
+    assert number(bert, 2) == before + 1
+
+
+@pytest.mark.parametrize("filter", ["unseen", "flagged", "unidentified"])
+def test_filters_show_only_what_they_name(room, filter):
+    room.sql("UPDATE state SET seen = 1 WHERE cell % 2 = 0")
+    where = {
+        "unseen": "cell.id % 2 = 1", "flagged": "flag <> ''", "unidentified": "model_label IS NULL"
+    }[filter]  # fmt: skip
+    ids = {i for [i] in room.sql(f"SELECT id FROM cell WHERE {where}")}
+    page = room.page()
+    page.select_option("#filter", filter)
+    shown = live(page).evaluate_all("cells => cells.map(c => c.getAttribute('aria-label'))")
+    assert shown
+    assert {int(re.search(r"\d+", label)[0]) for label in shown} <= ids

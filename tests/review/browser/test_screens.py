@@ -1,0 +1,88 @@
+"""Every page: in both themes, on a phone, with hostile names, and for those who cannot see it."""
+
+import sqlite3
+
+import pytest
+
+PAGES = [
+    "/gallery", "/upload", "/atlas", "/differential", "/sign-off", "/agreement", "/trail",
+    "/report",
+]  # fmt: skip
+PHONE = {"width": 390, "height": 844, "has_touch": True, "is_mobile": True}
+HOSTILE = "<img src=x onerror=alert(1)><b>bold</b> & a very long name of a review of one laboratory"
+
+
+def violations(page):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(page).response["violations"]
+    return [
+        (one["id"], [node["target"] for node in one["nodes"]][:3])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_any_page(room, scheme):
+    page = room.page("/gallery", color_scheme=scheme)
+    page.select_option("#order", "similarity")
+    assert violations(page) == []
+    page.locator(".cell").first.dblclick()
+    page.wait_for_selector(".side h3")
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    assert violations(page) == []
+    for path in PAGES[1:]:
+        page.goto(room.url + path)
+        assert violations(page) == [], path
+
+
+def test_axe_finds_nothing_serious_on_the_login_page(shared_room):
+    assert violations(shared_room.page("/login")) == []
+
+
+def test_a_phone_scrolls_down_only_and_a_tap_and_the_bar_of_classes_put_a_cell_away(room):
+    page = room.page("/gallery", **PHONE)
+    for path in [*PAGES[1:], PAGES[0]]:
+        page.goto(room.url + path)
+        wide, room_for = page.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        assert wide <= room_for, path
+    page.wait_for_selector(".cell.is-loaded")
+    before = page.locator("#bar-bins [data-bin='2'] .tab-count").inner_text()
+    page.locator(".cell").nth(1).tap()
+    assert page.locator("#bar-text").inner_text() == "Put 1 cell into"
+    page.locator("#bar-bins [data-bin='2']").tap()
+    assert page.locator("#bar-bins [data-bin='2'] .tab-count").inner_text() == str(int(before) + 1)
+    page.wait_for_selector(".toast:has-text('1 cell →')")
+
+
+def test_the_theme_follows_the_system_until_one_is_chosen(room):
+    page = room.page("/atlas", color_scheme="dark")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(ground) == "rgb(21, 19, 26)"
+    page.locator("#theme").click()  # light
+    assert page.evaluate(ground) == "rgb(251, 250, 248)"
+    page.reload()
+    assert page.evaluate(ground) == "rgb(251, 250, 248)"
+    page.locator("#theme").click()  # dark
+    page.locator("#theme").click()  # as the system
+    page.emulate_media(color_scheme="light")
+    assert page.evaluate(ground) == "rgb(251, 250, 248)"
+
+
+def test_html_in_names_is_shown_as_text_and_a_missing_image_says_so(copied, start):
+    with sqlite3.connect(copied / "review.db") as link:
+        link.execute("UPDATE setting SET value = json_quote(?) WHERE key = 'name'", [HOSTILE])
+        link.execute("UPDATE cell SET path = ?", [f"{HOSTILE}.jpg"])
+    page = start().page("/gallery")
+    page.wait_for_selector(".cell.is-missing")
+    assert page.locator(".top-review").inner_text() == HOSTILE
+    page.locator(".cell").first.dblclick()
+    page.wait_for_selector(".side h3")
+    page.wait_for_selector(".stage-note:has-text('missing')")
+    assert HOSTILE in page.locator(".large-head .path").inner_text()
+    assert page.locator("b:has-text('bold')").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
