@@ -141,6 +141,17 @@ def test_images_are_found_beside_the_table_and_missing_ones_are_said(
     assert places_of(table, tmp_path) == [tmp_path]
 
 
+def test_sets_of_classes_with_blanks_in_their_names_stay_whole(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    head = "path,label,prob_band cell,prob_band cell old,set\n"
+    file.write_text(
+        head + "a.jpg,band cell,0.6,0.4,band cell old band cell\nb.jpg,band cell,1,0,no\n"
+    )
+    first, second = of_table(file, ()).cells
+    assert first.candidates == ("band cell old", "band cell")
+    assert second.candidates == ()  # no class: it says nothing
+
+
 def test_json_of_a_table_may_hold_numbers_as_text(tmp_path: Path) -> None:
     write_json(tmp_path / "p.json", [{"path": "a\\b.jpg", "label": "A", "prob_A": "1.0"}])
     (cell,) = of_table(tmp_path / "p.json", ()).cells

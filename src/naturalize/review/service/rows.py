@@ -81,7 +81,7 @@ def of_table(file: Path, classes: Sequence[str]) -> Found:
         classes = sorted(labels)
     numbers = _probabilities(file, rows, named)
     cells = [
-        _cell(file, place, row, answer, numbers[place]) for place, row in enumerate(rows, start=0)
+        _cell(file, place, row, answer, numbers[place], named) for place, row in enumerate(rows)
     ]
     if not named:
         remark(f"{file.name}: has no probabilities; doubt is that of the confidence, if there is")
@@ -142,7 +142,12 @@ def _number(value: Any) -> float:
 
 
 def _cell(
-    file: Path, place: int, row: dict[str, Any], answer: str, numbers: np.ndarray | None
+    file: Path,
+    place: int,
+    row: dict[str, Any],
+    answer: str,
+    numbers: np.ndarray | None,
+    classes: Sequence[str],
 ) -> CellRow:
     where = f"{file}: row {place + 1}"
     if not row.get("path"):
@@ -169,9 +174,21 @@ def _cell(
         model_label=label,
         confidence=sure,
         probabilities=numbers,
-        candidates=tuple(str(row.get("set") or "").split()),
+        candidates=_candidates(str(row.get("set") or ""), classes),
         flag=flag,
     )
+
+
+def _candidates(text: str, classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes that a column of sets names, between blanks, which names may have too."""
+    found = []
+    while text := text.strip():
+        fits = [name for name in classes if f"{text} ".startswith(f"{name} ")]
+        if not fits:
+            return tuple(text.split()) if not classes else ()
+        found.append(max(fits, key=len))
+        text = text[len(found[-1]) :]
+    return tuple(found)
 
 
 def of_fields(folder: Path) -> Found:
