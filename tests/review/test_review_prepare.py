@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks._review import synthetic_review
 
-from naturalize.base.artifacts import read_manifest, replacing
+from naturalize.base.artifacts import read_manifest, replacing, write_table, writing
 from naturalize.base.errors import ArtifactError, InputError
 from naturalize.base.images import write_image
 from naturalize.dataset.phantom import render_phantom
@@ -117,6 +118,28 @@ def test_what_cannot_be_reviewed_is_refused_by_name(
     (tmp_path / "lab/notes.docx").write_bytes(b"text")
     with pytest.raises(InputError, match=said):
         make([tmp_path / name for name in names], tmp_path / "review")
+
+
+def test_an_evaluation_is_reviewed_by_its_answers(table: Path, tmp_path: Path) -> None:
+    rows = {"path": ["a.jpg", "b.jpg"], "label": ["BNE", "SNE"], "predicted": ["SNE", "SNE"]}
+    shares = {"prob_BNE": [0.1, 0.2], "prob_SNE": [0.9, 0.8]}
+    with writing(tmp_path / "study.1" / "run", "evaluation") as folder:
+        write_table(folder / "predictions.parquet", pa.table(rows | shares))
+    made = make([tmp_path / "study.1" / "run"], tmp_path / "review", root=table.parent)
+    review = Review.open(made)
+    assert [review.row(i).model_label for i in (1, 2)] == ["SNE", "SNE"]
+    assert review.settings.input == "predictions"
+    review.close()
+
+
+@pytest.mark.parametrize("ending", [".xlsx", ".parquet", ".json", ".tsv"])
+def test_tables_of_other_endings_are_no_images(table: Path, tmp_path: Path, ending: str) -> None:
+    rows = [Prediction(Path("a.jpg"), "SNE", 0.9, np.array([0.1, 0.9, 0], np.float32))]
+    file = table.with_suffix(ending)
+    write_predictions(file, CLASSES, rows)
+    review = Review.open(make([file], tmp_path / "review"))
+    assert review.row(1).model_label == "SNE"
+    review.close()
 
 
 def test_images_that_are_nowhere_are_an_error_that_names_the_remedy(
