@@ -144,7 +144,8 @@ def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]
         assert server.stdout.readline() == f"review: {folder}\n"
         address = server.stdout.readline().removeprefix("address: ").strip()
         with httpx.Client(base_url=address, timeout=60) as client:
-            client.headers["X-CSRF-Token"] = client.get("/api/v1/session").json()["csrf"]
+            session = client.get("/api/v1/session").json()
+            client.headers["X-CSRF-Token"] = session.get("csrf", "")
             try:
                 yield server, client
             finally:
@@ -160,6 +161,24 @@ def test_ctrl_c_stops_the_server_cleanly(folder: Path) -> None:
         assert "Traceback" not in said
         assert "goes on" in said.replace("\n", " ")
     assert not list(folder.glob("*-wal"))
+
+
+@pytest.mark.slow
+def test_an_address_that_a_client_makes_up_is_not_believed(folder: Path) -> None:
+    review = Review.open(folder)
+    users.add(review, "ada", "password of ada", "admin")
+    review.close()
+    with served(folder) as (_, client):
+        tries = [
+            client.post(
+                "/api/v1/login",
+                json={"name": f"somebody {number}", "password": "a guess"},
+                headers={"X-Forwarded-For": f"192.0.2.{number}"},
+            ).status_code
+            for number in range(25)
+        ]
+    assert tries[0] == 401
+    assert tries[-1] == 429
 
 
 @pytest.mark.slow

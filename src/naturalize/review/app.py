@@ -200,6 +200,9 @@ def serve(
         log_level="warning",
         access_log=False,
         server_header=False,
+        # what a proxy says of its clients is believed only where there is one: failed logins are
+        # counted by address
+        proxy_headers=app.state.room.serving.https and certificate is None,
         timeout_graceful_shutdown=_GRACE,
         ssl_certfile=certificate[0] if certificate else None,
         ssl_keyfile=certificate[1] if certificate else None,
