@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from naturalize.review.api import models as m
 from naturalize.review.api.errors import RefusedError, problem
@@ -112,20 +112,23 @@ def change_answer(room: Room, reading: int, changed: Changed) -> m.ChangeAnswer:
     )
 
 
-def _answered(
-    room: Room, access: Access, reading: int, do: Callable[[], Changed]
-) -> m.ChangeAnswer | JSONResponse:
+def _answer(answer: BaseModel) -> Response:
+    """Return an answer as it is: the framework would check it again, in one more thread."""
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _answered(room: Room, access: Access, reading: int, do: Callable[[], Changed]) -> Response:
     """Change something; 409 with the same content where every cell was changed by another."""
     answer = change_answer(room, reading, do())
     if answer.conflicts and not answer.cells:
         users = ", ".join(sorted({conflict.user for conflict in answer.conflicts}))
         message = f"changed in the meantime by {users}: {len(answer.conflicts)} cells"
         return problem(409, "conflict", message, **answer.model_dump(mode="json"))
-    return answer
+    return _answer(answer)
 
 
 @router.post("/changes", responses=m.REFUSALS, response_model=m.ChangeAnswer)
-def change(form: m.Change, room: RoomNeeded, access: Changing) -> m.ChangeAnswer | JSONResponse:
+def change(form: m.Change, room: RoomNeeded, access: Changing) -> Response:
     """Give cells another label, accept them, or mark them as seen."""
     if len(form.cells) != len(form.versions):
         raise RefusedError(
@@ -144,7 +147,7 @@ def change(form: m.Change, room: RoomNeeded, access: Changing) -> m.ChangeAnswer
 
 
 @router.post("/undo", responses=m.REFUSALS, response_model=m.ChangeAnswer)
-def undo(form: m.ReadingOnly, room: RoomNeeded, access: Changing) -> m.ChangeAnswer | JSONResponse:
+def undo(form: m.ReadingOnly, room: RoomNeeded, access: Changing) -> Response:
     """Take back the last change of this user that is not taken back."""
     return _answered(
         room, access, form.reading, lambda: room.review.undo(access.actor, form.reading)
@@ -152,21 +155,21 @@ def undo(form: m.ReadingOnly, room: RoomNeeded, access: Changing) -> m.ChangeAns
 
 
 @router.post("/redo", responses=m.REFUSALS, response_model=m.ChangeAnswer)
-def redo(form: m.ReadingOnly, room: RoomNeeded, access: Changing) -> m.ChangeAnswer | JSONResponse:
+def redo(form: m.ReadingOnly, room: RoomNeeded, access: Changing) -> Response:
     """Do again what this user took back last."""
     return _answered(
         room, access, form.reading, lambda: room.review.redo(access.actor, form.reading)
     )
 
 
-@router.get("/events", responses=m.REFUSALS)
+@router.get("/events", responses=m.REFUSALS, response_model=m.EventsAnswer)
 def get_events(
     room: RoomNeeded, access: Asking, after: m.After = 0, reading: m.ReadingQuery = 1
-) -> m.EventsAnswer:
+) -> Response:
     """List cells that were changed since an event, each as it is now."""
     found = room.review.events(after, reading, _EVENTS, access.actor)
     place = {code: i for i, code in enumerate(room.review.settings.bins)}
-    return m.EventsAnswer(
+    answer = m.EventsAnswer(
         event=found.event,
         cells=[
             [cell, place.get(label or "", -1), int(seen), version]
@@ -174,3 +177,4 @@ def get_events(
         ],
         users=found.users,
     )
+    return _answer(answer)
