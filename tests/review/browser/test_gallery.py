@@ -227,6 +227,35 @@ def test_the_later_of_two_who_change_one_cell_is_told_and_nothing_is_lost(shared
     assert number(bert, 2) == number(anna, 2)
 
 
+def test_a_change_decided_before_anothers_came_along_with_a_mark_of_seen_is_refused(shared_room):
+    anna, bert = (shared_room.logged_in(name) for name in ("anna", "bert"))
+    name = name_of(live(anna, 0).first)
+    bert.route("**/api/v1/events*", lambda route: route.abort())
+    held = []
+
+    def hold(route):
+        """The first mark of seen waits until it is let go."""
+        if held or '"seen"' not in route.request.post_data:
+            route.continue_()
+        else:
+            held.append(route)
+
+    bert.route("**/api/v1/changes", hold)
+    bert.goto(f"{shared_room.url}/gallery?cells={name.split()[1]}")
+    for _ in range(PATIENCE):
+        if held:
+            break
+        bert.wait_for_timeout(30)
+    named(anna, name).hover()
+    anna.keyboard.press(anna.locator("#bins [data-bin='2'] kbd").inner_text())
+    wait_saved(anna, shared_room, name, shared_room.page_code(anna, 2))
+    named(bert, name).hover()
+    bert.keyboard.press(bert.locator("#bins [data-bin='3'] kbd").inner_text())
+    held[0].continue_()
+    assert "anna" in bert.wait_for_selector(".toast-error").inner_text()
+    assert saved(shared_room, name) == shared_room.page_code(anna, 2)
+
+
 def test_changes_of_others_arrive(shared_room):
     anna, bert = (shared_room.logged_in(name) for name in ("anna", "bert"))
     before = number(bert, 2)
