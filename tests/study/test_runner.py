@@ -142,7 +142,7 @@ def test_a_killed_stage_finds_its_finished_pieces(tmp_path: Path) -> None:
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     def intrude(output: Path, _work: Path) -> None:
-        with pytest.raises(NaturalizeError, match=r"process [0-9]+ is at work"):
+        with pytest.raises(NaturalizeError, match=r"process [0-9]+ on .* is at work"):
             run_stages(tmp_path, [])
         output.write_text("")
 

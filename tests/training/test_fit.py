@@ -212,7 +212,7 @@ def test_the_state_of_other_settings_is_not_taken_up(toys, tmp_path, monkeypatch
 
 
 def test_a_second_training_into_the_same_folder_is_refused(toys, tmp_path):
-    refused = pytest.raises(NaturalizeError, match=rf"process {os.getpid()} is at work")
+    refused = pytest.raises(NaturalizeError, match=rf"process {os.getpid()} on .* is at work")
     with locked(tmp_path / ".model.work"), refused:
         fit(toys, tmp_path / "model")
     assert fit(toys, tmp_path / "model", TINY.model_copy(update={"epochs": 1})).is_dir()

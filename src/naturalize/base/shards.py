@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -125,6 +126,8 @@ def locked(work: Path) -> Iterator[None]:
         return
     with os_errors_named(work):
         work.mkdir(parents=True, exist_ok=True)
+        if _orphaned(work / LOCK):  # workers of a killed process hold its lock until they end
+            (work / LOCK).unlink(missing_ok=True)
         file = (work / LOCK).open("a+")
     with file:
         try:
@@ -138,9 +141,25 @@ def locked(work: Path) -> Iterator[None]:
         except OSError:  # a file system without locks, as some of clusters
             pass
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(f"{os.getpid()} on {platform.node()}")
         file.flush()
         yield
+
+
+def _orphaned(lock: Path) -> bool:
+    """Return whether the process that a lock file names ran on this machine and has ended."""
+    if not lock.is_file():
+        return False
+    number, _, node = lock.read_text().partition(" on ")
+    if node != platform.node() or not number.isdigit():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # somebody else's
+        return False
+    return False
 
 
 def claim(work: Path, key: Mapping[str, Any], leftovers: Iterable[str]) -> None:
