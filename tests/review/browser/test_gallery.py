@@ -65,6 +65,23 @@ def test_a_key_puts_the_cell_under_the_mouse_into_its_class_and_nothing_else_mov
     wait_saved(page, room, name, room.page_code(page, 5))
 
 
+@pytest.mark.parametrize("order", ["doubt", "similarity"])
+def test_a_bin_that_is_jumped_to_has_its_heading_at_the_top_and_its_cells_below(room, order):
+    page = room.page()
+    page.select_option("#order", order)
+    page.locator("#bins [data-bin='5']").click()
+    page.wait_for_timeout(100)
+    top = page.locator("#surface").bounding_box()["y"]
+    head = page.locator(".bin[data-bin='5'] .bin-head").bounding_box()
+    assert abs(head["y"] - top) < 2
+    below = [cell.bounding_box()["y"] for cell in live(page, 5).all()]
+    assert min(below) >= head["y"] + head["height"]
+    page.mouse.move(*middle(page.locator("#surface")))
+    page.mouse.wheel(0, 120)  # the heading stays while the cells of its bin are in sight
+    page.wait_for_timeout(300)
+    assert abs(page.locator(".bin[data-bin='5'] .bin-head").bounding_box()["y"] - top) < 2
+
+
 def test_click_shift_and_control_select(room):
     page = room.page()
     chosen = page.locator(".cell[aria-selected=true]")

@@ -287,7 +287,7 @@ export class Surface {
   #placeHeads() {
     this.heads.forEach(({ box }, bin) => {
       const place = this.view.bins[bin];
-      box.style.transform = `translateY(${place.y}px)`;
+      box.style.top = `${place.y}px`; // what sticks in a box takes no notice of a transform
       box.style.height = `${place.end - place.y}px`;
     });
   }
