@@ -95,6 +95,15 @@ def test_what_cannot_be_is_said_in_one_line(
     assert why in failed(capsys, folder, "--no-browser", *words)
 
 
+def test_a_place_that_holds_other_files_is_refused_before_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "holds files that naturalize did not write" in failed(
+        capsys, tmp_path / "images", "-o", tmp_path, "--no-browser"
+    )
+
+
 def test_a_port_that_is_taken_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -146,8 +146,11 @@ def review(
             raise InputError(f"{option} {file}: no such file")
     if (certificate is None) != (key is None):
         raise SettingsError("--certificate and --key belong together; give both")
+    from naturalize.base.artifacts import check_place
     from naturalize.base.process import keep_memory, wait_passively
 
+    if out is not None:
+        check_place(out)  # before any cell is named
     keep_memory()
     wait_passively()
     from naturalize.review.service.prepare import make
