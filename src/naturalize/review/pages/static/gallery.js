@@ -7,7 +7,7 @@ import { Pointer } from "./pointer.js";
 import { SeenWatch } from "./seen.js";
 import { announce, count, plural, showProgress, toast } from "./shell.js";
 import { Surface } from "./surface.js";
-import { sizeFor, View } from "./view.js";
+import { HEAD, sizeFor, View } from "./view.js";
 
 const SIZES = { least: 40, usual: 96, most: 192, step: 8 }; // pixels of a picture
 const PHONE_COLUMNS = 4;
@@ -41,7 +41,7 @@ function start(columns) {
     keys,
     act: (bin, list) => {
       if (list === $("bar-bins") && shown.selection.size) put([...shown.selection], bin);
-      else shown.jump(bin);
+      else enter(bin);
     },
   });
   const seen = new SeenWatch(shown);
@@ -71,6 +71,14 @@ function start(columns) {
     const first = cells.index.get(done[0][0]);
     toast(`${word}: ${plural(done.length, "cell")}.`, { action: ["Show", () => show(first)] });
   };
+
+  /** Go to a bin: the keyboard is at its first cell. */
+  function enter(bin) {
+    shown.jump(bin);
+    const group = view.bins[bin].groups.find(({ slots }) => slots.length);
+    shown.setActive(group ? view.next(group, -1, 1) : null, { reveal: false });
+    $("cells").focus({ preventScroll: true });
+  }
 
   /** Bring a cell into sight. */
   function show(i) {
@@ -162,7 +170,20 @@ function start(columns) {
     const group = view.shown.at(-1);
     return group ? view.next(group, group.slots.length, -1) : null;
   };
-  const page = () => Math.max(1, Math.floor(shown.surface.clientHeight / view.stepY) - 1);
+  /** The first cell in sight. */
+  function sight() {
+    const found = view.between(shown.top + HEAD, shown.top + shown.room).find(([, from, to]) => from < to);
+    return found ? view.next(found[0], found[1] - 1, 1) : null;
+  }
+
+  /** Where keys that move begin: at the keyboard's cell if it is in sight, else under the mouse. */
+  function here() {
+    const y = shown.active ? view.place(...shown.active)[1] : -1;
+    if (y + view.stepY > shown.top && y < shown.top + shown.room) return shown.active;
+    return (usesMouse && pointer.hovered()) || sight();
+  }
+
+  const page = () => Math.max(1, Math.floor(shown.room / view.stepY) - 1);
   const rows = (place, step, times) => {
     let now = place;
     for (let t = 0; t < times && now; t++) now = view.row(...now, step) ?? (t ? now : null);
@@ -190,8 +211,9 @@ function start(columns) {
     u: () => cells.undo(),
     x: () => (accept(meant()), advance()),
     X: () => {
-      const [i] = meant();
-      if (i !== undefined && view.group[i]) acceptGroup(view.group[i]);
+      const [i = -1] = meant();
+      const group = view.group[i] ?? here()?.[0];
+      if (group) acceptGroup(group);
     },
     "?": () => $("help").showModal(),
     "+": () => resize(view.size + SIZES.step),
@@ -221,8 +243,11 @@ function start(columns) {
     }
     const isList = target === $("cells") || target === document.body || target === $("main");
     if (key in MOVES && isList) {
+      const from = here();
       usesMouse = false;
-      go(shown.active ? MOVES[key](shown.active) : (usesMouse && pointer.hovered()) || first(), event);
+      // the first arrow only shows where the keyboard is
+      const isFirst = from !== shown.active && key.startsWith("Arrow");
+      if (from) go(isFirst ? from : MOVES[key](from), event);
       $("cells").focus({ preventScroll: true });
       event.preventDefault();
       return;
@@ -247,9 +272,7 @@ function start(columns) {
     at = `${clientX} ${clientY}`;
   });
   $("cells").addEventListener("focus", () => {
-    if (shown.active || usesMouse) return;
-    const place = shown.view.between(shown.surface.scrollTop, shown.surface.scrollTop + 400)[0];
-    if (place) shown.setActive([place[0], place[1]], { reveal: false });
+    if (!shown.active && !usesMouse) shown.setActive(sight(), { reveal: false });
   });
 
   const on = (id, run) => $(id).addEventListener("click", run);
