@@ -154,7 +154,7 @@ def test_undo_and_redo_by_keys_and_buttons_also_after_a_reload(room):
     page.wait_for_selector("html[data-ready]", state="attached")
     page.locator("#undo").click()
     wait_saved(page, room, name, None)
-    assert named(page, name).count() == 1
+    named(page, name).wait_for()
 
 
 def test_the_rest_of_a_cluster_is_accepted_at_once(room):
