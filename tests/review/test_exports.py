@@ -230,6 +230,15 @@ def test_the_bundle_is_valid_and_final_once_signed(review):
     assert codes["18309-5"]["valueQuantity"]["code"] == "/100{WBCs}"
 
 
+def test_a_report_that_was_signed_anew_is_amended(review):
+    settle(review)
+    review.sign(ANNA, 1)
+    review.reopen(ANNA, 1, "cell 3 was in doubt")
+    review.sign(ANNA, 1)
+    found = json.loads(exports.export(review, 1, "fhir", ANNA).data)
+    assert {entry["resource"]["status"] for entry in found["entry"]} == {"amended"}
+
+
 def test_a_patient_is_named_only_if_given(review):
     from naturalize.review.service.fhir import bundle
 

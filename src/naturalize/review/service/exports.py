@@ -43,7 +43,8 @@ def report(review: Review, reading: int, actor: Actor) -> dict[str, Any]:
     """Return all that a report of a reading states; JSON-able.
 
     ``name``, ``created``, ``model``, ``weights_hash``, ``generated`` (UTC), ``version``;
-    ``reading`` (number, blind, signed_by, signed_at), ``progress``, ``differential``;
+    ``reading`` (number, blind, signed_by, signed_at, reopened: whether it ever was), ``progress``,
+    ``differential``;
     ``model_agrees`` (`Share` of the cells that a person confirmed); ``second`` (cells, same, kappa,
     interval, readers) once two readings are signed, else null.
     """
@@ -76,6 +77,7 @@ def report(review: Review, reading: int, actor: Actor) -> dict[str, Any]:
             "blind": about.blind,
             "signed_by": about.signed_by,
             "signed_at": about.signed_at,
+            "reopened": review.reopened(reading),
         },
         "progress": asdict(review.progress(reading)),
         "differential": answer(review, reading, actor),

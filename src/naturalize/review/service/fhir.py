@@ -56,9 +56,10 @@ def bundle(report: Mapping[str, Any], *, subject: str | None = None) -> dict[str
     """Return a report (`naturalize.review.service.exports.report`) as a Bundle, JSON-able.
 
     ``subject`` is the reference of a patient (``Patient/123``); without it none is named. The
-    status is ``final`` once the reading is signed, and ``preliminary`` before. Each Observation has
-    its exact 95 % interval and the number of cells as components. ``MissingExtraError`` without
-    fhir.resources; its ``ValidationError`` if the Bundle were not valid.
+    status is ``final`` once the reading is signed, ``amended`` if it was opened again after a
+    signature and signed anew, and ``preliminary`` before. Each Observation has its exact 95 %
+    interval and the number of cells as components. ``MissingExtraError`` without fhir.resources;
+    its ``ValidationError`` if the Bundle were not valid.
     """
     try:
         from fhir.resources.R4B.bundle import Bundle
@@ -66,7 +67,7 @@ def bundle(report: Mapping[str, Any], *, subject: str | None = None) -> dict[str
         raise MissingExtraError("fhir.resources", "review") from error
     signed = report["reading"]["signed_at"]
     common: dict[str, Any] = {
-        "status": "final" if signed else "preliminary",
+        "status": _status(report["reading"]),
         "effectiveDateTime": signed or report["generated"],
     }
     if subject:
@@ -97,6 +98,12 @@ def bundle(report: Mapping[str, Any], *, subject: str | None = None) -> dict[str
         "entry": [{"fullUrl": url, "resource": resource} for url, resource in entries],
     }
     return json.loads(Bundle.model_validate(made).model_dump_json())
+
+
+def _status(reading: Mapping[str, Any]) -> str:
+    if not reading["signed_at"]:
+        return "preliminary"
+    return "amended" if reading["reopened"] else "final"
 
 
 def _concept(text: str, loinc: str | None = None) -> dict[str, Any]:

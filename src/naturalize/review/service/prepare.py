@@ -114,6 +114,7 @@ def make(
     if all(cell.flag.startswith(BROKEN) for cell in found.cells):
         bad = [f"{cell.path}: {cell.flag.removeprefix(BROKEN)}" for cell in found.cells[:1]]
         bad += [f"{n:,} {reason}" for reason, n in found.left_out.items()]
+        shutil.rmtree(work, ignore_errors=True)
         raise InputError("; ".join([f"{source.path}: no cell to review", *bad]))
     at, cells = located(found.cells, places, source.path)
     same = found.classes == config.classes

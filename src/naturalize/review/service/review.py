@@ -356,6 +356,12 @@ class Review:
                 raise NoSuchError(f"reading {reading} was not opened")
             return readings.progress(link, reading)
 
+    def reopened(self, number: int) -> bool:
+        """Return whether a reading was ever opened again after it had been signed."""
+        asked = select(EVENT.c.id).where(EVENT.c.reading == number, EVENT.c.kind == "reopen")
+        with self.database.reading() as link:
+            return link.execute(asked.limit(1)).first() is not None
+
     def sign(self, actor: Actor, reading: int) -> None:
         """Sign a reading; ``BlockedError`` while a cell is unidentified or unseen."""
         check(actor, "sign")
