@@ -316,3 +316,23 @@ def test_filters_show_only_what_they_name(room, filter):
     shown = live(page).evaluate_all("cells => cells.map(c => c.getAttribute('aria-label'))")
     assert shown
     assert {int(re.search(r"\d+", label)[0]) for label in shown} <= ids
+
+
+def test_an_administrator_sets_keys_and_adds_a_class(room):
+    page = room.page()
+    code = room.page_code(page, 1)
+    page.keyboard.press("?")
+    page.get_by_role("button", name="Change keys and classes").click()
+    page.get_by_label(f"Key of {code}").fill("x")
+    page.locator("#own-keys-save").click()
+    page.wait_for_selector("#own-keys-said:has-text('cannot be the key')")
+    page.get_by_label(f"Key of {code}").fill("z")
+    page.locator("#further").fill("BLAST")
+    page.locator("#own-keys-save").click()
+    page.wait_for_selector("#bins :text-is('BLAST')")
+    page.wait_for_selector(".cell.is-loaded")
+    cell = live(page).first
+    name = name_of(cell)
+    cell.hover()
+    page.keyboard.press("z")
+    wait_saved(page, room, name, code)

@@ -10,8 +10,9 @@ for (const section of document.querySelectorAll("#atlas section")) {
   call(`atlas/${encodeURIComponent(code)}`)
     .then(({ cells }) => {
       list.append(...cells.map(({ url }) => el("li", {}, el("img", { src: url, alt: `Reference cell, ${code}`, loading: "lazy" }))));
-      note.textContent = cells.length ? OWN : "There is no cell of this class to show.";
-      note.hidden = cells.length > 0 && !cells.some(isOwn);
+      note.textContent = "There is no cell of this class to show.";
+      note.hidden = cells.length > 0;
+      if (cells.some(isOwn)) document.getElementById("origin").textContent = OWN;
     })
     .catch((error) => (note.textContent = error.message));
 }
