@@ -117,6 +117,8 @@ def resumable_rows(
 def locked(work: Path) -> Iterator[None]:
     """Keep other processes out of a folder, which is made; the lock ends with the process.
 
+    A folder that was made for it, and in which nothing was left, is removed.
+
     ``NaturalizeError`` that names the process which is at work there.
     """
     try:
@@ -125,6 +127,7 @@ def locked(work: Path) -> Iterator[None]:
         yield
         return
     with os_errors_named(work):
+        is_new = not work.exists()
         work.mkdir(parents=True, exist_ok=True)
         if _orphaned(work / LOCK):  # workers of a killed process hold its lock until they end
             (work / LOCK).unlink(missing_ok=True)
@@ -143,7 +146,12 @@ def locked(work: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{os.getpid()} on {platform.node()}")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            if is_new and work.is_dir() and [path.name for path in work.iterdir()] == [LOCK]:
+                (work / LOCK).unlink()
+                work.rmdir()
 
 
 def _orphaned(lock: Path) -> bool:
