@@ -3,7 +3,7 @@
 A page of another site may send requests to this server through the browser of a person who works
 here. Three things stop it: the name in ``Host`` must be one of this server's own (DNS rebinding),
 the ``Origin`` of a changing request must be this server, and a changing request needs a token that
-only its own pages can read (:mod:`naturalize.review.api.access`).
+only its own pages can read (`naturalize.review.api.room`).
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ export class Cells {
     this.flags = columns.flags;
     this.event = columns.event;
     this.index = new Map(columns.ids.map((id, i) => [id, i]));
+    this.news = new Set(); // cells that others changed, not yet announced
     this.classes = session.classes;
     this.reading = session.reading.number;
     this.canChange = session.role !== "reader" && session.reading.status === "open";
@@ -158,6 +159,7 @@ export class Cells {
     this.#take(states, false);
     this.#take(cells, change.kind !== "seen");
     this.#settle(change.indices.filter((i) => !waiting.has(i)));
+    for (const { id } of lost) this.news.delete(this.index.get(id)); // that is said here
     if (lost.length) this.onProblem(this.#lostText(lost));
     this.onDone(change, { cells, action, lost });
   }
@@ -176,7 +178,10 @@ export class Cells {
       if (i === undefined) continue;
       this.version[i] = version;
       const held = this.pending.get(i);
-      if (!isOwn && label !== (held ?? { label: this.label[i] }).label) this.foreign[i]++;
+      if (!isOwn && label !== (held ?? { label: this.label[i] }).label) {
+        this.foreign[i]++;
+        this.news.add(i); // who it was, the next poll says
+      }
       if (held) Object.assign(held, { label, seen: seen ?? held.seen });
       else this.#show(i, label, seen ?? this.seen[i]);
     }
@@ -205,17 +210,18 @@ export class Cells {
       return; // the next change says so
     }
     this.event = answer.event;
-    let changed = 0;
     const states = answer.cells.filter(([id, label, seen, version]) => {
       const i = this.index.get(id);
-      // the answer to a change that is under way says the same, and whose it was
-      if (i === undefined || this.pending.has(i) || version < this.version[i]) return false;
+      if (i === undefined || version < this.version[i]) return false;
       const isNewer = version > this.version[i];
-      if (isNewer && label !== this.label[i]) changed++;
+      if (isNewer && label !== this.label[i]) this.news.add(i);
+      // the answer to a change or a mark that is under way brings the same
+      if (this.pending.has(i)) return false;
       return isNewer || (seen > this.seen[i] && label === this.label[i]);
     });
     this.#take(states, false);
     const others = answer.users.filter((user) => user !== session.user);
-    if (changed && others.length) this.onOthers(changed, others);
+    if (this.news.size && others.length) this.onOthers(this.news.size, others);
+    this.news.clear();
   }
 }
