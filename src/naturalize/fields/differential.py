@@ -67,6 +67,17 @@ def is_unsure(flag: str) -> bool:
     return any(remark.startswith(DOUBTFUL) for remark in flag.split("; "))
 
 
+def white_cells(n: Mapping[str, int]) -> int:
+    """Return how many of the cells of each class are leukocytes.
+
+    Examples
+    --------
+    >>> white_cells({"LY": 3, "ERB": 2, "PLT": 9})
+    3
+    """
+    return sum(count for label, count in n.items() if label not in NO_LEUKOCYTES)
+
+
 def differential(
     classes: Sequence[str], n: Mapping[str, int], unsure: Mapping[str, int]
 ) -> list[Share]:
@@ -78,7 +89,7 @@ def differential(
     >>> [(row.label, row.n, row.share, round(row.low or 0, 3)) for row in rows]
     [('EO', 1, 0.25, 0.006), ('LY', 3, 0.75, 0.194), ('ERB', 2, None, 0)]
     """
-    whites = sum(n.get(label, 0) for label in classes if label not in NO_LEUKOCYTES)
+    whites = white_cells(n)
     found = []
     for label in classes:
         if not (count := n.get(label, 0)):
@@ -101,9 +112,9 @@ def per_hundred(classes: Sequence[str], n: Mapping[str, int]) -> dict[str, float
     --------
     >>> found = per_hundred(["LY", "ERB"], {"LY": 50, "ERB": 5})
     >>> {key: round(value, 2) for key, value in found.items()}
-    {'value': 10.0, 'low': 3.1, 'high': 24.92}
+    {'value': 10.0, 'low': 3.11, 'high': 24.93}
     """
-    whites = sum(n.get(label, 0) for label in classes if label not in NO_LEUKOCYTES)
+    whites = white_cells(n)
     if ERYTHROBLAST not in classes or not whites:
         return None
     red = n.get(ERYTHROBLAST, 0)

@@ -80,8 +80,8 @@ class TorchClassifier(Predictor):
     >>> def transform(image):
     ...     return torch.tensor(np.asarray(image)).permute(2, 0, 1) / 255
     >>> model = TorchClassifier(net, ["red", "green", "blue"], transform)
-    >>> model.probabilities([np.full((8, 8, 3), (255, 0, 0), np.uint8)]).round(2).tolist()
-    [[0.58, 0.21, 0.21]]
+    >>> model.probabilities([np.full((8, 8, 3), (255, 0, 0), np.uint8)]).round(2)
+    array([[0.58, 0.21, 0.21]], dtype=float32)
     """
 
     members = ()

@@ -10,7 +10,7 @@ from typing import Any
 from naturalize.base.errors import SettingsError
 from naturalize.dataset.schemes import CLASS_NAMES, NO_LEUKOCYTES, meaning
 from naturalize.evaluation.intervals import exact
-from naturalize.fields.differential import ERYTHROBLAST, per_hundred
+from naturalize.fields.differential import ERYTHROBLAST, per_hundred, white_cells
 from naturalize.fields.outcome import CUT
 from naturalize.review.service.review import Review
 from naturalize.review.service.roles import Actor
@@ -87,7 +87,7 @@ def is_immature(code: str) -> bool:
 def row(code: str, n: Mapping[str, int], target: int) -> Row:
     """Return a class's row of the differential, from class → number of cells."""
     count = n.get(code, 0)
-    whites = sum(k for c, k in n.items() if c not in NO_LEUKOCYTES)
+    whites = white_cells(n)
     nucleated = sum(k for c, k in n.items() if c not in PLATELETS)
     white = Share.counted(count, whites) if code not in NO_LEUKOCYTES else None
     expected = None
@@ -142,9 +142,9 @@ def differential(
     a flag has it in words: also why a rule is not understood, as of a class that is gone.
     """
     n = {code: n.get(code, 0) for code in bins}
-    whites = sum(k for code, k in n.items() if code not in NO_LEUKOCYTES)
+    whites = white_cells(n)
     renamed = {ERYTHROBLAST if meaning(c) == {ERYTHROBLAST} else c: k for c, k in n.items()}
-    confirmed = sum(seen.get(code, 0) for code in bins if code not in NO_LEUKOCYTES)
+    confirmed = white_cells(seen)
     flags: list[dict[str, Any]] = []
     for text in rules:
         try:

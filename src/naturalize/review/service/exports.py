@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,6 +11,7 @@ from typing import Any
 
 from naturalize.base.artifacts import json_bytes
 from naturalize.base.errors import unknown
+from naturalize.base.table import csv_text
 from naturalize.fields.outcome import CUT
 from naturalize.review.service import comparison, labelled, pdf, roles
 from naturalize.review.service.differential import Share, answer
@@ -103,9 +102,7 @@ def export(review: Review, reading: int, format: str, actor: Actor) -> Export:
 
 def table(review: Review, reading: int, actor: Actor) -> bytes:
     """Return every cell as CSV, with `COLUMNS`; text that a spreadsheet would run is quoted."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows = []
     for each in review.answers(reading, actor):
         cell = each.cell
         box = cell.box or (None,) * 4
@@ -115,8 +112,8 @@ def table(review: Review, reading: int, actor: Actor) -> bytes:
             *confirmed, cell.model_label,
             None if cell.confidence is None else f"{cell.confidence:.4f}", cell.flag,
         )  # fmt: skip
-        writer.writerow([_plain(value) for value in values])
-    return text.getvalue().encode()
+        rows.append([_plain(value) for value in values])
+    return csv_text(COLUMNS, rows).encode()
 
 
 def _plain(value: Any) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import tempfile
 import zipfile
@@ -15,6 +13,7 @@ import numpy as np
 
 from naturalize.base.errors import ImageReadError, InputError
 from naturalize.base.images import encode_image, read_image
+from naturalize.base.table import csv_text
 from naturalize.review.service.review import Answer, Review
 
 #: Width of a white cell in an image of one, as in PBC's; a crop of a field is so much wider than
@@ -70,10 +69,10 @@ def write_set(review: Review, reading: int, cells: Iterable[Answer]) -> Path:
         partial = Path(folder) / "set.zip"
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:  # images do not shrink
             rows, missing = _write_images(review, cells, archive)
-            archive.writestr("labels.csv", _csv(COLUMNS, rows))
+            archive.writestr("labels.csv", csv_text(COLUMNS, rows))
             archive.writestr("README.txt", _README.format(share=CELL_SHARE))
             if missing:
-                archive.writestr("left-out.csv", _csv(("path", "reason"), missing))
+                archive.writestr("left-out.csv", csv_text(("path", "reason"), missing))
         if not rows:
             why = missing[0][1] if missing else "confirm cells first"
             raise InputError(f"no confirmed cell to write: {why}")
@@ -113,11 +112,3 @@ def _write_images(
 def _place(review: Review, path: str) -> Path:
     root = review.folder if path.startswith("uploads/") else Path(review.settings.root)
     return root / path
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()

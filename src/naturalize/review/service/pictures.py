@@ -20,6 +20,7 @@ from sqlalchemy import select
 
 from naturalize.base.errors import ImageReadError, SettingsError
 from naturalize.base.images import content_hash, encode_image, read_bytes, read_image
+from naturalize.base.plots import ACCENT
 from naturalize.cells.segmentation import Cell, Segmentation, target_of
 from naturalize.fields.pixels import pixels, scan_size
 from naturalize.models.shipped import find
@@ -49,7 +50,7 @@ _HELD, _PAPER = 2, 255
 _GREY, _DARK = 225, 170
 
 #: Colour and width in pixels of the box around a cell in its field: the accent of the pages.
-_BOX, _WIDTH = (37, 99, 235), 3
+_BOX, _WIDTH = tuple(bytes.fromhex(ACCENT[1:])), 3
 
 #: Numbers of reference cells that are the review's own: those of its cells and this.
 OWN = 1_000_000_000

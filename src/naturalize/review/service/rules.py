@@ -16,6 +16,7 @@ from typing import Any
 from naturalize.base.errors import SettingsError, closest
 from naturalize.dataset.schemes import NO_LEUKOCYTES
 from naturalize.evaluation.intervals import exact
+from naturalize.fields.differential import white_cells
 
 #: Characters and nested brackets that a rule has at most: none that a person writes has more.
 LONGEST, DEEPEST = 200, 20
@@ -187,10 +188,6 @@ class _Parser:
         raise self.fault(what, token, column)
 
 
-def _whites(n: Mapping[str, int]) -> int:
-    return sum(count for code, count in n.items() if code not in NO_LEUKOCYTES)
-
-
 def _value(node: Node, n: Mapping[str, int]) -> float:
     kind, left, *rest = node
     if kind == "number":
@@ -198,7 +195,7 @@ def _value(node: Node, n: Mapping[str, int]) -> float:
     if kind == "class":
         return n.get(left, 0)
     if kind == "percent":
-        return 100 * n.get(left, 0) / _whites(n)
+        return 100 * n.get(left, 0) / white_cells(n)
     a, b = _value(left, n), _value(rest[0], n)
     if kind in ("and", "or"):
         return a and b if kind == "and" else a or b
@@ -229,7 +226,7 @@ def _share(node: Node, n: Mapping[str, int]) -> tuple[int, int, float] | None:
         if not set(part) <= set(whole):
             return None
         return sum(n.get(c, 0) for c in part), sum(n.get(c, 0) for c in whole), 1.0
-    of = _whites(n)
+    of = white_cells(n)
     for leaf, scale in (("percent", 100.0), ("class", float(of))):
         part = _sum_of(node, leaf)
         if part and not NO_LEUKOCYTES.intersection(part):
