@@ -55,8 +55,8 @@ def test_a_phone_scrolls_down_only_and_a_tap_and_the_bar_of_classes_put_a_cell_a
     page.locator(".cell").nth(1).tap()
     assert page.locator("#bar-text").inner_text() == "Put 1 cell into"
     page.locator("#bar-bins [data-bin='2']").tap()
-    assert page.locator("#bar-bins [data-bin='2'] .tab-count").inner_text() == str(int(before) + 1)
     page.wait_for_selector(".toast:has-text('1 cell →')")
+    page.wait_for_selector(f"#bar-bins [data-bin='2'] .tab-count:has-text('{int(before) + 1}')")
 
 
 def test_the_theme_follows_the_system_until_one_is_chosen(room):
