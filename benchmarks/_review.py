@@ -13,8 +13,8 @@ import numpy as np
 from naturalize.base.images import write_image
 from naturalize.base.rng import rng
 from naturalize.dataset.phantom import CLASSES, render_phantom
-from naturalize.review.service.prepare import write
-from naturalize.review.service.rows import outline_of
+from naturalize.review.service.intake.prepare import write
+from naturalize.review.service.pictures.cut import outline_of
 from naturalize.review.store.cells import CellRow
 
 #: Share of each class, in the order of `CLASSES`: a differential with a left shift.

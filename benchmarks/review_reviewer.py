@@ -45,8 +45,9 @@ from naturalize.dataset.schemes import SCHEMES
 from naturalize.evaluation.intervals import exact
 from naturalize.models.folder import TRAINING_IMAGES
 from naturalize.models.shipped import find
-from naturalize.review.service.prepare import make
-from naturalize.review.service.review import Columns, Review
+from naturalize.review.service.answers import Columns
+from naturalize.review.service.intake.prepare import make
+from naturalize.review.service.review import Review
 from naturalize.review.service.roles import Actor
 
 #: Seconds: one look at a thumbnail, the mean fixation in visual search (Rayner, Psychological

@@ -12,7 +12,7 @@ from scipy.stats import theilslopes
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
 from naturalize.base.errors import InputError
-from naturalize.review.service.comparison import (
+from naturalize.review.service.deliver.comparison import (
     bland_altman,
     chance_limit,
     compare,

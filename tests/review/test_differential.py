@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from scipy.stats import binomtest
 
-from naturalize.review.service.differential import differential, left_shift, row
+from naturalize.review.service.deliver.differential import differential, left_shift, row
 
 BINS = ["SNE", "BNE", "LY", "MY", "ERB", "PLT"]
 N = {"SNE": 50, "BNE": 10, "LY": 35, "MY": 5, "ERB": 8, "PLT": 40}

@@ -10,8 +10,8 @@ import pytest
 
 from naturalize.base.errors import InputError
 from naturalize.base.images import encode_image, read_image
-from naturalize.review.service import exports
-from naturalize.review.service.differential import answer
+from naturalize.review.service.deliver import exports
+from naturalize.review.service.deliver.differential import answer
 from naturalize.review.service.errors import NotAllowedError
 from naturalize.review.service.review import Review
 from naturalize.review.service.roles import Actor
@@ -240,7 +240,7 @@ def test_a_report_that_was_signed_anew_is_amended(review):
 
 
 def test_a_patient_is_named_only_if_given(review):
-    from naturalize.review.service.fhir import bundle
+    from naturalize.review.service.deliver.fhir import bundle
 
     found = bundle(exports.report(review, 1, ANNA), subject="Patient/12")
     subjects = [entry["resource"]["subject"] for entry in found["entry"]]

@@ -8,8 +8,8 @@ import pytest
 from naturalize.base.errors import SettingsError
 from naturalize.base.plots import PALETTE
 from naturalize.review.pages.printed import PLOTS, comparison_plot, html
-from naturalize.review.service.comparison import compare
-from naturalize.review.service.differential import differential
+from naturalize.review.service.deliver.comparison import compare
+from naturalize.review.service.deliver.differential import differential
 
 N = {"SNE": 50, "BNE": 10, "LY": 35, "PMY": 5, "ERB": 8, "PLT": 40}
 

@@ -22,8 +22,9 @@ from naturalize.review.api.limits import Limits
 from naturalize.review.api.room import TOKEN, Serving
 from naturalize.review.app import create_app, serving_of
 from naturalize.review.pages.render import static_address
-from naturalize.review.service import prepare, users
-from naturalize.review.service.prepare import Added
+from naturalize.review.service import users
+from naturalize.review.service.intake import added
+from naturalize.review.service.intake.added import Added
 from naturalize.review.service.review import Review
 from naturalize.review.store.cells import CellRow
 
@@ -524,7 +525,7 @@ def test_what_a_killed_server_left_is_removed(start: Start, folder: Path) -> Non
     assert uploads(folder) == []
 
 
-def added(review: Review, paths: list[Path], progress: Callable[[int, int], None]) -> Added:
+def adding(review: Review, paths: list[Path], progress: Callable[[int, int], None]) -> Added:
     """Add each image as a cell of no class, as a model that is unsure of all would."""
     progress(1, len(paths))
     names = [path.relative_to(review.folder).as_posix() for path in paths]
@@ -532,7 +533,7 @@ def added(review: Review, paths: list[Path], progress: Callable[[int, int], None
 
 
 def test_images_that_are_put_in_become_cells(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "add_files", added)
+    monkeypatch.setattr(added, "add_files", adding)
     client = start()
     bad = ("b.txt", b"x")
     answer = put_in(client, ("a.png", PICTURE), ("more.zip", zipped(c=PICTURE)), bad)

@@ -13,8 +13,8 @@ from naturalize.base.errors import InputError
 from naturalize.base.images import decode_image, write_image
 from naturalize.cells.tables import cell_of
 from naturalize.fields.outcome import CUT
-from naturalize.review.service.pictures import Pictures
-from naturalize.review.service.prepare import make
+from naturalize.review.service.intake.prepare import make
+from naturalize.review.service.pictures.pictures import Pictures
 from naturalize.review.service.review import Review
 
 SAMPLE = Path(__file__).parents[1] / "fields" / "samples" / "fields-v1"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from naturalize.base.rng import rng
-from naturalize.review.service.order import doubt_of, ordered, vectors_of
+from naturalize.review.service.intake.order import doubt_of, ordered, vectors_of
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from naturalize.base.errors import ImageReadError, SettingsError
 from naturalize.base.images import decode_image, write_image
 from naturalize.dataset.phantom import CLASSES
 from naturalize.models.shipped import find
-from naturalize.review.service import references
 from naturalize.review.service.errors import NoSuchError
-from naturalize.review.service.pictures import OWN, SIDE, Pictures
-from naturalize.review.service.prepare import write
+from naturalize.review.service.intake.prepare import write
+from naturalize.review.service.pictures import references
+from naturalize.review.service.pictures.cut import SIDE
+from naturalize.review.service.pictures.pictures import OWN, Pictures
 from naturalize.review.service.review import Review
 from naturalize.review.store.cells import CellRow
 

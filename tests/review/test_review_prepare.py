@@ -20,8 +20,9 @@ from naturalize.dataset.phantom import render_phantom
 from naturalize.models.shipped import find
 from naturalize.prediction.files import Prediction
 from naturalize.prediction.table import write_predictions
-from naturalize.review.service.naming import name_cells
-from naturalize.review.service.prepare import add_files, make
+from naturalize.review.service.intake.added import add_files
+from naturalize.review.service.intake.naming import name_cells
+from naturalize.review.service.intake.prepare import make
 from naturalize.review.service.review import Review
 from naturalize.review.service.roles import Actor
 

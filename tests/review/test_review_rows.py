@@ -13,7 +13,7 @@ from naturalize.base.artifacts import write_bytes, write_json, write_table
 from naturalize.base.errors import InputError, NaturalizeError
 from naturalize.prediction.files import Prediction
 from naturalize.prediction.table import ENDINGS, write_predictions
-from naturalize.review.service.rows import located, of_table, places_of
+from naturalize.review.service.intake.rows import located, of_table, places_of
 from naturalize.review.store.cells import CellRow
 
 CLASSES = ("BNE", "SNE", "PLT")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from naturalize.base.errors import SettingsError
-from naturalize.review.service.rules import parse
+from naturalize.review.service.deliver.rules import parse
 
 CLASSES = ["SNE", "BNE", "LY", "PMY", "ERB"]
 N = {"SNE": 50, "BNE": 10, "LY": 38, "PMY": 2, "ERB": 7}

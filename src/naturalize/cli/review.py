@@ -153,7 +153,7 @@ def review(
         check_place(out)  # before any cell is named
     keep_memory()
     wait_passively()
-    from naturalize.review.service.prepare import make
+    from naturalize.review.service.intake.prepare import make
 
     folder = make(
         inputs, out, model=model, reference=reference, target=target, root=root, discard=discard

@@ -33,8 +33,9 @@ from naturalize.review.api.guard import Guard, host_name
 from naturalize.review.api.room import Room, Serving
 from naturalize.review.api.uploads import Uploads
 from naturalize.review.pages.render import STATIC_FOLDER, static_address
-from naturalize.review.service import prepare, users
-from naturalize.review.service.pictures import Pictures
+from naturalize.review.service import users
+from naturalize.review.service.intake import added
+from naturalize.review.service.pictures.pictures import Pictures
 from naturalize.review.service.review import Review
 
 #: Where the routes of this version of the interface are.
@@ -73,7 +74,7 @@ def create_app(folder: str | Path, serving: Serving) -> FastAPI:
             folder,
             serving.limits,
             refusals,
-            add=lambda paths, progress: prepare.add_files(review, paths, progress),
+            add=lambda paths, progress: added.add_files(review, paths, progress),
             has_cells=review.has_paths,
         ),
         refusals=refusals,

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from naturalize.base.errors import ImageReadError, NaturalizeError
@@ -36,6 +37,36 @@ _BY_STATUS = {400: "bad-request", 404: "no-such", 405: "bad-request", 413: "too-
 
 #: Methods that change nothing.
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class ErrorBody(BaseModel):
+    """What went wrong: a code for programs, one line for people."""
+
+    model_config = ConfigDict(extra="allow")
+    code: str
+    message: str
+
+
+class ErrorAnswer(BaseModel):
+    """The answer to every request that is refused."""
+
+    error: ErrorBody
+
+
+#: What routes say of errors in the OpenAPI schema.
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer, "description": what}
+    for status, what in {
+        400: "not understood",
+        401: "nobody is logged in",
+        403: "not permitted: role, token, origin or host",
+        404: "no such thing",
+        409: "changed by another, signed already, or not possible yet",
+        413: "too long",
+        422: "not valid",
+        429: "too many tries",
+    }.items()
+}
 
 
 class RefusedError(HTTPException):

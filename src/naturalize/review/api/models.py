@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from naturalize.review.service.answers import Event
+from naturalize.review.service.users import User
 
 #: What SQLite can number, and JavaScript count.
 _MOST = 2**53 - 1
@@ -32,20 +35,6 @@ class Form(BaseModel):
     """A request; a misspelt key is an error."""
 
     model_config = ConfigDict(extra="forbid")
-
-
-class ErrorBody(BaseModel):
-    """What went wrong: a code for programs, one line for people."""
-
-    model_config = ConfigDict(extra="allow")
-    code: str
-    message: str
-
-
-class ErrorAnswer(BaseModel):
-    """The answer to every request that is refused."""
-
-    error: ErrorBody
 
 
 class ClassOfCells(BaseModel):
@@ -114,21 +103,6 @@ class ColumnsAnswer(BaseModel):
     event: int
 
 
-class EventAnswer(BaseModel):
-    """A line of the trail."""
-
-    id: int
-    at: str
-    user: str
-    reading: int | None
-    kind: str
-    cell: int | None
-    before: str | None
-    after: str | None
-    version: int | None
-    reason: str | None
-
-
 class CellAnswer(BaseModel):
     """All that is recorded of a cell."""
 
@@ -151,7 +125,7 @@ class CellAnswer(BaseModel):
     size: list[int] | None
     around: bool
     references: bool
-    history: list[EventAnswer]
+    history: list[Event]
 
 
 class Change(Form):
@@ -207,17 +181,7 @@ class EventsAnswer(BaseModel):
 class TrailAnswer(BaseModel):
     """Lines of the trail."""
 
-    events: list[EventAnswer]
-
-
-class AgreementAnswer(BaseModel):
-    """How far two readings agree: cells, agreed ones, Cohen's kappa with its 95 % interval."""
-
-    n: int
-    same: int
-    kappa: float | None
-    interval: list[float] | None
-    disagreements: list[list[int | str | None]]
+    events: list[Event]
 
 
 class Nearest(BaseModel):
@@ -265,18 +229,10 @@ class UserChange(Form):
     password: Password | None = None
 
 
-class UserAnswer(BaseModel):
-    """A user."""
-
-    name: str
-    role: str
-    active: bool
-
-
 class UsersAnswer(BaseModel):
     """All users."""
 
-    users: list[UserAnswer]
+    users: list[User]
 
 
 class LogInAnswer(BaseModel):
@@ -317,19 +273,3 @@ class Done(BaseModel):
     """Nothing more to say."""
 
     done: Literal[True] = True
-
-
-#: What routes say of errors in the OpenAPI schema.
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer, "description": what}
-    for status, what in {
-        400: "not understood",
-        401: "nobody is logged in",
-        403: "not permitted: role, token, origin or host",
-        404: "no such thing",
-        409: "changed by another, signed already, or not possible yet",
-        413: "too long",
-        422: "not valid",
-        429: "too many tries",
-    }.items()
-}

@@ -16,7 +16,7 @@ from naturalize.review.api.errors import Refusals, RefusedError
 from naturalize.review.api.limits import Limits
 from naturalize.review.api.uploads import Uploads
 from naturalize.review.service import users
-from naturalize.review.service.pictures import Pictures
+from naturalize.review.service.pictures.pictures import Pictures
 from naturalize.review.service.review import Review
 from naturalize.review.service.roles import Actor
 

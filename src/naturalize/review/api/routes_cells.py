@@ -11,10 +11,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from naturalize.review.api import models as m
-from naturalize.review.api.errors import RefusedError, problem
+from naturalize.review.api.errors import REFUSALS, RefusedError, problem
 from naturalize.review.api.room import Access, Asking, Changing, Room, RoomNeeded
 from naturalize.review.api.routes_session import progress_answer
-from naturalize.review.service.review import Changed, Columns, Event
+from naturalize.review.service.answers import Changed, Columns
 
 router = APIRouter(tags=["cells"])
 
@@ -26,11 +26,6 @@ _LEVEL = 1
 
 #: Digits kept of floats: what a page can show.
 _DIGITS = {"doubt": 4, "area": 0, "taken": 0}
-
-
-def event_answer(event: Event) -> m.EventAnswer:
-    """Return a line of the trail as the API shows it."""
-    return m.EventAnswer.model_validate(event, from_attributes=True)
 
 
 def _columns_json(columns: Columns) -> bytes:
@@ -50,7 +45,7 @@ def _columns_json(columns: Columns) -> bytes:
     return json.dumps(out, separators=(",", ":"), allow_nan=False).encode()
 
 
-@router.get("/cells", responses=m.REFUSALS, response_model=m.ColumnsAnswer)
+@router.get("/cells", responses=REFUSALS, response_model=m.ColumnsAnswer)
 def get_cells(
     request: Request, room: RoomNeeded, access: Asking, reading: m.ReadingQuery = 1
 ) -> Response:
@@ -63,7 +58,7 @@ def get_cells(
     return Response(body, media_type="application/json", headers=headers)
 
 
-@router.get("/cells/{cell}", responses=m.REFUSALS)
+@router.get("/cells/{cell}", responses=REFUSALS)
 def get_cell(
     cell: m.CellId, room: RoomNeeded, access: Asking, reading: m.ReadingQuery = 1
 ) -> m.CellAnswer:
@@ -90,7 +85,7 @@ def get_cell(
         size=list(size) if size else None,
         around=found.box is not None,
         references=room.pictures.has_references,
-        history=[event_answer(event) for event in found.history],
+        history=found.history,
     )
 
 
@@ -127,7 +122,7 @@ def _answered(room: Room, access: Access, reading: int, do: Callable[[], Changed
     return _answer(answer)
 
 
-@router.post("/changes", responses=m.REFUSALS, response_model=m.ChangeAnswer)
+@router.post("/changes", responses=REFUSALS, response_model=m.ChangeAnswer)
 def change(form: m.Change, room: RoomNeeded, access: Changing) -> Response:
     """Give cells another label, accept them, or mark them as seen."""
     if len(form.cells) != len(form.versions):
@@ -146,7 +141,7 @@ def change(form: m.Change, room: RoomNeeded, access: Changing) -> Response:
     )
 
 
-@router.post("/undo", responses=m.REFUSALS, response_model=m.ChangeAnswer)
+@router.post("/undo", responses=REFUSALS, response_model=m.ChangeAnswer)
 def undo(form: m.ReadingOnly, room: RoomNeeded, access: Changing) -> Response:
     """Take back the last change of this user that is not taken back."""
     return _answered(
@@ -154,7 +149,7 @@ def undo(form: m.ReadingOnly, room: RoomNeeded, access: Changing) -> Response:
     )
 
 
-@router.post("/redo", responses=m.REFUSALS, response_model=m.ChangeAnswer)
+@router.post("/redo", responses=REFUSALS, response_model=m.ChangeAnswer)
 def redo(form: m.ReadingOnly, room: RoomNeeded, access: Changing) -> Response:
     """Do again what this user took back last."""
     return _answered(
@@ -162,7 +157,7 @@ def redo(form: m.ReadingOnly, room: RoomNeeded, access: Changing) -> Response:
     )
 
 
-@router.get("/events", responses=m.REFUSALS, response_model=m.EventsAnswer)
+@router.get("/events", responses=REFUSALS, response_model=m.EventsAnswer)
 def get_events(
     room: RoomNeeded, access: Asking, after: m.After = 0, reading: m.ReadingQuery = 1
 ) -> Response:

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Path, Response
 from fastapi.responses import FileResponse
 
 from naturalize.review.api import models as m
+from naturalize.review.api.errors import REFUSALS
 from naturalize.review.api.room import Asking, RoomNeeded
 from naturalize.review.pages import printed
-from naturalize.review.service import differential, exports
+from naturalize.review.service.deliver import differential, exports
 
 router = APIRouter(tags=["exports"])
 
@@ -22,7 +23,7 @@ Format = Annotated[
 Plot = Annotated[Literal["passing-bablok", "bland-altman"], Path()]
 
 
-@router.get("/differential", responses=m.REFUSALS)
+@router.get("/differential", responses=REFUSALS)
 def get_differential(
     room: RoomNeeded, access: Asking, reading: m.ReadingQuery = 1
 ) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def get_differential(
     return differential.answer(room.review, reading, access.actor)
 
 
-@router.get("/exports/{format}", responses=m.REFUSALS, response_class=Response)
+@router.get("/exports/{format}", responses=REFUSALS, response_class=Response)
 def export(
     format: Format, room: RoomNeeded, access: Asking, reading: m.ReadingQuery = 1
 ) -> Response:
@@ -51,7 +52,7 @@ def export(
     )
 
 
-@router.get("/comparison", responses=m.REFUSALS)
+@router.get("/comparison", responses=REFUSALS)
 def get_comparison(room: RoomNeeded, access: Asking, reading: m.ReadingQuery = 1) -> dict[str, Any]:
     """Return the model's answers against the person's: agreement, and shares sample by sample."""
     return exports.compared(room.review, reading, access.actor)
@@ -59,7 +60,7 @@ def get_comparison(room: RoomNeeded, access: Asking, reading: m.ReadingQuery = 1
 
 @router.get(
     "/comparison/{code}/{kind}",
-    responses={**m.REFUSALS, 200: {"description": "a plot", "content": {"image/svg+xml": {}}}},
+    responses={**REFUSALS, 200: {"description": "a plot", "content": {"image/svg+xml": {}}}},
     response_class=Response,
 )
 def get_comparison_plot(

@@ -12,7 +12,7 @@ from naturalize.review.api.room import RoomNeeded, who_asks
 from naturalize.review.api.routes_session import session_answer
 from naturalize.review.pages import printed
 from naturalize.review.pages.render import page
-from naturalize.review.service import exports
+from naturalize.review.service.deliver import exports
 
 router = APIRouter(include_in_schema=False)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from naturalize.review.api import models as m
+from naturalize.review.api.errors import REFUSALS
 from naturalize.review.api.room import Asking, RoomNeeded
 from naturalize.review.service.errors import NoSuchError
 
@@ -27,7 +28,7 @@ def _picture(request: Request, data: bytes) -> Response:
 
 #: What the schema says of an answer that is a picture.
 _PICTURE = {
-    **m.REFUSALS,
+    **REFUSALS,
     200: {
         "description": "a picture",
         "content": {kind: {} for kind in ("image/webp", "image/png", "image/jpeg")},
@@ -67,7 +68,7 @@ def get_heat(
     return _picture(request, room.pictures.heat(cell, label))
 
 
-@router.get("/cells/{cell}/nearest", responses=m.REFUSALS)
+@router.get("/cells/{cell}/nearest", responses=REFUSALS)
 def get_nearest(cell: m.CellId, room: RoomNeeded, _: Asking) -> m.NearestAnswer:
     """List the reference cells that are most like a cell."""
     return m.NearestAnswer(
@@ -82,7 +83,7 @@ def get_nearest(cell: m.CellId, room: RoomNeeded, _: Asking) -> m.NearestAnswer:
     )
 
 
-@router.get("/atlas/{label}", responses=m.REFUSALS)
+@router.get("/atlas/{label}", responses=REFUSALS)
 def get_atlas(label: m.CodeInPath, room: RoomNeeded, _: Asking) -> m.NearestAnswer:
     """List typical reference cells of a class."""
     if label not in room.review.settings.bins:

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Request, Response
 from naturalize.base.plots import class_colours
 from naturalize.dataset.schemes import CLASS_NAMES
 from naturalize.review.api import models as m
-from naturalize.review.api.errors import RefusedError
+from naturalize.review.api.errors import REFUSALS, RefusedError
 from naturalize.review.api.room import Access, Asking, Changing, Room, RoomNeeded
-from naturalize.review.service import differential, users
-from naturalize.review.service.review import Reading
+from naturalize.review.service import users
+from naturalize.review.service.answers import Reading
+from naturalize.review.service.deliver import differential
 from naturalize.review.service.roles import check
 
 router = APIRouter(tags=["session"])
@@ -66,13 +67,13 @@ def session_answer(room: Room, access: Access) -> m.SessionAnswer:
     )
 
 
-@router.get("/session", responses=m.REFUSALS)
+@router.get("/session", responses=REFUSALS)
 def get_session(room: RoomNeeded, access: Asking) -> m.SessionAnswer:
     """Say who is asking, what is reviewed, and the token that changing requests need."""
     return session_answer(room, access)
 
 
-@router.post("/login", responses=m.REFUSALS)
+@router.post("/login", responses=REFUSALS)
 def log_in(form: m.LogIn, request: Request, response: Response, room: RoomNeeded) -> m.LogInAnswer:
     """Log in; the session is a cookie that scripts cannot read."""
     if not room.serving.users:
@@ -92,7 +93,7 @@ def log_in(form: m.LogIn, request: Request, response: Response, room: RoomNeeded
     return m.LogInAnswer(user=login.actor.name, role=login.actor.role, csrf=login.csrf)
 
 
-@router.post("/logout", responses=m.REFUSALS)
+@router.post("/logout", responses=REFUSALS)
 def log_out(response: Response, room: RoomNeeded, access: Changing) -> m.Done:
     """End the session."""
     if access.token:
@@ -102,29 +103,24 @@ def log_out(response: Response, room: RoomNeeded, access: Changing) -> m.Done:
 
 
 def _listed(room: Room) -> m.UsersAnswer:
-    return m.UsersAnswer(
-        users=[
-            m.UserAnswer(name=user.name, role=user.role, active=user.active)
-            for user in users.listed(room.review)
-        ]
-    )
+    return m.UsersAnswer(users=users.listed(room.review))
 
 
-@router.get("/users", responses=m.REFUSALS)
+@router.get("/users", responses=REFUSALS)
 def get_users(room: RoomNeeded, access: Asking) -> m.UsersAnswer:
     """List all users (administrators)."""
     check(access.actor, "users")
     return _listed(room)
 
 
-@router.post("/users", responses=m.REFUSALS)
+@router.post("/users", responses=REFUSALS)
 def add_user(form: m.NewUser, room: RoomNeeded, access: Changing) -> m.UsersAnswer:
     """Add a user (administrators)."""
     users.add(room.review, form.name, form.password, form.role, by=access.actor)
     return _listed(room)
 
 
-@router.patch("/users", responses=m.REFUSALS)
+@router.patch("/users", responses=REFUSALS)
 def change_user(form: m.UserChange, room: RoomNeeded, access: Changing) -> m.UsersAnswer:
     """Change a user's role or password, or shut a user out (administrators)."""
     users.update(
@@ -138,7 +134,7 @@ def change_user(form: m.UserChange, room: RoomNeeded, access: Changing) -> m.Use
     return _listed(room)
 
 
-@router.put("/settings", responses=m.REFUSALS)
+@router.put("/settings", responses=REFUSALS)
 def set_settings(form: m.Settings, room: RoomNeeded, access: Changing) -> m.SessionAnswer:
     """Set the target, the flags, the keys or the order of bins (administrators)."""
     if form.rules is not None:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Request
 
 from naturalize.base.errors import UnusableError
 from naturalize.review.api import models as m
+from naturalize.review.api.errors import REFUSALS, ErrorAnswer
 from naturalize.review.api.room import Asking, Changing, RoomNeeded
 from naturalize.review.service.errors import NoSuchError
 from naturalize.review.service.roles import check
@@ -32,7 +33,7 @@ def _listed(refused: list[UnusableError]) -> list[m.Refusal]:
 @router.post(
     "/uploads",
     status_code=202,
-    responses={**m.REFUSALS, 507: {"model": m.ErrorAnswer, "description": "the disk is full"}},
+    responses={**REFUSALS, 507: {"model": ErrorAnswer, "description": "the disk is full"}},
     openapi_extra={
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FILES}}}
     },
@@ -48,7 +49,7 @@ async def upload(request: Request, room: RoomNeeded, access: Changing) -> m.Uplo
     return m.UploadStarted(upload=name, files=taken.total, refused=_listed(taken.refused))
 
 
-@router.get("/uploads/{upload}", responses=m.REFUSALS)
+@router.get("/uploads/{upload}", responses=REFUSALS)
 def get_upload(
     upload: Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")], room: RoomNeeded, _: Asking
 ) -> m.UploadAnswer:

@@ -20,7 +20,7 @@ from naturalize.review.api.errors import Refusals, RefusedError
 from naturalize.review.api.limits import Limits
 from naturalize.review.api.receive import Receiver
 from naturalize.review.api.unpack import Accepted
-from naturalize.review.service.prepare import Added
+from naturalize.review.service.intake.added import Added
 
 LOG = logging.getLogger("naturalize.review")
 

@@ -10,7 +10,7 @@ from typing import Any
 from naturalize.base.errors import unknown
 from naturalize.base.plots import INK, LIGHT, figure, inline_svg
 from naturalize.review.pages.render import STATIC_FOLDER, environment
-from naturalize.review.service import pdf
+from naturalize.review.service.deliver import pdf
 
 #: The plots of a class.
 PLOTS = ("passing-bablok", "bland-altman")

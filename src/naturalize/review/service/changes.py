@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from naturalize.base.errors import SettingsError
-from naturalize.review.service.answers import Changed
+from naturalize.review.service.answers import Changed, Events
 from naturalize.review.service.errors import NoSuchError
 from naturalize.review.store.database import now
 from naturalize.review.store.tables import ACTION, EVENT, STATE, TALLY
@@ -117,6 +117,21 @@ def take_back(link: Connection, user: str, reading: int, kind: str) -> Changed:
     return Changed(action, cells, conflicts, counts(link, reading))
 
 
+def since(link: Connection, user: str, reading: int, after: int, limit: int) -> Events:
+    """Return cells, as they are now, of at most ``limit`` lines of the trail after one."""
+    lines = (
+        select(EVENT.c.id, EVENT.c.cell, EVENT.c.user)
+        .where(EVENT.c.reading == reading, EVENT.c.id > after, EVENT.c.cell.is_not(None))
+        .order_by(EVENT.c.id)
+        .limit(limit)
+    )
+    rows = link.execute(lines).all()
+    there = _states(link, reading, sorted({row.cell for row in rows}))
+    cells = [(s.cell, s.label, bool(s.seen), s.version) for s in there.values()]
+    others = sorted({row.user for row in rows} - {user})
+    return Events(rows[-1].id if rows else after, cells, others)
+
+
 def counts(link: Connection, reading: int) -> dict[str | None, int]:
     """Return how many cells of a reading have each label, null for unidentified."""
     rows = link.execute(
@@ -145,7 +160,7 @@ def tally(link: Connection, reading: int, more: Counter[tuple[str | None, int]])
             link.execute(insert(TALLY).values(reading=reading, label=label or "", seen=seen, n=n))
 
 
-def pieces(values: Iterable[int]) -> Iterator[list[int]]:
+def _pieces(values: Iterable[int]) -> Iterator[list[int]]:
     """Yield values in pieces that fit into one query."""
     given = list(values)
     for start in range(0, len(given), _PIECE):
@@ -154,7 +169,7 @@ def pieces(values: Iterable[int]) -> Iterator[list[int]]:
 
 def _states(link: Connection, reading: int, cells: Iterable[int]) -> dict[int, Any]:
     found: dict[int, Any] = {}
-    for piece in pieces(cells):
+    for piece in _pieces(cells):
         asked = select(STATE).where(STATE.c.reading == reading, STATE.c.cell.in_(piece))
         found |= {row.cell: row for row in link.execute(asked)}
     return found
@@ -184,7 +199,7 @@ def _target(link: Connection, user: str, reading: int, kind: str) -> Any:
 def _changed_since(link: Connection, user: str, reading: int, lines: dict[int, int]) -> set[int]:
     """Return the cells that others changed after the line of the trail that is given for each."""
     found = set()
-    for piece in pieces(lines):
+    for piece in _pieces(lines):
         asked = select(EVENT.c.cell, func.max(EVENT.c.id)).where(
             EVENT.c.reading == reading,
             EVENT.c.cell.in_(piece),

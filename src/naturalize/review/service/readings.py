@@ -18,6 +18,7 @@ from naturalize.review.service.errors import (
     NoSuchError,
     NotAllowedError,
 )
+from naturalize.review.service.trail import noted
 from naturalize.review.store.database import now
 from naturalize.review.store.tables import CELL, EVENT, READING, STATE, TALLY
 
@@ -206,15 +207,6 @@ def agreement(link: Connection) -> Agreement:
         interval = float(low), float(high)
     differing = [(cell, first, second) for cell, first, second in rows if first != second]
     return Agreement(len(rows), len(rows) - len(differing), value, interval, differing)
-
-
-def noted(
-    link: Connection, user: str, kind: str, reading: int | None = None, reason: str | None = None
-) -> None:
-    """Append a line without a cell to the trail."""
-    link.execute(
-        insert(EVENT).values(at=now(), user=user, kind=kind, reading=reading, reason=reason)
-    )
 
 
 def _count(link: Connection, reading: int, first: int = 1) -> None:

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from naturalize.base.errors import SettingsError
 from naturalize.base.settings import validated
-from naturalize.review.service import changes, readings
+from naturalize.review.service import cells, changes, readings, trail
 from naturalize.review.service.answers import (
     Agreement,
     Answer,
@@ -30,18 +29,9 @@ from naturalize.review.service.answers import (
 from naturalize.review.service.errors import NoSuchError
 from naturalize.review.service.roles import Actor, check
 from naturalize.review.service.settings import ReviewSettings, bins_of, keys_of
-from naturalize.review.store.cells import CellRow, cell_of, values_of
+from naturalize.review.store.cells import CellRow, cell_of
 from naturalize.review.store.database import NAME, Database, now
-from naturalize.review.store.tables import CELL, EVENT, SETTING, STATE
-
-__all__ = ["Agreement", "Answer", "Cell", "Changed", "Columns", "Event", "Events", "Progress",
-           "Reading", "Review"]  # fmt: skip
-
-#: Cells written at a time.
-_PIECE = 5_000
-
-#: Columns of a cell that are small, in tables of many cells.
-_SMALL = [column for column in CELL.c if column.name not in ("probabilities", "outline")]
+from naturalize.review.store.tables import CELL, EVENT, SETTING
 
 #: Settings that an administrator may change.
 _FREE = ("target", "rules", "keys", "bins")
@@ -61,7 +51,7 @@ class Review:
         return cls(folder, Database(folder / NAME))
 
     @classmethod
-    def create(cls, folder: str | Path, settings: dict[str, Any], cells: Iterable[CellRow]) -> None:
+    def create(cls, folder: str | Path, settings: dict[str, Any], rows: Iterable[CellRow]) -> None:
         """Write a new review of cells into a folder that exists; reading 1 begins.
 
         ``settings`` as `ReviewSettings`; bins and keys that are absent follow from the classes.
@@ -81,7 +71,7 @@ class Review:
                     insert(SETTING),
                     [{"key": key, "value": value} for key, value in made.model_dump().items()],
                 )
-                _insert(link, cells, made)
+                cells.inserted(link, rows, made.bins)
                 readings.begin(link, 1, None)
         except BaseException:
             database.close()
@@ -120,71 +110,28 @@ class Review:
                 if gone := used - set(new["bins"]):
                     raise SettingsError(f"review: bins in use are missing: {sorted(gone)}")
                 if "keys" not in values:
-                    new["keys"] = _keys(new["bins"], old["keys"])
+                    new["keys"] = keys_of(new["bins"], old["keys"])
             made = validated(ReviewSettings, new, what="review")
             for key in values.keys() | {"keys"}:
                 value = getattr(made, key)
                 link.execute(update(SETTING).where(SETTING.c.key == key).values(value=value))
             said = "; ".join(f"{key}: {values[key]}" for key in sorted(values))
-            readings.noted(link, actor.name, "rules", reason=said)
+            trail.noted(link, actor.name, "rules", reason=said)
         self._settings = made
 
     # ---- cells
 
     def columns(self, reading: int, actor: Actor) -> Columns:
         """Return all cells of a reading as columns."""
-        place: dict[str | None, int] = {code: i for i, code in enumerate(self._settings.bins)}
-        c, s = CELL.c, STATE.c
-        asked = (
-            select(c.id, s.label, c.model_label, s.seen, s.version, c.doubt, c.cluster, c.rank,
-                   c.area, c.taken, c.flag)
-            .join(STATE, s.cell == c.id)
-            .where(s.reading == reading)
-            .order_by(c.id)
-        )  # fmt: skip
         with self.database.reading() as link:
             readings.reading_of(link, reading, actor.name)
-            event = link.execute(select(func.max(EVENT.c.id))).scalar() or 0
-            rows = link.execute(asked).all()
-        names = ("ids", "label", "model", "seen", "version", "doubt", "cluster", "rank", "area",
-                 "taken", "flag")  # fmt: skip
-        found = dict(
-            zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True)
-        )
-        flags: dict[str, int] = {}
-        numbered = [flags.setdefault(flag, len(flags)) for flag in found["flag"]]
-        of_bins = {name: [place.get(v, -1) for v in found[name]] for name in ("label", "model")}
-        whole = ("ids", "seen", "version", "cluster", "rank")
-        return Columns(
-            **{name: np.array(found[name], np.int32) for name in whole},
-            **{name: np.array(values, np.int32) for name, values in of_bins.items()},
-            **{name: np.array(found[name], np.float64) for name in ("doubt", "area", "taken")},
-            flag=np.array(numbered, np.int32),
-            flags=list(flags),
-            event=event,
-        )
+            return cells.columns(link, reading, self._settings.bins)
 
     def cell(self, reading: int, number: int, actor: Actor) -> Cell:
         """Return a cell of a reading, with its lines of the trail."""
         with self.database.reading() as link:
             readings.reading_of(link, reading, actor.name)
-            row = link.execute(
-                select(CELL, STATE.c.label, STATE.c.seen, STATE.c.version)
-                .join(STATE, STATE.c.cell == CELL.c.id)
-                .where(CELL.c.id == number, STATE.c.reading == reading)
-            ).first()
-            if row is None:
-                raise NoSuchError(f"no cell {number} in this review")
-            lines = (EVENT.c.reading == reading) & (EVENT.c.cell == number)
-            history = [_event(line) for line in link.execute(select(EVENT).where(lines))]
-        cell = cell_of(row)
-        return Cell(
-            id=row.id, path=cell.path, field=cell.field, number=cell.number, box=cell.box,
-            kind=cell.kind, model_label=cell.model_label, confidence=cell.confidence,
-            probabilities=[] if cell.probabilities is None else cell.probabilities.tolist(),
-            candidates=list(cell.candidates), flag=cell.flag, cluster=cell.cluster,
-            label=row.label, seen=bool(row.seen), version=row.version, history=history,
-        )  # fmt: skip
+            return cells.cell(link, reading, number)
 
     def row(self, number: int) -> CellRow:
         """Return a cell as it was found; ``NoSuchError`` if there is none."""
@@ -208,29 +155,15 @@ class Review:
 
     def answers(self, reading: int, actor: Actor) -> Iterator[Answer]:
         """Yield every cell of a reading by id, without its blobs."""
-        asked = (
-            select(*_SMALL, STATE.c.label, STATE.c.seen, STATE.c.version, STATE.c.user, STATE.c.at)
-            .join(STATE, STATE.c.cell == CELL.c.id)
-            .where(STATE.c.reading == reading)
-            .order_by(CELL.c.id)
-        )
         with self.database.reading() as link:
             readings.reading_of(link, reading, actor.name)
-            for row in link.execution_options(yield_per=_PIECE).execute(asked):
-                yield Answer(row.id, cell_of(row), row.label, bool(row.seen), row.version,
-                             row.user, row.at)  # fmt: skip
+            yield from cells.answers(link, reading)
 
     def counts(self, reading: int, actor: Actor) -> list[tuple[str | None, str, bool, int]]:
         """Return label, flag, seen and how many cells have all three."""
-        asked = (
-            select(STATE.c.label, CELL.c.flag, STATE.c.seen, func.count())
-            .join(CELL, STATE.c.cell == CELL.c.id)
-            .where(STATE.c.reading == reading)
-            .group_by(STATE.c.label, CELL.c.flag, STATE.c.seen)
-        )
         with self.database.reading() as link:
             readings.reading_of(link, reading, actor.name)
-            return [(label, flag, bool(seen), n) for label, flag, seen, n in link.execute(asked)]
+            return cells.counts(link, reading)
 
     def add(self, rows: Sequence[CellRow]) -> list[int]:
         """Add cells to the review and to its open readings, unseen; return their ids.
@@ -242,7 +175,7 @@ class Review:
             for reading in found.values():
                 readings.check_open(reading)
             first = (link.execute(select(func.max(CELL.c.id))).scalar() or 0) + 1
-            _insert(link, rows, self._settings)
+            cells.inserted(link, rows, self._settings.bins)
             ids = list(range(first, first + len(rows)))
             for number in found:
                 readings.join(link, number, first)
@@ -254,7 +187,7 @@ class Review:
         self,
         actor: Actor,
         reading: int,
-        cells: Sequence[int],
+        numbers: Sequence[int],
         versions: Sequence[int],
         label: str | None,
         kind: str = "label",
@@ -268,9 +201,9 @@ class Review:
         check(actor, "change")
         if kind == "label" and label is not None and label not in self._settings.bins:
             raise NoSuchError(f"no class {label!r} in this review")
-        if len(cells) != len(versions) or len(set(cells)) != len(cells):
+        if len(numbers) != len(versions) or len(set(numbers)) != len(numbers):
             raise SettingsError("each cell is named once, with one version")
-        wanted = dict(zip(cells, versions, strict=True))
+        wanted = dict(zip(numbers, versions, strict=True))
         with self.database.writing() as link:
             readings.open_for(link, reading, actor.name)
             return changes.change(link, actor.name, reading, wanted, label, kind)
@@ -293,39 +226,21 @@ class Review:
 
     def events(self, after: int, reading: int, limit: int, actor: Actor) -> Events:
         """Return what was changed after an event: at most ``limit`` lines of the trail."""
-        lines = (
-            select(EVENT.c.id, EVENT.c.cell, EVENT.c.user)
-            .where(EVENT.c.reading == reading, EVENT.c.id > after, EVENT.c.cell.is_not(None))
-            .order_by(EVENT.c.id)
-            .limit(limit)
-        )
-        cells = []
         with self.database.reading() as link:
             readings.reading_of(link, reading, actor.name)
-            rows = link.execute(lines).all()
-            for piece in changes.pieces(sorted({row.cell for row in rows})):
-                asked = select(STATE).where(STATE.c.reading == reading, STATE.c.cell.in_(piece))
-                cells += [(s.cell, s.label, bool(s.seen), s.version) for s in link.execute(asked)]
-        others = sorted({row.user for row in rows} - {actor.name})
-        return Events(rows[-1].id if rows else after, cells, others)
+            return changes.since(link, actor.name, reading, after, limit)
 
     def trail(self, reading: int, actor: Actor, after: int = 0, limit: int = 500) -> list[Event]:
         """Return lines of the trail of a reading, and of no reading, in order."""
+        which = (EVENT.c.reading == reading) | EVENT.c.reading.is_(None)
         with self.database.reading() as link:
             readings.reading_of(link, reading, actor.name)
-            asked = (
-                select(EVENT)
-                .where((EVENT.c.reading == reading) | EVENT.c.reading.is_(None))
-                .where(EVENT.c.id > after)
-                .order_by(EVENT.c.id)
-                .limit(limit)
-            )
-            return [_event(row) for row in link.execute(asked)]
+            return trail.lines(link, which, after, limit)
 
     def note(self, user: str, kind: str, reason: str, reading: int | None = None) -> None:
         """Append a line without a cell to the trail."""
         with self.database.writing() as link:
-            readings.noted(link, user, kind, reading, reason)
+            trail.noted(link, user, kind, reading, reason)
 
     def changes(self) -> int:
         """Return how many lines of the trail are a person's work on cells."""
@@ -396,28 +311,3 @@ class Review:
         with self.database.reading() as link:
             values = {row.key: row.value for row in link.execute(select(SETTING))}
         return validated(ReviewSettings, values, what=str(self.folder))
-
-
-def _keys(bins: Sequence[str], old: dict[str, str]) -> dict[str, str]:
-    """Return the keys that bins had, and free ones for those that had none."""
-    kept = {code: old[code] for code in bins if code in old}
-    free = (key for key in keys_of(map(str, range(100))).values() if key not in kept.values())
-    return kept | dict(zip((code for code in bins if code not in kept), free, strict=False))
-
-
-def _insert(link: Connection, cells: Iterable[CellRow], settings: ReviewSettings) -> None:
-    waiting: list[dict[str, Any]] = []
-    for cell in cells:
-        if cell.model_label is not None and cell.model_label not in settings.bins:
-            raise SettingsError(f"{cell.path}: label {cell.model_label!r} is none of the classes")
-        waiting.append(values_of(cell))
-        if len(waiting) == _PIECE:
-            link.execute(insert(CELL), waiting)
-            waiting = []
-    if waiting:
-        link.execute(insert(CELL), waiting)
-
-
-def _event(row: Any) -> Event:
-    return Event(row.id, row.at, row.user, row.reading, row.kind, row.cell, row.before, row.after,
-                 row.version, row.reason)  # fmt: skip

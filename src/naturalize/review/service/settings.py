@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -80,12 +81,14 @@ def bins_of(classes: Iterable[str]) -> list[str]:
     return sorted(set(classes), key=lambda code: (place.get(code, len(ORDER)), code))
 
 
-def keys_of(bins: Iterable[str]) -> dict[str, str]:
-    """Return a key for each bin, as long as there are keys.
+def keys_of(bins: Sequence[str], had: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """Return the key that each bin had, and a free one for any other, as long as there are keys.
 
     Examples
     --------
-    >>> keys_of(["SNE", "LY"])
-    {'SNE': '1', 'LY': '2'}
+    >>> keys_of(["SNE", "LY"], {"LY": "1"})
+    {'LY': '1', 'SNE': '2'}
     """
-    return dict(zip(bins, _KEYS, strict=False))
+    kept = {code: had[code] for code in bins if code in had}
+    free = (key for key in _KEYS if key not in kept.values())
+    return kept | dict(zip((code for code in bins if code not in kept), free, strict=False))

@@ -22,9 +22,9 @@ from naturalize.review.service.errors import (
     NoSuchError,
     RateError,
 )
-from naturalize.review.service.readings import noted
 from naturalize.review.service.review import Review
 from naturalize.review.service.roles import Actor, check, check_role
+from naturalize.review.service.trail import noted
 from naturalize.review.store.tables import FAILURE, LOGIN, USER
 
 #: Seconds that a session lasts at most, and without a request: a working day, a coffee break.

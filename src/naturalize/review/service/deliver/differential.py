@@ -12,9 +12,9 @@ from naturalize.dataset.schemes import CLASS_NAMES, NO_LEUKOCYTES, meaning
 from naturalize.evaluation.intervals import exact
 from naturalize.fields.differential import ERYTHROBLAST, per_hundred, white_cells
 from naturalize.fields.outcome import CUT
+from naturalize.review.service.deliver.rules import parse
 from naturalize.review.service.review import Review
 from naturalize.review.service.roles import Actor
-from naturalize.review.service.rules import parse
 
 #: White cells that laboratories count: 100, of CLSI H20-A2 200, and 400 by two readers.
 TARGETS = (100, 200, 400)

@@ -19,7 +19,7 @@ from naturalize.models.predictor import NetworkPredictor, Predictor
 from naturalize.prediction.files import Prediction, predict_files
 from naturalize.prediction.profile import Profile
 from naturalize.prediction.standardise import NO_WHITE_CELL, Standardiser
-from naturalize.review.service.rows import NO_CLASS, Found, of_fields
+from naturalize.review.service.intake.rows import NO_CLASS, Found, of_fields
 from naturalize.review.store.cells import CellRow
 
 #: Images a piece: what a kill costs at most.

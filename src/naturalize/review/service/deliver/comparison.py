@@ -20,7 +20,7 @@ from naturalize.base.statistics import percentile_interval
 from naturalize.dataset.schemes import NO_LEUKOCYTES
 from naturalize.evaluation import metrics
 from naturalize.evaluation.intervals import RESAMPLES, group_numbers, resampled
-from naturalize.review.service.differential import Share, is_immature
+from naturalize.review.service.deliver.differential import Share, is_immature
 
 #: White cells that an examiner counts (H20-A2).
 COUNTED = 200

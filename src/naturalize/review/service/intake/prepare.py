@@ -7,9 +7,8 @@ changes is replaced only by who says so twice.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,21 +17,19 @@ import numpy as np
 
 from naturalize.base.artifacts import file_hash, is_artifact, may_replace, read_manifest, writing
 from naturalize.base.console import remark
-from naturalize.base.errors import ArtifactError, ImageReadError, InputError, SettingsError
+from naturalize.base.errors import ArtifactError, ImageReadError, InputError
 from naturalize.base.images import file_facts, read_bytes
 from naturalize.base.walk import find_images
 from naturalize.inputs.kind import named
 from naturalize.models.folder import read_config
 from naturalize.models.identity import stored_hash
 from naturalize.models.shipped import find
-from naturalize.prediction.profile import Profile
-from naturalize.review.service import references
-from naturalize.review.service.naming import BROKEN, digest_of, name_cells
-from naturalize.review.service.order import doubt_of, ordered, vectors_of
-from naturalize.review.service.pictures import OF_IMAGE
+from naturalize.review.service.intake.naming import BROKEN, digest_of, name_cells
+from naturalize.review.service.intake.order import in_order
+from naturalize.review.service.intake.rows import Found, located, of_fields, of_table, places_of
+from naturalize.review.service.pictures import references
+from naturalize.review.service.pictures.cut import OF_IMAGE
 from naturalize.review.service.review import Review
-from naturalize.review.service.rows import Found, located, of_fields, of_table, places_of
-from naturalize.review.service.settings import bins_of
 from naturalize.review.store.cells import CellRow
 from naturalize.review.store.database import NAME
 
@@ -242,20 +239,6 @@ def write(
     return folder
 
 
-def in_order(cells: Sequence[CellRow], classes: Sequence[str], *, first: int = 0) -> list[CellRow]:
-    """Return cells with their doubt, cluster and rank; ``first``: number of the first of both."""
-    bins = {code: place for place, code in enumerate(bins_of(classes))}
-    labels = [-1 if c.model_label is None else bins[c.model_label] for c in cells]
-    none = np.full(len(classes), np.nan, np.float32)
-    shares = np.array([none if c.probabilities is None else c.probabilities for c in cells])
-    doubt = [doubt_of(c.probabilities, c.confidence, c.candidates, c.flag, c.model_label)
-             for c in cells]  # fmt: skip
-    vectors = vectors_of(shares.reshape(len(cells), len(classes)))
-    order = ordered(labels, np.array(doubt), vectors, first=first)
-    places = zip(cells, doubt, order.cluster.tolist(), order.rank.tolist(), strict=True)
-    return [replace(c, doubt=d, cluster=k, rank=r) for c, d, k, r in places]
-
-
 def shown_of(cells: Sequence[CellRow], root: Path) -> int:
     """Return how many pixels of the files a thumbnail spans, the same for all cells.
 
@@ -274,47 +257,3 @@ def shown_of(cells: Sequence[CellRow], root: Path) -> int:
     found = [OF_IMAGE * float(np.median(shorter))] if shorter else []
     found += [_OF_BOX * float(np.quantile(sides, 0.9))] if len(sides) else []
     return max(1, round(max(found, default=_USUAL)))
-
-
-@dataclass(frozen=True)
-class Added:
-    """How many cells were added, and which files were refused, as ``(name, reason)``."""
-
-    cells: int
-    refused: list[tuple[str, str]]
-
-
-def add_files(review: Review, paths: Sequence[Path], progress: Callable[[int, int], None]) -> Added:
-    """Name the cells of images below the review's ``uploads/``, and add them: all or none.
-
-    A file that cannot be read is refused by its name, and the others are added. ``progress`` is
-    given the number of images that are done, and of all.
-
-    ``SettingsError`` if the model answers classes that the review does not have.
-    """
-    folder, model = Path(review.folder).absolute(), find(review.settings.model)
-    config, profile = read_config(model), None
-    if config.classes != tuple(review.classes):
-        raise SettingsError(
-            f"{review.settings.model}: answers other classes than this review has, so it cannot "
-            "name further images of it"
-        )
-    if (folder / PROFILE).is_file() and config.standard is not None:
-        profile = Profile.load(folder / PROFILE, config.standard)
-    (folder / "cache").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder / "cache") as work:
-        files = [Path(path).absolute() for path in paths]
-        found = name_cells(files, model, Path(work), progress, profile=profile)
-    kept, refused = [], []
-    for cell in found.cells:
-        path = Path(cell.path).relative_to(folder).as_posix()
-        if cell.flag.startswith(BROKEN):
-            refused.append((Path(path).name, cell.flag.removeprefix(BROKEN)))
-        else:
-            of_field = None if cell.field is None else path
-            taken = Path(cell.path).stat().st_mtime
-            kept.append(replace(cell, path=path, field=of_field, taken=taken))
-    if kept:
-        first = review.progress(1).total  # above every cluster and place that is there
-        review.add(in_order(kept, review.classes, first=first))
-    return Added(len(kept), refused)

@@ -13,10 +13,12 @@ from naturalize.base.artifacts import json_bytes
 from naturalize.base.errors import unknown
 from naturalize.base.table import csv_text
 from naturalize.fields.outcome import CUT
-from naturalize.review.service import comparison, labelled, pdf, roles
-from naturalize.review.service.differential import Share, answer
-from naturalize.review.service.fhir import bundle
-from naturalize.review.service.review import Answer, Review
+from naturalize.review.service import roles
+from naturalize.review.service.answers import Answer
+from naturalize.review.service.deliver import comparison, labelled, pdf
+from naturalize.review.service.deliver.differential import Share, answer
+from naturalize.review.service.deliver.fhir import bundle
+from naturalize.review.service.review import Review
 from naturalize.review.service.roles import Actor
 
 #: Columns of the table of cells.

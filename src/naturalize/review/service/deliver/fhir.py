@@ -53,7 +53,7 @@ _SPACE = uuid.UUID("6a1c1c9e-8b57-4f0e-9a54-8d0b0a7f2c11")
 
 
 def bundle(report: Mapping[str, Any], *, subject: str | None = None) -> dict[str, Any]:
-    """Return a report (`naturalize.review.service.exports.report`) as a Bundle, JSON-able.
+    """Return a report (`naturalize.review.service.deliver.exports.report`) as a Bundle, JSON-able.
 
     ``subject`` is the reference of a patient (``Patient/123``); without it none is named. The
     status is ``final`` once the reading is signed, ``amended`` if it was opened again after a

@@ -14,7 +14,8 @@ import numpy as np
 from naturalize.base.errors import ImageReadError, InputError
 from naturalize.base.images import encode_image, read_image
 from naturalize.base.table import csv_text
-from naturalize.review.service.review import Answer, Review
+from naturalize.review.service.answers import Answer
+from naturalize.review.service.review import Review
 
 #: Width of a white cell in an image of one, as in PBC's; a crop of a field is so much wider than
 #: the cell's box.

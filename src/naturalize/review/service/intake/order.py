@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from naturalize.base.rng import seed_of
 from naturalize.prediction.files import BETWEEN, DOUBTFUL, STRANGE
+from naturalize.review.service.settings import bins_of
+from naturalize.review.store.cells import CellRow
 
 #: Cells of a cluster that are aimed at, and the fewest and most: what fits on a screen.
 _SIZE, _FEWEST, _MOST = 40, 10, 60
@@ -69,6 +71,20 @@ def vectors_of(probabilities: np.ndarray) -> np.ndarray:
     centred = logs - logs.mean(axis=1, keepdims=True)
     centred[np.isnan(probabilities).any(axis=1)] = 0
     return centred.astype(np.float32)
+
+
+def in_order(cells: Sequence[CellRow], classes: Sequence[str], *, first: int = 0) -> list[CellRow]:
+    """Return cells with their doubt, cluster and rank; ``first``: number of the first of both."""
+    bins = {code: place for place, code in enumerate(bins_of(classes))}
+    labels = [-1 if c.model_label is None else bins[c.model_label] for c in cells]
+    none = np.full(len(classes), np.nan, np.float32)
+    shares = np.array([none if c.probabilities is None else c.probabilities for c in cells])
+    doubt = [doubt_of(c.probabilities, c.confidence, c.candidates, c.flag, c.model_label)
+             for c in cells]  # fmt: skip
+    vectors = vectors_of(shares.reshape(len(cells), len(classes)))
+    order = ordered(labels, np.array(doubt), vectors, first=first)
+    places = zip(cells, doubt, order.cluster.tolist(), order.rank.tolist(), strict=True)
+    return [replace(c, doubt=d, cluster=k, rank=r) for c, d, k, r in places]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from naturalize.base.artifacts import read_json, read_table
@@ -23,6 +22,7 @@ from naturalize.fields.outcome import CUT
 from naturalize.prediction.profile import Profile
 from naturalize.prediction.standardise import NO_CELL, NO_WHITE_CELL
 from naturalize.prediction.table import ENDINGS
+from naturalize.review.service.pictures.cut import outline_of
 from naturalize.review.store.cells import CellRow
 
 #: Columns of a table of predictions, beside those of probabilities.
@@ -226,15 +226,6 @@ def _field_cell(row: dict[str, Any], names: Sequence[str]) -> CellRow:
         area=float(row["area"]),
         outline=outline_of(cell.mask),
     )
-
-
-def outline_of(mask: np.ndarray) -> np.ndarray:
-    """Return the outline of a mask, bool (H, W), as int16 (N, 2): x, y from its corner."""
-    found, _ = cv2.findContours(
-        np.pad(mask, 1).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-    )
-    longest = max(found, key=cv2.contourArea)
-    return (cv2.approxPolyDP(longest, 0.7, True)[:, 0] - 1).astype(np.int16)
 
 
 def located(

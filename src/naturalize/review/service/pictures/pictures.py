@@ -5,11 +5,9 @@ What was made is kept in one file, ``cache/pictures.sqlite``: it can be deleted 
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,81 +23,38 @@ from naturalize.cells.segmentation import Cell, Segmentation, target_of
 from naturalize.fields.pixels import pixels, scan_size
 from naturalize.models.shipped import find
 from naturalize.review.service.errors import NoSuchError
-from naturalize.review.service.references import FILE as REFERENCES
-from naturalize.review.service.references import Reference, References
+from naturalize.review.service.pictures.cache import Cache
+from naturalize.review.service.pictures.cut import (
+    corner_of,
+    cut,
+    jpeg,
+    middle,
+    missing,
+    outline_of,
+    scaled,
+    shrunk,
+)
+from naturalize.review.service.pictures.references import FILE as REFERENCES
+from naturalize.review.service.pictures.references import Reference, References
 from naturalize.review.service.review import Review
-from naturalize.review.service.rows import outline_of
 from naturalize.review.store.cells import CellRow
 from naturalize.review.store.tables import CELL
 
-#: Side of a thumbnail in pixels: 96 of a page on a screen of double density.
-SIDE = 192
-
-#: Quality of thumbnails and of other pictures as JPEG, by eye. WebP takes a third less room, and
-#: three times as long.
-_SMALL_QUALITY, _QUALITY = 85, 92
+#: Quality of thumbnails as JPEG, by eye.
+_SMALL_QUALITY = 85
 
 #: Longest side of a whole picture and of a field in pixels, and what of the field is shown around
 #: a cell of a large one, in spans of a thumbnail.
 _LONGEST, _AROUND = 1600, 8
 
-#: Decoded fields that are held, and what cells of fields lie on where the field ends.
-_HELD, _PAPER = 2, 255
-
-#: Where an image is missing: grey, crossed.
-_GREY, _DARK = 225, 170
+#: Decoded fields that are held.
+_HELD = 2
 
 #: Colour and width in pixels of the box around a cell in its field: the accent of the pages.
 _BOX, _WIDTH = tuple(bytes.fromhex(ACCENT[1:])), 3
 
 #: Numbers of reference cells that are the review's own: those of its cells and this.
 OWN = 1_000_000_000
-
-#: Share of the shorter side of an image of one cell that a thumbnail spans, as on sheets.
-OF_IMAGE = 0.8
-
-
-class Cache:
-    """Bytes by name in one SQLite file; what cannot be read or written is made again.
-
-    Safe for threads: one connection behind a lock, which is never held while a picture is made.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self._lock = threading.Lock()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._link = self._opened(file)
-        except sqlite3.DatabaseError:  # damaged, or no database
-            for path in file.parent.glob(f"{file.name}*"):
-                path.unlink()
-            self._link = self._opened(file)
-
-    @staticmethod
-    def _opened(file: Path) -> sqlite3.Connection:
-        link = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=1)
-        link.execute("PRAGMA journal_mode = WAL")
-        link.execute("PRAGMA synchronous = OFF")  # a cache: what a crash takes is made again
-        link.execute("CREATE TABLE IF NOT EXISTS picture (name TEXT PRIMARY KEY, data BLOB)")
-        return link
-
-    def get(self, name: str) -> bytes | None:
-        """Return what is kept under a name."""
-        with self._lock, suppress(sqlite3.DatabaseError):
-            row = self._link.execute("SELECT data FROM picture WHERE name = ?", (name,)).fetchone()
-            return None if row is None else row[0]
-        return None
-
-    def put(self, made: dict[str, bytes]) -> None:
-        """Keep all of these."""
-        with self._lock, suppress(sqlite3.DatabaseError):
-            self._link.execute("BEGIN")
-            self._link.executemany("INSERT OR REPLACE INTO picture VALUES (?, ?)", made.items())
-            self._link.execute("COMMIT")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._link.close()
 
 
 class Pictures:
@@ -135,52 +90,48 @@ class Pictures:
             made = {cell: self._small(self._image(row), None)}
         else:
             made = self._of_field(row, cell)
-        found = {f"thumbnail-{i}": _jpeg(each, _SMALL_QUALITY) for i, each in made.items()}
+        found = {f"thumbnail-{i}": jpeg(each, _SMALL_QUALITY) for i, each in made.items()}
         self._cache.put(found)
         return found[f"thumbnail-{cell}"]
 
     def _of_field(self, row: CellRow, cell: int) -> dict[int, np.ndarray]:
         if scan_size(self.file(row)) is not None:
-            return {cell: self._resized(self._square(row, self._shown))}
+            return {cell: shrunk(self._square(row, self._shown))}
         image = self._image(row)
         return {i: self._small(image, one.box) for i, one in self._review.rows_at(row.path)}
 
     def _small(self, image: np.ndarray, box: tuple[int, int, int, int] | None) -> np.ndarray:
         height, width = image.shape[:2]
-        left, top = _corner(box or (0, 0, width, height), self._shown)
-        return self._resized(_cut(image, left, top, self._shown))
-
-    def _resized(self, part: np.ndarray) -> np.ndarray:
-        how = cv2.INTER_AREA if len(part) > SIDE else cv2.INTER_CUBIC
-        return cv2.resize(part, (SIDE, SIDE), interpolation=how)
+        left, top = corner_of(box or (0, 0, width, height), self._shown)
+        return shrunk(cut(image, left, top, self._shown))
 
     def full(self, cell: int) -> bytes:
         """Return all of an image of one cell, or a field around a cell, JPEG.
 
         ``ImageReadError`` if it cannot be read.
         """
-        return _jpeg(self._full(self._review.row(cell))[0])
+        return jpeg(self._full(self._review.row(cell))[0])
 
     def _full(self, row: CellRow) -> tuple[np.ndarray, tuple[int, int], float]:
         """Return what `full` shows, where it begins in the file, and its scale."""
         if row.box is None:
             image = self._image(row)
             scale = min(1.0, _LONGEST / max(image.shape[:2]))
-            return _scaled(image, scale), (0, 0), scale
+            return scaled(image, scale), (0, 0), scale
         x0, y0, x1, y1 = row.box
         side = max(self._shown, x1 - x0, y1 - y0)
-        corner = _corner(row.box, side)
+        corner = corner_of(row.box, side)
         return self._square(row, side), corner, 1.0
 
     def _square(self, row: CellRow, side: int) -> np.ndarray:
         """Return a square of a field around a cell, RGB uint8; of a scan no more is read."""
         assert row.box is not None
-        path, (left, top) = self.file(row), _corner(row.box, side)
+        path, (left, top) = self.file(row), corner_of(row.box, side)
         if (size := scan_size(path)) is None:
-            return _cut(self._image(row), left, top, side)
+            return cut(self._image(row), left, top, side)
         x0, y0 = max(0, left), max(0, top)
         x1, y1 = min(size[1], left + side), min(size[0], top + side)
-        return _cut(pixels(path, (x0, y0, x1, y1)), left - x0, top - y0, side)
+        return cut(pixels(path, (x0, y0, x1, y1)), left - x0, top - y0, side)
 
     def around(self, cell: int) -> bytes:
         """Return the field that a cell lies in, its box drawn, JPEG; of a scan, what is near it.
@@ -194,12 +145,12 @@ class Pictures:
             image, corner = self._image(row), (0, 0)
         else:
             side = _AROUND * self._shown
-            image, corner = self._square(row, side), _corner(row.box, side)
+            image, corner = self._square(row, side), corner_of(row.box, side)
         scale = min(1.0, _LONGEST / max(image.shape[:2]))
-        made = _scaled(image, scale).copy()  # what is held stays as it is
+        made = scaled(image, scale).copy()  # what is held stays as it is
         corners = [round(scale * (v - at)) for v, at in zip(row.box, corner * 2, strict=True)]
         cv2.rectangle(made, corners[:2], corners[2:], _BOX, _WIDTH, cv2.LINE_AA)
-        return _jpeg(made)
+        return jpeg(made)
 
     def shape(self, cell: int) -> tuple[list[list[int]] | None, tuple[int, int] | None]:
         """Return a cell's outline and the size of its picture, in pixels of `full`: x, y.
@@ -264,7 +215,7 @@ class Pictures:
 
     @cached_property
     def _heater(self) -> Callable[[np.ndarray, str], np.ndarray]:
-        from naturalize.review.service.heat import Heater
+        from naturalize.review.service.pictures.heat import Heater
 
         return Heater(find(self._review.settings.model))
 
@@ -316,8 +267,8 @@ class Pictures:
             try:
                 image = read_image(cells[number - 1].path)
             except ImageReadError:
-                return _jpeg(_missing())
-            kept = _jpeg(self._resized(_cut_middle(image)), _SMALL_QUALITY)
+                return jpeg(missing())
+            kept = jpeg(shrunk(middle(image)), _SMALL_QUALITY)
             self._cache.put({name: kept})
         return kept
 
@@ -339,48 +290,5 @@ class Pictures:
         return image
 
 
-def _corner(box: tuple[int, int, int, int], side: int) -> tuple[int, int]:
-    """Return the left upper corner of a square with the same middle as a box."""
-    x0, y0, x1, y1 = box
-    return (x0 + x1 - side) // 2, (y0 + y1 - side) // 2
-
-
-def _cut(image: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
-    """Return a square of an image; what lies beyond it is white."""
-    height, width = image.shape[:2]
-    x0, y0, x1, y1 = max(0, left), max(0, top), min(width, left + side), min(height, top + side)
-    if (x1 - x0, y1 - y0) == (side, side):
-        return image[y0:y1, x0:x1]
-    made = np.full((side, side, 3), _PAPER, np.uint8)
-    if x0 < x1 and y0 < y1:
-        made[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
-    return made
-
-
-def _cut_middle(image: np.ndarray) -> np.ndarray:
-    """Return what thumbnails show of an image of one cell from anywhere: its middle 80 %."""
-    height, width = image.shape[:2]
-    side = max(1, round(OF_IMAGE * min(height, width)))
-    return _cut(image, (width - side) // 2, (height - side) // 2, side)
-
-
-def _scaled(image: np.ndarray, scale: float) -> np.ndarray:
-    if scale == 1:
-        return image
-    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-
-
-def _missing() -> np.ndarray:
-    """Return what stands for an image that is not there: a crossed grey square."""
-    made = np.full((SIDE, SIDE, 3), _GREY, np.uint8)
-    for ends in (((0, 0), (SIDE, SIDE)), ((0, SIDE), (SIDE, 0))):
-        cv2.line(made, *ends, (_DARK,) * 3, 2, cv2.LINE_AA)
-    return made
-
-
 def _target(found: Segmentation, kind: str) -> Cell | None:
     return target_of(found.of(kind) or found.of("wbc"), found.shape)
-
-
-def _jpeg(image: np.ndarray, quality: int = _QUALITY) -> bytes:
-    return encode_image(image, "jpeg", quality=quality)

@@ -1,0 +1,1 @@
+"""What is shown of a cell: its pictures, heat maps, and reference cells beside it."""
