@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import re
+import sqlite3
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,24 +16,31 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi import HTTPException
 from fastapi.testclient import TestClient
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from naturalize.base.errors import SettingsError
 from naturalize.base.images import encode_image
 from naturalize.review.api.limits import Limits
 from naturalize.review.api.room import TOKEN, Serving
 from naturalize.review.app import create_app, serving_of
+from naturalize.review.pages.printed import PLOTS
 from naturalize.review.pages.render import static_address
 from naturalize.review.service import users
+from naturalize.review.service.deliver import exports
 from naturalize.review.service.intake import added
 from naturalize.review.service.intake.added import Added
 from naturalize.review.service.review import Review
 from naturalize.review.store.cells import CellRow
+from naturalize.review.store.database import BusyError
 
 CLASSES = ["BA", "EO", "LY", "SNE"]
 BINS = ["SNE", "EO", "BA", "LY"]
 API = "/api/v1"
 HOST = "http://127.0.0.1:8765"
+CUT = {"Content-Type": "multipart/form-data; boundary=b"}
 PICTURE = encode_image(np.full((60, 80, 3), 200, np.uint8))
 
 Start = Callable[..., TestClient]
@@ -326,15 +335,132 @@ def test_static_files_are_those_of_the_pages_only(steady: TestClient, path: str)
     assert steady.get(f"{static_address()}/{path}").status_code == 404
 
 
-def test_every_answer_has_the_headers_that_protect_it(steady: TestClient) -> None:
-    for path in (f"{API}/session", "/gallery", f"{API}/nothing", f"{API}/cells/1/full"):
-        headers = steady.get(path).headers
-        policy = headers["content-security-policy"]
-        assert "default-src 'self'" in policy
-        assert "frame-ancestors 'none'" in policy
-        assert "unsafe" not in policy
-        assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+def is_protected(answer: Any) -> bool:
+    """Whether an answer has the headers that keep a browser from misusing it."""
+    policy = answer.headers.get("content-security-policy", "")
+    return (
+        "default-src 'self'" in policy
+        and "frame-ancestors 'none'" in policy
+        and "unsafe" not in policy
+        and answer.headers.get("x-content-type-options") == "nosniff"
+        and answer.headers.get("x-frame-options") == "DENY"
+        and answer.headers.get("referrer-policy") == "no-referrer"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "path", "more"),
+    [
+        (200, "GET", f"{API}/session", {}),
+        (200, "GET", "/gallery", {}),
+        (200, "GET", f"{static_address()}/style.css", {}),
+        (303, "GET", "/", {}),
+        (400, "POST", f"{API}/uploads", {"content": b"--b\r\nx", "headers": CUT}),
+        (403, "POST", f"{API}/undo", {"headers": {TOKEN: "wrong"}}),
+        (403, "GET", "/gallery", {"headers": {"Host": "elsewhere"}}),
+        (404, "GET", f"{API}/nothing", {}),
+        (404, "GET", f"{static_address()}/nothing.js", {}),
+        (404, "GET", "/static/of-another-version/style.css", {}),
+        (405, "DELETE", f"{API}/session", {}),
+        (405, "POST", f"{static_address()}/style.css", {}),
+        (409, "POST", f"{API}/sign", {"json": {"reading": 1}}),
+        (413, "POST", f"{API}/undo", {"headers": {"Content-Length": "99999999"}}),
+        (422, "POST", f"{API}/changes", {"json": {}}),
+        (422, "POST", f"{API}/uploads", {"content": b"x"}),
+    ],
+)
+def test_every_answer_has_the_headers_that_protect_it(
+    steady: TestClient, status: int, method: str, path: str, more: dict[str, Any]
+) -> None:
+    answer = steady.request(method, path, follow_redirects=False, **more)
+    assert answer.status_code == status
+    assert is_protected(answer)
+
+
+def test_what_fails_in_the_server_is_said_and_protected_too(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(folder, Serving("meier"))
+
+    @app.get(f"{API}/raises/{{status}}")
+    def raises(status: int) -> None:
+        if status == 0:
+            raise RuntimeError("the secret of the server")
+        if status == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        if status == 2:
+            raise BusyError("another program holds it")
+        raise HTTPException(status)
+
+    with TestClient(app, base_url=HOST, raise_server_exceptions=False) as client:
+        for status in range(300, 600, 7):
+            answer = client.get(f"{API}/raises/{status}", follow_redirects=False)
+            assert (answer.status_code, is_protected(answer)) == (status, True)
+        assert [client.get(f"{API}/raises/{n}").status_code for n in (1, 2)] == [507, 503]
+        broken = client.get(f"{API}/raises/0")
+    assert (broken.status_code, is_protected(broken)) == (500, True)
+    assert broken.json()["error"]["code"] == "internal"
+    assert "secret" not in broken.text
+    assert "the secret of the server" in caplog.text
+
+
+def test_a_full_disk_is_said_and_changes_nothing(start: Start, folder: Path) -> None:
+    client = start()
+
+    def full(link: sqlite3.Connection, *_: Any) -> None:
+        pages = link.execute("PRAGMA page_count").fetchone()[0]
+        link.execute(f"PRAGMA max_page_count = {pages}")
+
+    event.listen(Pool, "checkout", full)
+    try:
+        big = client.put(f"{API}/settings", json={"rules": ["LY > " + "1" * 190] * 100})
+        refused = client.post(f"{API}/undo", json={}, headers={TOKEN: "wrong"})
+    finally:
+        event.remove(Pool, "checkout", full)
+    assert (big.status_code, big.json()["error"]["code"]) == (507, "no-space")
+    assert refused.status_code == 403
+    assert client.get(f"{API}/session").json()["rules"] == []
+
+
+def test_a_comparison_is_made_once_for_each_state(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    compared = exports.compared
+
+    def counted(*of: Any) -> dict[str, Any]:
+        made.append(1)
+        return compared(*of)
+
+    monkeypatch.setattr(exports, "compared", counted)
+    client = start()
+    asked = [f"{API}/comparison", *(f"{API}/comparison/LY/{kind}" for kind in PLOTS)]
+    change(client, [2, 3], [0, 0], label="LY")
+    answers = [client.get(path) for path in asked]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert len(made) == 1
+    assert answers[0].json()["cells"] == 2
+    change(client, [4], [0], label="LY")
+    assert client.get(asked[0]).json()["cells"] == 3
+    client.post(f"{API}/undo", json={"reading": 1})
+    assert client.get(asked[0]).json() == answers[0].json()
+    client.put(f"{API}/settings", json={"bins": ["LY", "EO", "BA", "SNE"]})
+    assert client.get(asked[0]).json()["classes"] == ["LY", "EO", "BA", "SNE"]
+    assert len(made) == 4
+
+
+def test_a_comparison_that_is_held_is_for_those_who_may_see_it(start: Start, folder: Path) -> None:
+    add_users(folder)
+    client = start(with_users=True)
+    ada, rita = log_in(client, "ada"), log_in(client, "rita")
+    change(ada, [2, 3], [0, 0], label="LY")
+    asked = [f"{API}/comparison", *(f"{API}/comparison/LY/{kind}" for kind in PLOTS)]
+    assert [rita.get(path).status_code for path in asked] == [200] * 3
+    assert rita.post(f"{API}/second").status_code == 200
+    assert [rita.get(path).status_code for path in asked] == [403] * 3
+    assert [ada.get(f"{path}?reading=2").status_code for path in asked] == [403] * 3
+    assert [client.get(path).status_code for path in asked] == [401] * 3
+    assert [ada.get(path).status_code for path in asked] == [200] * 3
 
 
 def test_bodies_are_limited_whether_or_not_they_say_their_length(start: Start) -> None:

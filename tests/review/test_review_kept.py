@@ -19,6 +19,7 @@ from naturalize.review.service.errors import BlockedError, NoSuchError
 from naturalize.review.service.review import Review
 from naturalize.review.service.roles import Actor
 from naturalize.review.store.cells import CellRow
+from naturalize.review.store.database import BusyError
 
 ADA = Actor("ada", "admin")
 
@@ -188,7 +189,7 @@ def test_a_review_that_another_program_holds(make_review: MakeReview) -> None:
             pool.submit(review.change, ADA, 1, [1], [0], "BA"),
         ]
         for each in found:
-            with pytest.raises(ArtifactError, match="another program"):
+            with pytest.raises(BusyError, match="another program"):
                 each.result()
         assert review.columns(1, ADA).ids.size == 4  # looking goes on
         link.execute("ROLLBACK")

@@ -34,6 +34,7 @@ from naturalize.review.api.room import Room, Serving
 from naturalize.review.api.uploads import Uploads
 from naturalize.review.pages.render import STATIC_FOLDER, static_address
 from naturalize.review.service import users
+from naturalize.review.service.deliver.exports import Comparisons
 from naturalize.review.service.intake import added
 from naturalize.review.service.pictures.pictures import Pictures
 from naturalize.review.service.review import Review
@@ -77,6 +78,7 @@ def create_app(folder: str | Path, serving: Serving) -> FastAPI:
             add=lambda paths, progress: added.add_files(review, paths, progress),
             has_cells=review.has_paths,
         ),
+        comparisons=Comparisons(review),
         refusals=refusals,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -14,8 +15,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
-from naturalize.base.errors import ImageReadError, NaturalizeError
+from naturalize.base.errors import ArtifactError, ImageReadError, NaturalizeError
 from naturalize.review.service import errors as service
+from naturalize.review.store.database import BusyError, FullError
 
 LOG = logging.getLogger("naturalize.review")
 
@@ -29,6 +31,9 @@ ANSWERS: tuple[tuple[type[Exception], int, str], ...] = (
     (service.RateError, 429, "rate"),
     (service.LoginError, 401, "login"),
     (ImageReadError, 404, "no-image"),
+    (FullError, 507, "no-space"),
+    (BusyError, 503, "busy"),
+    (ArtifactError, 500, "unusable"),
     (NaturalizeError, 422, "invalid"),
 )
 
@@ -65,6 +70,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         413: "too long",
         422: "not valid",
         429: "too many tries",
+        503: "another program holds the review",
+        507: "the disk is full",
     }.items()
 }
 
@@ -106,7 +113,10 @@ class Refusals:
             if self._left <= 0:
                 return
             self._left -= 1
-        self._note(who, "refused", f"{status} {text}")
+        try:
+            self._note(who, "refused", f"{status} {text}")
+        except NaturalizeError as error:  # a full disk: the refusal stands all the same
+            LOG.error("not in the trail: %s", error)
 
 
 def add_handlers(app: FastAPI, refusals: Refusals) -> None:
@@ -140,15 +150,17 @@ def add_handlers(app: FastAPI, refusals: Refusals) -> None:
         status, code = next((s, c) for kind, s, c in ANSWERS if isinstance(error, kind))
         return refuse(request, status, code, str(error))
 
-    def on_bug(request: Request, error: Exception) -> JSONResponse:
-        LOG.error("%s %r failed", request.method, request.url.path[:200], exc_info=error)
-        return problem(500, "internal", "something failed in the server; its log says what")
+    def on_system(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, OSError)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise error
+        return refuse(request, 507, "no-space", "the disk of the server is full")
 
     handlers: dict[type[Exception], Callable[[Request, Exception], JSONResponse]] = {
         HTTPException: on_http,
         RequestValidationError: on_invalid,
         NaturalizeError: on_ours,
-        Exception: on_bug,
+        OSError: on_system,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 from anyio import to_thread
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from naturalize.review.api.errors import SAFE, Refusals, RefusedError, problem
+from naturalize.review.api.errors import LOG, SAFE, Refusals, RefusedError, problem
 from naturalize.review.api.limits import Limits
 
 #: Headers of every answer (OWASP Secure Headers Project).
@@ -66,20 +67,36 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        begun = False
+
         async def sent(message: Message) -> None:
+            nonlocal begun
+            begun = True
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        refused = self._why_not(scope)
-        if refused is None:
-            await self._app(scope, self._limited(scope, receive), sent)
-            return
         line = f"{scope['method']} {scope['path']}"
-        await to_thread.run_sync(self._refusals.add, "-", line, refused.status_code, refused.detail)
-        await problem(refused.status_code, refused.code, refused.detail)(scope, receive, sent)
+        try:
+            refused = self._why_not(scope)
+            if refused is None:
+                await self._app(scope, self._limited(scope, receive), sent)
+                return
+            why = refused.status_code, refused.detail
+            await to_thread.run_sync(self._refusals.add, "-", line, *why)
+            answer = problem(refused.status_code, refused.code, refused.detail)
+        except ClientDisconnect:
+            LOG.info("%r: the browser went away", line[:200])
+            return
+        except Exception as error:
+            # here and not by the framework, whose answer is outside of this and lacks the headers
+            LOG.error("%r failed", line[:200], exc_info=error)
+            if begun:
+                raise
+            answer = problem(500, "internal", "something failed in the server; its log says what")
+        await answer(scope, receive, sent)
 
     def _why_not(self, scope: Scope) -> RefusedError | None:
         headers = Headers(scope=scope)

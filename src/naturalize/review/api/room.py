@@ -16,6 +16,7 @@ from naturalize.review.api.errors import Refusals, RefusedError
 from naturalize.review.api.limits import Limits
 from naturalize.review.api.uploads import Uploads
 from naturalize.review.service import users
+from naturalize.review.service.deliver.exports import Comparisons
 from naturalize.review.service.pictures.pictures import Pictures
 from naturalize.review.service.review import Review
 from naturalize.review.service.roles import Actor
@@ -50,6 +51,7 @@ class Room:
     serving: Serving
     pictures: Pictures
     uploads: Uploads
+    comparisons: Comparisons
     refusals: Refusals
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
 

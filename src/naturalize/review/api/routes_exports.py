@@ -55,7 +55,7 @@ def export(
 @router.get("/comparison", responses=REFUSALS)
 def get_comparison(room: RoomNeeded, access: Asking, reading: m.ReadingQuery = 1) -> dict[str, Any]:
     """Return the model's answers against the person's: agreement, and shares sample by sample."""
-    return exports.compared(room.review, reading, access.actor)
+    return room.comparisons.of(reading, access.actor)
 
 
 @router.get(
@@ -67,6 +67,6 @@ def get_comparison_plot(
     code: m.CodeInPath, kind: Plot, room: RoomNeeded, access: Asking, reading: m.ReadingQuery = 1
 ) -> Response:
     """Return a plot of the model's shares of a class against the person's, sample by sample."""
-    compared = exports.compared(room.review, reading, access.actor)
+    compared = room.comparisons.of(reading, access.actor)
     svg = printed.comparison_plot(compared, code, kind)
     return Response(svg, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request
 
 from naturalize.base.errors import UnusableError
 from naturalize.review.api import models as m
-from naturalize.review.api.errors import REFUSALS, ErrorAnswer
+from naturalize.review.api.errors import REFUSALS
 from naturalize.review.api.room import Asking, Changing, RoomNeeded
 from naturalize.review.service.errors import NoSuchError
 from naturalize.review.service.roles import check
@@ -33,7 +33,7 @@ def _listed(refused: list[UnusableError]) -> list[m.Refusal]:
 @router.post(
     "/uploads",
     status_code=202,
-    responses={**REFUSALS, 507: {"model": ErrorAnswer, "description": "the disk is full"}},
+    responses=REFUSALS,
     openapi_extra={
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FILES}}}
     },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import secrets
 import shutil
@@ -102,10 +101,6 @@ class Uploads:
             await receiver.receive(content_type, stream)
             accepted = await to_thread.run_sync(self._check, who, incoming, receiver.files)
             return name, self._start(name, incoming, accepted)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise RefusedError(507, "no-space", "the disk of the server is full") from error
         finally:
             with self._lock:
                 self._receiving -= 1

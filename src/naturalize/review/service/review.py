@@ -165,6 +165,14 @@ class Review:
             readings.reading_of(link, reading, actor.name)
             return cells.counts(link, reading)
 
+    def version(self, reading: int, actor: Actor) -> tuple[int, int]:
+        """Return what no change leaves as it is: the last line of its trail, and the last cell."""
+        with self.database.reading() as link:
+            readings.reading_of(link, reading, actor.name)
+            last = select(func.max(EVENT.c.id)).where(EVENT.c.reading == reading)
+            cell = select(func.max(CELL.c.id))
+            return link.execute(last).scalar() or 0, link.execute(cell).scalar() or 0
+
     def add(self, rows: Sequence[CellRow]) -> list[int]:
         """Add cells to the review and to its open readings, unseen; return their ids.
 

@@ -28,6 +28,14 @@ _WAIT = 5
 _READERS = 40
 
 
+class FullError(ArtifactError):
+    """The disk is full."""
+
+
+class BusyError(ArtifactError):
+    """Another program holds the file."""
+
+
 class Database:
     """A review's file. Any thread may read; one writes at a time, in this process and in others."""
 
@@ -82,7 +90,8 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """Give a connection whose changes are all on the disk afterwards, or none of them.
 
-        ``ArtifactError`` if another program holds the file, or the disk is full.
+        ``BusyError`` if another program holds the file, ``FullError`` if the disk is full,
+        ``ArtifactError`` if it cannot be written to.
         """
         try:
             with self._lock, self._engine.connect() as link:
@@ -101,16 +110,19 @@ class Database:
         As ``synchronous=FULL`` does after each commit, but outside of the writers' lock: others
         write meanwhile, and those who wait here are served by one sync of the log.
         """
-        with self._syncing, os_errors_named(self.path):
+        with self._syncing:
             if self._synced >= number:
                 return
             written = self._written
-            with suppress(FileNotFoundError):  # the log was moved into the file, which syncs it
-                log = os.open(f"{self.path}-wal", os.O_RDWR)
-                try:
-                    os.fsync(log)
-                finally:
-                    os.close(log)
+            try:
+                with suppress(FileNotFoundError):  # the log was moved into the file, which syncs it
+                    log = os.open(f"{self.path}-wal", os.O_RDWR)
+                    try:
+                        os.fsync(log)
+                    finally:
+                        os.close(log)
+            except OSError as error:
+                raise ArtifactError(f"{self.path}: not on the disk ({error.strerror})") from error
             self._synced = written
 
     def close(self) -> None:
@@ -156,7 +168,7 @@ def _unusable(path: Path, error: DBAPIError) -> ArtifactError:
     if "readonly" in said or "unable to open" in said:
         return ArtifactError(f"{path}: cannot be written to ({said}); check who may write there")
     if "full" in said:
-        return ArtifactError(f"{path}: the disk is full; nothing was changed; free some space")
+        return FullError(f"{path}: the disk is full; nothing was changed; free some space")
     if "locked" in said:
-        return ArtifactError(f"{path}: another program holds it; close that one first")
+        return BusyError(f"{path}: another program holds it; close that one first")
     return ArtifactError(f"{path}: no database of a review, or a damaged one ({said})")

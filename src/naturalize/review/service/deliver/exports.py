@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -136,6 +137,23 @@ def compared(review: Review, reading: int, actor: Actor) -> dict[str, Any]:
         [each.label or "" for each in found],
         [sample_of(each) for each in found],
     )
+
+
+class Comparisons:
+    """What `compared` answers, made once for each state of a reading: a page asks three times."""
+
+    def __init__(self, review: Review) -> None:
+        self._review, self._lock = review, threading.Lock()
+        self._held: dict[int, tuple[Any, dict[str, Any]]] = {}  # the last one of each reading
+
+    def of(self, reading: int, actor: Actor) -> dict[str, Any]:
+        """Return a comparison, which is not to be changed; ``NotAllowedError`` as `compared`."""
+        # asked first: it refuses whoever may not see the reading
+        version = (*self._review.version(reading, actor), tuple(self._review.settings.bins))
+        with self._lock:
+            if reading not in self._held or self._held[reading][0] != version:
+                self._held[reading] = version, compared(self._review, reading, actor)
+            return self._held[reading][1]
 
 
 def sample_of(each: Answer) -> str:
