@@ -7,6 +7,8 @@ import io
 import logging
 import re
 import sqlite3
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -649,6 +651,57 @@ def test_what_a_killed_server_left_is_removed(start: Start, folder: Path) -> Non
         (folder / "uploads" / name / "a.png").write_bytes(PICTURE)
     start()
     assert uploads(folder) == []
+
+
+#: Puts two uploads in; the cells of the first are added, and nothing more happens.
+PUT_IN = """
+import sys, time
+from fastapi.testclient import TestClient
+from naturalize.review.api.room import TOKEN, Serving
+from naturalize.review.app import create_app
+from naturalize.review.service.intake import added
+from naturalize.review.store.cells import CellRow
+
+def adding(review, paths, progress):
+    review.add([CellRow(path.relative_to(review.folder).as_posix()) for path in paths])
+    print("added", flush=True)
+    time.sleep(600)
+
+added.add_files = adding
+client = TestClient(create_app(sys.argv[1], Serving("meier")), base_url="http://127.0.0.1:8765")
+client.headers[TOKEN] = client.get("/api/v1/session").json()["csrf"]
+picture = open(sys.argv[2], "rb").read()
+for name in ("a.png", "b.png"):
+    files = [("files", (name, picture)), ("files", ("bad.txt", b"x"))]
+    print(client.post("/api/v1/uploads", files=files).json()["upload"], flush=True)
+"""
+
+
+def test_after_a_kill_a_page_is_told_what_became_of_its_upload(start: Start, folder: Path) -> None:
+    picture = str(folder.parent / "images" / "cell 0.png")
+    with subprocess.Popen(
+        [sys.executable, "-c", PUT_IN, str(folder), picture], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        said = [child.stdout.readline().strip() for _ in range(3)]
+        child.kill()
+    said.remove("added")
+    client = start()
+    done, interrupted = (client.get(f"{API}/uploads/{upload}").json() for upload in said)
+    assert (done["state"], done["cells"], done["done"], done["total"]) == ("done", 1, 1, 1)
+    assert interrupted["state"] == "failed"
+    assert "send it again" in interrupted["message"]
+    assert [each["name"] for each in interrupted["refused"]] == ["bad.txt"]
+    assert client.get(f"{API}/session").json()["total"] == 8 + 1
+    assert client.get(f"{API}/cells/9/full").status_code == 200
+    assert uploads(folder) == sorted(
+        [f"uploads/{said[0]}", f"uploads/{said[0]}/a.png", *(f"uploads/{n}.json" for n in said)]
+    )
+    again = start()  # a state that is kept, and one that no server wrote
+    (folder / "uploads" / "0123456789abcdef.json").write_text("[")
+    assert again.get(f"{API}/uploads/{said[0]}").json() == done
+    assert again.get(f"{API}/uploads/{said[1]}").json() == interrupted
+    assert start().get(f"{API}/uploads/0123456789abcdef").status_code == 404
 
 
 def adding(review: Review, paths: list[Path], progress: Callable[[int, int], None]) -> Added:

@@ -162,8 +162,11 @@ def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_the_server_cleanly(folder: Path) -> None:
+def test_a_review_has_one_server_and_ctrl_c_stops_it_cleanly(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with served(folder) as (server, _):
+        assert f"process {server.pid}" in failed(capsys, folder, "--no-browser", "--port", 0)
         server.send_signal(signal.SIGINT)
         _, said = server.communicate(timeout=60)
         assert server.returncode == 0

@@ -318,9 +318,9 @@ def test_cells_are_kept_as_they_came(tmp_path: Path) -> None:
     for name, value in vars(row).items():
         assert np.array_equal(getattr(found, name), value), name
     assert [number for number, _ in review.rows_at("été/1.png")] == [1]
-    assert review.has_paths("été/")
-    assert not review.has_paths("e")
-    assert not review.has_paths("%")
+    assert review.cells_below("été/") == 1
+    assert not review.cells_below("e")
+    assert not review.cells_below("%")
     cell = review.cell(1, 1, ADA)
     assert cell.probabilities == [0.25, 0.75]
     assert cell.candidates == ["B", "large A"]
@@ -337,8 +337,8 @@ def test_uploaded_cells_join_open_readings(opened: Opened) -> None:
     assert columns.label[4:].tolist() == [3, -1]
     assert not columns.seen[4:].any()
     assert review.progress(1).total == 6
-    assert review.has_paths("uploads/1/")
+    assert review.cells_below("uploads/1/") == 2
     with pytest.raises(SettingsError):
         review.add([CellRow("uploads/2/a.png"), CellRow("uploads/2/b.png", model_label="XYZ")])
     assert review.progress(1).total == 6
-    assert not review.has_paths("uploads/2/")
+    assert not review.cells_below("uploads/2/")

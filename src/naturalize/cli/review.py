@@ -161,7 +161,10 @@ def review(
     if add_user is not None:
         _add_user(folder, add_user, password_file)
     else:
-        _serve(folder, host, port, browser, name, public_name, certificate, key)
+        from naturalize.review.app import held
+
+        with held(folder):
+            _serve(folder, host, port, browser, name, public_name, certificate, key)
 
 
 def _add_user(folder: Path, text: str, password_file: Path | None) -> None:
@@ -215,8 +218,8 @@ def _serve(
     serving = serving_of(
         folder, host, name=name, public_name=public_name, https=certificate is not None
     )
-    app = create_app(folder, serving)
     listening = bound(host, port)
+    app = create_app(folder, serving)
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     shown = f"[{shown}]" if ":" in shown else shown
     scheme = "https" if certificate else "http"

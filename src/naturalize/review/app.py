@@ -6,8 +6,8 @@ import getpass
 import logging
 import re
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 
-from naturalize.base.errors import SettingsError
+from naturalize.base.errors import NaturalizeError, SettingsError
+from naturalize.base.shards import locked
 from naturalize.review.api import (
     routes_cells,
     routes_exports,
@@ -31,7 +32,7 @@ from naturalize.review.api import (
 from naturalize.review.api.errors import Refusals, add_handlers
 from naturalize.review.api.guard import Guard, host_name
 from naturalize.review.api.room import Room, Serving
-from naturalize.review.api.uploads import Uploads
+from naturalize.review.api.uploads import FOLDER, Uploads
 from naturalize.review.pages.render import STATIC_FOLDER, static_address
 from naturalize.review.service import users
 from naturalize.review.service.deliver.exports import Comparisons
@@ -76,7 +77,7 @@ def create_app(folder: str | Path, serving: Serving) -> FastAPI:
             serving.limits,
             refusals,
             add=lambda paths, progress: added.add_files(review, paths, progress),
-            has_cells=review.has_paths,
+            cells_below=review.cells_below,
         ),
         comparisons=Comparisons(review),
         refusals=refusals,
@@ -123,6 +124,22 @@ def create_app(folder: str | Path, serving: Serving) -> FastAPI:
         refusals=refusals,
     )
     return app
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other servers away from a review; ``SettingsError`` if one serves it.
+
+    A second one would take uploads that wait in the first for what a killed server left.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / FOLDER))
+        except NaturalizeError as error:
+            raise SettingsError(
+                f"{folder}: is served already, or not to be written to ({error})"
+            ) from error
+        yield
 
 
 def serving_of(

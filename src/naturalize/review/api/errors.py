@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -119,6 +119,11 @@ class Refusals:
             LOG.error("not in the trail: %s", error)
 
 
+def is_full(error: BaseException | None) -> TypeGuard[OSError]:
+    """Return whether an error is that of a full disk."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def add_handlers(app: FastAPI, refusals: Refusals) -> None:
     """Answer every error of the routes in one form, and write down what was refused."""
 
@@ -147,12 +152,13 @@ def add_handlers(app: FastAPI, refusals: Refusals) -> None:
         return refuse(request, 422, "invalid", f"{place}: {first['msg']}")
 
     def on_ours(request: Request, error: Exception) -> JSONResponse:
+        if is_full(error.__cause__):
+            return on_system(request, error.__cause__)
         status, code = next((s, c) for kind, s, c in ANSWERS if isinstance(error, kind))
         return refuse(request, status, code, str(error))
 
     def on_system(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, OSError)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full(error):
             raise error
         return refuse(request, 507, "no-space", "the disk of the server is full")
 

@@ -7,7 +7,6 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Path, Request
 
-from naturalize.base.errors import UnusableError
 from naturalize.review.api import models as m
 from naturalize.review.api.errors import REFUSALS
 from naturalize.review.api.room import Asking, Changing, RoomNeeded
@@ -26,8 +25,8 @@ _FILES = {
 }
 
 
-def _listed(refused: list[UnusableError]) -> list[m.Refusal]:
-    return [m.Refusal(name=error.where, reason=error.reason) for error in refused]
+def _listed(refused: list[tuple[str, str]]) -> list[m.Refusal]:
+    return [m.Refusal(name=name, reason=reason) for name, reason in refused]
 
 
 @router.post(
@@ -56,7 +55,7 @@ def get_upload(
     """Return how far an upload is."""
     found = room.uploads.get(upload)
     if found is None:
-        raise NoSuchError(f"no upload {upload} since this server was started")
+        raise NoSuchError(f"no upload {upload}")
     return m.UploadAnswer(
         state=found.state,
         done=found.done,

@@ -147,11 +147,11 @@ class Review:
             asked = select(CELL).where(CELL.c.path == path).order_by(CELL.c.id)
             return [(row.id, cell_of(row)) for row in link.execute(asked)]
 
-    def has_paths(self, prefix: str) -> bool:
-        """Return whether any cell's path begins so."""
-        asked = select(CELL.c.id).where(CELL.c.path.startswith(prefix, autoescape=True)).limit(1)
+    def cells_below(self, prefix: str) -> int:
+        """Return how many cells have a path that begins so."""
+        asked = select(func.count()).where(CELL.c.path.startswith(prefix, autoescape=True))
         with self.database.reading() as link:
-            return link.execute(asked).first() is not None
+            return link.execute(asked).scalar_one()
 
     def answers(self, reading: int, actor: Actor) -> Iterator[Answer]:
         """Yield every cell of a reading by id, without its blobs."""
