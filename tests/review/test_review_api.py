@@ -465,6 +465,35 @@ def test_a_comparison_that_is_held_is_for_those_who_may_see_it(start: Start, fol
     assert [ada.get(path).status_code for path in asked] == [200] * 3
 
 
+def test_an_administrator_replaces_the_second_reader(start: Start, folder: Path) -> None:
+    add_users(folder)
+    review = Review.open(folder)
+    users.add(review, "dan", "password of dan", "reviewer")
+    review.close()
+    client = start(with_users=True)
+    ada, rita = log_in(client, "ada"), log_in(client, "rita")
+    change(ada, [2, 3], [0, 0], label="LY")
+    rita.post(f"{API}/second")
+    change(rita, [2, 3], [0, 0], label="EO", reading=2)
+    first = rita.get(f"{API}/comparison?reading=2").json()
+    assert first["cells"] == 2
+    form = {"reader": "dan", "reason": "rita left"}
+    assert rita.put(f"{API}/second", json=form).status_code == 403
+    assert ada.put(f"{API}/second", json={"reader": "dan"}).status_code == 422
+    assert ada.put(f"{API}/second", json=form | {"reader": "nobody"}).status_code == 404
+    assert ada.put(f"{API}/second", json=form | {"reader": "ada"}).status_code == 403
+    assert ada.get(f"{API}/session").json()["second"] == "rita"
+    assert rita.get(f"{API}/session").json()["second"] is None
+    assert ada.put(f"{API}/second", json=form).json()["status"] == "open"
+    dan = log_in(client, "dan")
+    assert dan.get(f"{API}/session").json()["reading"]["number"] == 2
+    # nothing of the old reader is in what is held
+    assert dan.get(f"{API}/comparison?reading=2").status_code == 422
+    assert rita.get(f"{API}/comparison?reading=2").status_code == 403
+    assert ada.get(f"{API}/session").json()["second"] == "dan"
+    assert trail(ada, "replace")[0]["reason"] == "2 of 8 cells seen; rita left"
+
+
 def test_bodies_are_limited_whether_or_not_they_say_their_length(start: Start) -> None:
     client = start(Limits(body=2_000))
 

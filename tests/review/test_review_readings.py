@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
+from naturalize.review.service import users
+from naturalize.review.service.answers import Progress
 from naturalize.review.service.errors import (
     BlockedError,
     ClosedError,
@@ -233,6 +235,131 @@ def test_the_second_reading_stays_blind_when_the_first_is_opened_again(opened: O
         review.columns(1, BEN)
     with pytest.raises(NotAllowedError):
         review.columns(2, ADA)
+
+
+DAN = Actor("dan", "reviewer")
+
+
+def test_a_second_reader_who_leaves_is_replaced_and_counts_no_more(opened: Opened) -> None:
+    review = opened(4)
+    read(review, ADA, 1, ["EO", "LY", "SNE", "BA"])
+    review.second(BEN)
+    label(review, BEN, 2, {1: "SNE", 4: "LY"})
+    left = review.columns(2, BEN).event
+    review.replace_second(CHIEF, "dan", "ben is ill")
+    # the new reader begins with the model, and sees nothing of the first reading or the old reader
+    columns = review.columns(2, DAN)
+    assert columns.label.tolist() == columns.model.tolist()
+    assert not columns.seen.any()
+    assert not columns.version.any()
+    assert review.progress(2).seen == 0
+    assert review.cell(2, 1, DAN).history == []
+    assert [(e.user, e.kind) for e in review.trail(2, DAN) if e.reading == 2] == [("chief", "open")]
+    assert review.events(0, 2, 100, DAN).cells == review.events(left, 2, 100, DAN).cells == []
+    assert review.undo(DAN, 2).action is None
+    assert [r.number for r in review.readings(DAN)] == [2]
+    for attempt in (review.columns, review.trail, review.counts):
+        with pytest.raises(NotAllowedError):
+            attempt(1, DAN)
+        with pytest.raises(NotAllowedError):
+            attempt(2, BEN)
+    with pytest.raises(NotAllowedError):
+        review.change(BEN, 2, [1], [0], "BA")
+    # everybody sees that it was done; what the old reader said is seen when both have signed
+    line = next(e for e in review.trail(1, ADA) if e.kind == "replace")
+    assert (line.user, line.before, line.after) == ("chief", "ben", "dan")
+    assert line.reason == "2 of 4 cells seen; ben is ill"
+    read(review, DAN, 2, ["EO", "LY", "SNE", "LY"])
+    found = review.agreement(CAT)
+    assert found.disagreements == [(4, "BA", "LY")]
+    expected = cohen_kappa_score(["EO", "LY", "SNE", "BA"], ["EO", "LY", "SNE", "LY"])
+    assert found.kappa == pytest.approx(expected)
+    assert {e.user for e in review.trail(2, CAT) if e.cell == 1} == {"ben", "dan"}
+    assert {e.user for e in review.cell(2, 1, CAT).history} == {"ben", "dan"}
+
+
+def test_who_may_replace_whom(opened: Opened) -> None:
+    review = opened(2)
+    label(review, ADA, 1, {1: "BA"})
+    with pytest.raises(NoSuchError, match="not opened"):
+        review.replace_second(CHIEF, "dan", "a reason")
+    review.second(BEN)
+    for actor in (ADA, BEN, LEO):
+        with pytest.raises(NotAllowedError, match="may not replace"):
+            review.replace_second(actor, "dan", "a reason")
+    for reader, reason, why in (
+        ("dan", " ", "reason"),
+        ("ben", "a reason", "is the second reader"),
+        ("ada", "a reason", "part in the first"),
+    ):
+        with pytest.raises(ReviewError, match=why):
+            review.replace_second(CHIEF, reader, reason)
+    review.replace_second(CHIEF, "dan", "ben left")
+    review.replace_second(CHIEF, "eva", "dan left, too")
+    for gone in ("ben", "dan"):  # who could look at the first reading since
+        with pytest.raises(NotAllowedError, match="was replaced"):
+            review.replace_second(CHIEF, gone, "back again")
+    read(review, Actor("eva", "reviewer"), 2, ["EO", "LY"])
+    before = review.trail(1, ADA)
+    with pytest.raises(BlockedError, match=r"signed by eva.*opened again"):
+        review.replace_second(CHIEF, "cat", "a reason")
+    review.reopen(CHIEF, 2, "cell 1 once more")
+    review.replace_second(CHIEF, "cat", "eva left")
+    assert review.columns(2, CAT).label.tolist() == [1, 3]
+    assert [e.kind for e in review.trail(1, ADA)[len(before) :]] == ["replace"]
+
+
+def test_a_new_second_reader_is_a_user_who_may_change_cells(opened: Opened) -> None:
+    review = opened(2)
+    roles = {"chief": "admin", "dan": "reviewer", "gone": "reviewer", "leo": "reader"}
+    for name, role in roles.items():
+        users.add(review, name, f"password of {name}", role)
+    users.update(review, "gone", active=False)
+    review.second(BEN)
+    with pytest.raises(NoSuchError, match="nobody"):
+        review.replace_second(CHIEF, "nobody", "a reason")
+    for name in ("leo", "gone"):
+        with pytest.raises(BlockedError, match=name):
+            review.replace_second(CHIEF, name, "a reason")
+    review.replace_second(CHIEF, "dan", "a reason")
+    assert review.second_reader() == "dan"
+
+
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_whatever_was_done_nobody_learns_of_it_before_both_have_signed(
+    data: st.DataObject, make_review: Callable[..., Any], tmp_path: Any
+) -> None:
+    """The tally is that of the states, and the new reader gets what a first second reader gets."""
+    folder = make_review(6, name=f"review {len(list(tmp_path.iterdir()))}")
+    review = Review.open(folder)
+    review.second(BEN)
+    reader = BEN
+    for name in ("dan", "eva"):
+        for _ in range(data.draw(st.integers(0, 4))):
+            if data.draw(st.booleans()):
+                cells = data.draw(st.sets(st.integers(1, 6), min_size=1))
+                label(
+                    review,
+                    reader,
+                    2,
+                    dict.fromkeys(cells, data.draw(st.sampled_from(["BA", "EO"]))),
+                )
+            else:
+                review.undo(reader, 2)
+        review.replace_second(CHIEF, name, "left")
+        reader = Actor(name, "reviewer")
+        columns = review.columns(2, reader)
+        assert columns.label.tolist() == columns.model.tolist()
+        assert review.undo(reader, 2).action is review.redo(reader, 2).action is None
+        assert review.progress(2) == Progress(6, 1, 6)
+        assert {e.user for e in review.trail(2, reader) if e.reading == 2} == {"chief"}
+        label(review, reader, 2, {4: "LY"})
+        assert review.progress(2) == Progress(6, 0, 5)
+        assert len(review.cell(2, 4, reader).history) == 1
+    review.close()
 
 
 # ---- agreement and adjudication --------------------------------------------------------------

@@ -56,3 +56,14 @@ def test_the_second_reader_sees_what_the_model_said_and_not_what_the_first_did(s
     bert.wait_for_selector(".side h3")
     # all that stands there, if anything, is that bert has seen it
     assert "anna" not in " ".join(bert.locator(".history").all_inner_texts())
+    # who leaves is replaced by an administrator
+    anna.goto(f"{shared_room.url}/sign-off")
+    anna.get_by_role("button", name="Replace the second reader").click()
+    assert anna.locator("#replaced").inner_text() == "bert"
+    for name, error in (("carl", "no user 'carl'"), ("anna", "part in the first reading")):
+        if not anna.locator("#replace-dialog").is_visible():
+            anna.get_by_role("button", name="Replace the second reader").click()
+        anna.fill("#reader", name)
+        anna.fill("#replace-reason", "bert left")
+        anna.locator("#replace-dialog button[value=yes]").click()
+        anna.wait_for_selector(f".toast-error:has-text({error!r})")

@@ -75,6 +75,7 @@ class SessionAnswer(BaseModel):
     users: bool
     reading: ReadingAnswer
     readings: list[ReadingAnswer]
+    second: str | None = Field(description="second reader while unsigned; for administrators")
     classes: list[ClassOfCells]
     model: str
     target: int
@@ -147,6 +148,13 @@ class ReadingOnly(Form):
 class Reopen(ReadingOnly):
     """A signed reading to open again, and why."""
 
+    reason: Line
+
+
+class Replace(Form):
+    """Who reads second from now on, and why."""
+
+    reader: Name
     reason: Line
 
 

@@ -36,6 +36,13 @@ def second(room: RoomNeeded, access: Changing) -> m.ReadingAnswer:
     return reading_answer(room.review.reading(2))
 
 
+@router.put("/second", responses=REFUSALS)
+def replace_second(form: m.Replace, room: RoomNeeded, access: Changing) -> m.ReadingAnswer:
+    """Let another person read second (administrators): blind, from the beginning."""
+    room.review.replace_second(access.actor, form.reader, form.reason)
+    return reading_answer(room.review.reading(2))
+
+
 @router.post("/adjudicate", responses=REFUSALS)
 def adjudicate(room: RoomNeeded, access: Changing) -> m.ReadingAnswer:
     """Open the third reading: what the two disagree on is to be settled."""

@@ -48,6 +48,7 @@ def session_answer(room: Room, access: Access) -> m.SessionAnswer:
         users=room.serving.users,
         reading=reading_answer(reading),
         readings=[reading_answer(r) for r in readings],
+        second=room.review.second_reader() if access.actor.role == "admin" else None,
         classes=[
             m.ClassOfCells(
                 code=code,

@@ -66,8 +66,11 @@ def columns(link: Connection, reading: int, bins: Sequence[str]) -> Columns:
     )
 
 
-def cell(link: Connection, reading: int, number: int) -> Cell:
-    """Return a cell of a reading, with its lines of the trail; ``NoSuchError`` if it is none."""
+def cell(link: Connection, reading: int, number: int, after: int) -> Cell:
+    """Return a cell of a reading, with its lines of the trail after one.
+
+    ``NoSuchError`` if there is no such cell.
+    """
     row = link.execute(
         select(CELL, STATE.c.label, STATE.c.seen, STATE.c.version)
         .join(STATE, STATE.c.cell == CELL.c.id)
@@ -82,7 +85,7 @@ def cell(link: Connection, reading: int, number: int) -> Cell:
         probabilities=[] if found.probabilities is None else found.probabilities.tolist(),
         candidates=list(found.candidates), flag=found.flag, cluster=found.cluster,
         label=row.label, seen=bool(row.seen), version=row.version,
-        history=trail.lines(link, (EVENT.c.reading == reading) & (EVENT.c.cell == number)),
+        history=trail.lines(link, (EVENT.c.reading == reading) & (EVENT.c.cell == number), after),
     )  # fmt: skip
 
 

@@ -117,6 +117,11 @@ def take_back(link: Connection, user: str, reading: int, kind: str) -> Changed:
     return Changed(action, cells, conflicts, counts(link, reading))
 
 
+def close_actions(link: Connection, reading: int) -> None:
+    """Make that nothing of what was done in a reading can be undone or done again."""
+    link.execute(update(ACTION).where(ACTION.c.reading == reading).values(undone=_GONE))
+
+
 def since(link: Connection, user: str, reading: int, after: int, limit: int) -> Events:
     """Return cells, as they are now, of at most ``limit`` lines of the trail after one."""
     lines = (

@@ -6,21 +6,22 @@ from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
-from sqlalchemy import Connection, func, insert, literal, select, update
+from sqlalchemy import Connection, delete, func, insert, literal, select, update
 
 from naturalize.base.rng import rng
 from naturalize.evaluation.metrics import confusion_matrix, kappa
 from naturalize.review.service.answers import Agreement, Progress, Reading
-from naturalize.review.service.changes import tally
+from naturalize.review.service.changes import close_actions, tally
 from naturalize.review.service.errors import (
     BlockedError,
     ClosedError,
     NoSuchError,
     NotAllowedError,
 )
+from naturalize.review.service.roles import ROLES
 from naturalize.review.service.trail import noted
 from naturalize.review.store.database import now
-from naturalize.review.store.tables import CELL, EVENT, READING, STATE, TALLY
+from naturalize.review.store.tables import CELL, EVENT, READING, STATE, TALLY, USER
 
 #: Resamples of kappa's interval, and its level.
 _RESAMPLES, _LEVEL = 2_000, 0.95
@@ -128,12 +129,65 @@ def open_second(link: Connection, user: str) -> None:
     """Open the blind second reading for a user who has no part in the first."""
     if 2 in readings(link):
         raise BlockedError("the second reading was opened already")
-    part = select(EVENT.c.id).where(
-        EVENT.c.reading == 1, EVENT.c.user == user, EVENT.c.kind.in_(_WORK)
-    )
-    if link.execute(part.limit(1)).first():
-        raise NotAllowedError(f"{user} has a part in the first reading; another user reads second")
+    _check_blind(link, user)
     begin(link, 2, user)
+
+
+def _check_blind(link: Connection, user: str) -> None:
+    """Raise ``NotAllowedError`` for one with a part in the first reading, or replaced before."""
+    worked = (EVENT.c.reading == 1) & (EVENT.c.user == user) & EVENT.c.kind.in_(_WORK)
+    # since they were replaced, the first reading was open to them
+    replaced = (EVENT.c.kind == "replace") & (EVENT.c.before == user)
+    if link.execute(select(EVENT.c.id).where(worked).limit(1)).first():
+        raise NotAllowedError(f"{user} has a part in the first reading; another user reads second")
+    if link.execute(select(EVENT.c.id).where(replaced).limit(1)).first():
+        raise NotAllowedError(f"{user} was replaced as the second reader; name another user")
+
+
+def replace_second(link: Connection, admin: str, reader: str, reason: str) -> None:
+    """Begin the second reading anew for another reader; what was done in it stays in the trail.
+
+    Where there are users, ``reader`` is an active one who may change cells.
+    """
+    found = readings(link).get(2)
+    if found is None:
+        raise NoSuchError("reading 2 was not opened")
+    if found.signed_at is not None:
+        raise BlockedError(f"reading 2 was signed by {found.signed_by}; it can be opened again")
+    if not reason.strip():
+        raise BlockedError("a reason is needed to replace the second reader")
+    if reader == found.reader:
+        raise BlockedError(f"{reader} is the second reader")
+    users = {row.name: row for row in link.execute(select(USER))}
+    if users and reader not in users:
+        raise NoSuchError(f"no user {reader!r}")
+    if users and not (users[reader].active and "change" in ROLES[users[reader].role]):
+        raise BlockedError(f"{reader} is shut out, or may not change cells")
+    _check_blind(link, reader)
+    left = progress(link, 2)
+    said = f"{left.seen} of {left.total} cells seen; {reason.strip()}"
+    noted(link, admin, "replace", reason=said, before=found.reader, after=reader)
+    for table in (STATE, TALLY):
+        link.execute(delete(table).where(table.c.reading == 2))
+    close_actions(link, 2)
+    link.execute(
+        update(READING).where(READING.c.number == 2).values(reader=reader, opened_at=now())
+    )
+    join(link, 2, 1)
+    noted(link, admin, "open", 2, after=reader)
+
+
+def begins(link: Connection, number: int) -> int:
+    """Return the line of the trail after which those of a reading may be shown now.
+
+    A second reader who was replaced is not to influence the next one: what they did is shown once
+    both readings are signed.
+    """
+    found = readings(link)
+    if number != 2 or all(found[n].signed_at for n in (1, 2)):
+        return 0
+    replaced = (EVENT.c.kind == "replace") & EVENT.c.reading.is_(None)
+    return link.execute(select(func.max(EVENT.c.id)).where(replaced)).scalar() or 0
 
 
 def begin(link: Connection, number: int, user: str | None) -> None:

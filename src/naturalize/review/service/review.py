@@ -131,7 +131,7 @@ class Review:
         """Return a cell of a reading, with its lines of the trail."""
         with self.database.reading() as link:
             readings.reading_of(link, reading, actor.name)
-            return cells.cell(link, reading, number)
+            return cells.cell(link, reading, number, readings.begins(link, reading))
 
     def row(self, number: int) -> CellRow:
         """Return a cell as it was found; ``NoSuchError`` if there is none."""
@@ -236,13 +236,15 @@ class Review:
         """Return what was changed after an event: at most ``limit`` lines of the trail."""
         with self.database.reading() as link:
             readings.reading_of(link, reading, actor.name)
-            return changes.since(link, actor.name, reading, after, limit)
+            first = max(after, readings.begins(link, reading))
+            return changes.since(link, actor.name, reading, first, limit)
 
     def trail(self, reading: int, actor: Actor, after: int = 0, limit: int = 500) -> list[Event]:
         """Return lines of the trail of a reading, and of no reading, in order."""
-        which = (EVENT.c.reading == reading) | EVENT.c.reading.is_(None)
         with self.database.reading() as link:
             readings.reading_of(link, reading, actor.name)
+            own = (EVENT.c.reading == reading) & (EVENT.c.id > readings.begins(link, reading))
+            which = own | EVENT.c.reading.is_(None)
             return trail.lines(link, which, after, limit)
 
     def note(self, user: str, kind: str, reason: str, reading: int | None = None) -> None:
@@ -271,6 +273,12 @@ class Review:
         if number not in found:
             raise NoSuchError(f"reading {number} was not opened")
         return found[number]
+
+    def second_reader(self) -> str | None:
+        """Return who reads second; null unless a second reading is open."""
+        with self.database.reading() as link:
+            second = readings.readings(link).get(2)
+        return second.reader if second and not second.signed_at else None
 
     def progress(self, reading: int) -> Progress:
         """Return how far a reading is."""
@@ -302,6 +310,12 @@ class Review:
         check(actor, "change")
         with self.database.writing() as link:
             readings.open_second(link, actor.name)
+
+    def replace_second(self, actor: Actor, reader: str, reason: str) -> None:
+        """Begin the unsigned second reading anew for another reader, for a reason."""
+        check(actor, "replace")
+        with self.database.writing() as link:
+            readings.replace_second(link, actor.name, reader, reason)
 
     def adjudicate(self, actor: Actor) -> None:
         """Open the third reading, in which what the two disagree on is settled."""

@@ -11,7 +11,9 @@ from naturalize.review.service.errors import NotAllowedError
 ROLES = {
     "reader": frozenset({"export"}),
     "reviewer": frozenset({"export", "change", "sign"}),
-    "admin": frozenset({"export", "change", "sign", "reopen", "users", "rules", "upload"}),
+    "admin": frozenset(
+        {"export", "change", "sign", "reopen", "replace", "users", "rules", "upload"}
+    ),
 }
 
 #: What is refused, in words.
@@ -19,6 +21,7 @@ _WORDS = {
     "change": "change cells",
     "sign": "sign a reading",
     "reopen": "open a signed reading again",
+    "replace": "replace the second reader",
     "users": "manage users",
     "rules": "change settings",
     "upload": "add images",

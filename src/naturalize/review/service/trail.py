@@ -12,12 +12,18 @@ from naturalize.review.store.tables import EVENT
 
 
 def noted(
-    link: Connection, user: str, kind: str, reading: int | None = None, reason: str | None = None
+    link: Connection,
+    user: str,
+    kind: str,
+    reading: int | None = None,
+    reason: str | None = None,
+    *,
+    before: str | None = None,
+    after: str | None = None,
 ) -> None:
     """Append a line without a cell."""
-    link.execute(
-        insert(EVENT).values(at=now(), user=user, kind=kind, reading=reading, reason=reason)
-    )
+    values = {"reading": reading, "reason": reason, "before": before, "after": after}
+    link.execute(insert(EVENT).values(at=now(), user=user, kind=kind, **values))
 
 
 def lines(

@@ -1,5 +1,5 @@
 // What blocks a signature, the signature, and what may follow it.
-import { call, post, session } from "./api.js";
+import { call, session } from "./api.js";
 import { count, el, plural, showProgress, toast } from "./shell.js";
 
 const NAMES = { 1: "first", 2: "second", 3: "adjudicated" };
@@ -14,9 +14,9 @@ function asked(id) {
   return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
 }
 
-async function act(path, body, said) {
+async function act(path, body, said, method = "POST") {
   try {
-    await post(path, body);
+    await call(path, { method, body });
     toast(said);
   } catch (error) {
     toast(error.message, { kind: "error" });
@@ -40,6 +40,14 @@ async function reopen(now) {
   place("reason").value = "";
   if (!(await asked("reopen-dialog"))) return;
   await act("reopen", { reading: now.reading.number, reason: place("reason").value }, "The reading is open again.");
+}
+
+async function replace(now) {
+  place("replaced").textContent = now.second;
+  for (const id of ["reader", "replace-reason"]) place(id).value = "";
+  if (!(await asked("replace-dialog"))) return;
+  const body = { reader: place("reader").value.trim(), reason: place("replace-reason").value };
+  await act("second", body, `${body.reader} reads second.`, "PUT");
 }
 
 function block(n, what, why, only) {
@@ -73,9 +81,10 @@ async function show() {
     actions.push(made);
   }
   if (signed && may.reopen) actions.push(button("Open again …", () => reopen(now)));
-  if (by.get(1)?.status === "signed" && !by.has(2) && may.sign) {
+  if (by.get(1)?.status === "signed" && !by.has(2) && !now.second && may.sign) {
     actions.push(button("Begin a second, blind reading", () => act("second", {}, "The second reading is open.").then(() => location.reload())));
   }
+  if (now.second) actions.push(button("Replace the second reader …", () => replace(now)));
   if (by.get(1)?.status === "signed" && by.get(2)?.status === "signed") {
     actions.push(el("a", { class: "button", href: "/agreement" }, "Compare the two readings"));
   }
