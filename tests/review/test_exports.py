@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from naturalize.base.errors import InputError
+from naturalize.base.errors import InputError, SettingsError
 from naturalize.base.images import encode_image, read_image
 from naturalize.review.service.deliver import exports
 from naturalize.review.service.deliver.differential import answer
@@ -239,9 +239,35 @@ def test_a_report_that_was_signed_anew_is_amended(review):
     assert {entry["resource"]["status"] for entry in found["entry"]} == {"amended"}
 
 
-def test_a_patient_is_named_only_if_given(review):
-    from naturalize.review.service.deliver.fhir import bundle
+@pytest.mark.parametrize(
+    ("text", "stands"),
+    [
+        ("Patient/12", {"reference": "Patient/12"}),
+        (
+            "https://fhir.lab.example/r4/Patient/a-1.b",
+            {"reference": "https://fhir.lab.example/r4/Patient/a-1.b"},
+        ),
+        (" 26-0815 ", {"type": "Patient", "identifier": {"value": "26-0815"}}),
+        ("Müller, Änne", {"type": "Patient", "identifier": {"value": "Müller, Änne"}}),
+        ("x" * 200, {"type": "Patient", "identifier": {"value": "x" * 200}}),
+    ],
+)
+def test_a_patient_and_a_specimen_are_those_that_a_person_enters(review, text, stands):
+    settle(review)
+    more = {"patient": text, "specimen": "Specimen/7"}
+    found = json.loads(exports.export(review, 1, "fhir", ANNA, **more).data)
+    report, *observations = (entry["resource"] for entry in found["entry"])
+    assert len(observations) > 5
+    assert all(resource["subject"] == stands for resource in (report, *observations))
+    assert report["specimen"] == [{"reference": "Specimen/7"}]
+    assert all(each["specimen"] == {"reference": "Specimen/7"} for each in observations)
 
-    found = bundle(exports.report(review, 1, ANNA), subject="Patient/12")
-    subjects = [entry["resource"]["subject"] for entry in found["entry"]]
-    assert subjects == [{"reference": "Patient/12"}] * len(subjects)
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "  ", "x" * 201, "a\nb", "a\0b", "\u202eabc", "Specimen/12", "https://x.example/Group/1"],
+)
+def test_a_patient_that_cannot_be_is_refused_and_not_repeated(review, text):
+    with pytest.raises(SettingsError, match=r"^patient: expected") as refused:
+        exports.export(review, 1, "fhir", ANNA, patient=text)
+    assert not text.strip() or text not in str(refused.value)

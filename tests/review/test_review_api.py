@@ -494,6 +494,35 @@ def test_an_administrator_replaces_the_second_reader(start: Start, folder: Path)
     assert trail(ada, "replace")[0]["reason"] == "2 of 8 cells seen; rita left"
 
 
+def test_whom_a_bundle_names_is_in_it_and_nowhere_else(
+    start: Start, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = start()
+    change(client, [2, 3], [0, 0], label="LY")
+    named = {"patient": "Confidential 4711", "specimen": "Specimen/confidential-4711"}
+    with caplog.at_level(logging.DEBUG):
+        answer = client.post(f"{API}/exports/fhir", json={"reading": 1, **named})
+        wrong = [
+            client.post(f"{API}/exports/fhir", json={"reading": 1, **named, **more}).status_code
+            for more in (
+                {"specimen": "Patient/Confidential-4711"},
+                {"patient": "Confidential " * 50},
+            )
+        ]
+        far = client.post(f"{API}/exports/fhir", json=named, headers={TOKEN: "wrong"})
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"] == 'attachment; filename="monday-1-fhir.json"'
+    assert (
+        answer.json()["entry"][0]["resource"]["subject"]["identifier"]["value"] == named["patient"]
+    )
+    assert (wrong, far.status_code) == ([422, 422], 403)
+    assert "subject" not in client.get(f"{API}/exports/fhir").json()["entry"][0]["resource"]
+    kept = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    assert b"export" in kept
+    assert b"confidential" not in kept.lower()
+    assert "confidential" not in caplog.text.lower()
+
+
 def test_bodies_are_limited_whether_or_not_they_say_their_length(start: Start) -> None:
     client = start(Limits(body=2_000))
 

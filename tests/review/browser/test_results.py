@@ -113,3 +113,17 @@ def test_an_administrator_adds_a_user_and_takes_one_away(shared_room):
     page.wait_for_selector(".toast:has-text('may not log in any more')")
     found = dict(shared_room.sql("SELECT name, active FROM user"))
     assert found == {"anna": 1, "bert": 0, "carla": 1}
+
+
+def test_a_person_enters_whom_a_fhir_file_names(room):
+    page = room.page("/report")
+    page.click("#fhir")
+    page.fill("#patient", "26-0815")
+    with page.expect_download() as got:
+        page.keyboard.press("Enter")
+    assert got.value.suggested_filename == "review-1-fhir.json"
+    assert '"value": "26-0815"' in got.value.path().read_text()
+    page.click("#fhir")
+    page.fill("#patient", "Specimen/12")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".toast-error:has-text('expected Patient/ID')")

@@ -8,6 +8,7 @@ from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from naturalize.review.service.answers import Event
+from naturalize.review.service.deliver.fhir import LONGEST
 from naturalize.review.service.users import User
 
 #: What SQLite can number, and JavaScript count.
@@ -156,6 +157,13 @@ class Replace(Form):
 
     reader: Name
     reason: Line
+
+
+class FhirExport(ReadingOnly):
+    """Whom and what a FHIR Bundle names: a reference as ``Patient/12``, or a number."""
+
+    patient: Annotated[str, StringConstraints(max_length=LONGEST)] | None = None
+    specimen: Annotated[str, StringConstraints(max_length=LONGEST)] | None = None
 
 
 class Conflict(BaseModel):

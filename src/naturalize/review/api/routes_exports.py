@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 
 from naturalize.review.api import models as m
 from naturalize.review.api.errors import REFUSALS
-from naturalize.review.api.room import Asking, RoomNeeded
+from naturalize.review.api.room import Access, Asking, Changing, Room, RoomNeeded
 from naturalize.review.pages import printed
 from naturalize.review.service.deliver import differential, exports
 
@@ -42,6 +42,18 @@ def export(
         found = exports.Export(data, "text/html; charset=utf-8", name)
     else:
         found = exports.export(room.review, reading, format, access.actor)
+    return _sent(room, access, format, reading, found)
+
+
+@router.post("/exports/fhir", responses=REFUSALS, response_class=Response)
+def export_fhir(form: m.FhirExport, room: RoomNeeded, access: Changing) -> Response:
+    """Return a reading as FHIR that names a patient or a specimen; the server keeps neither."""
+    named = {"patient": form.patient, "specimen": form.specimen}
+    found = exports.export(room.review, form.reading, "fhir", access.actor, **named)
+    return _sent(room, access, "fhir", form.reading, found)
+
+
+def _sent(room: Room, access: Access, format: str, reading: int, found: exports.Export) -> Response:
     room.review.note(access.actor.name, "export", format, reading)
     headers = {"Cache-Control": "no-store"}
     if isinstance(found.data, bytes):

@@ -88,8 +88,10 @@ def report(review: Review, reading: int, actor: Actor) -> dict[str, Any]:
     }
 
 
-def export(review: Review, reading: int, format: str, actor: Actor) -> Export:
+def export(review: Review, reading: int, format: str, actor: Actor, **more: str | None) -> Export:
     """Return a reading as a file of ``format``: one of `FORMATS`.
+
+    ``more`` is for ``fhir``: ``patient`` and ``specimen``.
 
     ``NotAllowedError`` if the actor may not export, or not see this reading; ``InputError`` for a
     data set or a comparison without a confirmed cell.
@@ -100,7 +102,7 @@ def export(review: Review, reading: int, format: str, actor: Actor) -> Export:
     media_type, made = FORMATS[format]
     ending = format if "." in format else f"fhir.{'json'}" if format == "fhir" else format
     name = f"{safe(review.settings.name)}-{reading}{'-' if '.' in ending else '.'}{ending}"
-    return Export(made(review, reading, actor), media_type, name)
+    return Export(made(review, reading, actor, **more), media_type, name)
 
 
 def table(review: Review, reading: int, actor: Actor) -> bytes:
@@ -199,11 +201,11 @@ def safe(name: str) -> str:
 
 
 #: Format → media type, and what makes it. ``html`` is a page: naturalize.review.pages.printed.
-FORMATS: dict[str, tuple[str, Callable[[Review, int, Actor], bytes | Path]]] = {
+FORMATS: dict[str, tuple[str, Callable[..., bytes | Path]]] = {
     "csv": ("text/csv; charset=utf-8", table),
     "json": ("application/json", _json),
     "pdf": ("application/pdf", lambda *of: pdf.pages(report(*of))),
-    "fhir": ("application/fhir+json", lambda *of: json_bytes(bundle(report(*of)))),
+    "fhir": ("application/fhir+json", lambda *of, **more: json_bytes(bundle(report(*of), **more))),
     "dataset.zip": ("application/zip", _set),
     "comparison.json": ("application/json", lambda *of: json_bytes(compared(*of))),
 }

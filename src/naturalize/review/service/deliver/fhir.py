@@ -9,11 +9,13 @@ is valid there.
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from naturalize.base.errors import MissingExtraError
+from naturalize.base.errors import MissingExtraError, SettingsError
 from naturalize.dataset.schemes import meaning
 
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
@@ -23,7 +25,8 @@ _SECTION = "http://terminology.hl7.org/CodeSystem/v2-0074"
 #: Class → LOINC code of its per cent of the leukocytes in blood by manual count. Source of all: the
 #: microscope parameters of Mindray BC-5380's HL7 interface, as OpenELIS lists them. Names checked
 #: in extracts of LOINC (707-0, 714-6, 737-7, 740-1, 749-2, 769-0), at
-#: healthassure.in/codes/loinc-744-3, and in public tests of FHIR mappings (740-1, 764-1). The codes
+#: healthassure.in/codes/loinc-744-3, in public tests of FHIR mappings (740-1, 764-1), and in a
+#: record of LOINC 2.82 ("Promyelocytes/Leukocytes in Blood by Manual count", 783-1). The codes
 #: of the panel at loinc.org/24318-8 (26508-2, 30180-4, …) are the same without a method.
 CODES = {
     "SNE": "769-0",
@@ -37,8 +40,9 @@ CODES = {
     "PMY": "783-1",
 }
 
-#: Nucleated red cells per 100 leukocytes by manual count (the same interface). 58413-6 is that of
-#: analysers, and 19048-8 the one without a method (loinc.org/58413-6).
+#: Nucleated red cells per 100 leukocytes by manual count: the same interface, and an Uzbek FHIR
+#: terminology ("Nucleated erythrocytes/Leukocytes [Ratio] in Blood by Manual count"). 58413-6 is
+#: that of analysers, and 19048-8 the one without a method (loinc.org/58413-6).
 ERYTHROBLASTS = "18309-5"
 
 #: Neutrophils.immature / neutrophils.total, a fraction (findacode.com/loinc/90223-9).
@@ -47,19 +51,28 @@ IMMATURE_TO_TOTAL = "90223-9"
 #: Manual differential panel, blood (loinc.org/24318-8): discouraged as an order, right as a name.
 PANEL = "24318-8"
 
+#: Characters of what names a patient or a specimen: a FHIR id has 64, and a server's address.
+LONGEST = 200
+
+#: A literal reference (FHIR R4, 2.3.0.1): of a server's resource, whose address may be left out.
+_REFERENCE = re.compile(r"(https?://[^\s<>\"']+/)?([A-Z][A-Za-z]+)/[A-Za-z0-9.-]{1,64}")
+
 #: Names of a report's resources are derived from this and what it holds, so that the same report
 #: has the same ones.
 _SPACE = uuid.UUID("6a1c1c9e-8b57-4f0e-9a54-8d0b0a7f2c11")
 
 
-def bundle(report: Mapping[str, Any], *, subject: str | None = None) -> dict[str, Any]:
-    """Return a report (`naturalize.review.service.deliver.exports.report`) as a Bundle, JSON-able.
+def bundle(
+    report: Mapping[str, Any], *, patient: str | None = None, specimen: str | None = None
+) -> dict[str, Any]:
+    """Return a report (`naturalize.review.service.deliver.exports.report`) as a JSON-able Bundle.
 
-    ``subject`` is the reference of a patient (``Patient/123``); without it none is named. The
+    ``patient`` and ``specimen`` are what `reference` takes; without them none is named. The
     status is ``final`` once the reading is signed, ``amended`` if it was opened again after a
     signature and signed anew, and ``preliminary`` before. Each Observation has its exact 95 %
-    interval and the number of cells as components. ``MissingExtraError`` without fhir.resources;
-    its ``ValidationError`` if the Bundle were not valid.
+    interval and the number of cells as components. ``SettingsError`` for a patient or specimen that
+    cannot be; ``MissingExtraError`` without fhir.resources; its ``ValidationError`` if the Bundle
+    were not valid.
     """
     try:
         from fhir.resources.R4B.bundle import Bundle
@@ -70,8 +83,9 @@ def bundle(report: Mapping[str, Any], *, subject: str | None = None) -> dict[str
         "status": _status(report["reading"]),
         "effectiveDateTime": signed or report["generated"],
     }
-    if subject:
-        common["subject"] = {"reference": subject}
+    if patient is not None:
+        common["subject"] = reference("Patient", patient)
+    taken = None if specimen is None else reference("Specimen", specimen)
     if report["reading"]["signed_by"]:
         common["performer"] = [{"display": report["reading"]["signed_by"]}]
     base = json.dumps(
@@ -80,7 +94,8 @@ def bundle(report: Mapping[str, Any], *, subject: str | None = None) -> dict[str
     observations = []
     for key, found in _results(report["differential"]):
         name = uuid.uuid5(_SPACE, f"{key} {base}")
-        observations.append((f"urn:uuid:{name}", {**_observation(common), **found}))
+        made = {**_observation(common), **found}
+        observations.append((f"urn:uuid:{name}", made | ({"specimen": taken} if taken else {})))
     summary = {
         "resourceType": "DiagnosticReport",
         **common,
@@ -89,15 +104,42 @@ def bundle(report: Mapping[str, Any], *, subject: str | None = None) -> dict[str
         "issued": report["generated"],
         "result": [{"reference": url} for url, _ in observations],
         "conclusion": _conclusion(report),
+        **({"specimen": [taken]} if taken else {}),
     }
     entries = [(f"urn:uuid:{uuid.uuid5(_SPACE, base)}", summary), *observations]
-    made = {
+    whole = {
         "resourceType": "Bundle",
         "type": "collection",
         "timestamp": report["generated"],
         "entry": [{"fullUrl": url, "resource": resource} for url, resource in entries],
     }
-    return json.loads(Bundle.model_validate(made).model_dump_json())
+    return json.loads(Bundle.model_validate(whole).model_dump_json())
+
+
+def reference(kind: str, text: str) -> dict[str, Any]:
+    """Return what a person entered for a patient or a specimen as a FHIR Reference.
+
+    ``Patient/12``, with a server's address or without, is a literal reference; any other text is
+    an identifier, of no system. ``SettingsError`` for a reference of another kind, control
+    characters, no text, or more than `LONGEST` characters; the text itself is not in it, as errors
+    are written down.
+
+    Examples
+    --------
+    >>> reference("Specimen", "26-0815")
+    {'type': 'Specimen', 'identifier': {'value': '26-0815'}}
+    """
+    text = text.strip()
+    if not 0 < len(text) <= LONGEST or any(unicodedata.category(c)[0] == "C" for c in text):
+        raise SettingsError(
+            f"{kind.lower()}: expected 1 to {LONGEST} characters, none of them a control character"
+        )
+    found = _REFERENCE.fullmatch(text)
+    if found is None:
+        return {"type": kind, "identifier": {"value": text}}
+    if found[2] != kind:
+        raise SettingsError(f"{kind.lower()}: expected {kind}/ID, or a number; got another kind")
+    return {"reference": text}
 
 
 def _status(reading: Mapping[str, Any]) -> str:
