@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -65,6 +66,25 @@ def test_a_table_becomes_a_review_with_all_that_it_says(table: Path, tmp_path: P
     assert review.row(3).taken is None
     assert sorted(review.row(i).rank for i in (1, 2, 3)) == [0, 1, 2]
     review.close()
+
+
+def test_images_of_one_cell_get_a_size_and_others_none(tmp_path: Path) -> None:
+    radii = {"small": 20, "large": 50, "blank": 0, "middle": 34}
+    for name, radius in radii.items():
+        image = np.full((200, 200, 3), (236, 226, 230), np.uint8)
+        for share, colour in ((1.0, (182, 172, 220)), (0.6, (92, 58, 140))):
+            if radius:
+                cv2.circle(image, (100, 100), round(share * radius), colour, -1, cv2.LINE_AA)
+        write_image(tmp_path / f"{name}.png", image)
+    rows = [Prediction(Path(f"{name}.png"), "SNE", 0.9) for name in (*radii, "gone")]
+    write_predictions(tmp_path / "sizes.csv", CLASSES, rows)
+    review = Review.open(make([tmp_path / "sizes.csv"], tmp_path / "review"))
+    area = review.columns(1, ME).area.tolist()
+    review.close()
+    assert np.isnan(area[2])
+    assert np.isnan(area[4])
+    assert area[0] < area[3] < area[1]
+    assert area[1] == pytest.approx(np.pi * 50**2, rel=0.15)
 
 
 def test_a_review_that_was_begun_is_opened_and_its_changes_stay(

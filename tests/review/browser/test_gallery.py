@@ -336,6 +336,26 @@ def test_filters_show_only_what_they_name(room, filter):
     assert {int(re.search(r"\d+", label)[0]) for label in shown} <= ids
 
 
+def test_the_order_by_size_is_that_of_the_areas_and_ends_with_cells_that_have_none(room):
+    room.sql("UPDATE cell SET area = NULL WHERE id % 3 = 0")
+    page = room.page()
+    page.select_option("#order", "size")
+    page.locator("#bins [data-bin='2']").click()
+    columns = page.request.get(f"{room.url}/api/v1/cells?reading=1").json()
+    area = dict(zip(columns["ids"], columns["area"], strict=True))
+    rows = zip(columns["ids"], columns["label"], strict=True)
+    wanted = sorted((i for i, label in rows if label == 1), key=lambda i: (-(area[i] or -1), i))
+    until(page, lambda: live(page, 2).count() == len(wanted))
+    cells = [
+        (int(re.search(r"\d+", cell.get_attribute("aria-label"))[0]), cell.inner_text())
+        for cell in live(page, 2).all()
+    ]
+    assert [i for i, _ in cells] == wanted
+    texts = {i: text for i, text in cells if "⚑" not in text}
+    assert texts
+    assert texts == {i: f"{area[i]:,.0f} px" if area[i] else "size not known" for i in texts}
+
+
 def test_an_administrator_sets_keys_and_adds_a_class(room):
     page = room.page()
     code = room.page_code(page, 1)

@@ -88,7 +88,10 @@ class SessionAnswer(BaseModel):
 
 
 class ColumnsAnswer(BaseModel):
-    """All cells of a reading as columns of one length; labels are indices into the classes."""
+    """All cells of a reading as columns of one length; labels are indices into the classes.
+
+    ``area``: pixels of the file that a cell covers, null where it is not known.
+    """
 
     ids: list[int]
     label: list[int]

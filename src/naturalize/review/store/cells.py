@@ -20,8 +20,9 @@ class CellRow:
     file, null where the cell is the whole image. ``model_label`` is null for one that no class was
     given; ``probabilities``: float32 (C,), or null; ``candidates``: what it may well be, the most
     probable first. ``doubt``: 0–1, 1 the most doubtful; ``cluster`` and ``rank``: of like cells,
-    and the place in the order by similarity. ``area`` in pixels of the mask; ``taken`` in seconds
-    since 1970; ``outline``: int16 (N, 2), x and y from the box's corner, or the image's.
+    and the place in the order by similarity. ``area`` in pixels of the file: of its
+    mask, or measured without one (`area_of_target`), null where nothing was found; ``taken`` in
+    seconds since 1970; ``outline``: int16 (N, 2), x and y from the box's corner, or the image's.
     """
 
     path: str

@@ -59,6 +59,13 @@ APPENDAGE, LEFT = 0.14, 0.6
 #: Lobes of one cell: largest extent together, and largest area of a lobe.
 EXTENT, LARGEST_LOBE = 2.9, 0.85
 
+# -- size alone -----------------------------------------------------------------------------------
+
+#: Shorter side to which an image is shrunk, as it is for a page, and the distance within which
+#: lobes are one nucleus. Chosen among 64, 80, 96 and 0.2 to 0.7 on half of the images of
+#: ``benchmarks/cell_size.py``.
+SIZED_AT, LOBES_TOGETHER = 96, 0.7
+
 # -- platelets ------------------------------------------------------------------------------------
 
 #: Azure density of a platelet and of its pale rim, and its range of areas.

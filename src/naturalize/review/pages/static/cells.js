@@ -3,6 +3,7 @@
 // A change is painted at once and sent in the order of its making. Until the server has confirmed
 // it, what was confirmed last is held; a refusal puts that back.
 import { call, post, session } from "./api.js";
+import { count } from "./shell.js";
 
 const POLL_MS = 2000; // the contract of /api/v1/events
 
@@ -61,6 +62,11 @@ export class Cells {
 
   binCode(bin) {
     return bin === 0 ? "?" : this.classes[bin - 1].code;
+  }
+
+  /** The area of a cell as text. */
+  sizeOf(i) {
+    return this.area[i] < 0 ? "size not known" : `${count(this.area[i])} px`;
   }
 
   flagOf(i) {

@@ -121,7 +121,8 @@ export class Large {
     this.path.title = found.path;
     const isKept = isSame && this.likes;
     if (!isKept) this.likes = el("div");
-    this.side.replaceChildren(...this.#model(found), this.likes, ...this.#history(found));
+    const size = el("p", { class: "quiet small" }, `Area of the cell: ${this.cells.sizeOf(i)}`);
+    this.side.replaceChildren(...this.#model(found), size, this.likes, ...this.#history(found));
     if (!isKept) this.#references(id, i, found.references);
   }
 

@@ -252,6 +252,7 @@ export class Surface {
     let text = flag ? `⚑ ${flag}` : "";
     if (isGone) text = `→ ${bin === group.bin ? "" : cells.binCode(bin)}`;
     else if (bin !== model) text = `was ${cells.binCode(model)}`;
+    else if (view.order === "size" && !flag) text = cells.sizeOf(i);
     if (tile.text.textContent !== text) tile.text.textContent = text;
     const parts = [`Cell ${cells.ids[i]}`, cells.binName(bin), cells.seen[i] ? "seen" : "unseen"];
     if (flag) parts.push(`flag: ${flag}`);

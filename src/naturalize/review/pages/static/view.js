@@ -17,7 +17,7 @@ export const sizeFor = (width, columns) => Math.floor((width - 2 * PAD + GAP) / 
 const KEYS = {
   doubt: (cells) => cells.doubt.map((x) => -x),
   similarity: (cells) => cells.rank,
-  size: (cells) => cells.area.map((x) => -x),
+  size: (cells) => cells.area.map((x) => -x), // what has none (−1) comes last
   time: (cells) => cells.taken,
 };
 

@@ -14,6 +14,7 @@ from naturalize.prediction.profile import Profile
 from naturalize.review.service.intake.naming import BROKEN, name_cells
 from naturalize.review.service.intake.order import in_order
 from naturalize.review.service.intake.prepare import PROFILE
+from naturalize.review.service.intake.size import sized
 from naturalize.review.service.review import Review
 
 
@@ -57,5 +58,5 @@ def add_files(review: Review, paths: Sequence[Path], progress: Callable[[int, in
             kept.append(replace(cell, path=path, field=of_field, taken=taken))
     if kept:
         first = review.progress(1).total  # above every cluster and place that is there
-        review.add(in_order(kept, review.classes, first=first))
+        review.add(in_order(sized(kept, folder), review.classes, first=first))
     return Added(len(kept), refused)

@@ -27,6 +27,7 @@ from naturalize.models.shipped import find
 from naturalize.review.service.intake.naming import BROKEN, digest_of, name_cells
 from naturalize.review.service.intake.order import in_order
 from naturalize.review.service.intake.rows import Found, located, of_fields, of_table, places_of
+from naturalize.review.service.intake.size import sized
 from naturalize.review.service.pictures import references
 from naturalize.review.service.pictures.cut import OF_IMAGE
 from naturalize.review.service.review import Review
@@ -136,7 +137,7 @@ def make(
         if found.profile is not None and config.standard is not None:
             found.profile.save(into / PROFILE, config.standard)
 
-    write(folder, settings, found.classes, cells, source=digest, also=also)
+    write(folder, settings, found.classes, sized(cells, at), source=digest, also=also)
     shutil.rmtree(work, ignore_errors=True)
     for reason, n in found.left_out.items():
         remark(f"{n:,} cells left out: {reason}")
