@@ -1,28 +1,47 @@
-// The list of bins beside the surface, and below it on phones; counts and shares of all of them.
-import { count, el } from "./shell.js";
+// The bins: a list beside the surface, one below it on phones, and their headings on it; each with
+// its count and share.
+import { count, el, write } from "./shell.js";
+
+/** A spot in the colour of a bin; an empty one for unidentified. */
+export function swatch({ classes }, bin) {
+  const made = el("span", { class: "swatch" });
+  if (bin) made.style.background = classes[bin - 1].colour;
+  return made;
+}
 
 export class Bins {
-  /** `lists`: elements to fill; `beside`: codes that are not white cells; `act(bin)` on a press. */
-  constructor(lists, shown, { beside, keys, act }) {
-    this.shown = shown;
-    this.cells = shown.cells;
-    const { classes } = this.cells;
-    this.isWhite = [false, ...classes.map(({ code }) => !beside.includes(code))];
-    this.isPer100 = [false, ...classes.map(({ code }) => beside.includes(code) && !/^(PLT|platelet)$/.test(code))];
-    this.parts = lists.map((list) =>
-      [null, ...classes].map((one, bin) => {
-        const made = { count: el("span", { class: "tab-count" }), share: el("span", { class: "tab-share" }) };
-        const swatch = el("span", { class: "swatch" });
-        if (one) swatch.style.background = one.colour;
-        made.button = el("button", { type: "button", class: "tab", "data-bin": bin, onclick: () => act(bin, list) },
-          swatch, el("span", { class: "tab-code" }, one ? one.code : "?"),
-          el("span", { class: "tab-name" }, this.cells.binName(bin)),
-          el("kbd", { class: "tab-key" }, keys[bin] || "–"), made.count, made.share);
-        list.append(el("li", {}, made.button));
-        return made;
-      }),
-    );
+  /** `lists`: elements to fill; `beside`: codes that are not white cells; `act(bin, list)` on a press. */
+  constructor(lists, cells, { beside, keys, act }) {
+    this.cells = cells;
+    const codes = cells.classes.map(({ code }) => code);
+    this.isWhite = [false, ...codes.map((code) => !beside.includes(code))];
+    this.isPer100 = [false, ...codes.map((code) => beside.includes(code) && !/^(PLT|platelet)$/.test(code))];
+    const bins = [...this.isWhite.keys()];
+    this.heads = bins.map((bin) => this.#head(bin, keys[bin]));
+    this.tabs = lists.map((list) => bins.map((bin) => this.#tab(bin, keys[bin] || "–", () => act(bin, list))));
+    lists.forEach((list, i) => list.append(...this.tabs[i].map(({ node }) => el("li", {}, node))));
     this.update();
+  }
+
+  #tab(bin, key, onclick) {
+    const { cells } = this;
+    const made = { count: el("span", { class: "tab-count" }), share: el("span", { class: "tab-share" }) };
+    made.node = el("button", { type: "button", class: "tab", "data-bin": bin, onclick },
+      swatch(cells, bin), el("span", { class: "tab-code" }, cells.binCode(bin)),
+      el("span", { class: "tab-name" }, cells.binName(bin)), el("kbd", { class: "tab-key" }, key), made.count, made.share);
+    return made;
+  }
+
+  /** A box as high as a bin, in which its heading sticks to the top. */
+  #head(bin, key) {
+    const { cells } = this;
+    const name = cells.binName(bin);
+    const made = { count: el("span", { class: "bin-count" }), share: el("span", { class: "bin-share" }) };
+    made.node = el("section", { class: "bin", "data-bin": bin, "aria-label": name },
+      el("h2", { class: "bin-head" }, swatch(cells, bin),
+        bin ? el("span", { class: "bin-code" }, cells.binCode(bin)) : null,
+        el("span", { class: "bin-name" }, name), key ? el("kbd", {}, key) : null, made.count, made.share));
+    return made;
   }
 
   /** Return the share of a bin as text: per cent of white cells, or of erythroblasts per 100. */
@@ -37,23 +56,18 @@ export class Bins {
 
   update() {
     const { counts, unseenIn } = this.cells;
-    for (let bin = 0; bin < counts.length; bin++) {
-      const number = count(counts[bin]);
-      const share = this.share(bin);
-      for (const list of this.parts) {
-        const { count: n, share: s, button } = list[bin];
-        if (n.textContent !== number) n.textContent = number;
-        if (s.textContent !== share) s.textContent = share;
-        button.classList.toggle("is-unseen", unseenIn[bin] > 0);
-        button.classList.toggle("is-empty", counts[bin] === 0);
+    this.heads.forEach((head, bin) => {
+      const [number, share] = [count(counts[bin]), this.share(bin)];
+      for (const tabs of this.tabs) {
+        const tab = tabs[bin];
+        write(tab.count, number);
+        write(tab.share, share);
+        tab.node.classList.toggle("is-unseen", unseenIn[bin] > 0);
+        tab.node.classList.toggle("is-empty", counts[bin] === 0);
       }
-      const head = this.shown.heads[bin];
-      if (!head) continue;
       const open = unseenIn[bin] ? `${count(unseenIn[bin])} unseen` : "";
-      const text = [number, share, open].filter(Boolean);
-      if (head.count.textContent !== text[0]) head.count.textContent = text[0];
-      const rest = text.slice(1).join(" · ");
-      if (head.share.textContent !== rest) head.share.textContent = rest;
-    }
+      write(head.count, number);
+      write(head.share, [share, open].filter(Boolean).join(" · "));
+    });
   }
 }

@@ -1,5 +1,6 @@
 // The large view of one cell: its picture, what the model says, cells like it, what was done.
 import { call } from "./api.js";
+import { swatch } from "./bins.js";
 import { Stage } from "./stage.js";
 import { announce, el, isOwn } from "./shell.js";
 
@@ -32,11 +33,9 @@ export class Large {
   }
 
   #binButton(bin) {
-    const swatch = el("span", { class: "swatch" });
-    if (bin) swatch.style.background = this.cells.classes[bin - 1].colour;
     const key = this.act.keys[bin];
     return el("button", { type: "button", "data-put": bin, title: this.cells.binName(bin), disabled: !this.cells.canChange,
-      onclick: () => this.#put(bin) }, swatch, this.cells.binCode(bin), key ? el("kbd", {}, key) : null);
+      onclick: () => this.#put(bin) }, swatch(this.cells, bin), this.cells.binCode(bin), key ? el("kbd", {}, key) : null);
   }
 
   get cell() {

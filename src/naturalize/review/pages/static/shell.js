@@ -50,6 +50,16 @@ export function el(name, attributes = {}, ...children) {
   return made;
 }
 
+/** Set a text where it is another: what stays the same costs the browser nothing. */
+export function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** Set an attribute where it is another. */
+export function set(node, name, value) {
+  if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+}
+
 /** Show in the head what is still to be done before the reading can be signed. */
 export function showProgress({ total, unidentified, unseen }) {
   const place = document.getElementById("progress");

@@ -1,5 +1,6 @@
 // The one scrolling surface: only cells in sight are in the document.
-import { count, el, plural } from "./shell.js";
+import { Groups } from "./groups.js";
+import { Tile } from "./tile.js";
 import { HEAD } from "./view.js";
 
 const OVERSCAN = 300; // pixels above and below what is in sight
@@ -13,9 +14,8 @@ export class Surface {
     this.selection = new Set();
     this.active = null; // [group, slot]: where the keyboard is
     this.tiles = new Map(); // group → Map(slot → tile)
-    this.groupHeads = new Map();
-    this.byCell = new Map(); // cell → tiles in sight
-    this.heads = [];
+    this.groups = new Groups(canvas, cells, (group) => this.onAcceptGroup(group));
+    this.heads = []; // a box for each bin
     this.isDirty = false;
     this.lastTime = 0;
     this.onIdle = () => {};
@@ -28,35 +28,30 @@ export class Surface {
     new ResizeObserver(() => this.relayout()).observe(surface);
   }
 
+  /** Take the headings of bins, a box each. */
+  addHeads(boxes) {
+    this.heads = boxes;
+    this.list.before(...boxes);
+  }
+
   /** Build the view anew; the cell at the keyboard, if it is in the view, stays in sight. */
   rebuild() {
     const here = this.active && this.view.isLive(...this.active) ? this.active[0].slots[this.active[1]] : null;
-    this.view.build();
-    this.active = null;
     this.#clear();
+    this.view.build();
     this.#layout();
-    if (here !== null && this.view.group[here]) {
-      this.active = [this.view.group[here], this.view.slot[here]];
-      this.reveal();
-    } else this.scrollTo(0);
-    this.render();
-    this.#idleSoon();
+    this.active = here === null ? null : this.view.placeOf(here);
+    if (this.active) this.reveal();
+    else this.scrollTo(0);
+    this.#refresh();
   }
 
   /** Sizes have changed: what is at the top, or at the keyboard, stays in sight. */
   relayout(size = this.view.size) {
     if (!this.view.shown || !this.surface.clientWidth) return;
     this.room = this.surface.clientHeight;
-    if (size === this.view.size && this.width === this.surface.clientWidth) {
-      this.render();
-      return;
-    }
-    const anchor = this.#anchor();
-    this.#clear();
-    this.#layout(size);
-    this.#hold(anchor);
-    this.render();
-    this.#idleSoon();
+    if (size !== this.view.size || this.width !== this.surface.clientWidth) this.#held(() => this.#layout(size));
+    this.#refresh();
   }
 
   #layout(size = this.view.size) {
@@ -65,7 +60,13 @@ export class Surface {
     this.canvas.style.setProperty("--size", `${size}px`);
     this.canvas.style.height = `${this.view.height}px`;
     this.canvas.classList.toggle("is-small", size < 64);
-    this.#placeHeads();
+    this.heads.forEach((box, bin) => {
+      const { y, end } = this.view.bins[bin];
+      box.style.top = `${y}px`; // what sticks in a box takes no notice of a transform
+      box.style.height = `${end - y}px`;
+    });
+    for (const tiles of this.tiles.values()) for (const tile of tiles.values()) tile.put();
+    this.groups.put();
   }
 
   scrollTo(y) {
@@ -75,13 +76,22 @@ export class Surface {
 
   #clear() {
     this.list.replaceChildren();
-    for (const head of this.groupHeads.values()) head.remove();
-    this.groupHeads.clear();
+    this.groups.show([]);
     this.tiles.clear();
-    this.byCell.clear();
   }
 
-  /** The slot that must not move, and how far below the top it is. */
+  /** Change the geometry; the slot that must not move stays where it is in the window. */
+  #held(change) {
+    const [group, slot, below] = this.#anchor() ?? [];
+    const pin = [group, slot];
+    change(pin);
+    if (!group?.slots.length) return;
+    const y = this.view.place(group, Math.max(0, Math.min(pin[1], group.slots.length - 1)))[1];
+    const top = Math.round(y - below);
+    if (Math.abs(top - this.top) >= 1) this.scrollTo(top);
+  }
+
+  /** That slot, and how far below the top it is: at the keyboard if that is in sight, else the first. */
   #anchor() {
     const { top } = this;
     const bottom = top + this.room;
@@ -95,35 +105,18 @@ export class Surface {
     return null;
   }
 
-  #hold(anchor) {
-    if (!anchor) return;
-    const [group, slot, below] = anchor;
-    if (!group.slots.length) return;
-    const y = this.view.place(group, Math.min(slot, group.slots.length - 1))[1];
-    const top = Math.round(y - below);
-    if (Math.abs(top - this.top) >= 1) this.scrollTo(top);
-  }
-
-  /** Cells have changed: called for each, painted once in the next frame. */
+  /** A cell has changed: called for each, painted once in the next frame. */
   changed(i, before, after, wasSeen) {
     if (this.view.moved(i, before, after, wasSeen)) this.needsLayout = true;
-    for (const tile of this.byCell.get(i) ?? []) this.#paint(tile);
+    this.#repaint(i);
     if (this.isDirty) return;
     this.isDirty = true;
-    requestAnimationFrame(() => this.flush());
-  }
-
-  flush() {
-    this.isDirty = false;
-    if (this.needsLayout) {
+    requestAnimationFrame(() => {
+      this.isDirty = false;
+      if (this.needsLayout) this.#held(() => this.#layout());
       this.needsLayout = false;
-      const anchor = this.#anchor();
-      this.#layout();
-      this.#hold(anchor);
-      this.#placeTiles();
-    }
-    this.render();
-    this.#idleSoon();
+      this.#refresh();
+    });
   }
 
   #scrolled() {
@@ -132,11 +125,12 @@ export class Surface {
     this.isFast = Math.abs(top - this.top) / Math.max(1, now - this.lastTime) > FAST;
     this.top = top;
     this.lastTime = now;
-    this.render();
-    this.#idleSoon();
+    this.#refresh();
   }
 
-  #idleSoon() {
+  /** Fill what is in sight now; the rest of the work waits until nobody scrolls. */
+  #refresh() {
+    this.render();
     clearTimeout(this.idle);
     this.idle = setTimeout(() => {
       this.isFast = false;
@@ -147,14 +141,13 @@ export class Surface {
   }
 
   #tidy() {
-    const { top } = this;
-    const anchor = this.#anchor();
-    const pins = [anchor, this.active].filter(Boolean);
-    if (!this.view.tidy(top - OVERSCAN, top + this.room + OVERSCAN, pins)) return;
-    if (this.active?.[1] < 0) this.active = null;
-    this.#clear();
-    this.#layout();
-    this.#hold(anchor);
+    this.#held((pin) => {
+      const pins = [pin, this.active].filter((one) => one?.[0]);
+      if (!this.view.tidy(this.top - OVERSCAN, this.top + this.room + OVERSCAN, pins)) return;
+      if (this.active?.[1] < 0) this.active = null;
+      this.#clear(); // slots have other numbers
+      this.#layout();
+    });
   }
 
   /** Bring the cell at the keyboard into sight. */
@@ -173,161 +166,52 @@ export class Surface {
   /** Fill what is in sight, and let go of what is not. */
   render() {
     if (!this.view.shown) return;
-    const top = this.top - OVERSCAN;
-    const bottom = this.top + this.room + OVERSCAN;
-    const found = this.view.between(top, bottom);
-    const wanted = new Map(found.map(([group, first, last]) => [group, [first, last]]));
+    const found = this.view.between(this.top - OVERSCAN, this.top + this.room + OVERSCAN);
+    const wanted = new Map(found.map(([group, ...range]) => [group, range]));
     for (const [group, tiles] of this.tiles) {
       const [first, last] = wanted.get(group) ?? [0, 0];
       for (const [slot, tile] of tiles) {
-        if (slot < first || slot >= last) this.#release(tiles, slot, tile);
+        if (slot >= first && slot < last) continue;
+        tile.remove();
+        tiles.delete(slot);
       }
       if (!tiles.size) this.tiles.delete(group);
     }
     for (const [group, first, last] of found) {
-      let tiles = this.tiles.get(group);
-      if (!tiles) this.tiles.set(group, (tiles = new Map()));
+      if (first < last && !this.tiles.has(group)) this.tiles.set(group, new Map());
       for (let slot = first; slot < last; slot++) {
-        const tile = tiles.get(slot) ?? this.#make(tiles, group, slot);
-        if (!tile.picture.src && !this.isFast) this.#load(tile);
+        const tile = this.#tile(group, slot) ?? this.#make(group, slot);
+        if (!this.isFast) tile.load();
       }
     }
-    this.#groupHeadings(found);
+    this.groups.show(found.map(([group]) => group));
     this.#showActive();
   }
 
-  #make(tiles, group, slot) {
-    const picture = el("img", { alt: "", draggable: "false", decoding: "async" });
-    const node = el("div", { class: "cell", role: "option", id: `cell-${group.slots[slot]}-${group.bin}` },
-      picture, el("span", { class: "cell-text" }));
-    const tile = { node, picture, text: node.lastChild, group, slot, cell: group.slots[slot] };
-    picture.addEventListener("load", () => node.classList.add("is-loaded"));
-    picture.addEventListener("error", () => node.classList.add("is-missing"));
-    tiles.set(slot, tile);
-    const known = this.byCell.get(tile.cell);
-    if (known) known.push(tile);
-    else this.byCell.set(tile.cell, [tile]);
-    this.#put(tile);
-    this.#paint(tile);
-    this.list.append(node);
+  #tile(group, slot) {
+    return this.tiles.get(group)?.get(slot);
+  }
+
+  #make(group, slot) {
+    const tile = new Tile(this.cells, this.view, group, slot);
+    this.tiles.get(group).set(slot, tile);
+    tile.put();
+    tile.paint(this.selection.has(tile.cell));
+    this.list.append(tile.node);
     return tile;
   }
 
-  #load(tile) {
-    tile.picture.src = `/api/v1/cells/${this.cells.ids[tile.cell]}/thumbnail`;
-  }
-
-  #release(tiles, slot, tile) {
-    tile.node.remove();
-    if (!tile.picture.complete) tile.picture.src = ""; // what nobody looks at is not fetched
-    tiles.delete(slot);
-    const rest = this.byCell.get(tile.cell).filter((one) => one !== tile);
-    if (rest.length) this.byCell.set(tile.cell, rest);
-    else this.byCell.delete(tile.cell);
-  }
-
-  #put(tile) {
-    const [x, y] = this.view.place(tile.group, tile.slot);
-    tile.node.style.transform = `translate(${x}px, ${y}px)`;
-  }
-
-  #placeTiles() {
-    for (const tiles of this.tiles.values()) for (const tile of tiles.values()) this.#put(tile);
-    for (const [group, head] of this.groupHeads) head.style.transform = `translateY(${group.y}px)`;
-  }
-
-  /** Show the state of a cell. */
-  #paint(tile) {
-    const { cells, view } = this;
-    const { node, cell: i, group, slot } = tile;
-    const isGone = !view.isLive(group, slot);
-    const bin = cells.label[i] + 1;
-    const flag = cells.flagOf(i);
-    const model = cells.model[i] + 1;
-    node.classList.toggle("is-gone", isGone);
-    node.classList.toggle("is-unseen", !cells.seen[i]);
-    node.classList.toggle("is-flagged", flag !== "");
-    const selected = this.selection.has(i) && !isGone;
-    if (node.getAttribute("aria-selected") !== String(selected)) node.setAttribute("aria-selected", selected);
-    let text = flag ? `⚑ ${flag}` : "";
-    if (isGone) text = `→ ${bin === group.bin ? "" : cells.binCode(bin)}`;
-    else if (bin !== model) text = `was ${cells.binCode(model)}`;
-    else if (view.order === "size" && !flag) text = cells.sizeOf(i);
-    if (tile.text.textContent !== text) tile.text.textContent = text;
-    const parts = [`Cell ${cells.ids[i]}`, cells.binName(bin), cells.seen[i] ? "seen" : "unseen"];
-    if (flag) parts.push(`flag: ${flag}`);
-    if (bin !== model) parts.push(`the model said ${cells.binName(model)}`);
-    const label = parts.join(", ");
-    if (node.getAttribute("aria-label") !== label) node.setAttribute("aria-label", label);
-  }
-
-  repaint(i) {
-    for (const tile of this.byCell.get(i) ?? []) this.#paint(tile);
-  }
-
-  /** Headings of bins, made once; each sticks to the top as long as its bin is in sight. */
-  makeHeads(keys) {
-    this.heads = this.view.bins.map(({ bin }) => {
-      const made = {
-        count: el("span", { class: "bin-count" }),
-        share: el("span", { class: "bin-share" }),
-      };
-      const code = bin === 0 ? null : el("span", { class: "bin-code" }, this.cells.binCode(bin));
-      const swatch = el("span", { class: "swatch" });
-      if (bin) swatch.style.background = this.cells.classes[bin - 1].colour;
-      const name = this.cells.binName(bin);
-      made.box = el("section", { class: "bin", "data-bin": bin, "aria-label": name },
-        el("h2", { class: "bin-head" }, swatch, code, el("span", { class: "bin-name" }, name),
-          keys[bin] ? el("kbd", {}, keys[bin]) : null, made.count, made.share));
-      this.canvas.insertBefore(made.box, this.list);
-      return made;
-    });
-    this.#placeHeads();
-  }
-
-  #placeHeads() {
-    this.heads.forEach(({ box }, bin) => {
-      const place = this.view.bins[bin];
-      box.style.top = `${place.y}px`; // what sticks in a box takes no notice of a transform
-      box.style.height = `${place.end - place.y}px`;
-    });
-  }
-
-  #groupHeadings(found) {
-    const wanted = new Set(found.map(([group]) => group).filter((group) => group.head));
-    for (const [group, head] of this.groupHeads) {
-      if (wanted.has(group)) continue;
-      head.remove();
-      this.groupHeads.delete(group);
-    }
-    for (const group of wanted) {
-      const { open, live: total } = group;
-      const text = group.isMoved ? "Put here" : `${plural(total, "cell")} alike`;
-      const state = open ? `${count(open)} unseen` : "all seen";
-      let head = this.groupHeads.get(group);
-      if (!head) {
-        const accept = el("button", { type: "button", onclick: () => this.onAcceptGroup(group) });
-        head = el("div", { class: "group-head" }, el("h3"), el("span", { class: "group-state" }), accept);
-        head.style.transform = `translateY(${group.y}px)`;
-        this.groupHeads.set(group, head);
-        this.canvas.append(head);
-      }
-      const [title, note, accept] = head.children;
-      if (title.textContent !== text) title.textContent = text;
-      if (note.textContent !== state) note.textContent = state;
-      accept.hidden = !open || group.bin === 0 || !this.cells.canChange;
-      accept.textContent = open === total ? `Accept all ${count(open)}` : `Accept the rest (${count(open)})`;
-    }
+  /** Paint a cell wherever it is in sight: in its place, and in those that it has left. */
+  #repaint(i) {
+    for (const place of this.view.placesOf(i)) this.#tile(...place)?.paint(this.selection.has(i));
   }
 
   #showActive() {
-    const tile = this.active && this.tiles.get(this.active[0])?.get(this.active[1]);
-    if (this.shownActive !== tile?.node) {
-      this.shownActive?.classList.remove("is-active");
-      this.shownActive = tile?.node;
-    }
-    tile?.node.classList.add("is-active");
-    if (tile) this.list.setAttribute("aria-activedescendant", tile.node.id);
+    const node = this.active ? this.#tile(...this.active)?.node : undefined;
+    if (this.shownActive !== node) this.shownActive?.classList.remove("is-active");
+    this.shownActive = node;
+    node?.classList.add("is-active");
+    if (node) this.list.setAttribute("aria-activedescendant", node.id);
     else this.list.removeAttribute("aria-activedescendant");
   }
 
@@ -345,8 +229,8 @@ export class Surface {
       if (toggle && this.selection.has(i)) this.selection.delete(i);
       else this.selection.add(i);
     }
-    for (const i of before) if (!this.selection.has(i)) this.repaint(i);
-    for (const i of this.selection) if (!before.has(i)) this.repaint(i);
+    for (const i of before) if (!this.selection.has(i)) this.#repaint(i);
+    for (const i of this.selection) if (!before.has(i)) this.#repaint(i);
     this.onSelection();
   }
 
@@ -357,10 +241,10 @@ export class Surface {
     const found = [];
     for (const [group, first, last] of this.view.between(top, bottom)) {
       for (let slot = first; slot < last; slot++) {
-        const tile = this.tiles.get(group)?.get(slot);
+        const tile = this.#tile(group, slot);
         const y = this.view.place(group, slot)[1];
         const isWhole = y >= top && y + this.view.size <= bottom;
-        if (isWhole && tile?.node.classList.contains("is-loaded") && this.view.isLive(group, slot)) found.push(tile.cell);
+        if (isWhole && tile?.isLoaded && this.view.isLive(group, slot)) found.push(tile.cell);
       }
     }
     return found;

@@ -13,53 +13,22 @@ const AFTER = 14; // below a bin
 /** Return the size of pictures of which so many fill a width. */
 export const sizeFor = (width, columns) => Math.floor((width - 2 * PAD + GAP) / columns) - GAP;
 
-/** Orders: a number for each cell, the least first. */
-const KEYS = {
-  doubt: (cells) => cells.doubt.map((x) => -x),
-  similarity: (cells) => cells.rank,
-  size: (cells) => cells.area.map((x) => -x), // what has none (−1) comes last
-  time: (cells) => cells.taken,
-};
-
 export class View {
-  constructor(cells) {
-    this.cells = cells;
-    this.order = "doubt";
-    this.filter = "all";
-    this.only = null; // a set of cells, or null
-    this.sorted = {};
-    this.stale = new Map(); // cell → slots that it left: [[group, slot]]
-  }
-
-  passes(i) {
-    const { cells } = this;
-    if (this.only && !this.only.has(i)) return false;
-    if (this.filter === "unseen") return !cells.seen[i];
-    if (this.filter === "unidentified") return cells.label[i] < 0;
-    if (this.filter === "flagged") return cells.flagOf(i) !== "";
-    if (this.filter === "changed") return cells.label[i] !== cells.model[i];
-    return true;
-  }
-
-  #order() {
-    if (!this.sorted[this.order]) {
-      const key = KEYS[this.order](this.cells);
-      const all = Uint32Array.from({ length: this.cells.n }, (_, i) => i);
-      this.sorted[this.order] = all.sort((a, b) => key[a] - key[b] || a - b);
-    }
-    return this.sorted[this.order];
+  constructor(cells, choice) {
+    Object.assign(this, { cells, choice });
+    this.left = new Map(); // cell → slots that it left: [[group, slot]]
   }
 
   /** Put every cell into its place anew. */
   build() {
-    const { cells } = this;
-    const byCluster = this.order === "similarity";
+    const { cells, choice } = this;
+    const byCluster = choice.order === "similarity";
     this.bins = Array.from(cells.counts, (_, bin) => ({ bin, groups: [], last: null }));
     this.group = new Array(cells.n).fill(null);
     this.slot = new Int32Array(cells.n).fill(-1);
-    this.stale.clear();
-    for (const i of this.#order()) {
-      if (!this.passes(i)) continue;
+    this.left.clear();
+    for (const i of choice.all()) {
+      if (!choice.passes(i)) continue;
       const place = this.bins[cells.label[i] + 1];
       const cluster = byCluster ? cells.cluster[i] : null;
       const { last } = place;
@@ -88,34 +57,47 @@ export class View {
     if (!seen) group.open += step;
   }
 
+  /** Where a cell is: [group, slot], or null. */
+  placeOf(i) {
+    return this.group[i] && [this.group[i], this.slot[i]];
+  }
+
+  /** Where a cell is, and where it has left its slot empty. */
+  placesOf(i) {
+    return [...(this.left.get(i) ?? []), this.placeOf(i)].filter(Boolean);
+  }
+
   /** Cell `i` went from one bin to another, or was seen. Returns whether the geometry changed. */
   moved(i, before, after, wasSeen) {
+    const group = this.group[i];
     if (before === after) {
-      if (this.group[i]) this.group[i].open += wasSeen - this.cells.seen[i] === 1 ? 1 : -1;
-      if (this.group[i] && this.filter === "unseen") this.group[i].empty += this.cells.seen[i] ? 1 : -1;
+      const step = this.cells.seen[i] ? -1 : 1;
+      if (group) group.open += step;
+      if (group && this.choice.filter === "unseen") group.empty -= step;
       return false;
     }
-    const left = this.stale.get(i) ?? [];
-    if (this.group[i]) {
-      left.push([this.group[i], this.slot[i]]);
-      this.#count(this.group[i], -1, wasSeen);
-      this.group[i].empty++;
+    if (!this.left.has(i)) this.left.set(i, []);
+    const left = this.left.get(i);
+    if (group) {
+      left.push(this.placeOf(i));
+      this.#count(group, -1, wasSeen);
+      group.empty++;
     }
     this.group[i] = null;
-    const back = left.findIndex(([group]) => group.bin === after);
-    const [returned] = back >= 0 ? left.splice(back, 1) : [];
-    if (left.length) this.stale.set(i, left);
-    else this.stale.delete(i);
-    if (returned) {
-      [this.group[i], this.slot[i]] = returned;
-      returned[0].empty--;
-      this.#count(returned[0], 1, this.cells.seen[i]);
+    const back = left.findIndex(([one]) => one.bin === after);
+    if (back >= 0) {
+      [[this.group[i], this.slot[i]]] = left.splice(back, 1);
+      this.group[i].empty--;
+      this.#count(this.group[i], 1, this.cells.seen[i]);
       return false;
     }
-    if (!this.passes(i)) return false;
-    const place = this.bins[after];
-    const byCluster = this.order === "similarity";
-    if (!byCluster && !place.last) place.last = place.groups[0] ?? null;
+    return this.choice.passes(i) && this.#arrive(i, this.bins[after]);
+  }
+
+  /** Put a cell at the end of a bin; in the order by similarity, of a group of such. */
+  #arrive(i, place) {
+    const byCluster = this.choice.order === "similarity";
+    if (!byCluster) place.last ??= place.groups[0] ?? null;
     const group = place.last ?? this.#addGroup(place, null, byCluster);
     this.#append(group, i);
     return (group.slots.length - 1) % this.columns === 0;
@@ -259,37 +241,30 @@ export class View {
     const inSight = new Map(this.between(top, bottom).map(([group, ...range]) => [group, range]));
     let changed = false;
     for (const group of this.shown) {
-      if (!group.empty) continue;
-      const [first, last] = inSight.get(group) ?? [group.slots.length, group.slots.length];
-      const isKept = (slot) => this.isLive(group, slot) && this.passes(group.slots[slot]);
-      const gone = [];
-      for (let slot = 0; slot < group.slots.length; slot++) {
-        if ((slot < first || slot >= last) && !isKept(slot)) gone.push(slot);
-      }
-      if (inSight.has(group)) {
-        // above what is in sight only whole rows go: columns stay
-        const above = gone.filter((slot) => slot < first).length;
-        gone.splice(above - (above % this.columns), above % this.columns);
-      }
+      const gone = group.empty ? this.#superfluous(group, inSight.get(group)) : [];
       if (!gone.length) continue;
       changed = true;
       for (const slot of gone) this.#forget(group, slot);
-      const out = new Set(gone);
-      const moved = new Map(); // slot → slot
-      const slots = [];
-      group.slots.forEach((i, slot) => {
-        if (!out.has(slot)) moved.set(slot, slots.push(i) - 1);
-      });
-      for (const [slot, now] of moved) {
-        const i = group.slots[slot];
-        if (this.group[i] === group) this.slot[i] = now;
-        for (const one of this.stale.get(i) ?? []) if (one[0] === group) one[1] = now;
-      }
-      for (const pin of pins) if (pin[0] === group) pin[1] = moved.get(pin[1]) ?? -1;
-      group.slots = slots;
+      this.#renumber(group, new Set(gone), pins);
       group.empty -= gone.length;
     }
     return changed;
+  }
+
+  /** Slots of a group that can go; `range`: first and last in sight, if any are. */
+  #superfluous(group, range) {
+    const [first, last] = range ?? [group.slots.length, group.slots.length];
+    const gone = [];
+    group.slots.forEach((i, slot) => {
+      const isKept = this.isLive(group, slot) && this.choice.passes(i);
+      if ((slot < first || slot >= last) && !isKept) gone.push(slot);
+    });
+    if (range) {
+      // above what is in sight only whole rows go: columns stay
+      const above = gone.filter((slot) => slot < first).length;
+      gone.splice(above - (above % this.columns), above % this.columns);
+    }
+    return gone;
   }
 
   #forget(group, slot) {
@@ -297,11 +272,23 @@ export class View {
     if (this.isLive(group, slot)) {
       this.group[i] = null;
       this.#count(group, -1, this.cells.seen[i]);
+    } else {
+      this.left.set(i, this.left.get(i).filter((one) => one[0] !== group || one[1] !== slot));
     }
-    else {
-      const left = (this.stale.get(i) ?? []).filter((one) => one[0] !== group || one[1] !== slot);
-      if (left.length) this.stale.set(i, left);
-      else this.stale.delete(i);
+  }
+
+  #renumber(group, gone, pins) {
+    const now = new Map(); // slot → slot
+    const slots = [];
+    group.slots.forEach((i, slot) => {
+      if (!gone.has(slot)) now.set(slot, slots.push(i) - 1);
+    });
+    for (const [slot, number] of now) {
+      const i = group.slots[slot];
+      if (this.group[i] === group) this.slot[i] = number;
+      for (const one of this.left.get(i) ?? []) if (one[0] === group) one[1] = number;
     }
+    for (const pin of pins) if (pin[0] === group) pin[1] = now.get(pin[1]) ?? -1;
+    group.slots = slots;
   }
 }
