@@ -261,7 +261,7 @@ def test_what_each_role_may_do() -> None:
     may = {role: {what for what in ROLES["admin"] if _may(role, what)} for role in ROLES}
     assert may["reader"] == {"export"}
     assert may["reviewer"] == {"export", "change", "sign"}
-    assert may["admin"] == may["reviewer"] | {"reopen", "users", "rules", "upload"}
+    assert may["admin"] == may["reviewer"] | {"reopen", "replace", "users", "rules", "upload"}
 
 
 def _may(role: str, what: str) -> bool:
