@@ -82,8 +82,9 @@ class UNet(ScaledSegmenter):
         shape = (image.shape[0], image.shape[1])
         found = self._best_pass(image)
         red, green, blue = (float(value) for value in _slide(image, found))
-        cells = completed(parted(cells_of(found, shape), shape), shape)
-        return Segmentation(shape, tuple(cells), (red, green, blue), is_unsure(found))
+        background = (red, green, blue)
+        cells = completed(parted(cells_of(found, shape), image, background), shape)
+        return Segmentation(shape, tuple(cells), background, is_unsure(found))
 
     def _best_pass(self, image: np.ndarray) -> Detections:
         """Return the pass at the scale and strength of stain of which the network is most certain.

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from naturalize.cells.segmentation import Cell
+from naturalize.imaging.stain import optical_density
 
 #: Least share of a cell's outline that is free, and least that lies against other red cells.
 _FREE, _AGAINST = 0.4, 0.10
@@ -28,24 +29,70 @@ _UNDER = 0.85
 _TWO, _DENT, _CUT, _PART, _ENOUGH = 1.3, 0.06, 2.2, 0.3, 3
 
 
-def parted(cells: list[Cell], shape: tuple[int, int]) -> list[Cell]:
+#: An oval without dents is two discs where it holds so many times the dye of the image's red cells,
+#: so many times as much on the same area, has so many times their area, and is so many times as
+#: long as wide; and where the inner half of its width and length is no paler than this share of the
+#: rest, as the middle of a single cell often is. (Chosen on 197 PBC images, none of them among
+#: those that are measured, and the pale middle on fields of `fields/cbc`. On 196 other PBC images,
+#: F1 of red cells is 0.940 before and 0.943 after, and of 0.34 cells too few an image 0.18 remain.)
+_DYE, _DENSER, _LARGER, _OVAL, _PALE = 1.4, 1.05, 1.1, 1.25, 0.85
+
+
+def parted(
+    cells: list[Cell], image: np.ndarray, background: tuple[float, float, float]
+) -> list[Cell]:
     """Return the cells with each red cell that is two in one outline cut in two.
 
     Where two discs overlap, their common outline has two dents that face each other; it is cut from
-    one to the other (Bai et al., Pattern Recognition 42, 2009). Without enough whole red cells
-    nothing is known of their size, and nothing is cut.
+    one to the other (Bai et al., Pattern Recognition 42, 2009). Discs that lie farther over each
+    other leave no dents but an oval, in which light is absorbed twice; it is cut across its middle.
+    Without enough whole red cells nothing is known of their size, and nothing is cut.
 
-    ``cells``: any; ``shape``: height and width of the image.
+    ``cells``: any; ``image``: RGB uint8 (H, W, 3); ``background``: colour of the bare slide, 0–255.
     """
-    areas = [cell.area for cell in cells if cell.kind == "rbc" and not cell.touches(shape)]
-    if len(areas) < _ENOUGH:
+    whole = [cell for cell in cells if cell.kind == "rbc" and not cell.touches(image.shape)]
+    if len(whole) < _ENOUGH:
         return cells
-    usual = float(np.median(areas))
+    usual = float(np.median([cell.area for cell in whole]))
     out = []
     for cell in cells:
         large = cell.kind == "rbc" and cell.area >= _TWO * usual
-        out += _halves(cell, usual) if large else [cell]
+        parts = _halves(cell, usual) if large else [cell]
+        if len(parts) == 1 and cell in whole and cell.area >= _LARGER * usual:
+            parts = _stacked(cell, whole, image, background)
+        out += parts
     return out
+
+
+def _stacked(
+    cell: Cell, whole: list[Cell], image: np.ndarray, background: tuple[float, float, float]
+) -> list[Cell]:
+    """Return the two halves of an oval in which light is absorbed twice, or the cell itself."""
+    points = np.argwhere(cell.mask) - np.mean(np.nonzero(cell.mask), axis=1)
+    _, axes = np.linalg.eigh(points.T @ points)
+    across, along = (points @ axes).T
+    if np.ptp(along) + 1 < _OVAL * (np.ptp(across) + 1):
+        return [cell]
+    density = _density(cell, image, background)
+    usual = float(np.median([c.area for c in whole]))
+    of_one = float(np.median([_density(c, image, background).sum() for c in whole]))
+    if density.sum() / of_one < max(_DYE, _DENSER * cell.area / usual):
+        return [cell]
+    along, across = (x - (x.min() + x.max()) / 2 for x in (along, across))
+    inner = (np.abs(along) < np.ptp(along) / 4) & (np.abs(across) < np.ptp(across) / 4)
+    if np.median(density[inner]) < _PALE * np.median(density[~inner]):
+        return [cell]
+    far = np.zeros(cell.mask.shape, bool)
+    far[cell.mask] = along > 0
+    corner = (cell.box[0], cell.box[1])
+    halves = (far, cell.mask & ~far)
+    return [Cell.from_mask("rbc", half, score=cell.score, offset=corner) for half in halves]
+
+
+def _density(cell: Cell, image: np.ndarray, background: tuple[float, float, float]) -> np.ndarray:
+    """Return the optical density of each pixel of a cell, the mean of the channels, float (n,)."""
+    x0, y0, x1, y1 = cell.box
+    return optical_density(image[y0:y1, x0:x1][cell.mask], background).mean(axis=1)
 
 
 def _halves(cell: Cell, usual: float) -> list[Cell]:
