@@ -52,7 +52,7 @@ def test_what_two_readers_differ_on_is_settled_by_keys(copied, start):
     review.second(BERT)
     review.close()
     settle(copied, BERT, 2, renamed={3, 5})
-    room = start()
+    room = start(copied)
     page = room.page("/agreement")
     page.wait_for_selector("#readers-lead:has-text('238 of 240 cells alike')")
     page.locator("button", has_text="Adjudicate").click()
@@ -102,8 +102,7 @@ def test_model_and_person_are_drawn_in_the_colours_of_the_page(room):
 
 
 def test_an_administrator_adds_a_user_and_takes_one_away(shared_room):
-    page = shared_room.logged_in("anna")
-    page.goto(shared_room.url + "/users")
+    page = shared_room.page("/users", user="anna")
     page.fill("#name", "carla")
     page.select_option("#role", "reader")
     page.fill("#password", "carla carla carla")

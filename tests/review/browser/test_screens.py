@@ -13,8 +13,14 @@ HOSTILE = "<img src=x onerror=alert(1)><b>bold</b> & a very long name of a revie
 
 
 def violations(page):
+    """What axe finds in the light theme, and of what depends on colours in the dark one."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = axe.run(page).response["violations"]
+    only = {"resultTypes": ["violations"]}
+    found = axe.run(page, options=only).response["violations"]
+    page.emulate_media(color_scheme="dark")
+    only["runOnly"] = ["color-contrast"]
+    found += axe.run(page, options=only).response["violations"]
+    page.emulate_media(color_scheme="light")
     return [
         (one["id"], [node["target"] for node in one["nodes"]][:3])
         for one in found
@@ -22,9 +28,8 @@ def violations(page):
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_on_any_page(room, scheme):
-    page = room.page("/gallery", color_scheme=scheme)
+def test_axe_finds_nothing_serious_on_any_page(room):
+    page = room.page("/gallery?cells=" + ",".join(map(str, range(1, 25))))  # each takes its time
     page.select_option("#order", "similarity")
     assert violations(page) == []
     page.locator(".cell").first.dblclick()
@@ -77,7 +82,7 @@ def test_html_in_names_is_shown_as_text_and_a_missing_image_says_so(copied, star
     with sqlite3.connect(copied / "review.db") as link:
         link.execute("UPDATE setting SET value = json_quote(?) WHERE key = 'name'", [HOSTILE])
         link.execute("UPDATE cell SET path = ?", [f"{HOSTILE}.jpg"])
-    page = start().page("/gallery")
+    page = start(copied).page("/gallery", width=1300)  # a window that has no pictures yet
     page.wait_for_selector(".cell.is-missing")
     assert page.locator(".top-review").inner_text() == HOSTILE
     page.locator(".cell").first.dblclick()

@@ -39,12 +39,11 @@ def test_signing_waits_until_every_cell_is_named_and_seen(room):
 
 
 def test_the_second_reader_sees_what_the_model_said_and_not_what_the_first_did(shared_room):
-    anna = shared_room.logged_in("anna")
+    anna = shared_room.page("/sign-off", user="anna")
     anna.evaluate(SETTLE)
-    anna.goto(f"{shared_room.url}/sign-off")
+    anna.reload()
     sign(anna)
-    bert = shared_room.logged_in("bert")
-    bert.goto(f"{shared_room.url}/sign-off")
+    bert = shared_room.page("/sign-off", user="bert")
     bert.get_by_role("button", name="Begin a second").click()
     bert.wait_for_selector("#reading:has-text('Second reading, blind')")
     bert.goto(f"{shared_room.url}/gallery")
@@ -67,3 +66,15 @@ def test_the_second_reader_sees_what_the_model_said_and_not_what_the_first_did(s
         anna.fill("#replace-reason", "bert left")
         anna.locator("#replace-dialog button[value=yes]").click()
         anna.wait_for_selector(f".toast-error:has-text({error!r})")
+
+
+def test_a_mistyped_password_is_refused_and_the_right_one_opens_the_gallery(shared_room):
+    page = shared_room.page("/login")
+    page.fill("[name=name]", "anna")
+    page.fill("[name=password]", "wrong")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#refused:visible")
+    page.fill("[name=password]", "anna anna anna")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("html[data-ready]", state="attached")
+    page.wait_for_selector(".cell.is-loaded")

@@ -48,4 +48,5 @@ class Cache:
 
     def close(self) -> None:
         """Close the file."""
-        self._link.close()
+        with self._lock:  # a connection that is closed while a thread uses it ends the process
+            self._link.close()
