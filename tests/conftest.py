@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-# several workers share the processors: threads that spin while they wait take each other's time
+# several workers share the processors: one thread each, and none that spins while it waits, or they
+# take each other's time
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _REPO = Path(__file__).resolve().parents[1]
