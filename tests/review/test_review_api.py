@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -521,6 +523,60 @@ def test_whom_a_bundle_names_is_in_it_and_nowhere_else(
     assert b"export" in kept
     assert b"confidential" not in kept.lower()
     assert "confidential" not in caplog.text.lower()
+
+
+@pytest.mark.parametrize("code", ["<b>B&T 'it'\"", "LY/MO Ω²", "$\\frac$ $x"])
+def test_a_class_may_have_any_name(tmp_path: Path, code: str) -> None:
+    (tmp_path / "r").mkdir()
+    cells = [CellRow(f"{i}/a.png", model_label=code) for i in range(4)]
+    settings = {"name": "r", "classes": [code, "SNE"], "root": str(tmp_path), "model": "pbc11"}
+    Review.create(tmp_path / "r", settings, cells)
+    with TestClient(create_app(tmp_path / "r", Serving("meier")), base_url=HOST) as client:
+        client.headers[TOKEN] = client.get(f"{API}/session").json()["csrf"]
+        assert change(client, [1, 2, 3], [0, 0, 0], label=code).status_code == 200
+        assert change(client, [4], [0], label="SNE").status_code == 200
+        name = quote(code, safe="")
+        assert len(client.get(f"{API}/atlas/{name}").json()["cells"]) == 4
+        for kind in PLOTS:
+            plot = client.get(f"{API}/comparison/{name}/{kind}")
+            assert plot.status_code == 200
+            assert ElementTree.fromstring(plot.text).tag.endswith("svg")
+        page = client.get("/report")
+        assert page.status_code == 200
+        assert "<b>" not in page.text.partition("<main")[2].partition("</table>")[0]
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_a_review_of_no_cell_or_one_has_every_page_and_file(tmp_path: Path, n: int) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "a.png").write_bytes(PICTURE)
+    settings = {"name": "r", "classes": ["LY", "SNE"], "root": str(tmp_path), "model": "pbc11"}
+    Review.create(tmp_path / "r", settings, [CellRow("a.png", model_label="LY")][:n])
+    with TestClient(create_app(tmp_path / "r", Serving("meier")), base_url=HOST) as client:
+        client.headers[TOKEN] = client.get(f"{API}/session").json()["csrf"]
+        for format in ("csv", "json", "html", "pdf", "fhir"):
+            assert client.get(f"{API}/exports/{format}").status_code == 200, format
+        for page in (
+            "gallery",
+            "report",
+            "differential",
+            "sign-off",
+            "agreement",
+            "trail",
+            "atlas",
+        ):
+            assert client.get(f"/{page}").status_code == 200, page
+        assert client.get(f"{API}/cells").json()["ids"] == [1][:n]
+        assert client.get(f"{API}/comparison").status_code == 422
+        if not n:
+            assert client.post(f"{API}/sign", json={"reading": 1}).status_code == 409
+            return
+        change(client, [1], [0], label="LY")
+        compared = client.get(f"{API}/comparison").json()
+        assert compared["accuracy"]["share"] == 1
+        assert compared["kappa"] == {"value": None, "interval": None}  # chance agrees as well
+        assert client.get(f"{API}/exports/dataset.zip").status_code == 200
+        assert client.post(f"{API}/sign", json={"reading": 1}).status_code == 200
 
 
 def test_bodies_are_limited_whether_or_not_they_say_their_length(start: Start) -> None:

@@ -20,7 +20,8 @@ from naturalize.models.shipped import find
 from naturalize.review.service.errors import NoSuchError
 from naturalize.review.service.intake.prepare import write
 from naturalize.review.service.pictures import references
-from naturalize.review.service.pictures.cut import SIDE
+from naturalize.review.service.pictures.cache import Cache
+from naturalize.review.service.pictures.cut import LARGEST, SIDE
 from naturalize.review.service.pictures.pictures import OWN, Pictures
 from naturalize.review.service.review import Review
 from naturalize.review.store.cells import CellRow
@@ -194,3 +195,26 @@ def test_the_nearest_reference_of_a_cell_is_another_picture_of_it(
     assert first.id not in [one.id for one, _ in pictures.nearest(4, k=3)]
     assert {one.label for one in pictures.atlas(target.label, 2)} == {target.label}
     assert pictures.atlas("none", 2) == []
+
+
+def test_a_cache_that_could_not_be_written_once_is_written_again(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "pictures.sqlite")
+    cache.put({"a": b"1", "b": object()})  # type: ignore[dict-item]
+    assert cache.get("a") is None  # all, or none
+    cache.put({"a": b"2"})
+    assert cache.get("a") == b"2"
+    cache.close()
+
+
+def test_a_box_that_is_larger_than_any_cell_takes_no_more_than_its_share(tmp_path: Path) -> None:
+    field = np.full((40, 60, 3), 230, np.uint8)
+    field[10:20, 10:20] = RED
+    write_image(tmp_path / "field.png", field)
+    row = CellRow("field.png", "field.png", 1, (0, 0, 2**24, 2**24), model_label="A")
+    settings = {"name": "r", "model": "pbc11", "root": str(tmp_path)}
+    review = Review.open(write(tmp_path / "r", settings, ["A"], [row], source="x"))
+    pictures = Pictures(review)
+    assert pixels(pictures.full(1)).shape == (LARGEST, LARGEST, 3)
+    assert pixels(pictures.thumbnail(1)).shape == (SIDE, SIDE, 3)
+    pictures.close()
+    review.close()

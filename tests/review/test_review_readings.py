@@ -402,6 +402,14 @@ def test_kappa_is_that_of_scikit_learn(
         assert found.kappa == pytest.approx(cohen_kappa_score(first, second))
 
 
+def test_resamples_in_which_chance_agrees_on_all_do_not_count(opened: Opened) -> None:
+    review = opened(2)  # each fourth resample is of two cells of one class
+    read(review, ADA, 1, ["EO", "LY"])
+    review.second(BEN)
+    read(review, BEN, 2, ["EO", "LY"])
+    assert (review.agreement(CAT).kappa, review.agreement(CAT).interval) == (1, (1, 1))
+
+
 def test_no_agreement_before_both_are_signed(opened: Opened) -> None:
     review = opened(2)
     with pytest.raises(ReviewError, match="signed"):

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from naturalize.base.artifacts import write_bytes, write_json, write_table
 from naturalize.base.errors import InputError, NaturalizeError
 from naturalize.prediction.files import Prediction
 from naturalize.prediction.table import ENDINGS, write_predictions
+from naturalize.review.service.intake.order import in_order
 from naturalize.review.service.intake.rows import located, of_table, places_of
+from naturalize.review.service.review import Review
 from naturalize.review.store.cells import CellRow
 
 CLASSES = ("BNE", "SNE", "PLT")
@@ -158,3 +164,53 @@ def test_json_of_a_table_may_hold_numbers_as_text(tmp_path: Path) -> None:
     assert cell.path == "a/b.jpg"
     assert cell.probabilities is not None
     assert math.isclose(cell.probabilities[0], 1.0)
+
+
+_values = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(["SNE", "no cell", "inf", "nan", "0.5", "1e999", "a\0b", "\udce9", "a\tb", ""]),
+    st.lists(st.integers(), max_size=2), st.fixed_dictionaries({"a": st.integers()}),
+)  # fmt: skip
+_columns = ("confidence", "flag", "set", "cell", "x0", "y0", "x1", "y1", "prob_SNE")
+_rows = st.fixed_dictionaries(
+    dict.fromkeys(("path", "label"), _values), optional=dict.fromkeys(_columns, _values)
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(_rows, max_size=3))
+def test_whatever_a_table_holds_it_is_cells_or_refused(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    file = tmp_path / "p.json"
+    file.write_text(json.dumps(rows))
+    try:
+        found = of_table(file, CLASSES)
+        cells = in_order(found.cells, found.classes)
+        located(cells, [tmp_path], file)
+        Review.create(tmp_path, {"name": "x", "classes": list(found.classes)}, cells)
+    except NaturalizeError:
+        return
+    (tmp_path / "review.db").unlink()
+
+
+def test_images_in_a_folder_called_uploads_are_not_the_reviews_own(
+    tmp_path: Path,
+) -> None:
+    for name in ("uploads/1.png", "other/2.png"):
+        write_bytes(tmp_path / "images" / name, b"x")
+    cells = [CellRow("uploads/1.png"), CellRow("other/2.png"), CellRow("./uploads/1.png")]
+    root, found = located(cells, [tmp_path / "images"], "p.csv")
+    assert root == tmp_path / "images"
+    assert all((root / cell.path).is_file() for cell in found)
+    assert not any(cell.path.startswith("uploads/") for cell in found)
+
+
+def test_a_path_that_is_longer_than_paths_can_be_is_missing(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "1.png", b"x")
+    cells = [CellRow("x" * 5000), CellRow("1.png")]
+    root, found = located(cells, [tmp_path], "p.csv")
+    assert root == tmp_path
+    assert [cell.taken is None for cell in found] == [True, False]

@@ -20,6 +20,7 @@ from naturalize.base.images import encode_image
 from naturalize.review.api.limits import Limits
 from naturalize.review.api.unpack import Accepted, safe_name
 
+LONG = "ä" * 120  # of 240 bytes
 PICTURE = encode_image(np.full((8, 8, 3), 200, np.uint8))
 
 
@@ -223,3 +224,24 @@ def test_limits_on_pixels_count_both_sides(tmp_path: Path) -> None:
     accepted = put_in(tmp_path, "a.png", PICTURE, Limits(pixels=63))
     assert "8 × 8 pixels" in accepted.refused[0].reason
     assert put_in(tmp_path, "a.png", PICTURE, Limits(pixels=64)).paths
+
+
+@pytest.mark.parametrize(
+    "names", [("a.png", "a.png/b.png"), ("a.png/b.png", "c.png", "c.png/d/e.png")]
+)
+def test_a_file_and_a_folder_of_one_name_are_no_two_places(
+    tmp_path: Path, names: list[str]
+) -> None:
+    found = put_in(tmp_path, "a.zip", zipped(dict.fromkeys(names, PICTURE)))
+    assert [error.where for error in found.refused] == [f"a.zip/{names[-1]}"]
+    assert "name of its folder" in found.refused[0].reason
+    assert stored(tmp_path) == sorted(names[:-1])
+
+
+@pytest.mark.parametrize(
+    "name", [f"{LONG}.png", f"{LONG}/a.png", "\ud800.png", "a\0.png", "\u202egnp.exe.png"]
+)
+def test_a_name_that_no_file_system_takes_is_refused(tmp_path: Path, name: str) -> None:
+    found = put_in(tmp_path, name, PICTURE)
+    assert len(found.refused) == 1
+    assert stored(tmp_path) == []

@@ -12,6 +12,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from naturalize.base.errors import SettingsError
 from naturalize.review.service import users
@@ -275,3 +277,52 @@ def _may(role: str, what: str) -> bool:
 def test_a_session_is_of_one_review(review: Review, opened: Callable[..., Review]) -> None:
     token = users.login(review, "ada", PASSWORD, "10.0.0.7").token
     assert users.session(opened(2, name="tuesday"), token) is None
+
+
+def test_what_is_typed_as_a_name_is_not_kept_if_it_is_none(review: Review) -> None:
+    with pytest.raises(LoginError):
+        users.login(review, "my secret passphrase", "ada", "10.0.0.7")
+    assert [user for user, _ in notes(review, "login-failed")] == ["-"]
+    assert all("passphrase" not in str(line) for line in sql(review, "SELECT * FROM event"))
+
+
+def test_a_name_and_a_password_are_one_however_a_keyboard_writes_them(review: Review) -> None:
+    users.add(review, "Zoe\u0308", "A\u030angström 10²", "reviewer")
+    assert users.listed(review)[0].name == "Zo\u00eb"
+    login = users.login(review, "Zo\u00eb", "\u00c5ngström 102", "10.0.0.7")
+    assert login.actor.name == "Zo\u00eb"
+    with pytest.raises(SettingsError, match="exists"):
+        users.add(review, "Zo\u00eb", PASSWORD, "reviewer")
+    users.update(review, "Zoe\u0308", role="reader")
+    assert users.session(review, login.token).actor.role == "reader"
+
+
+@pytest.mark.parametrize("name", ["a\0", "ada\u200b", "\u202eada", "a\nb", "\ud800"])
+def test_a_name_that_looks_like_another_is_refused(review: Review, name: str) -> None:
+    with pytest.raises(SettingsError, match="control"):
+        users.add(review, name, PASSWORD, "reviewer")
+
+
+def test_on_a_full_disk_people_still_see_what_is_there(review: Review) -> None:
+    token = users.login(review, "ada", PASSWORD, "10.0.0.7").token
+    sql(review, "UPDATE login SET last_used = last_used - 600")
+
+    def read_only(link: sqlite3.Connection, *_: object) -> None:
+        link.execute("PRAGMA query_only = ON")
+
+    event.listen(Pool, "checkout", read_only)
+    try:
+        found = users.session(review, token)
+    finally:
+        event.remove(Pool, "checkout", read_only)
+    assert found is not None
+    assert found.actor.name == "ada"
+
+
+def test_what_is_set_last_is_what_is_shown(review: Review) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for each in [pool.submit(review.set, CHIEF, target=n) for n in range(1, 25)]:
+            each.result()
+    other = Review.open(review.folder)
+    assert review.settings == other.settings
+    other.close()

@@ -56,6 +56,25 @@ def test_a_wrong_rule_is_refused_with_its_place(text, column, expected):
     assert f"column {column}:" in str(caught.value)
 
 
+def test_the_name_of_a_class_may_be_in_quotes():
+    classes = ["band neutrophil", "B&T (50 %)", "and"]
+    flag = parse('"band neutrophil" + "B&T (50 %)" + "and" >= 6', classes).flag(
+        dict.fromkeys(classes, 2)
+    )
+    assert (flag.fired, flag.value) == (True, 6)
+    with pytest.raises(SettingsError, match="column 1:"):
+        parse('"band" > 1', classes)
+
+
+@pytest.mark.parametrize("text", ["{} / 1 > 1", "1 < {}", "{} - {} == 0"])
+def test_numbers_beyond_all_numbers_decide_nothing(text):
+    many = " * ".join(["LY"] * 17)
+    flag = parse(text.format(many, many), CLASSES).flag({"LY": 10**30})
+    assert flag.fired is None
+    assert flag.value is None
+    assert "too large" in flag.said
+
+
 @pytest.mark.parametrize("text", ["(" * 5000 + "1" + ")" * 5000 + " > 0", "(" * 30 + "1 > 0"])
 def test_brackets_have_an_end(text):
     with pytest.raises(SettingsError):

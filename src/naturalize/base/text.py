@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
@@ -92,3 +93,14 @@ def expanded(text: str) -> str:
 def expanded_path(path: str | Path) -> Path:
     """Return ``path`` with ``~`` as the home folder."""
     return Path(expanded(str(path)))
+
+
+def has_controls(text: str) -> bool:
+    """Return whether a text has characters that do not show: controls, directions, half letters.
+
+    Examples
+    --------
+    >>> has_controls("Åsa Ñandú"), has_controls("a\\0b"), has_controls("a\\u202eb")
+    (False, True, True)
+    """
+    return any(unicodedata.category(letter)[0] == "C" for letter in text)

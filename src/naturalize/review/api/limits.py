@@ -30,7 +30,7 @@ class Limits(Settings):
     ratio_from: int = Field(default=1 * _MB, ge=0)
     #: Pixels of an image, as everywhere in the package.
     pixels: int = Field(default=MAX_PIXELS, gt=0)
-    #: Characters in a name of a file: what file systems take, in bytes, less an ending.
+    #: Bytes of UTF-8 in a name of a file: the 255 that file systems take, less an ending.
     name: int = Field(default=200, gt=0)
     #: Folders in folders within a ZIP.
     depth: int = Field(default=8, gt=0)

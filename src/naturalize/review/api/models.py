@@ -21,7 +21,7 @@ ReadingQuery = Annotated[int, Query(ge=1, le=3, description="1 first, 2 second, 
 After = Annotated[int, Query(ge=0, le=_MOST, description="id of the last event that is there")]
 
 #: Text without control characters.
-Code = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f<>&\"']{1,40}$")]
+Code = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,100}$")]
 CodeInPath = Annotated[Code, Path()]
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,1000}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f<>&\"'/\\]{1,64}$")]

@@ -71,7 +71,7 @@ def get_comparison(room: RoomNeeded, access: Asking, reading: m.ReadingQuery = 1
 
 
 @router.get(
-    "/comparison/{code}/{kind}",
+    "/comparison/{code:path}/{kind}",
     responses={**REFUSALS, 200: {"description": "a plot", "content": {"image/svg+xml": {}}}},
     response_class=Response,
 )

@@ -83,7 +83,7 @@ def get_nearest(cell: m.CellId, room: RoomNeeded, _: Asking) -> m.NearestAnswer:
     )
 
 
-@router.get("/atlas/{label}", responses=REFUSALS)
+@router.get("/atlas/{label:path}", responses=REFUSALS)
 def get_atlas(label: m.CodeInPath, room: RoomNeeded, _: Asking) -> m.NearestAnswer:
     """List typical reference cells of a class."""
     if label not in room.review.settings.bins:

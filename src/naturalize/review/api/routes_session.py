@@ -80,7 +80,6 @@ def log_in(form: m.LogIn, request: Request, response: Response, room: RoomNeeded
     if not room.serving.users:
         raise RefusedError(409, "blocked", "this server is local: nobody has to log in")
     address = request.client.host if request.client else "-"
-    request.state.who = form.name
     login = users.login(room.review, form.name, form.password, address)
     response.set_cookie(
         room.cookie,

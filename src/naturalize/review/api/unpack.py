@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import stat
 import struct
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from naturalize.base.errors import ImageReadError, UnusableError
 from naturalize.base.images import IMAGE_SUFFIXES, file_facts, read_bytes
+from naturalize.base.text import has_controls
 from naturalize.review.api.limits import Limits
 
 #: Characters that lead somewhere on some system, or mean something in a page (Windows' list).
@@ -70,7 +70,10 @@ class Accepted:
         while target.exists():
             target = self.folder / name.with_name(f"{name.stem}-{number}{name.suffix}")
             number += 1
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UnusableError(name, "another file has the name of its folder") from error
         file.rename(target)
         self.paths.append(target)
 
@@ -97,10 +100,10 @@ def safe_name(name: str, limits: Limits) -> PurePosixPath:
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts):
         raise UnusableError(name, "its name leads out of its folder")
-    if len(parts) > limits.depth or any(len(part) > limits.name for part in parts):
-        raise UnusableError(name[: limits.name], "its name is too long or in too many folders")
-    if any(c in _NOT_IN_NAMES or unicodedata.category(c)[0] == "C" for c in name):
+    if has_controls(name) or any(c in _NOT_IN_NAMES for c in name):
         raise UnusableError(name, f"its name has one of {_NOT_IN_NAMES} or a control character")
+    if len(parts) > limits.depth or any(len(part.encode()) > limits.name for part in parts):
+        raise UnusableError(name[: limits.name], "its name is too long or in too many folders")
     if any(part.startswith(".") for part in parts):
         raise UnusableError(name, "its name begins with a dot")
     return PurePosixPath(name)

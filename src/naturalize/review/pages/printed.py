@@ -70,7 +70,8 @@ def _scatter(row: Mapping[str, Any]) -> Any:
     ax.plot(x, y, "o", color=LIGHT["accent"], markersize=4, alpha=0.7)
     ax.set_xlim(0, top)
     ax.set_ylim(0, top)
-    ax.set_xlabel(f"{row['code']} by person, % of white cells", color=INK)
+    # the name of a class is no mathematics, whatever is in it
+    ax.set_xlabel(f"{row['code']} by person, % of white cells", color=INK, parse_math=False)
     ax.set_ylabel("by model, %", color=INK)
     return fig
 
@@ -96,7 +97,7 @@ def _differences(row: Mapping[str, Any]) -> Any:
             ax.axhspan(low, high, color=colour, alpha=0.12, linewidth=0)
             ax.axhline((low + high) / 2, color=colour, linewidth=1.3)
     ax.axhline(0, color=LIGHT["quiet"], linewidth=1.0, linestyle=(0, (3, 3)))
-    ax.set_xlabel(f"{row['code']}, mean of person and model, %", color=INK)
+    ax.set_xlabel(f"{row['code']}, mean of person and model, %", color=INK, parse_math=False)
     ax.set_ylabel("model − person, percentage points", color=INK)
     return fig
 

@@ -9,6 +9,7 @@ import numpy as np
 from sqlalchemy import Connection, delete, func, insert, literal, select, update
 
 from naturalize.base.rng import rng
+from naturalize.base.statistics import percentile_interval
 from naturalize.evaluation.metrics import confusion_matrix, kappa
 from naturalize.review.service.answers import Agreement, Progress, Reading
 from naturalize.review.service.changes import close_actions, tally
@@ -23,8 +24,8 @@ from naturalize.review.service.trail import noted
 from naturalize.review.store.database import now
 from naturalize.review.store.tables import CELL, EVENT, READING, STATE, TALLY, USER
 
-#: Resamples of kappa's interval, and its level.
-_RESAMPLES, _LEVEL = 2_000, 0.95
+#: Resamples of kappa's interval.
+_RESAMPLES = 2_000
 
 #: What makes a user one of a reading's readers. Cells are marked as seen by being on the screen, so
 #: that a look at the first page would bar a second reader.
@@ -250,17 +251,32 @@ def agreement(link: Connection) -> Agreement:
     place = {label: i for i, label in enumerate(labels)}
     true, read = (np.array([place[row[k]] for row in rows], np.int64) for k in (1, 2))
     confusion = confusion_matrix(true, read, len(labels))
-    value, interval = None, None
-    if len(labels) > 1:
-        value = float(kappa(confusion))
-        shares = confusion.ravel() / len(rows)
-        drawn = rng(0, "kappa").multinomial(len(rows), shares, _RESAMPLES)
-        all_of = kappa(drawn.reshape(-1, *confusion.shape))
-        tail = (1 - _LEVEL) / 2
-        low, high = np.nanquantile(all_of, [tail, 1 - tail])
-        interval = float(low), float(high)
+    shares = confusion.ravel() / len(rows)
+    drawn = rng(0, "kappa").multinomial(len(rows), shares, _RESAMPLES)
+    value, interval = kappa_of(confusion, drawn.reshape(-1, *confusion.shape))
     differing = [(cell, first, second) for cell, first, second in rows if first != second]
     return Agreement(len(rows), len(rows) - len(differing), value, interval, differing)
+
+
+def kappa_of(
+    confusion: np.ndarray, drawn: np.ndarray
+) -> tuple[float | None, tuple[float, float] | None]:
+    """Return Cohen's kappa of counts, int (C, C), and its interval over resampled ones (R, C, C).
+
+    Both are null where one class is all there is: chance agrees as well. Such resamples are left
+    out.
+    """
+    mixed = drawn[_is_mixed(drawn)]
+    if not _is_mixed(confusion) or not len(mixed):
+        return None, None
+    low, high = percentile_interval(kappa(mixed)).tolist()
+    return float(kappa(confusion)), (low, high)
+
+
+def _is_mixed(counts: np.ndarray) -> np.ndarray:
+    """Return for each table of counts whether chance does not agree on all of it."""
+    by_chance = (counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1)
+    return by_chance < counts.sum(axis=(-2, -1)) ** 2
 
 
 def _count(link: Connection, reading: int, first: int = 1) -> None:

@@ -6,6 +6,7 @@ and a blind second reader does not see the first reading.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class Review:
 
     def __init__(self, folder: Path, database: Database) -> None:
         self.folder, self.database = folder, database
-        self._settings = self._read_settings()
+        self._settings, self._fresh = self._read_settings(), threading.Lock()
 
     @classmethod
     def open(cls, folder: str | Path) -> Review:
@@ -117,7 +118,8 @@ class Review:
                 link.execute(update(SETTING).where(SETTING.c.key == key).values(value=value))
             said = "; ".join(f"{key}: {values[key]}" for key in sorted(values))
             trail.noted(link, actor.name, "rules", reason=said)
-        self._settings = made
+        with self._fresh:  # who comes last has read the newest
+            self._settings = self._read_settings()
 
     # ---- cells
 

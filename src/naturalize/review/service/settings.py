@@ -10,9 +10,13 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from naturalize.base.settings import Settings
+from naturalize.base.text import has_controls
 
 #: The laboratory's usual order; other classes follow by name.
 ORDER = ("SNE", "BNE", "EO", "BA", "LY", "MO", "MMY", "MY", "PMY", "ERB", "PLT")
+
+#: Characters that the name of a class has at most, as in requests.
+LONGEST = 100
 
 #: Keys that do other things: undo, accept, help, zoom.
 RESERVED = frozenset("ux?+-/ ")
@@ -55,6 +59,11 @@ class ReviewSettings(Settings):
     def _bins_once(cls, bins: list[str]) -> list[str]:
         if len(set(bins)) < len(bins) or not all(bins):
             raise ValueError("a class is named twice, or has no name")
+        if strange := [code for code in bins if len(code) > LONGEST or has_controls(code)]:
+            raise ValueError(
+                f"{strange[0][:LONGEST]!r}: names of classes have at most {LONGEST} characters, "
+                "none of them a control character"
+            )
         return bins
 
     @model_validator(mode="after")

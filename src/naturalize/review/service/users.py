@@ -6,6 +6,8 @@ import hashlib
 import secrets
 import threading
 import time
+import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,7 +17,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, delete, func, insert, select
 from sqlalchemy import update as changing
 
-from naturalize.base.errors import SettingsError
+from naturalize.base.errors import ArtifactError, SettingsError
+from naturalize.base.text import has_controls
 from naturalize.review.service.errors import (
     BlockedError,
     LoginError,
@@ -70,8 +73,11 @@ def add(review: Review, name: str, password: str, role: str, by: Actor | None = 
     if by is not None:
         check(by, "users")
     check_role(role)
-    if not name.strip() or name != name.strip():
-        raise SettingsError(f"user {name!r}: a name without spaces at its ends is needed")
+    name = _plain(name)
+    if not name.strip() or name != name.strip() or has_controls(name):
+        raise SettingsError(
+            f"user {name!r}: a name without control characters, or spaces at its ends, is needed"
+        )
     hashed = _hashed(password)
     with review.database.writing() as link:
         if _row(link, name) is not None:
@@ -104,7 +110,7 @@ def update(
     if password is not None:
         values["password_hash"] = _hashed(password)
     with review.database.writing() as link:
-        was = _row(link, name)
+        was = _row(link, name := _plain(name))
         if was is None:
             raise NoSuchError(f"no user {name!r}")
         if not values:
@@ -129,7 +135,7 @@ def listed(review: Review) -> list[User]:
 
 def login(review: Review, name: str, password: str, address: str) -> Login:
     """Open a session; ``LoginError``, or ``RateError`` after too many failed tries."""
-    at = time.time()
+    at, name = time.time(), _plain(name)
     with review.database.writing() as link:
         link.execute(delete(FAILURE).where(FAILURE.c.at < at - _WINDOW))
         recent = select(func.count()).where(FAILURE.c.address == address)
@@ -148,7 +154,8 @@ def login(review: Review, name: str, password: str, address: str) -> Login:
         if right and row and row.active and row == _row(link, name):
             link.execute(delete(FAILURE).where(FAILURE.c.id == tried.lastrowid))
             return _begun(link, name, row.role, address, at)
-        noted(link, name, "login-failed", reason=address)
+        # a name that is none may be a password in the wrong field: everybody reads the trail
+        noted(link, name if row else "-", "login-failed", reason=address)
     raise LoginError("the name or the password is wrong")
 
 
@@ -177,7 +184,8 @@ def session(review: Review, token: str) -> Login | None:
     if row is None or at > row.created + SESSION_SECONDS or at > row.last_used + IDLE_SECONDS:
         return None
     if at > row.last_used + _NOTE_EVERY:
-        with review.database.writing() as link:
+        # on a full disk people still see what is there
+        with suppress(ArtifactError), review.database.writing() as link:
             link.execute(changing(LOGIN).where(LOGIN.c.token_hash == hashed).values(last_used=at))
     return Login(token, row.csrf, Actor(row.user, row.role))
 
@@ -192,6 +200,11 @@ def logout(review: Review, token: str) -> None:
             noted(link, row.user, "logout")
 
 
+def _plain(name: str) -> str:
+    """Return a name as it is kept: keyboards write one letter in several ways."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _row(link: Connection, name: str) -> Any:
     return link.execute(select(USER).where(USER.c.name == name)).first()
 
@@ -204,10 +217,15 @@ def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def _composed(password: str) -> str:
+    """Return a password in the form that NIST SP 800-63B asks for before it is hashed."""
+    return unicodedata.normalize("NFKC", password)
+
+
 def _hashed(password: str) -> str:
     if not SHORTEST <= len(password) <= LONGEST:
         raise SettingsError(f"password: {SHORTEST} to {LONGEST} characters are needed")
-    return PasswordHasher().hash(password)
+    return PasswordHasher().hash(_composed(password))
 
 
 @cache
@@ -219,6 +237,6 @@ def _nobody() -> str:
 def _fits(hashed: str, password: str) -> bool:
     try:
         with _HASHING:
-            return PasswordHasher().verify(hashed, password)
+            return PasswordHasher().verify(hashed, _composed(password))
     except (VerificationError, InvalidHashError):
         return False

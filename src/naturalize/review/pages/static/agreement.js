@@ -141,7 +141,7 @@ async function model() {
   const c = compared;
   place("model-lead").textContent =
     `Of ${plural(c.cells, "confirmed cell")} the model named ${percent(c.accuracy)} % as the person did${c.unidentified ? `, and gave ${count(c.unidentified)} no class` : ""}. ` +
-    `Cohen’s kappa: ${c.kappa.value.toFixed(3)} (95 % interval ${c.kappa.interval.map((v) => v.toFixed(3)).join("–")}, by bootstrap over ${c.drawn}).`;
+    (c.kappa.value == null ? "Cohen’s kappa is not defined for one class." : `Cohen’s kappa: ${c.kappa.value.toFixed(3)} (95 % interval ${c.kappa.interval.map((v) => v.toFixed(3)).join("–")}, by bootstrap over ${c.drawn}).`);
   place("classes").tBodies[0].replaceChildren(
     ...c.per_class.map((each) =>
       el("tr", {}, el("th", { scope: "row" }, each.code),

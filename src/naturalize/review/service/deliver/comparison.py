@@ -16,11 +16,11 @@ import numpy as np
 
 from naturalize.base.errors import InputError
 from naturalize.base.rng import rng
-from naturalize.base.statistics import percentile_interval
 from naturalize.dataset.schemes import NO_LEUKOCYTES
 from naturalize.evaluation import metrics
 from naturalize.evaluation.intervals import RESAMPLES, group_numbers, resampled
 from naturalize.review.service.deliver.differential import Share, is_immature
+from naturalize.review.service.readings import kappa_of
 
 #: White cells that an examiner counts (H20-A2).
 COUNTED = 200
@@ -160,10 +160,10 @@ def compare(
 
     The dict holds ``cells``; ``unidentified``: how many of them the model gave no class;
     ``accuracy`` and ``kappa`` (its interval by bootstrap over units, over cells where there is one
-    unit); ``confusion`` with its ``classes``, rows the person's; ``per_class`` sensitivity,
-    specificity and predictive value with exact intervals; ``immature``: the same of the samples, by
-    whether any cell is immature; ``samples``, and for each class a ``regression``: per cent by
-    person and by model, Passing–Bablok and Bland–Altman.
+    unit; null where one class is all there is); ``confusion`` with its ``classes``, rows the
+    person's; ``per_class`` sensitivity, specificity and predictive value with exact intervals;
+    ``immature``: the same of the samples, by whether any cell is immature; ``samples``, and for
+    each class a ``regression``: per cent by person and by model, Passing–Bablok and Bland–Altman.
     """
     if not post:
         raise InputError("comparison: no cell is confirmed by a person yet")
@@ -179,14 +179,12 @@ def compare(
         true * len(classes) + said, drawn_by, len(classes) ** 2, RESAMPLES, rng(seed, "comparison")
     )
     drawn = np.concatenate(list(flat)).reshape(-1, len(classes), len(classes))
+    kappa, interval = kappa_of(counts, drawn)
     return {
         "cells": len(post),
         "unidentified": answers.count(NONE),
         "accuracy": asdict(Share.counted(int(np.trace(counts)), len(post))),
-        "kappa": {
-            "value": float(metrics.kappa(counts)),
-            "interval": percentile_interval(metrics.kappa(drawn)).tolist(),
-        },
+        "kappa": {"value": kappa, "interval": interval and list(interval)},
         "drawn": f"{len(names)} samples" if len(names) > 1 else f"{len(post)} cells of one sample",
         "classes": classes,
         "confusion": counts.tolist(),

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from naturalize.base.errors import MissingExtraError, SettingsError
+from naturalize.base.text import has_controls
 from naturalize.dataset.schemes import meaning
 
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
@@ -130,7 +130,7 @@ def reference(kind: str, text: str) -> dict[str, Any]:
     {'type': 'Specimen', 'identifier': {'value': '26-0815'}}
     """
     text = text.strip()
-    if not 0 < len(text) <= LONGEST or any(unicodedata.category(c)[0] == "C" for c in text):
+    if not 0 < len(text) <= LONGEST or has_controls(text):
         raise SettingsError(
             f"{kind.lower()}: expected 1 to {LONGEST} characters, none of them a control character"
         )

@@ -1,12 +1,14 @@
 """Flags that a laboratory defines: ``PMY > 0``, ``LY% >= 50``, ``BNE / (BNE + SNE) > 0.1``.
 
-A rule compares sums, differences, products and quotients of numbers and classes. A class stands for
-how many cells it has, with ``%`` for its per cent of the white cells; comparisons are joined by
-``and`` and ``or``. Nothing is evaluated but this grammar.
+A rule compares sums, differences, products and quotients of numbers and classes. A class, in double
+quotes where its name has spaces or signs, stands for how many cells it has, with ``%`` for its per
+cent of the white cells; comparisons are joined by ``and`` and ``or``. Nothing is evaluated but this
+grammar.
 """
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +23,7 @@ from naturalize.fields.differential import white_cells
 #: Characters and nested brackets that a rule has at most: none that a person writes has more.
 LONGEST, DEEPEST = 200, 20
 
-_TOKEN = re.compile(r"\s*(?:(\d+\.?\d*|\.\d+)|([^\W\d]\w*)|(>=|<=|==|!=|[-+*/()%<>]))")
+_TOKEN = re.compile(r"""\s*(?:(\d+\.?\d*|\.\d+)|("[^"]+"|[^\W\d]\w*)|(>=|<=|==|!=|[-+*/()%<>]))""")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le,
     "==": operator.eq, "!=": operator.ne,
@@ -38,10 +40,11 @@ Node = tuple[Any, ...]
 class Flag:
     """What a rule says of a differential.
 
-    ``fired`` is null where the rule divides by no cell. ``value`` is the left side of a single
-    comparison; where it is a share of cells, or a number of white cells, ``low`` and ``high`` are
-    its exact 95 % interval among ``of`` cells, and ``sure`` says whether all of the interval lies
-    on one side of a share's limit. All of these are null elsewhere.
+    ``fired`` is null where the rule divides by no cell, or is of numbers that are too large.
+    ``value`` is the left side of a single comparison; where it is a share of cells, or a number of
+    white cells, ``low`` and ``high`` are its exact 95 % interval among ``of`` cells, and ``sure``
+    says whether all of the interval lies on one side of a share's limit. All of these are null
+    elsewhere.
     """
 
     rule: str
@@ -56,7 +59,7 @@ class Flag:
     def said(self) -> str:
         """In words what the rule says."""
         if self.fired is None:
-            return "not decided: it divides by no cell"
+            return "not decided: it divides by no cell, or its numbers are too large"
         text = "yes" if self.fired else "no"
         if self.low is not None:
             doubt = "; not certain" if self.sure is False else ""
@@ -82,6 +85,8 @@ class Rule:
             return Flag(self.text, fired)
         compare, left, right = self.tree
         value, limit = _value(left, n), _value(right, n)
+        if not (math.isfinite(value) and math.isfinite(limit)):
+            return Flag(self.text, None)
         found = _share(left, n)
         if found is None or not found[1] or _classes(right):
             return Flag(self.text, fired, value)
@@ -179,9 +184,9 @@ class _Parser:
         if token[:1].isdigit() or token[:1] == ".":
             self.at += 1
             return ("number", float(token))
-        if token in self.classes:
+        if (name := token.strip('"')) in self.classes:
             self.at += 1
-            return ("percent" if self.take("%") else "class", token)
+            return ("percent" if self.take("%") else "class", name)
         what = f"a class ({', '.join(self.classes)}), a number or ("
         if token[:1].isalpha():
             what += closest(token, list(self.classes))
@@ -193,7 +198,7 @@ def _value(node: Node, n: Mapping[str, int]) -> float:
     if kind == "number":
         return left
     if kind == "class":
-        return n.get(left, 0)
+        return float(n.get(left, 0))
     if kind == "percent":
         return 100 * n.get(left, 0) / white_cells(n)
     a, b = _value(left, n), _value(rest[0], n)

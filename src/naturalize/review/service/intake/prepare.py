@@ -29,7 +29,7 @@ from naturalize.review.service.intake.order import in_order
 from naturalize.review.service.intake.rows import Found, located, of_fields, of_table, places_of
 from naturalize.review.service.intake.size import sized
 from naturalize.review.service.pictures import references
-from naturalize.review.service.pictures.cut import OF_IMAGE
+from naturalize.review.service.pictures.cut import LARGEST, OF_IMAGE
 from naturalize.review.service.review import Review
 from naturalize.review.store.cells import CellRow
 from naturalize.review.store.database import NAME
@@ -257,4 +257,4 @@ def shown_of(cells: Sequence[CellRow], root: Path) -> int:
         shorter.append(min(facts.width, facts.height))
     found = [OF_IMAGE * float(np.median(shorter))] if shorter else []
     found += [_OF_BOX * float(np.quantile(sides, 0.9))] if len(sides) else []
-    return max(1, round(max(found, default=_USUAL)))
+    return min(max(1, round(max(found, default=_USUAL))), LARGEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,9 @@ _BOX, _PROBABILITY = ("x0", "y0", "x1", "y1"), "prob_"
 
 #: Answers that are no class: such cells are unidentified, and the answer is their flag.
 NO_CLASS = (NO_CELL, NO_WHITE_CELL)
+
+#: Pixels from the corner of an image to the end of a box: no scan is wider.
+_FARTHEST = 2**24
 
 #: Files that are asked for at a place to tell whether the images lie there.
 _ASKED = 20
@@ -130,7 +134,7 @@ def _probabilities(
     columns = [f"{_PROBABILITY}{name}" for name in classes]
     try:
         values = np.array([[_number(row.get(name)) for name in columns] for row in rows], float)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"{file}: a probability is no number ({error})") from error
     there = np.array([any(row.get(name) is not None for name in columns) for row in rows])
     check_probabilities(values[there], str(file), advice="write the table again")
@@ -152,7 +156,7 @@ def _cell(
     where = f"{file}: row {place + 1}"
     if not row.get("path"):
         raise InputError(f"{where}: has no path")
-    label, flag = row.get(answer) or None, row.get("flag") or ""
+    label, flag = str(row.get(answer) or "") or None, str(row.get("flag") or "")
     if label in NO_CLASS:
         label, flag = None, "; ".join(text for text in (label, flag) if text)
     try:
@@ -161,11 +165,15 @@ def _cell(
         x0, y0, x1, y1 = (int(_number(value)) for value in corners) if known else (0, 0, 1, 1)
         number = None if row.get("cell") is None else int(_number(row["cell"]))
         sure = None if row.get("confidence") is None else _number(row["confidence"])
-    except ValueError as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise InputError(f"{where}: a box, cell or confidence is no number ({error})") from error
-    if not (0 <= x0 < x1 and 0 <= y0 < y1) or (sure is not None and not 0 <= sure <= 1):
-        raise InputError(f"{where}: a box or confidence that is none: {corners}, {sure}")
+    if not (0 <= x0 < x1 <= _FARTHEST and 0 <= y0 < y1 <= _FARTHEST and abs(number or 0) < 2**53):
+        raise InputError(f"{where}: a box or cell that is none: {corners}, {number}")
+    if sure is not None and not 0 <= sure <= 1:
+        raise InputError(f"{where}: a confidence that is none: {sure}")
     path = str(row["path"]).replace("\\", "/")
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in path):
+        raise InputError(f"{where}: a path with a control character: {path[:100]!r}")
     return CellRow(
         path=path,
         field=path if known else None,
@@ -240,7 +248,7 @@ def located(
     names = list(dict.fromkeys(cell.path for cell in cells))
     asked = names[:: max(1, len(names) // _ASKED)]
     tried = list(dict.fromkeys(place.absolute() for place in places))
-    place = next((p for p in tried if any((p / name).is_file() for name in asked)), None)
+    place = next((p for p in tried if any(_is_file(p / name) for name in asked)), None)
     if place is None:
         raise InputError(
             f"{what}: none of its images is there ({asked[0]}, for one, in {tried[0]}); say where "
@@ -251,7 +259,7 @@ def located(
     times = {name: _time(file) for name, file in files.items()}
     if missing := [name for name, time in times.items() if time is None]:
         warn(f"{len(missing):,} of {len(names):,} images are not there: {missing[0]}")
-    under = {name: Path(os.path.relpath(file, root)).as_posix() for name, file in files.items()}
+    under = {name: _under(root, file) for name, file in files.items()}
     found = [
         replace(
             cell,
@@ -262,6 +270,19 @@ def located(
         for cell in cells
     ]
     return Path(root), found
+
+
+def _under(root: str, file: str) -> str:
+    """Return the path from ``root``; below ``uploads/`` is the review's own."""
+    path = Path(os.path.relpath(file, root)).as_posix()
+    return f"./{path}" if path.startswith("uploads/") else path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is longer than names can be
+        return False
 
 
 def _time(file: str) -> float | None:

@@ -41,10 +41,9 @@ class Cache:
 
     def put(self, made: dict[str, bytes]) -> None:
         """Keep all of these."""
-        with self._lock, suppress(sqlite3.DatabaseError):
+        with self._lock, suppress(sqlite3.DatabaseError), self._link:  # all, or none of them
             self._link.execute("BEGIN")
             self._link.executemany("INSERT OR REPLACE INTO picture VALUES (?, ?)", made.items())
-            self._link.execute("COMMIT")
 
     def close(self) -> None:
         """Close the file."""

@@ -10,6 +10,9 @@ from naturalize.base.images import encode_image
 #: Side of a thumbnail in pixels: 96 of a page on a screen of double density.
 SIDE = 192
 
+#: Longest side of a square that is cut in pixels: what a table says of boxes may be anything.
+LARGEST = 4_000
+
 #: Quality of pictures as JPEG, by eye. WebP takes a third less room, and three times as long.
 _QUALITY = 92
 

@@ -25,6 +25,7 @@ from naturalize.models.shipped import find
 from naturalize.review.service.errors import NoSuchError
 from naturalize.review.service.pictures.cache import Cache
 from naturalize.review.service.pictures.cut import (
+    LARGEST,
     corner_of,
     cut,
     jpeg,
@@ -119,7 +120,7 @@ class Pictures:
             scale = min(1.0, _LONGEST / max(image.shape[:2]))
             return scaled(image, scale), (0, 0), scale
         x0, y0, x1, y1 = row.box
-        side = max(self._shown, x1 - x0, y1 - y0)
+        side = min(max(self._shown, x1 - x0, y1 - y0), LARGEST)
         corner = corner_of(row.box, side)
         return self._square(row, side), corner, 1.0
 
@@ -144,7 +145,7 @@ class Pictures:
         if scan_size(self.file(row)) is None:
             image, corner = self._image(row), (0, 0)
         else:
-            side = _AROUND * self._shown
+            side = min(_AROUND * self._shown, LARGEST)
             image, corner = self._square(row, side), corner_of(row.box, side)
         scale = min(1.0, _LONGEST / max(image.shape[:2]))
         made = scaled(image, scale).copy()  # what is held stays as it is
