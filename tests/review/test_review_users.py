@@ -297,7 +297,9 @@ def test_a_name_and_a_password_are_one_however_a_keyboard_writes_them(review: Re
     assert users.session(review, login.token).actor.role == "reader"
 
 
-@pytest.mark.parametrize("name", ["a\0", "ada\u200b", "\u202eada", "a\nb", "\ud800"])
+@pytest.mark.parametrize(
+    "name", ["a\0", "ada\u200b", "\u202eada", "a\nb", "\ud800", "<b>", "a" * 65]
+)
 def test_a_name_that_looks_like_another_is_refused(review: Review, name: str) -> None:
     with pytest.raises(SettingsError, match="control"):
         users.add(review, name, PASSWORD, "reviewer")

@@ -36,6 +36,7 @@ from naturalize.review.api.uploads import FOLDER, Uploads
 from naturalize.review.pages.render import STATIC_FOLDER, static_address
 from naturalize.review.service import users
 from naturalize.review.service.deliver.exports import Comparisons
+from naturalize.review.service.deliver.labelled import SETS
 from naturalize.review.service.intake import added
 from naturalize.review.service.pictures.pictures import Pictures
 from naturalize.review.service.review import Review
@@ -66,6 +67,8 @@ def create_app(folder: str | Path, serving: Serving) -> FastAPI:
     """
     folder = Path(folder).resolve()
     review = Review.open(folder)
+    for left in folder.glob(f"cache/{SETS}*.zip"):  # whose sending was broken off
+        left.unlink()
     refusals = Refusals(review.note, serving.limits.refusals)
     room = Room(
         review=review,

@@ -2,8 +2,9 @@
 
 A page of another site may send requests to this server through the browser of a person who works
 here. Three things stop it: the name in ``Host`` must be one of this server's own (DNS rebinding),
-the ``Origin`` of a changing request must be this server, and a changing request needs a token that
-only its own pages can read (`naturalize.review.api.room`).
+the ``Origin`` of a changing request, and what browsers say of any request's site, must be this
+server, and a changing request needs a token that only its own pages can read
+(`naturalize.review.api.room`).
 """
 
 from __future__ import annotations
@@ -107,9 +108,10 @@ class Guard:
             origin = headers.get("origin")
             if origin is not None and not self._is_ours(origin, host):
                 return RefusedError(403, "origin", f"changes from {origin[:100]!r} are not taken")
-            # a browser that sends no Origin says this much
-            if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-                return RefusedError(403, "origin", "changes from another site are not taken")
+        # what a browser says of who asks: a page of another site may not even have files made here
+        counts = scope["method"] not in SAFE or scope["path"].startswith("/api/")
+        if counts and headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            return RefusedError(403, "origin", "requests of another site are not answered")
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self._limit(scope):
             return _too_large(self._limit(scope))

@@ -20,11 +20,11 @@ ReadingNumber = Annotated[Literal[1, 2, 3], Field(description="1 first, 2 second
 ReadingQuery = Annotated[int, Query(ge=1, le=3, description="1 first, 2 second, 3 adjudicated")]
 After = Annotated[int, Query(ge=0, le=_MOST, description="id of the last event that is there")]
 
-#: Text without control characters.
-Code = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,100}$")]
+#: Text without control characters; names are no HTML either.
+Code = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f<>]{1,100}$")]
 CodeInPath = Annotated[Code, Path()]
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,1000}$")]
-Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f<>&\"'/\\]{1,64}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f<>]{1,64}$")]
 Password = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Role = Literal["reader", "reviewer", "admin"]
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
 
 from naturalize.review.api import models as m
 from naturalize.review.api.errors import REFUSALS
@@ -60,7 +61,11 @@ def _sent(room: Room, access: Access, format: str, reading: int, found: exports.
         headers["Content-Disposition"] = f'attachment; filename="{found.name}"'
         return Response(found.data, media_type=found.media_type, headers=headers)
     return FileResponse(
-        found.data, media_type=found.media_type, filename=found.name, headers=headers
+        found.data,
+        media_type=found.media_type,
+        filename=found.name,
+        headers=headers,
+        background=BackgroundTask(found.data.unlink, missing_ok=True),
     )
 
 

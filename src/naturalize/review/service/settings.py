@@ -59,10 +59,10 @@ class ReviewSettings(Settings):
     def _bins_once(cls, bins: list[str]) -> list[str]:
         if len(set(bins)) < len(bins) or not all(bins):
             raise ValueError("a class is named twice, or has no name")
-        if strange := [code for code in bins if len(code) > LONGEST or has_controls(code)]:
+        if strange := [c for c in bins if len(c) > LONGEST or has_controls(c) or set(c) & {*"<>"}]:
             raise ValueError(
                 f"{strange[0][:LONGEST]!r}: names of classes have at most {LONGEST} characters, "
-                "none of them a control character"
+                "none of them < or > or a control character"
             )
         return bins
 

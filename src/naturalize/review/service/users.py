@@ -43,6 +43,9 @@ _WINDOW, _BY_NAME, _BY_ADDRESS = 15 * 60, 5, 20
 #: Characters of a password (NIST SP 800-63B: at least 8; long ones are permitted).
 SHORTEST, LONGEST = 10, 256
 
+#: Characters of a name.
+_NAME = 64
+
 #: Passwords that are checked at one time: each takes 64 MB, which many logins at once must not.
 _HASHING = threading.Semaphore(4)
 
@@ -74,9 +77,16 @@ def add(review: Review, name: str, password: str, role: str, by: Actor | None = 
         check(by, "users")
     check_role(role)
     name = _plain(name)
-    if not name.strip() or name != name.strip() or has_controls(name):
+    if (
+        not name.strip()
+        or name != name.strip()
+        or has_controls(name)
+        or set(name) & {*"<>"}
+        or len(name) > _NAME
+    ):
         raise SettingsError(
-            f"user {name!r}: a name without control characters, or spaces at its ends, is needed"
+            f"user {name!r}: a name of 1 to {_NAME} characters is needed, none of them <, > "
+            "or a control character, and no space at its ends"
         )
     hashed = _hashed(password)
     with review.database.writing() as link:

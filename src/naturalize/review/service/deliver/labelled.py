@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import tempfile
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,9 @@ from naturalize.review.service.review import Review
 #: Width of a white cell in an image of one, as in PBC's; a crop of a field is so much wider than
 #: the cell's box.
 CELL_SHARE = 0.39
+
+#: How the names of sets in a cache begin.
+SETS = "labelled-"
 
 #: Columns of ``labels.csv``; ``group`` keeps the cells of a field in one part of a split.
 COLUMNS = ("path", "label", "group", "confirmed_by", "confirmed_at", "model", "source", "cell")
@@ -61,7 +65,7 @@ def crop(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
 def write_set(review: Review, reading: int, cells: Iterable[Answer]) -> Path:
     """Write cells, each with a label, as a ZIP in the review's cache, and return it.
 
-    It replaces that of the reading before. ``InputError`` without a cell whose image can be read.
+    Whoever sends it removes it. ``InputError`` without a cell whose image can be read.
     Images that are gone are left out, and ``left-out.csv`` names them.
     """
     place = review.folder / "cache"
@@ -77,7 +81,8 @@ def write_set(review: Review, reading: int, cells: Iterable[Answer]) -> Path:
         if not rows:
             why = missing[0][1] if missing else "confirm cells first"
             raise InputError(f"no confirmed cell to write: {why}")
-        return partial.replace(place / f"labelled-{reading}.zip")
+        # of its own name: another may be sent at this moment
+        return partial.replace(place / f"{SETS}{reading}-{secrets.token_hex(4)}.zip")
 
 
 def _write_images(

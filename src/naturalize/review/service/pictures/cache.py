@@ -7,6 +7,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from naturalize.base.errors import ArtifactError
+
 
 class Cache:
     """Bytes by name in one SQLite file; what cannot be read or written is made again.
@@ -22,7 +24,12 @@ class Cache:
         except sqlite3.DatabaseError:  # damaged, or no database
             for path in file.parent.glob(f"{file.name}*"):
                 path.unlink()
-            self._link = self._opened(file)
+            try:
+                self._link = self._opened(file)
+            except sqlite3.DatabaseError as error:
+                raise ArtifactError(
+                    f"{file}: cannot be written ({error}); free some space"
+                ) from error
 
     @staticmethod
     def _opened(file: Path) -> sqlite3.Connection:
