@@ -89,6 +89,26 @@ def cell(link: Connection, reading: int, number: int, after: int) -> Cell:
     )  # fmt: skip
 
 
+def row(link: Connection, number: int) -> CellRow:
+    """Return a cell as it was found; ``NoSuchError`` if there is none."""
+    found = link.execute(select(CELL).where(CELL.c.id == number)).first()
+    if found is None:
+        raise NoSuchError(f"no cell {number} in this review")
+    return cell_of(found)
+
+
+def rows_at(link: Connection, path: str) -> list[tuple[int, CellRow]]:
+    """Return all cells of one file, by id."""
+    asked = select(CELL).where(CELL.c.path == path).order_by(CELL.c.id)
+    return [(each.id, cell_of(each)) for each in link.execute(asked)]
+
+
+def below(link: Connection, prefix: str) -> int:
+    """Return how many cells have a path that begins so."""
+    asked = select(func.count()).where(CELL.c.path.startswith(prefix, autoescape=True))
+    return link.execute(asked).scalar_one()
+
+
 def answers(link: Connection, reading: int) -> Iterator[Answer]:
     """Yield every cell of a reading by id, without its blobs."""
     asked = (

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from naturalize.base.errors import SettingsError
 from naturalize.base.settings import validated
@@ -30,7 +31,7 @@ from naturalize.review.service.answers import (
 from naturalize.review.service.errors import NoSuchError
 from naturalize.review.service.roles import Actor, check
 from naturalize.review.service.settings import ReviewSettings, bins_of, keys_of
-from naturalize.review.store.cells import CellRow, cell_of
+from naturalize.review.store.cells import CellRow
 from naturalize.review.store.database import NAME, Database, now
 from naturalize.review.store.tables import CELL, EVENT, SETTING
 
@@ -125,52 +126,42 @@ class Review:
 
     def columns(self, reading: int, actor: Actor) -> Columns:
         """Return all cells of a reading as columns."""
-        with self.database.reading() as link:
-            readings.reading_of(link, reading, actor.name)
+        with self._seen(reading, actor) as link:
             return cells.columns(link, reading, self._settings.bins)
 
     def cell(self, reading: int, number: int, actor: Actor) -> Cell:
         """Return a cell of a reading, with its lines of the trail."""
-        with self.database.reading() as link:
-            readings.reading_of(link, reading, actor.name)
+        with self._seen(reading, actor) as link:
             return cells.cell(link, reading, number, readings.begins(link, reading))
 
     def row(self, number: int) -> CellRow:
         """Return a cell as it was found; ``NoSuchError`` if there is none."""
         with self.database.reading() as link:
-            row = link.execute(select(CELL).where(CELL.c.id == number)).first()
-        if row is None:
-            raise NoSuchError(f"no cell {number} in this review")
-        return cell_of(row)
+            return cells.row(link, number)
 
     def rows_at(self, path: str) -> list[tuple[int, CellRow]]:
         """Return all cells of one file, by id."""
         with self.database.reading() as link:
-            asked = select(CELL).where(CELL.c.path == path).order_by(CELL.c.id)
-            return [(row.id, cell_of(row)) for row in link.execute(asked)]
+            return cells.rows_at(link, path)
 
     def cells_below(self, prefix: str) -> int:
         """Return how many cells have a path that begins so."""
-        asked = select(func.count()).where(CELL.c.path.startswith(prefix, autoescape=True))
         with self.database.reading() as link:
-            return link.execute(asked).scalar_one()
+            return cells.below(link, prefix)
 
     def answers(self, reading: int, actor: Actor) -> Iterator[Answer]:
         """Yield every cell of a reading by id, without its blobs."""
-        with self.database.reading() as link:
-            readings.reading_of(link, reading, actor.name)
+        with self._seen(reading, actor) as link:
             yield from cells.answers(link, reading)
 
     def counts(self, reading: int, actor: Actor) -> list[tuple[str | None, str, bool, int]]:
         """Return label, flag, seen and how many cells have all three."""
-        with self.database.reading() as link:
-            readings.reading_of(link, reading, actor.name)
+        with self._seen(reading, actor) as link:
             return cells.counts(link, reading)
 
     def version(self, reading: int, actor: Actor) -> tuple[int, int]:
         """Return what no change leaves as it is: the last line of its trail, and the last cell."""
-        with self.database.reading() as link:
-            readings.reading_of(link, reading, actor.name)
+        with self._seen(reading, actor) as link:
             last = select(func.max(EVENT.c.id)).where(EVENT.c.reading == reading)
             cell = select(func.max(CELL.c.id))
             return link.execute(last).scalar() or 0, link.execute(cell).scalar() or 0
@@ -236,15 +227,13 @@ class Review:
 
     def events(self, after: int, reading: int, limit: int, actor: Actor) -> Events:
         """Return what was changed after an event: at most ``limit`` lines of the trail."""
-        with self.database.reading() as link:
-            readings.reading_of(link, reading, actor.name)
+        with self._seen(reading, actor) as link:
             first = max(after, readings.begins(link, reading))
             return changes.since(link, actor.name, reading, first, limit)
 
     def trail(self, reading: int, actor: Actor, after: int = 0, limit: int = 500) -> list[Event]:
         """Return lines of the trail of a reading, and of no reading, in order."""
-        with self.database.reading() as link:
-            readings.reading_of(link, reading, actor.name)
+        with self._seen(reading, actor) as link:
             own = (EVENT.c.reading == reading) & (EVENT.c.id > readings.begins(link, reading))
             which = own | EVENT.c.reading.is_(None)
             return trail.lines(link, which, after, limit)
@@ -327,9 +316,15 @@ class Review:
 
     def agreement(self, actor: Actor) -> Agreement:
         """Return how far the two readings agree; ``BlockedError`` until both are signed."""
-        with self.database.reading() as link:
-            readings.reading_of(link, 1, actor.name)
+        with self._seen(1, actor) as link:
             return readings.agreement(link)
+
+    @contextmanager
+    def _seen(self, reading: int, actor: Actor) -> Iterator[Connection]:
+        """Give a connection to one who may see a reading; see `readings.reading_of`."""
+        with self.database.reading() as link:
+            readings.reading_of(link, reading, actor.name)
+            yield link
 
     def _read_settings(self) -> ReviewSettings:
         with self.database.reading() as link:
