@@ -158,6 +158,26 @@ def test_cells_are_dragged_onto_a_bin_of_the_list_together(room):
     wait_saved(page, room, name, room.page_code(page, 3))
 
 
+def test_the_right_button_opens_a_menu_of_the_classes(room):
+    page = room.page()
+    cell = live(page, 0).first
+    name = name_of(cell)
+    cell.click(button="right")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#menu", state="hidden")
+    assert page.evaluate("document.activeElement.id") == "cells"
+    cell.click(button="right")
+    page.get_by_role("menuitem", name=room.page_code(page, 3)).click()
+    wait_saved(page, room, name, room.page_code(page, 3))
+    page.keyboard.press("ContextMenu")  # at the cell where the keyboard is
+    page.wait_for_selector("#menu:popover-open")
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    last = page.locator("#bins [data-bin]").count() - 1
+    until(page, lambda: room.sql("SELECT count(*) FROM event WHERE kind='label'") == [(2,)])
+    page.wait_for_selector(f".toast:has-text('{page.locator('.tab-name').nth(last).inner_text()}')")
+
+
 def middle(locator):
     box = locator.bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

@@ -47,7 +47,17 @@ def test_axe_finds_nothing_serious_on_the_login_page(shared_room):
     assert violations(shared_room.page("/login")) == []
 
 
-def test_a_phone_scrolls_down_only_and_a_tap_and_the_bar_of_classes_put_a_cell_away(room):
+def hold(page, cell):
+    """Press a cell with a finger until it is selected."""
+    box = cell.bounding_box()
+    at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    touch = page.context.new_cdp_session(page)
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [at]})
+    page.wait_for_selector(".cell[aria-selected=true]")
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_fingers_open_select_and_put_away_on_a_phone_and_on_a_tablet(room):
     page = room.page("/gallery", **PHONE)
     for path in [*PAGES[1:], PAGES[0]]:
         page.goto(room.url + path)
@@ -56,12 +66,21 @@ def test_a_phone_scrolls_down_only_and_a_tap_and_the_bar_of_classes_put_a_cell_a
         )
         assert wide <= room_for, path
     page.wait_for_selector(".cell.is-loaded")
-    before = page.locator("#bar-bins [data-bin='2'] .tab-count").inner_text()
+    before = int(page.locator("#bar-bins [data-bin='2'] .tab-count").inner_text())
+    assert "long press selects" in page.locator("#bar-text").inner_text()
     page.locator(".cell").nth(1).tap()
-    assert page.locator("#bar-text").inner_text() == "Put 1 cell into"
-    page.locator("#bar-bins [data-bin='2']").tap()
-    page.wait_for_selector(".toast:has-text('1 cell →')")
-    page.wait_for_selector(f"#bar-bins [data-bin='2'] .tab-count:has-text('{int(before) + 1}')")
+    page.wait_for_selector("dialog#large[open]")
+    page.keyboard.press("Escape")
+    for n, width in enumerate((390, 820), start=1):
+        page.set_viewport_size({"width": width, "height": 844})
+        cells = page.locator(".cell:not(.is-gone)")
+        hold(page, cells.nth(1))
+        cells.nth(2).tap()
+        page.wait_for_selector("#bar-text:has-text('Put 2 cells into')")
+        page.locator("#bar-bins [data-bin='2']").tap()
+        page.wait_for_selector(".toast:has-text('2 cells →')")
+        count = f"#bar-bins [data-bin='2'] .tab-count:text-is('{before + 2 * n}')"
+        page.wait_for_selector(count, state="attached")
 
 
 def test_the_theme_follows_the_system_until_one_is_chosen(room):

@@ -4,6 +4,7 @@ import { announce, count, el, plural, toast } from "./shell.js";
 
 const place = (id) => document.getElementById(id);
 const codes = session.classes.map((each) => each.code);
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 const named = (code) => code ?? "unidentified";
 const percent = (s) => (s.share == null ? "–" : `${(100 * s.share).toFixed(1)} (${(100 * s.low).toFixed(1)}–${(100 * s.high).toFixed(1)})`);
 const spanned = (pair, digits = 2) => pair.map((v) => (v == null ? "∞" : v.toFixed(digits))).join(" to ");
@@ -59,7 +60,7 @@ async function readers() {
   try {
     found = await call("agreement");
   } catch (error) {
-    place("readers-lead").textContent = error.message;
+    place("readers-lead").textContent = sentence(error.message);
     return;
   }
   const { n, same, kappa, interval, disagreements } = found;
@@ -135,7 +136,7 @@ async function model() {
   try {
     compared = await call(`comparison?reading=${session.reading.number}`);
   } catch (error) {
-    place("model-lead").textContent = error.message;
+    place("model-lead").textContent = sentence(error.message);
     return;
   }
   const c = compared;

@@ -1,6 +1,6 @@
 // The bins: a list beside the surface, one below it on phones, and their headings on it; each with
 // its count and share.
-import { count, el, write } from "./shell.js";
+import { count, el, plural, write } from "./shell.js";
 
 /** A spot in the colour of a bin; an empty one for unidentified. */
 export function swatch({ classes }, bin) {
@@ -10,9 +10,9 @@ export function swatch({ classes }, bin) {
 }
 
 export class Bins {
-  /** `lists`: elements to fill; `beside`: codes that are not white cells; `act(bin, list)` on a press. */
-  constructor(lists, cells, { beside, keys, act }) {
-    this.cells = cells;
+  /** `lists` and `total`: elements to fill; `beside`: codes that are no white cells; `act(bin, list)`. */
+  constructor(lists, cells, { total, beside, keys, act }) {
+    Object.assign(this, { cells, total });
     const codes = cells.classes.map(({ code }) => code);
     this.isWhite = [false, ...codes.map((code) => !beside.includes(code))];
     this.isPer100 = [false, ...codes.map((code) => beside.includes(code) && !/^(PLT|platelet)$/.test(code))];
@@ -44,18 +44,22 @@ export class Bins {
     return made;
   }
 
+  get white() {
+    return this.cells.counts.reduce((sum, n, bin) => sum + (this.isWhite[bin] ? n : 0), 0);
+  }
+
   /** Return the share of a bin as text: per cent of white cells, or of erythroblasts per 100. */
   share(bin) {
-    const { counts } = this.cells;
-    const white = counts.reduce((sum, n, b) => sum + (this.isWhite[b] ? n : 0), 0);
+    const { white } = this;
     if (!white) return "";
-    const value = ((100 * counts[bin]) / white).toFixed(1);
+    const value = ((100 * this.cells.counts[bin]) / white).toFixed(1);
     if (this.isWhite[bin]) return `${value} %`;
     return this.isPer100[bin] ? `${value} / 100` : "";
   }
 
   update() {
     const { counts, unseenIn } = this.cells;
+    write(this.total, plural(this.white, "white cell"));
     this.heads.forEach((head, bin) => {
       const [number, share] = [count(counts[bin]), this.share(bin)];
       for (const tabs of this.tabs) {

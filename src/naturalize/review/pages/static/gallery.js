@@ -5,6 +5,7 @@ import { Cells } from "./cells.js";
 import { Choice } from "./choice.js";
 import { Keyboard } from "./keyboard.js";
 import { Large } from "./large.js";
+import { Menu } from "./menu.js";
 import { Pointer } from "./pointer.js";
 import { SeenWatch } from "./seen.js";
 import { count, plural, showProgress, toast } from "./shell.js";
@@ -133,11 +134,12 @@ function controls(cells, shown, act) {
   Object.assign($("size"), { min: least, max: most, step, value: view.size });
   $("size").addEventListener("input", ({ target }) => act.resize(Number(target.value)));
   $("empty").hidden = cells.n > 0;
+  const hint = matchMedia("(pointer: coarse)").matches ? "A tap opens a cell, a long press selects it." : "Go to";
   shown.onSelection = () => {
     const n = shown.selection.size;
     $("selected").textContent = n ? `${count(n)} selected` : "";
     $("bar").classList.toggle("has-selection", n > 0);
-    $("bar-text").textContent = n ? `Put ${plural(n, "cell")} into` : "Go to";
+    $("bar-text").textContent = n ? `Put ${plural(n, "cell")} into` : hint;
     for (const id of ["accept", "clear", "bar-accept", "bar-open", "bar-clear"]) $(id).hidden = !n;
   };
   shown.onSelection();
@@ -172,6 +174,7 @@ function start(columns) {
   }
 
   const bins = new Bins([$("bins"), $("bar-bins")], cells, {
+    total: $("total"),
     beside: $("gallery").dataset.beside.split(" "),
     keys,
     act: (bin, list) => {
@@ -180,11 +183,14 @@ function start(columns) {
     },
   });
   const isNarrow = matchMedia("(max-width: 48rem)").matches;
-  view.size = isNarrow ? sizeFor($("surface").clientWidth, PHONE_COLUMNS) : Number(kept("size", SIZES.usual));
+  const width = $("surface").clientWidth;
+  const abreast = Math.max(PHONE_COLUMNS, Math.floor(width / SIZES.usual));
+  view.size = isNarrow ? sizeFor(width, abreast) : Number(kept("size", SIZES.usual));
   shown.addHeads(bins.heads.map(({ node }) => node));
   shown.rebuild();
   const large = new Large($("large"), shown, act);
-  const pointer = new Pointer(shown, { open: act.open, drop: act.put });
+  const menu = new Menu($("menu"), shown, act);
+  const pointer = new Pointer(shown, { open: act.open, menu: (...at) => menu.open(...at), drop: act.put });
   new Keyboard(shown, pointer, act);
   const seen = new SeenWatch(shown);
   shown.onIdle = () => seen.start();

@@ -13,7 +13,8 @@ export class Keyboard {
     addEventListener("keydown", (event) => this.#key(event));
     shown.surface.addEventListener("pointermove", (event) => this.#pointed(event));
     shown.list.addEventListener("focus", () => {
-      if (!shown.active && !this.usesMouse) shown.setActive(this.#inSight(), { reveal: false });
+      // a tap has the focus too, but means no cell
+      if (!shown.active && !this.usesMouse && shown.list.matches(":focus-visible")) shown.setActive(this.#inSight(), { reveal: false });
     });
   }
 

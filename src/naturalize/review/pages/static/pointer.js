@@ -6,7 +6,7 @@ const LONG_PRESS_MS = 500;
 const EDGE = 48; // pixels from the edge of the surface where a drag scrolls
 
 export class Pointer {
-  /** `act` = {open(place), drop(cells, bin)}. */
+  /** `act` = {open(place), menu(place, x, y), drop(cells, bin)}. */
   constructor(shown, act) {
     Object.assign(this, { shown, act, surface: shown.surface, view: shown.view });
     this.mouse = null; // where the mouse is, in the window
@@ -14,8 +14,8 @@ export class Pointer {
     const { canvas } = shown;
     canvas.addEventListener("pointerdown", (event) => this.#down(event));
     canvas.addEventListener("click", (event) => event.pointerType === "touch" && this.#tap(event));
-    canvas.addEventListener("dblclick", (event) => this.#withCell(event, (place) => act.open(place)));
-    canvas.addEventListener("contextmenu", (event) => this.pressed && event.preventDefault());
+    canvas.addEventListener("dblclick", (event) => this.isTouch || this.#withCell(event, (place) => act.open(place)));
+    canvas.addEventListener("contextmenu", (event) => this.#menu(event));
     this.surface.addEventListener("pointermove", (event) => {
       if (event.pointerType !== "touch") this.mouse = [event.clientX, event.clientY];
     });
@@ -45,10 +45,11 @@ export class Pointer {
   }
 
   #down(event) {
+    this.isTouch = event.pointerType === "touch"; // a double click does not say so
     if (event.button !== 0 || event.target.closest("button")) return;
     const start = [event.clientX, event.clientY];
     const place = this.#at(event);
-    if (event.pointerType === "touch") {
+    if (this.isTouch) {
       if (place) this.#press(place, start);
       return;
     }
@@ -63,23 +64,39 @@ export class Pointer {
     addEventListener("pointercancel", () => this.#end(), { signal: stop.signal });
   }
 
-  /** Touch: a long press opens the cell. */
+  /** The menu of a cell: at the mouse, or of the menu key at the cell of the keyboard. */
+  #menu(event) {
+    event.preventDefault();
+    if (event.pointerType === "touch") return; // a long press selects
+    const place = event.button === 2 ? this.#at(event) : this.shown.active;
+    if (!place) return;
+    const box = this.shown.canvas.getBoundingClientRect();
+    const [x, y] = event.button === 2 ? [event.clientX - box.left, event.clientY - box.top] : this.view.place(...place);
+    this.act.menu(place, box.left + x, box.top + y);
+  }
+
+  #toggle([group, slot]) {
+    this.shown.select([group.slots[slot]], { toggle: true });
+  }
+
+  /** Touch: a long press selects, or not. */
   #press(place, [x, y]) {
     this.pressed = false;
     const stop = new AbortController();
     const timer = setTimeout(() => {
       this.pressed = true;
       stop.abort();
-      this.act.open(place);
+      this.#toggle(place);
     }, LONG_PRESS_MS);
     const end = () => (clearTimeout(timer), stop.abort());
     addEventListener("pointermove", (e) => Math.hypot(e.clientX - x, e.clientY - y) > MOVED && end(), { signal: stop.signal });
     for (const name of ["pointerup", "pointercancel"]) addEventListener(name, end, { signal: stop.signal });
   }
 
+  /** Touch: a tap looks closer, or selects one more where something is selected. */
   #tap(event) {
     if (this.pressed) this.pressed = false;
-    else this.#withCell(event, ([group, slot]) => this.shown.select([group.slots[slot]], { toggle: true }));
+    else this.#withCell(event, (place) => (this.shown.selection.size ? this.#toggle(place) : this.act.open(place)));
   }
 
   #move(event) {
