@@ -18,7 +18,7 @@ from benchmarks.paper_protocol import TABLE, markdown
 from naturalize.base.artifacts import read_json
 from naturalize.base.engine import available_cpus
 from naturalize.report import formatting as form
-from naturalize.report.arms import NAMES, base_of, verdict
+from naturalize.report.arms import NAMES, base_of, capital, images_of, verdict
 
 _DOCS = Path(__file__).parents[1] / "docs"
 
@@ -95,7 +95,9 @@ def _page(folder: Path, result: Mapping[str, Any], docs: Path) -> str:
     for score in result["scores"]:
         picture = f"{name}-{score}.svg"
         shutil.copyfile(folder / f"{score}.svg", docs / "assets" / picture)
-        lines += [f"### {NAMES[score][:1].upper()}{NAMES[score][1:]}", ""]
+        lines += [f"### {capital(NAMES[score])}", ""]
+        if score == "elsewhere":
+            lines += [f"{capital(NAMES[score])} {images_of(result, score)}.", ""]
         lines += [f"![{NAMES[score]} over training images a class](assets/{picture})", ""]
         lines += [*_table(result, score), ""]
     if result["weak"]:

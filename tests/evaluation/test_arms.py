@@ -96,6 +96,37 @@ def test_what_cannot_be_compared_is_refused():
         compared([one], ["real"], weak=["c"])
 
 
+def there(said, *, true=("x", "x", "x", "y"), order=1):
+    """Answers in another laboratory, of a model that also has a class that it lacks."""
+    n = len(true)
+    rows = {
+        "image_id": [f"{i}" for i in range(n)], "label": list(true), "predicted": list(said),
+        "confidence": [0.5] * n, "group": [None] * n,
+        **{f"prob_{c}": [1 / 3] * n for c in "xyz"},
+    }  # fmt: skip
+    return pa.table({k: v[::order] for k, v in rows.items()})
+
+
+def test_other_laboratories_count_alike_whatever_their_size():
+    labs = {
+        "real": {"north": there("xxyz"), "south": there("xy", true="xy")},
+        "made": {"north": there("xxxz", order=-1), "south": there("xx", true="xy")},
+    }
+    cells = [replace(answered(arm, 10, 0, 4), elsewhere=its) for arm, its in labs.items()]
+    found = compared(cells, ["real", "made"])
+    # recalls: (2/3 + 0) / 2 and 1; (1 + 0) / 2 and 1/2
+    expected = [np.mean([1 / 3, 1]), np.mean([1 / 2, 1 / 2])]
+    assert [row["elsewhere"] for row in found["cells"]] == pytest.approx(expected)
+    gain = found["differences"]["made"]["10"]["elsewhere"]
+    assert gain["value"] == pytest.approx(expected[1] - expected[0], abs=1e-4)
+    assert gain["interval"][0] < gain["value"] <= gain["interval"][1]
+    assert found["laboratories"] == {"north": 4, "south": 2}
+    assert found["scores"] == ["macro_f1", "elsewhere"]
+    for other in ({}, {**labs["made"], "south": there("x", true="x")}):
+        with pytest.raises(InputError, match=r"made, 10 images, seed 0: .* other laboratories"):
+            compared([cells[0], replace(cells[1], elsewhere=other)], ["real", "made"])
+
+
 def test_an_arm_is_compared_with_the_one_it_names():
     """Its difference and its multiplier are those that it has where that arm is the first."""
     cells = [

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
-from naturalize.base.errors import SettingsError
+from naturalize.base.artifacts import read_table
+from naturalize.base.errors import NaturalizeError
 from naturalize.cli.app import run_app
+from naturalize.dataset.phantom import write_phantom
 from naturalize.dataset.split import Split
 from naturalize.study.check import check_study
 from naturalize.study.grid import Cell, is_grid, parse_grid, run_grid
@@ -57,6 +60,40 @@ def test_every_arm_answers_for_the_same_images_and_trains_on_a_few(run):
     assert (run / "out" / "macro_f1.svg").is_file()
 
 
+def test_other_laboratories_are_scored_too_without_training_again(run, tmp_path, capsys):
+    for name, classes in {
+        "north": {"lymphocyte": "LY", "monocyte": "MO"},
+        "south": {"eosinophil": "EO", "LY": "LY"},
+    }.items():
+        drawn = write_phantom(tmp_path / "all" / name, per_class=3, seed=len(name) + ord(name[0]))
+        for label, prefix in classes.items():
+            (tmp_path / name / label).mkdir(parents=True)
+            for file in (drawn / "images").rglob(f"{prefix}_*"):
+                file.rename(tmp_path / name / label / file.name)
+    places = [str(tmp_path / name) for name in ("north", "south")]
+    page = run_grid(parse_grid({**GRID, "laboratories": places}), run / "out")
+    assert "train-real: unchanged" in capsys.readouterr().err
+    result = json.loads((run / "out" / "arms.json").read_text())
+    assert result["scores"] == ["macro_f1", "weak_f1", "elsewhere"]
+    assert result["laboratories"] == {"north": 6, "south": 6}
+    for cell in result["cells"]:
+        folder = run / "out" / Cell(cell["arm"], cell["images_per_class"], 0).folder
+        found = []
+        for name in ("north", "south"):
+            table = read_table(
+                folder / "laboratories" / "predictions" / cell["arm"] / f"{name}.parquet"
+            )
+            rows = table.select(["label", "predicted"]).to_pylist()
+            of_class = {row["label"]: [] for row in rows}
+            for row in rows:
+                of_class[row["label"]].append(row["label"] == row["predicted"])
+            found.append(np.mean([np.mean(each) for each in of_class.values()]))
+        assert cell["elsewhere"] == pytest.approx(np.mean(found))
+    text = page.read_text()
+    assert "north (6\N{NO-BREAK SPACE}images)" in text
+    assert (run / "out" / "elsewhere.svg").is_file()
+
+
 def test_what_is_done_is_not_done_again_and_a_failure_is_stated(run, capsys):
     more = {**GRID, "arms": {**GRID["arms"], "bad": {"run": {"lr": 1e30}}}}
     before = (run / "out" / "cells" / "real-2-0" / "models" / "real" / "weights.safetensors").stat()
@@ -83,12 +120,13 @@ def test_what_is_done_is_not_done_again_and_a_failure_is_stated(run, capsys):
         ),
         ({"weak": ["XX"]}, "unknown class 'XX'"),
         ({"arms": {"real": {}, "b": {"beside": "c"}}}, "arms.b.beside: c is no arm"),
+        ({"laboratories": ["nowhere"]}, "laboratories: nowhere: no such folder"),
         ({"arms": {"real": {"run": {"epoch": 3}}}}, r"arms.real: unknown key 'runs.real.epoch'"),
         ({"run": {"model": "custom_cnn", "composite_share": 0.5}}, "set composites to true"),
     ],
 )
 def test_a_mistake_is_named_before_anything_runs(changes, message, tmp_path):
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(NaturalizeError, match=message):
         run_grid(parse_grid({**GRID, **changes}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from naturalize.base.display import rows_of
 from naturalize.base.errors import InputError
 from naturalize.base.rng import rng
 from naturalize.base.table import csv_text
-from naturalize.evaluation import metrics
+from naturalize.evaluation import metrics, mixes
 from naturalize.evaluation.intervals import drawn_from, group_numbers
+from naturalize.evaluation.labscores import answers_of
 
 #: Resamples of images and seeds together: 95 % limits wobble by a few per cent of their width.
 RESAMPLES = 1000
@@ -32,6 +33,8 @@ class Answered:
     table: pa.Table  #: ``predictions.parquet`` of its evaluation.
     seconds: float = 0.0
     fingerprint: str = ""
+    #: Laboratory → its answers there, a predictions table of a `labs` artifact.
+    elsewhere: Mapping[str, pa.Table] = field(default_factory=dict)
 
 
 def compared(
@@ -53,8 +56,10 @@ def compared(
     in log n. Null is beyond the curve's largest size, 0 below its smallest. A mean difference is
     that of the sizes which both arms have.
 
-    ``weak`` are classes whose mean F1 is a second score. ``InputError`` if the trainings did not
-    answer for the same images, or a class is none of theirs.
+    ``weak`` are classes whose mean F1 is a second score. The mean of the balanced accuracies in
+    other laboratories is a third, where there are any; there, images are drawn within their class
+    and laboratory. ``InputError`` if the trainings did not answer for the same images, or a class
+    is none of theirs.
     """
     base_of = {arm: (beside or {}).get(arm, arms[0]) for arm in arms}
     first = answered[0]
@@ -62,7 +67,8 @@ def compared(
     unknown = sorted(set(weak) - set(labels))
     if unknown:
         raise InputError(f"weak: {', '.join(unknown)} is no class; there are {', '.join(labels)}")
-    scores = ["macro_f1", *(["weak_f1"] if weak else [])]
+    counts = _counts_elsewhere(answered)
+    scores = ["macro_f1", *(["weak_f1"] if weak else []), *(["elsewhere"] if counts else [])]
     places = [labels.index(label) for label in weak]
     n_units = int(units.max()) + 1
     draw = rng(seed, "arms")
@@ -72,6 +78,8 @@ def compared(
     rows = []
     for one in answered:
         drawn = _scores(one, true, weights, places)
+        if counts:
+            drawn = np.vstack([drawn, _score_elsewhere(one, resamples, seed)])
         found[one.arm, one.n][one.seed] = drawn
         plain = dict(zip(scores, drawn[:, 0].tolist(), strict=True))
         rows.append({"arm": one.arm, "images_per_class": one.n, "seed": one.seed, **plain,
@@ -100,6 +108,7 @@ def compared(
         "scores": scores,
         "weak": list(weak),
         "test_images": len(true),
+        "laboratories": counts,
         "method": f"percentile bootstrap over {drawn_from(units).replace('images', 'test images')}"
         f"{_seeds_said([len(its) for _, its in means.values()])}, "
         f"{resamples:,} resamples, 95 %, seed {seed}",
@@ -152,6 +161,32 @@ def _scores(
     if places:
         found.append(f1[:, list(places)].mean(axis=1))
     return np.stack(found)
+
+
+def _counts_elsewhere(answered: Sequence[Answered]) -> dict[str, int]:
+    """Return laboratory → number of images; ``InputError`` if trainings answered for others."""
+    first = answered[0]
+    images = [
+        {lab: sorted(rows_of(table, "image_id", "label")) for lab, table in one.elsewhere.items()}
+        for one in answered
+    ]
+    for one, its in zip(answered, images, strict=True):
+        if its != images[0]:
+            raise InputError(
+                f"{one.arm}, {one.n} images, seed {one.seed}: answered for other images of other "
+                f"laboratories than {first.arm}, {first.n} images, seed {first.seed}"
+            )
+    return {lab: len(rows) for lab, rows in images[0].items()}
+
+
+def _score_elsewhere(one: Answered, resamples: int, seed: int) -> np.ndarray:
+    """Return the mean over laboratories of balanced accuracy, (1 + B,)."""
+    drawn = []
+    for lab, table in one.elsewhere.items():
+        answers = answers_of(table.sort_by("image_id"))
+        weights = mixes.resampled(answers, resamples, seed, lab)
+        drawn.append(mixes.drawn_scores(answers, weights, None)["balanced_accuracy"])
+    return np.mean(drawn, axis=0)
 
 
 def _over_seeds(

@@ -16,7 +16,11 @@ from naturalize.report.page import template
 from naturalize.report.section import Section
 
 #: What the scores are called in texts.
-NAMES = {"macro_f1": "macro-F1", "weak_f1": "mean F1 of the weak classes"}
+NAMES = {
+    "macro_f1": "macro-F1",
+    "weak_f1": "mean F1 of the weak classes",
+    "elsewhere": "balanced accuracy in other laboratories",
+}
 
 
 def write_page(folder: Path, result: Mapping[str, Any]) -> Path:
@@ -39,15 +43,23 @@ def base_of(result: Mapping[str, Any], arm: str) -> str:
 
 
 def verdict(result: Mapping[str, Any]) -> str:
-    """Say of each arm whether it differs from the one beside it, over its sizes, by intervals."""
+    """Say of each arm whether it differs from the one beside it, at home and elsewhere."""
+    if not result["differences"]:
+        return f"One arm, {result['arms'][0]}."
+    scores = [score for score in ("macro_f1", "elsewhere") if score in result["scores"]]
+    return " ".join(_verdict(result, score) for score in scores)
+
+
+def _verdict(result: Mapping[str, Any], score: str) -> str:
+    """Say it of one score, over the sizes of each arm, by intervals."""
     base, said, chance = result["arms"][0], [], []
     for name, each in result["differences"].items():
         other = base_of(result, name)
         arm = name if other == base else f"{name} (beside {other})"
-        gains = {n: its["macro_f1"] for n, its in each.items()}
+        gains = {n: its[score] for n, its in each.items()}
         better = [n for n, its in gains.items() if its["interval"][0] > 0]
         worse = [n for n, its in gains.items() if its["interval"][1] < 0]
-        mean = result["mean_differences"][name]["macro_f1"]
+        mean = result["mean_differences"][name][score]
         whole = f"{form.difference(mean['value'])} ({form.signed_span(mean['interval'])})"
         over = f"{whole} over {form.count(len(gains), 'size')}"
         if not better and not worse:
@@ -62,9 +74,12 @@ def verdict(result: Mapping[str, Any]) -> str:
     if chance:
         few = len(chance) <= len(plots.MARKERS)  # more are names, whose figures the table has
         said.append(f"At each size it may be chance: {form.listed([a[few] for a in chance])}")
-    if not said:
-        return f"One arm, {base}."
-    return f"Macro-F1 beside {base}. {'. '.join(said)}."
+    return f"{capital(NAMES[score])} beside {base}. {'. '.join(said)}."
+
+
+def capital(text: str) -> str:
+    """Return a text with a capital at its beginning, as a heading has it."""
+    return text[:1].upper() + text[1:]
 
 
 def _scores(result: Mapping[str, Any], score: str) -> Section:
@@ -83,8 +98,8 @@ def _scores(result: Mapping[str, Any], score: str) -> Section:
         if arm in result["curves"]
     ]
     takeaway = (
-        f"{name[:1].upper()}{name[1:]} on {form.count(result['test_images'], 'test image')} by "
-        "training images a class, and what each arm gains over the one beside it."
+        f"{capital(name)} {images_of(result, score)} by training images a class, and what each "
+        "arm gains over the one beside it."
     )
     data = {
         "curve": Markup(plots.inline_svg(curve_figure(result, score), label)),
@@ -93,7 +108,15 @@ def _scores(result: Mapping[str, Any], score: str) -> Section:
         "method": result["method"].replace(" %", f"{form.NBSP}%"),
         "weak": form.listed(result["weak"]) if score == "weak_f1" else "",
     }
-    return Section(score, name[:1].upper() + name[1:], takeaway, "arms.html.j2", data)
+    return Section(score, capital(name), takeaway, "arms.html.j2", data)
+
+
+def images_of(result: Mapping[str, Any], score: str) -> str:
+    """Say what images a score is of."""
+    if score != "elsewhere":
+        return f"on {form.count(result['test_images'], 'test image')}"
+    each = [f"{name} ({form.count(n, 'image')})" for name, n in result["laboratories"].items()]
+    return f"(mean of {form.listed(each)})"
 
 
 def curve_figure(result: Mapping[str, Any], score: str) -> Any:

@@ -13,19 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import pyarrow as pa
 import yaml
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from naturalize.base.artifacts import read_json, write_bytes, write_json
+from naturalize.base.artifacts import read_json, read_table, write_bytes, write_json
 from naturalize.base.console import say, warn
-from naturalize.base.errors import NaturalizeError, unknown
+from naturalize.base.errors import InputError, NaturalizeError, unknown
 from naturalize.base.settings import Settings, validated
+from naturalize.base.text import expanded_path
 from naturalize.evaluation.arms import Answered, compared, written
 from naturalize.evaluation.evaluate import read_metrics
+from naturalize.evaluation.labs import file_name, read_labs
 from naturalize.evaluation.predictions import read_predictions
+from naturalize.inputs.labs import labs, open_labs
 from naturalize.study.check import check_study
 from naturalize.study.run import versions
-from naturalize.study.runner import STATE, run_stages
+from naturalize.study.runner import STATE, Stage, run_stages
 from naturalize.study.settings import (
     ComposeSettings,
     DataSettings,
@@ -35,10 +39,16 @@ from naturalize.study.settings import (
     StudySettings,
     parse_study,
 )
-from naturalize.study.stages import Stages
+from naturalize.study.stages import Stages, listing
 
 #: Stages that all cells share, and what each writes.
 _SHARED = {"phantom": "data", "catalog": "catalog", "audit": "audit", "segment": "cells"}
+
+#: The stage that scores a training in other laboratories, and what it writes.
+_ELSEWHERE = "laboratories"
+
+#: Of the intervals in each training's own `labs` artifact; those of the grid have their own.
+_FEW_RESAMPLES = 200
 
 
 class Arm(Settings):
@@ -69,6 +79,10 @@ class GridSettings(Settings):
     few: list[str] | None = None
     #: Classes whose mean F1 is given too; by default those of ``few``.
     weak: list[str] = Field(default_factory=list)
+    #: Labelled images of other laboratories, a folder each: every training is scored there too.
+    laboratories: list[Annotated[Path, AfterValidator(expanded_path)]] = Field(default_factory=list)
+    #: Which classes make up one of theirs, as ``--map`` of ``naturalize labs``.
+    map: list[str] = Field(default_factory=list)
     seeds: Annotated[list[int], Field(min_length=1, default_factory=lambda: [0, 1, 2])]
 
     @model_validator(mode="after")
@@ -143,10 +157,14 @@ def run_grid(grid: GridSettings, folder: str | Path | None = None) -> Path:
     cells = list(grid.cells())
     for arm in grid.arms:
         check_study(grid.study(Cell(arm, cells[0].n, cells[0].seed)))
+    labels = _labels(grid)
     for label in (*(grid.few or ()), *grid.weak):
-        labels = _labels(grid)
         if labels and label not in labels:
             raise unknown("class", label, labels)
+    if missing := [path for path in grid.laboratories if not path.exists()]:
+        raise InputError(f"laboratories: {missing[0]}: no such folder of labelled images")
+    if labels and grid.laboratories:  # whether their classes are some of these
+        open_labs(grid.laboratories, {grid.name: labels}, maps=grid.map)
     folder.mkdir(parents=True, exist_ok=True)
     plain = yaml.safe_dump(grid.model_dump(mode="json"), sort_keys=False)
     write_bytes(folder / "study.yaml", plain.encode())
@@ -191,9 +209,30 @@ def _run_cell(grid: GridSettings, cell: Cell, folder: Path) -> None:
         if state.is_file() and not (there / output).exists():
             shutil.copytree(shared / output, there / output, copy_function=_link)
             shutil.copyfile(state, there / STATE / state.name)
+    last = f"evaluate-{cell.arm}"
     stages = Stages(grid.study(cell), there).all()
-    costs = run_stages(there, stages, until=f"evaluate-{cell.arm}")
+    stages = stages[: 1 + [stage.name for stage in stages].index(last)]
+    if grid.laboratories:
+        stages.append(_elsewhere(grid, cell, there))
+    costs = run_stages(there, stages)
     write_json(there / "study.json", {"name": grid.name, "stages": costs, "versions": versions()})
+
+
+def _elsewhere(grid: GridSettings, cell: Cell, there: Path) -> Stage:
+    """Return the stage that scores a training on other laboratories' images."""
+    settings = {"map": grid.map, "seed": grid.seed}
+
+    def make(output: Path, _work: Path) -> None:
+        model = there / "models" / cell.arm
+        labs(
+            grid.laboratories, output, model, maps=grid.map,
+            resamples=_FEW_RESAMPLES, seed=grid.seed,
+        )  # fmt: skip
+
+    return Stage(
+        _ELSEWHERE, _ELSEWHERE, (f"train-{cell.arm}",), settings, make,
+        watch=lambda: " ".join(map(listing, grid.laboratories)),
+    )  # fmt: skip
 
 
 def _link(source: str, target: str) -> None:
@@ -207,7 +246,7 @@ def write_grid(
     grid: GridSettings, folder: Path, done: Sequence[Cell], failed: Mapping[Cell, str]
 ) -> Path:
     """Write ``arms.json``, ``arms.csv``, the learning curves and the page of the cells done."""
-    answered = [_answered(folder, cell) for cell in done]
+    answered = [_answered(grid, folder, cell) for cell in done]
     weak = grid.weak or grid.few or []
     beside = {name: arm.beside for name, arm in grid.arms.items() if arm.beside is not None}
     result = compared(answered, list(grid.arms), beside=beside, weak=weak, seed=grid.seed)
@@ -221,9 +260,10 @@ def write_grid(
     return write_page(folder, result)
 
 
-def _answered(folder: Path, cell: Cell) -> Answered:
+def _answered(grid: GridSettings, folder: Path, cell: Cell) -> Answered:
     path = folder / cell.folder / "evaluations" / cell.arm
     table, metrics = read_predictions(path), read_metrics(path)
+    elsewhere = _answers_elsewhere(folder / cell.folder / _ELSEWHERE) if grid.laboratories else {}
     costs = read_json(folder / cell.folder / "study.json")["stages"]
     return Answered(
         cell.arm,
@@ -233,4 +273,12 @@ def _answered(folder: Path, cell: Cell) -> Answered:
         table,
         seconds=sum(cost["seconds"] for name, cost in costs.items() if name not in _SHARED),
         fingerprint=costs[f"train-{cell.arm}"]["fingerprint"],
+        elsewhere=elsewhere,
     )
+
+
+def _answers_elsewhere(path: Path) -> dict[str, pa.Table]:
+    """Return laboratory → the answers of a training there."""
+    ((model, its),) = read_labs(path)["models"].items()
+    folder = path / "predictions" / file_name(model)
+    return {name: read_table(folder / f"{file_name(name)}.parquet") for name in its["laboratories"]}
