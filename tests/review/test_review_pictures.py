@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from benchmarks._review import synthetic_review
 
 from naturalize.base.errors import ImageReadError, SettingsError
 from naturalize.base.images import decode_image, write_image
+from naturalize.cells.segmentation import Segmentation
 from naturalize.dataset.phantom import CLASSES
 from naturalize.models.shipped import find
 from naturalize.review.service.errors import NoSuchError
@@ -216,5 +218,38 @@ def test_a_box_that_is_larger_than_any_cell_takes_no_more_than_its_share(tmp_pat
     pictures = Pictures(review)
     assert pixels(pictures.full(1)).shape == (LARGEST, LARGEST, 3)
     assert pixels(pictures.thumbnail(1)).shape == (SIDE, SIDE, 3)
+    pictures.close()
+    review.close()
+
+
+def test_who_waits_for_the_model_holds_up_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on = threading.Semaphore(0), threading.Event()
+
+    class Slow:
+        def segment(self, image: np.ndarray) -> Segmentation:
+            begun.release()
+            assert goes_on.wait(30)
+            return Segmentation(image.shape[:2], (), (230.0, 230.0, 230.0))
+
+    monkeypatch.setattr("naturalize.fields.read.finder", Slow)
+    cells = [CellRow(f"{i}.png", model_label="A") for i in range(20)]
+    for cell in cells:
+        write_image(tmp_path / cell.path, np.full((30, 40, 3), 230, np.uint8))
+    settings = {"name": "r", "model": "pbc11", "root": str(tmp_path)}
+    review = Review.open(write(tmp_path / "r", settings, ["A"], cells, source="x"))
+    pictures = Pictures(review)
+    with ThreadPoolExecutor(20) as pool:
+        asked = [pool.submit(pictures.shape, cell) for cell in range(1, 21)]
+        assert begun.acquire(timeout=30)
+        done, waiting = wait(asked, timeout=30, return_when=FIRST_COMPLETED)
+        while len(done) < 12:
+            more, waiting = wait(waiting, timeout=30, return_when=FIRST_COMPLETED)
+            done |= more
+        assert len(waiting) == 8  # all others have their answer while the first is in the making
+        assert {each.result() for each in done} == {(None, (40, 30))}
+        goes_on.set()
+    assert pictures.shape(1) == (None, (40, 30))
     pictures.close()
     review.close()

@@ -34,4 +34,4 @@ class LoginError(ReviewError):
 
 
 class RateError(ReviewError):
-    """Too many failed logins."""
+    """Too many failed logins, or too much is asked at one time."""

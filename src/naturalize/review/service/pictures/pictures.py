@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from naturalize.base.plots import ACCENT
 from naturalize.cells.segmentation import Cell, Segmentation, target_of
 from naturalize.fields.pixels import pixels, scan_size
 from naturalize.models.shipped import find
-from naturalize.review.service.errors import NoSuchError
+from naturalize.review.service.errors import NoSuchError, RateError
 from naturalize.review.service.pictures.cache import Cache
 from naturalize.review.service.pictures.cut import (
     LARGEST,
@@ -51,6 +52,9 @@ _LONGEST, _AROUND = 1600, 8
 #: Decoded fields that are held.
 _HELD = 2
 
+#: Threads that may wait for a network: a fifth of those that a server has.
+_TURNS = 8
+
 #: Colour and width in pixels of the box around a cell in its field: the accent of the pages.
 _BOX, _WIDTH = tuple(bytes.fromhex(ACCENT[1:])), 3
 
@@ -67,10 +71,22 @@ class Pictures:
         self._cache = Cache(self._folder / "cache" / "pictures.sqlite")
         self._held: OrderedDict[str, np.ndarray] = OrderedDict()
         self._lock, self._slow = threading.Lock(), threading.Lock()
+        self._turns = threading.Semaphore(_TURNS)
 
     def close(self) -> None:
         """Close the cache."""
         self._cache.close()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for the network, which one thread asks at a time; ``RateError`` if many wait."""
+        if not self._turns.acquire(blocking=False):  # or all threads of the server would wait here
+            raise RateError("the model is at work for others; try again in a moment")
+        try:
+            with self._slow:
+                yield
+        finally:
+            self._turns.release()
 
     def file(self, cell: CellRow) -> Path:
         """Return the file of a cell: below the review's folder for one that was put in."""
@@ -156,8 +172,8 @@ class Pictures:
     def shape(self, cell: int) -> tuple[list[list[int]] | None, tuple[int, int] | None]:
         """Return a cell's outline and the size of its picture, in pixels of `full`: x, y.
 
-        Where no segmenter has seen the image yet, it is asked. Null where there is no cell in the
-        middle, or the image cannot be read.
+        Where no segmenter has seen the image yet, it is asked, unless many wait for it. Null where
+        there is no cell in the middle, or the image cannot be read.
         """
         row = self._review.row(cell)
         try:
@@ -168,7 +184,8 @@ class Pictures:
         points = row.outline
         corner = (0, 0) if row.box is None else row.box[:2]
         if points is None and row.box is None:
-            points = self._outline(cell, row)
+            with suppress(RateError):  # a cell is shown without it, and has it the next time
+                points = self._outline(cell, row)
         if points is None or not len(points):
             return None, size
         moved = scale * (points + np.array(corner) - (left, top))
@@ -179,17 +196,17 @@ class Pictures:
         return self.shape(cell)[0]
 
     def _outline(self, cell: int, row: CellRow) -> np.ndarray | None:
-        name = f"outline-{cell}"
+        name = f"shape-{cell}"
         if (kept := self._cache.get(name)) is None:
-            with self._slow:
+            with self._turn():
                 found = self._segmenter.segment(self._image(row))
             target = _target(found, row.kind)
-            points = np.zeros((0, 2), np.int16)
+            points = np.zeros((0, 2), np.int32)
             if target is not None:
-                points = outline_of(target.mask) + np.array(target.box[:2], np.int16)
-            kept = points.astype(np.int16).tobytes()
+                points = outline_of(target.mask) + np.array(target.box[:2], np.int32)
+            kept = points.astype(np.int32).tobytes()
             self._cache.put({name: kept})
-        return np.frombuffer(kept, np.int16).reshape(-1, 2)
+        return np.frombuffer(kept, np.int32).reshape(-1, 2)
 
     @cached_property
     def _segmenter(self) -> Any:
@@ -200,7 +217,8 @@ class Pictures:
     def heat(self, cell: int, label: str | None = None) -> bytes:
         """Return `full` with where the model looked for a class, PNG; by default for its own.
 
-        ``SettingsError`` without PyTorch or the model, or for a class that it does not have.
+        ``SettingsError`` without PyTorch or the model, or for a class that it does not have;
+        ``RateError`` where many wait for the model.
         """
         row = self._review.row(cell)
         label = label or row.model_label
@@ -209,7 +227,7 @@ class Pictures:
             raise SettingsError(f"cell {cell}: no heat map: {why}")
         name = f"heat-{cell}-{label}"
         if (kept := self._cache.get(name)) is None:
-            with self._slow:  # a network of PyTorch is asked by one thread at a time
+            with self._turn():
                 kept = encode_image(self._heater(self._full(row)[0], label))
             self._cache.put({name: kept})
         return kept
@@ -232,12 +250,16 @@ class Pictures:
         return References(self._folder, find(self._review.settings.model))
 
     def nearest(self, cell: int, k: int = 6) -> list[tuple[Reference, float]]:
-        """Return the ``k`` reference cells most like a cell, and their cosines; [] without any."""
+        """Return the ``k`` reference cells most like a cell, and their cosines; [] without any.
+
+        ``RateError`` where many wait for the model.
+        """
         if not self.has_references:
             return []
         row = self._review.row(cell)
         image_id = content_hash(read_bytes(self.file(row))) if row.box is None else ""
-        return self._references.nearest(self._full(row)[0], image_id, k)
+        with self._turn():
+            return self._references.nearest(self._full(row)[0], image_id, k)
 
     def atlas(self, label: str, k: int = 12) -> list[Reference]:
         """Return ``k`` typical cells of a class: of the reference.

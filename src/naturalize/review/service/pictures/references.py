@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -134,7 +133,7 @@ class References:
     """
 
     def __init__(self, folder: Path, model: Path) -> None:
-        self._file, self._model, self._lock = folder / FILE, model, Lock()
+        self._file, self._model = folder / FILE, model
 
     @cached_property
     def cells(self) -> list[Reference]:
@@ -150,12 +149,12 @@ class References:
     ) -> list[tuple[Reference, float]]:
         """Return the ``k`` cells whose features have the largest cosine with an image's.
 
-        RGB uint8 (H, W, 3); a cell of a file with the same ``image_id`` is left out.
-        ``SettingsError`` if the features were another engine's, which is not installed here.
+        Asked by one thread at a time. RGB uint8 (H, W, 3); a cell of a file with the same
+        ``image_id`` is left out. ``SettingsError`` if the features were another engine's, which is
+        not installed here.
         """
-        with self._lock:  # a network of PyTorch is asked by one thread at a time
-            known = self._features
-            (here,) = unit(features_of(self._network, [image]))
+        known = self._features
+        (here,) = unit(features_of(self._network, [image]))
         if here.shape != known.shape[1:]:
             raise SettingsError(
                 "the reference cells were compared with PyTorch, which is not installed here (or "
