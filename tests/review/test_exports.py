@@ -261,6 +261,8 @@ def test_a_patient_and_a_specimen_are_those_that_a_person_enters(review, text, s
     assert all(resource["subject"] == stands for resource in (report, *observations))
     assert report["specimen"] == [{"reference": "Specimen/7"}]
     assert all(each["specimen"] == {"reference": "Specimen/7"} for each in observations)
+    other = json.loads(exports.export(review, 1, "fhir", ANNA, patient="another").data)
+    assert not {e["fullUrl"] for e in found["entry"]} & {e["fullUrl"] for e in other["entry"]}
 
 
 @pytest.mark.parametrize(

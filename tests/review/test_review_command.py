@@ -19,7 +19,9 @@ import httpx
 import pytest
 
 from naturalize.base.artifacts import writing
+from naturalize.base.errors import SettingsError
 from naturalize.cli.app import run_app
+from naturalize.review.app import bound
 from naturalize.review.service import users
 from naturalize.review.service.review import Review
 from naturalize.review.store.cells import CellRow
@@ -87,6 +89,9 @@ def test_a_library_that_is_missing_is_named_with_its_extra(
         (["--add-user", "meier:chief"], "choose from: reader, reviewer, admin"),
         (["--add-user", "meier:admin", "--password-file", "no.txt"], "no.txt"),
         (["--name", ""], "--name"),
+        (["--name", "a\nb"], "--name"),
+        (["--name", "<b>"], "--name"),
+        (["--certificate", __file__, "--key", __file__], "PEM"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(
@@ -112,6 +117,12 @@ def test_a_port_that_is_taken_is_said(folder: Path, capsys: pytest.CaptureFixtur
         assert "choose another with --port" in failed(
             capsys, folder, "--no-browser", "--port", port
         )
+
+
+@pytest.mark.parametrize("host", ["not a host", "a..b", "x" * 300, "ä" * 70 + ".lab"])
+def test_an_address_that_is_none_is_said(host: str) -> None:
+    with pytest.raises(SettingsError, match="cannot listen"):
+        bound(host, 0)
 
 
 @pytest.mark.parametrize("password", ["", "short", "x" * 2000])

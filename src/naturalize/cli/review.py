@@ -139,13 +139,19 @@ def review(
     for module, called in _LIBRARIES.items():
         if find_spec(module) is None:
             raise MissingExtraError(called, "review")
-    if name is not None and not name.strip():
-        raise SettingsError("--name: is empty; name a person")
     for file, option in ((certificate, "--certificate"), (key, "--key")):
         if file is not None and not file.is_file():
             raise InputError(f"{option} {file}: no such file")
     if (certificate is None) != (key is None):
         raise SettingsError("--certificate and --key belong together; give both")
+    if name is not None or certificate is not None:
+        from naturalize.review.app import check_certificate
+        from naturalize.review.service.users import check_name
+
+        if name is not None:
+            name = check_name(name, "--name")
+        if certificate is not None and key is not None:
+            check_certificate(certificate, key)
     from naturalize.base.artifacts import check_place
     from naturalize.base.process import keep_memory, wait_passively
 
@@ -171,6 +177,7 @@ def _add_user(folder: Path, text: str, password_file: Path | None) -> None:
     from naturalize.base.console import result
     from naturalize.base.errors import InputError, SettingsError, unknown
     from naturalize.review.service import users
+    from naturalize.review.service.errors import NoSuchError
     from naturalize.review.service.review import Review
     from naturalize.review.service.roles import ROLES
 
@@ -188,10 +195,9 @@ def _add_user(folder: Path, text: str, password_file: Path | None) -> None:
             raise InputError(f"{password_file}: cannot be read ({error})") from error
     review = Review.open(folder)
     try:
-        there = {user.name for user in users.listed(review)}
-        if name in there:
+        try:
             users.update(review, name, role=role, password=password, active=True)
-        else:
+        except NoSuchError:
             users.add(review, name, password, role)
     finally:
         review.close()

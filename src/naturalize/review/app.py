@@ -6,6 +6,7 @@ import getpass
 import logging
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
@@ -180,7 +181,7 @@ def serving_of(
         hosts.add(host_name(public_name.lower()))
         origins.add(f"https://{public_name.lower()}")
     return Serving(
-        name=name or getpass.getuser(),
+        name=name or _user(),
         users=bool(active),
         hosts=frozenset(hosts),
         origins=frozenset(origins),
@@ -188,10 +189,27 @@ def serving_of(
     )
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # as in a container whose user has no name
+        return "reviewer"
+
+
+def check_certificate(certificate: Path, key: Path) -> None:
+    """Raise ``SettingsError`` unless these are a certificate and its key, as PEM files."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ValueError) as error:  # SSLError among them
+        raise SettingsError(
+            f"{certificate}, {key}: not a certificate and its key as PEM files ({error})"
+        ) from error
+
+
 def _addresses(name: str) -> list[Any]:
     try:
         return socket.getaddrinfo(name, None)
-    except OSError:
+    except (OSError, UnicodeError):
         return []
 
 
@@ -204,9 +222,10 @@ def bound(host: str, port: int) -> socket.socket:
     try:
         found.bind((host, port))
         found.listen()  # from here on a browser waits for its answer, and is not turned away
-    except OSError as error:
+    except (OSError, TypeError, UnicodeError) as error:  # a name that is none, too
         found.close()
-        what = (error.strerror or str(error)).lower()
+        said = error.strerror if isinstance(error, OSError) else None
+        what = (said or str(error)).lower()
         raise SettingsError(
             f"cannot listen at {host}, port {port}: {what}; choose another with --port or --host"
         ) from error

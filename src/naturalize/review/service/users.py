@@ -76,24 +76,25 @@ def add(review: Review, name: str, password: str, role: str, by: Actor | None = 
     if by is not None:
         check(by, "users")
     check_role(role)
-    name = _plain(name)
-    if (
-        not name.strip()
-        or name != name.strip()
-        or has_controls(name)
-        or set(name) & {*"<>"}
-        or len(name) > _NAME
-    ):
-        raise SettingsError(
-            f"user {name!r}: a name of 1 to {_NAME} characters is needed, none of them <, > "
-            "or a control character, and no space at its ends"
-        )
+    name = check_name(name)
     hashed = _hashed(password)
     with review.database.writing() as link:
         if _row(link, name) is not None:
             raise SettingsError(f"user {name}: exists already")
         link.execute(insert(USER).values(name=name, role=role, password_hash=hashed, active=1))
         noted(link, _who(by), "user", reason=f"{name} added as {role}")
+
+
+def check_name(name: str, what: str = "user") -> str:
+    """Return a name of a person as it is kept; ``SettingsError`` for what is none."""
+    name = _plain(name)
+    is_text = not has_controls(name) and not set(name) & {*"<>"}
+    if not (0 < len(name) <= _NAME and name == name.strip() and is_text):
+        raise SettingsError(
+            f"{what} {name[:_NAME]!r}: a name of 1 to {_NAME} characters is needed, none of them < "
+            "or > or a control character, and no space at its ends"
+        )
+    return name
 
 
 def update(

@@ -88,9 +88,8 @@ def bundle(
     taken = None if specimen is None else reference("Specimen", specimen)
     if report["reading"]["signed_by"]:
         common["performer"] = [{"display": report["reading"]["signed_by"]}]
-    base = json.dumps(
-        [report["name"], report["created"], report["reading"], report["differential"]]
-    )
+    held = [report["name"], report["created"], report["reading"], report["differential"]]
+    base = json.dumps([*held, *filter(None, (patient, specimen))])
     observations = []
     for key, found in _results(report["differential"]):
         name = uuid.uuid5(_SPACE, f"{key} {base}")
