@@ -66,33 +66,14 @@ def create_app(folder: str | Path, serving: Serving) -> FastAPI:
 
     ``ArtifactError`` if there is none. The review is closed when the application stops.
     """
-    folder = Path(folder).resolve()
-    review = Review.open(folder)
-    for left in folder.glob(f"cache/{SETS}*.zip"):  # whose sending was broken off
-        left.unlink()
-    refusals = Refusals(review.note, serving.limits.refusals)
-    room = Room(
-        review=review,
-        folder=folder,
-        serving=serving,
-        pictures=Pictures(review),
-        uploads=Uploads(
-            folder,
-            serving.limits,
-            refusals,
-            add=lambda paths, progress: added.add_files(review, paths, progress),
-            cells_below=review.cells_below,
-        ),
-        comparisons=Comparisons(review),
-        refusals=refusals,
-    )
+    room = _room(Path(folder).resolve(), serving)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         room.uploads.close()
         room.pictures.close()
-        review.close()
+        room.review.close()
 
     app = FastAPI(
         title="naturalize review",
@@ -117,7 +98,7 @@ def create_app(folder: str | Path, serving: Serving) -> FastAPI:
     app.include_router(api)
     app.mount(static_address(), _Kept(directory=STATIC_FOLDER))
     app.include_router(routes_pages.router)
-    add_handlers(app, refusals)
+    add_handlers(app, room.refusals)
     app.add_middleware(GZipMiddleware, minimum_size=2_000, compresslevel=1)
     app.add_middleware(
         Guard,
@@ -125,9 +106,31 @@ def create_app(folder: str | Path, serving: Serving) -> FastAPI:
         origins=serving.origins,
         https=serving.https,
         limits=serving.limits,
-        refusals=refusals,
+        refusals=room.refusals,
     )
     return app
+
+
+def _room(folder: Path, serving: Serving) -> Room:
+    review = Review.open(folder)
+    for left in folder.glob(f"cache/{SETS}*.zip"):  # whose sending was broken off
+        left.unlink()
+    refusals = Refusals(review.note, serving.limits.refusals)
+    return Room(
+        review=review,
+        folder=folder,
+        serving=serving,
+        pictures=Pictures(review),
+        uploads=Uploads(
+            folder,
+            serving.limits,
+            refusals,
+            add=lambda paths, progress: added.add_files(review, paths, progress),
+            cells_below=review.cells_below,
+        ),
+        comparisons=Comparisons(review),
+        refusals=refusals,
+    )
 
 
 @contextmanager

@@ -163,21 +163,9 @@ def pages(report: Mapping[str, Any]) -> bytes:
         Spacer(1, 12),
         Paragraph(REMARK, ParagraphStyle("quiet", parent=text, textColor=quiet)),
     ]
-    by, is_signed = signed(report["reading"]), bool(report["reading"]["signed_at"])
 
     def frame(canvas: Any, document: Any) -> None:
-        canvas.saveState()
-        canvas.setFont(regular, 8)
-        canvas.setFillColor(quiet)
-        canvas.drawString(_MARGIN, A4[1] - 30, f"{report['name'][:80]} · {by}")
-        canvas.drawRightString(A4[0] - _MARGIN, 26, f"page {document.page}")
-        if not is_signed:
-            canvas.setFillColor(colors.HexColor(LIGHT["alert"]), alpha=0.16)
-            canvas.setFont(bold, _MARK)
-            canvas.translate(A4[0] / 2, A4[1] / 2)
-            canvas.rotate(50)
-            canvas.drawCentredString(0, 0, NOT_SIGNED)
-        canvas.restoreState()
+        _draw_frame(canvas, document.page, A4, report)
 
     file = io.BytesIO()
     document = SimpleDocTemplate(
@@ -194,6 +182,26 @@ def pages(report: Mapping[str, Any]) -> bytes:
     )
     document.build(story, onFirstPage=frame, onLaterPages=frame)
     return file.getvalue()
+
+
+def _draw_frame(
+    canvas: Any, page: int, size: tuple[float, float], report: Mapping[str, Any]
+) -> None:
+    """Draw what stands on every page: the sample, who signed, the number, or that nobody did."""
+    (regular, bold), (width, height) = _fonts(), size
+    canvas.saveState()
+    canvas.setFont(regular, 8)
+    canvas.setFillColor(LIGHT["quiet"])
+    by = signed(report["reading"])
+    canvas.drawString(_MARGIN, height - 30, f"{report['name'][:80]} · {by}")
+    canvas.drawRightString(width - _MARGIN, 26, f"page {page}")
+    if by == NOT_SIGNED:
+        canvas.setFillColor(LIGHT["alert"], alpha=0.16)
+        canvas.setFont(bold, _MARK)
+        canvas.translate(width / 2, height / 2)
+        canvas.rotate(50)
+        canvas.drawCentredString(0, 0, NOT_SIGNED)
+    canvas.restoreState()
 
 
 def _fonts() -> tuple[str, str]:

@@ -93,9 +93,7 @@ def make(
     if source.kind == "review":
         read_manifest(source.path, "review")
         return source.path
-    own = source.path.absolute()
-    name = own.name if own.is_dir() else own.stem
-    folder = Path(out) if out is not None else Path(f"review-{name}")
+    folder = source.folder if out is None else Path(out)
     digest = source.digest()
     if is_artifact(folder, "review") and not _replaced(folder, digest, discard=discard):
         remark(f"{folder}: the review that was begun is opened again")
@@ -110,10 +108,8 @@ def make(
         found = source.found(config.classes)
         places = places_of(source.path, root)
     if all(cell.flag.startswith(BROKEN) for cell in found.cells):
-        bad = [f"{cell.path}: {cell.flag.removeprefix(BROKEN)}" for cell in found.cells[:1]]
-        bad += [f"{n:,} {reason}" for reason, n in found.left_out.items()]
         shutil.rmtree(work, ignore_errors=True)
-        raise InputError("; ".join([f"{source.path}: no cell to review", *bad]))
+        raise _nothing(source.path, found)
     at, cells = located(found.cells, places, source.path)
     same = found.classes == config.classes
     settings = {
@@ -152,6 +148,12 @@ class _Source:
     kind: str
     files: Sequence[Path] = ()
 
+    @property
+    def folder(self) -> Path:
+        """The folder that a review of it is in by default."""
+        own = self.path.absolute()
+        return Path(f"review-{own.name if own.is_dir() else own.stem}")
+
     def digest(self) -> str:
         """Return what names its content."""
         if self.kind == "images":
@@ -164,6 +166,13 @@ class _Source:
             return of_fields(self.path)
         table = self.path / "predictions.parquet" if self.kind == "evaluation" else self.path
         return of_table(table, classes)
+
+
+def _nothing(source: Path, found: Found) -> InputError:
+    """Return what is wrong with a source that has no cell, or none that can be read."""
+    bad = [f"{cell.path}: {cell.flag.removeprefix(BROKEN)}" for cell in found.cells[:1]]
+    bad += [f"{n:,} {reason}" for reason, n in found.left_out.items()]
+    return InputError("; ".join([f"{source}: no cell to review", *bad]))
 
 
 def _opened(inputs: Sequence[Path]) -> _Source:
