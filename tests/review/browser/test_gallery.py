@@ -121,6 +121,12 @@ def test_click_shift_and_control_select(room):
     cells.nth(2).click(modifiers=["Control"])
     assert chosen.count() == 4
     assert page.locator("#selected").inner_text() == "4 selected"
+    page.get_by_role("button", name="Compare").click()
+    pictures = page.locator("#compare img")
+    wide = "images => images.map(i => i.naturalWidth && Math.round(i.width))"
+    until(page, lambda: 0 not in (widths := pictures.evaluate_all(wide)) and len(set(widths)) == 1)
+    assert pictures.count() == 4
+    page.keyboard.press("Escape")
     page.keyboard.press("Escape")
     assert chosen.count() == 0
     page.keyboard.press("Control+a")

@@ -3,6 +3,7 @@ import { call, session } from "./api.js";
 import { Bins } from "./bins.js";
 import { Cells } from "./cells.js";
 import { Choice } from "./choice.js";
+import { Compare } from "./compare.js";
 import { Keyboard } from "./keyboard.js";
 import { Large } from "./large.js";
 import { Menu } from "./menu.js";
@@ -114,6 +115,7 @@ function controls(cells, shown, act) {
   on("keys", act.help);
   for (const id of ["clear", "bar-clear"]) on(id, () => shown.select([]));
   for (const id of ["accept", "bar-accept"]) on(id, () => act.accept([...shown.selection]));
+  for (const id of ["compare-them", "bar-compare"]) on(id, () => act.compare([...shown.selection]));
   on("bar-open", () => act.open(view.placeOf([...shown.selection].at(-1))));
   on("all", () => {
     choice.only = null;
@@ -141,6 +143,7 @@ function controls(cells, shown, act) {
     $("bar").classList.toggle("has-selection", n > 0);
     $("bar-text").textContent = n ? `Put ${plural(n, "cell")} into` : hint;
     for (const id of ["accept", "clear", "bar-accept", "bar-open", "bar-clear"]) $(id).hidden = !n;
+    for (const id of ["compare-them", "bar-compare"]) $(id).hidden = !Compare.takes(n);
   };
   shown.onSelection();
 }
@@ -155,6 +158,7 @@ function start(columns) {
     keys,
     binOfKey: new Map(cells.classes.map(({ key }, c) => [key, c + 1]).filter(([key]) => key)),
     open: (place) => place && large.open(place),
+    compare: (indices) => compare.open(indices),
     help: () => $("help").showModal(),
     zoom: (step) => act.resize(view.size + step * SIZES.step),
     resize(size) {
@@ -189,6 +193,7 @@ function start(columns) {
   shown.addHeads(bins.heads.map(({ node }) => node));
   shown.rebuild();
   const large = new Large($("large"), shown, act);
+  const compare = new Compare($("compare"), shown, act);
   const menu = new Menu($("menu"), shown, act);
   const pointer = new Pointer(shown, { open: act.open, menu: (...at) => menu.open(...at), drop: act.put });
   new Keyboard(shown, pointer, act);

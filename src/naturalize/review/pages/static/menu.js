@@ -1,5 +1,6 @@
 // The menu at a cell: its classes, as the right button or the menu key opens it.
 import { swatch } from "./bins.js";
+import { Compare } from "./compare.js";
 import { el } from "./shell.js";
 
 const EDGE = 8; // pixels from the edge of the window
@@ -12,6 +13,8 @@ export class Menu {
     const item = (run, ...parts) => el("button", { type: "button", role: "menuitem", onclick: () => (node.hidePopover(), run()) }, ...parts);
     const key = (text) => (text ? el("kbd", {}, text) : null);
     node.append(item(() => act.open(this.place), "Look closer", key("Enter")));
+    this.compare = item(() => act.compare([...shown.selection]), "Compare them");
+    node.append(this.compare);
     if (cells.canChange) {
       node.append(item(() => act.accept([...shown.selection]), "Accept", key("x")));
       for (let bin = 0; bin <= cells.classes.length; bin++) {
@@ -30,6 +33,7 @@ export class Menu {
     this.place = place;
     if (!shown.selection.has(cell)) shown.select([cell]);
     shown.setActive(place, { reveal: false });
+    this.compare.hidden = !Compare.takes(shown.selection.size);
     node.showPopover();
     node.style.left = `${Math.max(0, Math.min(x, innerWidth - node.offsetWidth - EDGE))}px`;
     node.style.top = `${Math.max(0, Math.min(y, innerHeight - node.offsetHeight - EDGE))}px`;
@@ -37,7 +41,7 @@ export class Menu {
   }
 
   #key(event) {
-    const items = [...this.node.children];
+    const items = [...this.node.children].filter((one) => !one.hidden);
     const at = items.indexOf(document.activeElement);
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
     if (to !== undefined) {
