@@ -126,3 +126,29 @@ def test_a_person_enters_whom_a_fhir_file_names(room):
     page.fill("#patient", "Specimen/12")
     page.keyboard.press("Enter")
     page.wait_for_selector(".toast-error:has-text('expected Patient/ID')")
+
+
+def test_a_page_hears_of_its_upload_from_a_server_that_was_started_anew(room):
+    page = room.page("/upload")
+    answers = [
+        None,  # it is not there
+        {"state": "working", "done": 1, "total": 2, "cells": 0, "refused": [], "message": None},
+        None,
+        {"state": "failed", "done": 0, "total": 2, "cells": 0, "refused": [], "message": "again"},
+    ]
+
+    def told(route):
+        answer = answers.pop(0)
+        if answer is None:
+            route.abort()
+        else:
+            route.fulfill(json=answer)
+
+    page.route("**/api/v1/uploads/*", told)
+    started = {"upload": "0" * 16, "files": 2, "refused": []}
+    page.route("**/api/v1/uploads", lambda route: route.fulfill(status=202, json=started))
+    page.set_input_files("#files", {"name": "a.png", "mimeType": "image/png", "buffer": b"x"})
+    page.wait_for_selector("#state:has-text('does not answer')")
+    page.wait_for_selector("#state:has-text('Classified 1 of 2')")
+    page.wait_for_selector(".toast-error:has-text('again')")
+    assert answers == []

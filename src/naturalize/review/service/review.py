@@ -35,6 +35,9 @@ from naturalize.review.store.cells import CellRow
 from naturalize.review.store.database import NAME, Database, now
 from naturalize.review.store.tables import CELL, EVENT, SETTING
 
+#: How paths of images begin that were put in.
+UPLOADS = "uploads/"
+
 #: Settings that an administrator may change.
 _FREE = ("target", "rules", "keys", "bins")
 
@@ -138,6 +141,10 @@ class Review:
         """Return a cell as it was found; ``NoSuchError`` if there is none."""
         with self.database.reading() as link:
             return cells.row(link, number)
+
+    def file(self, path: str) -> Path:
+        """Return the file of a cell's path: below the review's folder for one that was put in."""
+        return (self.folder if path.startswith(UPLOADS) else Path(self._settings.root)) / path
 
     def rows_at(self, path: str) -> list[tuple[int, CellRow]]:
         """Return all cells of one file, by id."""

@@ -38,9 +38,19 @@ function say(text, share) {
   $("done").value = share;
 }
 
+const pause = () => new Promise((resolve) => setTimeout(resolve, ASK_MS));
+
+/** Say how far an upload is until it has ended; a server that was started anew knows of it too. */
 async function follow(upload) {
   for (;;) {
-    const now = await call(`uploads/${upload}`);
+    const now = await call(`uploads/${upload}`).catch((error) => {
+      if (error.code !== "offline") throw error;
+    });
+    if (!now) {
+      say("The server does not answer. It is asked until it does …", 0);
+      await pause();
+      continue;
+    }
     showRefused(now.refused);
     if (now.state === "failed") throw new Error(now.message ?? "It failed.");
     if (now.state === "done") {
@@ -50,7 +60,7 @@ async function follow(upload) {
     }
     const share = now.total ? now.done / now.total : 0;
     say(now.state === "waiting" ? "Waiting for other uploads …" : `Classified ${count(now.done)} of ${plural(now.total, "file")} …`, share);
-    await new Promise((resolve) => setTimeout(resolve, ASK_MS));
+    await pause();
   }
 }
 

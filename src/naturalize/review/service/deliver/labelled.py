@@ -93,7 +93,7 @@ def _write_images(
     missing: list[tuple[str, str]] = []
     at, image = "", None  # the field that was read last: its cells follow each other
     for each in cells:
-        cell, source = each.cell, _place(review, each.cell.path)
+        cell, source = each.cell, review.file(each.cell.path)
         label = re.sub(r"[^\w-]", "-", each.label or "")
         # no underscore: a prefix before one is a class to the reader of PBC's names
         name = f"images/{label}/cell-{each.id:06d}"
@@ -113,8 +113,3 @@ def _write_images(
             (name, each.label, group, each.user, each.at, cell.model_label, cell.path, each.id)
         )
     return rows, missing
-
-
-def _place(review: Review, path: str) -> Path:
-    root = review.folder if path.startswith("uploads/") else Path(review.settings.root)
-    return root / path

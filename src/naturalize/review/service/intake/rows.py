@@ -24,6 +24,7 @@ from naturalize.prediction.profile import Profile
 from naturalize.prediction.standardise import NO_CELL, NO_WHITE_CELL
 from naturalize.prediction.table import ENDINGS
 from naturalize.review.service.pictures.cut import outline_of
+from naturalize.review.service.review import UPLOADS
 from naturalize.review.store.cells import CellRow
 
 #: Columns of a table of predictions, beside those of probabilities.
@@ -275,7 +276,7 @@ def located(
 def _under(root: str, file: str) -> str:
     """Return the path from ``root``; below ``uploads/`` is the review's own."""
     path = Path(os.path.relpath(file, root)).as_posix()
-    return f"./{path}" if path.startswith("uploads/") else path
+    return f"./{path}" if path.startswith(UPLOADS) else path
 
 
 def _is_file(path: Path) -> bool:

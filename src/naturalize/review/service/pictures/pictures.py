@@ -67,7 +67,7 @@ class Pictures:
 
     def __init__(self, review: Review) -> None:
         self._review, self._folder = review, Path(review.folder)
-        self._root, self._shown = Path(review.settings.root), review.settings.shown
+        self._shown = review.settings.shown
         self._cache = Cache(self._folder / "cache" / "pictures.sqlite")
         self._held: OrderedDict[str, np.ndarray] = OrderedDict()
         self._lock, self._slow = threading.Lock(), threading.Lock()
@@ -88,11 +88,6 @@ class Pictures:
         finally:
             self._turns.release()
 
-    def file(self, cell: CellRow) -> Path:
-        """Return the file of a cell: below the review's folder for one that was put in."""
-        at = self._folder if cell.path.startswith("uploads/") else self._root
-        return at / cell.path
-
     # ---- what is shown of a cell
 
     def thumbnail(self, cell: int) -> bytes:
@@ -112,7 +107,7 @@ class Pictures:
         return found[f"thumbnail-{cell}"]
 
     def _of_field(self, row: CellRow, cell: int) -> dict[int, np.ndarray]:
-        if scan_size(self.file(row)) is not None:
+        if scan_size(self._review.file(row.path)) is not None:
             return {cell: shrunk(self._square(row, self._shown))}
         image = self._image(row)
         return {i: self._small(image, one.box) for i, one in self._review.rows_at(row.path)}
@@ -143,7 +138,7 @@ class Pictures:
     def _square(self, row: CellRow, side: int) -> np.ndarray:
         """Return a square of a field around a cell, RGB uint8; of a scan no more is read."""
         assert row.box is not None
-        path, (left, top) = self.file(row), corner_of(row.box, side)
+        path, (left, top) = self._review.file(row.path), corner_of(row.box, side)
         if (size := scan_size(path)) is None:
             return cut(self._image(row), left, top, side)
         x0, y0 = max(0, left), max(0, top)
@@ -158,7 +153,7 @@ class Pictures:
         row = self._review.row(cell)
         if row.box is None:
             return self.full(cell)
-        if scan_size(self.file(row)) is None:
+        if scan_size(self._review.file(row.path)) is None:
             image, corner = self._image(row), (0, 0)
         else:
             side = min(_AROUND * self._shown, LARGEST)
@@ -257,7 +252,7 @@ class Pictures:
         if not self.has_references:
             return []
         row = self._review.row(cell)
-        image_id = content_hash(read_bytes(self.file(row))) if row.box is None else ""
+        image_id = content_hash(read_bytes(self._review.file(row.path))) if row.box is None else ""
         with self._turn():
             return self._references.nearest(self._full(row)[0], image_id, k)
 
@@ -276,7 +271,7 @@ class Pictures:
         )
         with self._review.database.reading() as link:
             rows = link.execute(asked).all()
-        return [Reference(OWN + row.id, label, self._root / row.path, "") for row in rows]
+        return [Reference(OWN + row.id, label, self._review.file(row.path), "") for row in rows]
 
     def reference(self, number: int) -> bytes:
         """Return a reference cell as thumbnails are shown; ``NoSuchError`` if there is none."""
@@ -297,7 +292,7 @@ class Pictures:
 
     def _image(self, row: CellRow) -> np.ndarray:
         """Return the image of a cell, RGB uint8 (H, W, 3); of fields the last ones are held."""
-        path = self.file(row)
+        path = self._review.file(row.path)
         if row.box is None:
             return read_image(path)
         with self._lock:
