@@ -205,10 +205,11 @@ def _run_cell(grid: GridSettings, cell: Cell, folder: Path) -> None:
     there, shared = folder / cell.folder, folder / "shared"
     (there / STATE).mkdir(parents=True, exist_ok=True)
     for stage, output in _SHARED.items():
-        state = shared / STATE / f"{stage}.json"
-        if state.is_file() and not (there / output).exists():
+        state, own = (place / STATE / f"{stage}.json" for place in (shared, there))
+        if state.is_file() and not _same(state, own):
+            shutil.rmtree(there / output, ignore_errors=True)
             shutil.copytree(shared / output, there / output, copy_function=_link)
-            shutil.copyfile(state, there / STATE / state.name)
+            shutil.copyfile(state, own)
     last = f"evaluate-{cell.arm}"
     stages = Stages(grid.study(cell), there).all()
     stages = stages[: 1 + [stage.name for stage in stages].index(last)]
@@ -233,6 +234,10 @@ def _elsewhere(grid: GridSettings, cell: Cell, there: Path) -> Stage:
         _ELSEWHERE, _ELSEWHERE, (f"train-{cell.arm}",), settings, make,
         watch=lambda: " ".join(map(listing, grid.laboratories)),
     )  # fmt: skip
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def _link(source: str, target: str) -> None:
