@@ -309,6 +309,17 @@ def test_who_may_replace_whom(opened: Opened) -> None:
     assert [e.kind for e in review.trail(1, ADA)[len(before) :]] == ["replace"]
 
 
+def test_nobody_reads_blind_what_was_shown_to_all(twice: Review) -> None:
+    assert twice.columns(2, CAT).label.tolist() == [1, 0, 0, 2]
+    twice.reopen(CHIEF, 2, "cell 2 once more")
+    with pytest.raises(BlockedError, match="shown to all"):
+        twice.replace_second(CHIEF, "cat", "ben left")
+    twice.reopen(CHIEF, 1, "and cell 1")
+    with pytest.raises(BlockedError, match="shown to all"):
+        twice.replace_second(CHIEF, "cat", "ben left")
+    assert twice.second_reader() == "ben"
+
+
 def test_a_new_second_reader_is_a_user_who_may_change_cells(opened: Opened) -> None:
     review = opened(2)
     roles = {"chief": "admin", "dan": "reviewer", "gone": "reviewer", "leo": "reader"}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated, Literal
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from naturalize.review.service.answers import Event
 from naturalize.review.service.deliver.fhir import LONGEST
@@ -24,7 +25,11 @@ After = Annotated[int, Query(ge=0, le=_MOST, description="id of the last event t
 Code = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f<>]{1,100}$")]
 CodeInPath = Annotated[Code, Path()]
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,1000}$")]
-Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f<>]{1,64}$")]
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^\x00-\x1f\x7f<>]{1,64}$"),
+    AfterValidator(lambda name: unicodedata.normalize("NFC", name)),  # as names are kept
+]
 Password = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Role = Literal["reader", "reviewer", "admin"]
 

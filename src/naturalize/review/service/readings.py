@@ -155,6 +155,11 @@ def replace_second(link: Connection, admin: str, reader: str, reason: str) -> No
         raise NoSuchError("reading 2 was not opened")
     if found.signed_at is not None:
         raise BlockedError(f"reading 2 was signed by {found.signed_by}; it can be opened again")
+    if _were_shown(link):
+        raise BlockedError(
+            "both readings were signed at one time, and shown to all: nobody else can read blind; "
+            "reading 2 stays with its reader"
+        )
     if not reason.strip():
         raise BlockedError("a reason is needed to replace the second reader")
     if reader == found.reader:
@@ -176,6 +181,19 @@ def replace_second(link: Connection, admin: str, reader: str, reason: str) -> No
     )
     join(link, 2, 1)
     noted(link, admin, "open", 2, after=reader)
+
+
+def _were_shown(link: Connection) -> bool:
+    """Return whether readings 1 and 2 were ever signed at one time."""
+    signed: set[int] = set()
+    lines = select(EVENT.c.reading, EVENT.c.kind).where(
+        EVENT.c.reading.in_((1, 2)), EVENT.c.kind.in_(("sign", "reopen"))
+    )
+    for number, kind in link.execute(lines.order_by(EVENT.c.id)):
+        signed = signed | {number} if kind == "sign" else signed - {number}
+        if len(signed) == 2:
+            return True
+    return False
 
 
 def begins(link: Connection, number: int) -> int:
