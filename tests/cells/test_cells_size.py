@@ -25,29 +25,29 @@ def drawn(radius: int, side: int = 240) -> np.ndarray:
 
 
 def radius_of(image: np.ndarray) -> float:
-    """The radius of a disc of that area, in pixels of a picture of 96."""
+    """The radius of a disc of that area, in pixels of a picture of 100."""
     area = area_of_target(image)
     assert area is not None
-    return float(np.sqrt(area / np.pi) * 96 / len(image))
+    return float(np.sqrt(area / np.pi) * 100 / len(image))
 
 
 @pytest.mark.parametrize("radius", [20, 30, 40, 55])
 @pytest.mark.parametrize("side", [200, 320])
 def test_the_area_of_a_drawn_cell_is_found(radius: int, side: int) -> None:
-    assert radius_of(drawn(radius, side)) == pytest.approx(radius * 96 / side, abs=1.5)
+    assert radius_of(drawn(radius, side)) == pytest.approx(radius * 100 / side, abs=1.5)
 
 
 def test_lobes_that_lie_apart_are_one_cell() -> None:
     image = drawn(40)
     cv2.rectangle(image, (116, 84), (124, 156), CYTOPLASM, -1)
-    assert radius_of(image) == pytest.approx(40 * 96 / 240, abs=1.5)
+    assert radius_of(image) == pytest.approx(40 * 100 / 240, abs=1.5)
 
 
 def test_a_small_cell_in_the_middle_is_meant_and_not_the_larger_one_at_the_edge() -> None:
     image = drawn(24)
     cv2.circle(image, (120, 225), 30, CYTOPLASM, -1, cv2.LINE_AA)
     cv2.circle(image, (120, 225), 18, NUCLEUS, -1, cv2.LINE_AA)
-    assert radius_of(image) == pytest.approx(24 * 96 / 240, abs=1.5)
+    assert radius_of(image) == pytest.approx(24 * 100 / 240, abs=1.5)
 
 
 @pytest.mark.parametrize("colour", [SLIDE, (0, 0, 0), (255, 255, 255)])

@@ -61,10 +61,10 @@ EXTENT, LARGEST_LOBE = 2.9, 0.85
 
 # -- size alone -----------------------------------------------------------------------------------
 
-#: Shorter side to which an image is shrunk, as it is for a page, and the distance within which
-#: lobes are one nucleus. Chosen among 64, 80, 96 and 0.2 to 0.7 on half of the images of
+#: Shorter side down to which an image is shrunk, and the distance within which lobes are one
+#: nucleus. Chosen among 60 to 96 and 0.2 to 0.7 on half of the images of
 #: ``benchmarks/cell_size.py``.
-SIZED_AT, LOBES_TOGETHER = 96, 0.7
+SIZED_AT, LOBES_TOGETHER = 72, 0.7
 
 # -- platelets ------------------------------------------------------------------------------------
 
