@@ -1,7 +1,7 @@
 """``python -m tools.results runs/few-images runs/paper …``: what was run, to ``docs/results.md``.
 
-A folder is of a grid (``naturalize run``) or of ``benchmarks.paper_protocol``. What a person wrote
-below stays.
+A folder is of a grid (``naturalize run``), with ``=SCORE`` of one of its scores, or of
+``benchmarks.paper_protocol``. What a person wrote below stays.
 """
 
 from __future__ import annotations
@@ -37,18 +37,22 @@ difference whose interval holds 0 may be chance.
 def main() -> None:
     """Write the page and copy the curves beside it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", type=Path, nargs="+", help="of grids, and of the paper's sets")
+    parser.add_argument("folders", nargs="+", help="of grids (=SCORE), and of the paper's sets")
     parser.add_argument("--docs", type=Path, default=_DOCS)
     options = parser.parse_args()
-    pages = [
-        _paper(folder)
-        if (folder / TABLE).is_file()
-        else _page(folder, read_json(folder / "arms.json"), options.docs)
-        for folder in options.folders
-    ]
+    pages = [_part(*named.partition("=")[::2], options.docs) for named in options.folders]
     page = options.docs / "results.md"
     _, mark, by_hand = page.read_text().partition(_BY_HAND) if page.is_file() else ("", "", "")
     page.write_text("\n".join([_HEAD, *pages, mark]) + by_hand)
+
+
+def _part(name: str, score: str, docs: Path) -> str:
+    """Return what is said of a folder; of a grid, of one of its scores or of all."""
+    folder = Path(name)
+    if (folder / TABLE).is_file():
+        return _paper(folder)
+    result = read_json(folder / "arms.json")
+    return _page(folder, {**result, "scores": [score] if score else result["scores"]}, docs)
 
 
 def _paper(folder: Path) -> str:
@@ -74,19 +78,22 @@ def _paper(folder: Path) -> str:
 
 
 def _page(folder: Path, result: Mapping[str, Any], docs: Path) -> str:
-    name, settings = result["name"], result["settings"]
+    name, settings = folder.name, result["settings"]
     run = settings["run"]
     seconds = sum(cell["seconds"] for cell in result["cells"])
     sizes = ",".join(map(str, settings["images_per_class"]))
+    laboratories = ",".join(result["laboratories"])
+    elsewhere = f"--set laboratories=[{laboratories}] " if laboratories else ""
     lines = [
         f"## {name}",
         "",
-        f"`naturalize run studies/{name}.yaml --set data.root=PBC_dataset_normal_DIB "
-        f"--set images_per_class=[{sizes}] -o runs/{name}`: {len(result['cells'])} trainings of "
+        f"`naturalize run studies/{result['name']}.yaml --set data.root=PBC_dataset_normal_DIB "
+        f"--set images_per_class=[{sizes}] {elsewhere}-o runs/{name}`: "
+        f"{len(result['cells'])} trainings of "
         f"{run['model']} at {run['input_size']} px, {run['epochs']} epochs of "
         f"{run['samples_per_epoch']:,} samples each; "
-        f"seeds {form.listed(list(map(str, settings['seeds'])))}; "
-        f"{result['test_images']:,} test images. {form.duration(seconds)} on {available_cpus()} "
+        f"seeds {form.listed(list(map(str, settings['seeds'])))}. "
+        f"{form.duration(seconds)} on {available_cpus()} "
         f"busy processors ({platform.machine()}), torch {result['versions']['torch']}.",
         "",
         verdict(result),
@@ -96,11 +103,10 @@ def _page(folder: Path, result: Mapping[str, Any], docs: Path) -> str:
         picture = f"{name}-{score}.svg"
         shutil.copyfile(folder / f"{score}.svg", docs / "assets" / picture)
         lines += [f"### {capital(NAMES[score])}", ""]
-        if score == "elsewhere":
-            lines += [f"{capital(NAMES[score])} {images_of(result, score)}.", ""]
+        lines += [f"{capital(NAMES[score])} {images_of(result, score)}.", ""]
         lines += [f"![{NAMES[score]} over training images a class](assets/{picture})", ""]
         lines += [*_table(result, score), ""]
-    if result["weak"]:
+    if "weak_f1" in result["scores"]:
         lines += [f"Weak classes: {form.listed(result['weak'])}.", ""]
     lines += [
         f"Interval: {result['method']}. Multiplier: how many times as many images the arm beside "
