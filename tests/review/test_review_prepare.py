@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks._review import synthetic_review
 
 from naturalize.base.artifacts import read_manifest, replacing, write_table, writing
-from naturalize.base.errors import ArtifactError, InputError
+from naturalize.base.errors import ArtifactError, InputError, SettingsError
 from naturalize.base.images import write_image
 from naturalize.dataset.phantom import render_phantom
 from naturalize.models.shipped import find
@@ -23,7 +23,7 @@ from naturalize.prediction.files import Prediction
 from naturalize.prediction.table import write_predictions
 from naturalize.review.service.intake.added import add_files
 from naturalize.review.service.intake.naming import name_cells
-from naturalize.review.service.intake.prepare import make
+from naturalize.review.service.intake.prepare import held, make
 from naturalize.review.service.review import Review
 from naturalize.review.service.roles import Actor
 
@@ -105,6 +105,9 @@ def test_a_review_that_was_begun_is_opened_and_its_changes_stay(
     with replacing():
         with pytest.raises(ArtifactError, match=r"1 changes that people made.*--discard"):
             make([other], folder)
+        assert Review.open(folder).changes() == 1
+        with held(folder), pytest.raises(SettingsError, match="is served already"):
+            make([other], folder, discard=True)
         assert Review.open(folder).changes() == 1
         make([other], folder, discard=True)
     review = Review.open(folder)

@@ -159,7 +159,7 @@ def review(
         check_place(out)  # before any cell is named
     keep_memory()
     wait_passively()
-    from naturalize.review.service.intake.prepare import make
+    from naturalize.review.service.intake.prepare import held, make
 
     folder = make(
         inputs, out, model=model, reference=reference, target=target, root=root, discard=discard
@@ -167,8 +167,6 @@ def review(
     if add_user is not None:
         _add_user(folder, add_user, password_file)
     else:
-        from naturalize.review.app import held
-
         with held(folder):
             _serve(folder, host, port, browser, name, public_name, certificate, key)
 

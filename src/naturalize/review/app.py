@@ -7,8 +7,8 @@ import logging
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 
-from naturalize.base.errors import NaturalizeError, SettingsError
-from naturalize.base.shards import locked
+from naturalize.base.errors import SettingsError
 from naturalize.review.api import (
     routes_cells,
     routes_exports,
@@ -33,7 +32,7 @@ from naturalize.review.api import (
 from naturalize.review.api.errors import Refusals, add_handlers
 from naturalize.review.api.guard import Guard, host_name
 from naturalize.review.api.room import Room, Serving
-from naturalize.review.api.uploads import FOLDER, Uploads
+from naturalize.review.api.uploads import Uploads
 from naturalize.review.pages.render import STATIC_FOLDER, static_address
 from naturalize.review.service import users
 from naturalize.review.service.deliver.exports import Comparisons
@@ -131,22 +130,6 @@ def _room(folder: Path, serving: Serving) -> Room:
         comparisons=Comparisons(review),
         refusals=refusals,
     )
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keep other servers away from a review; ``SettingsError`` if one serves it.
-
-    A second one would take uploads that wait in the first for what a killed server left.
-    """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder / FOLDER))
-        except NaturalizeError as error:
-            raise SettingsError(
-                f"{folder}: is served already, or not to be written to ({error})"
-            ) from error
-        yield
 
 
 def serving_of(

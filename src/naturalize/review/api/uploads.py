@@ -22,11 +22,12 @@ from naturalize.review.api.limits import Limits
 from naturalize.review.api.receive import Receiver
 from naturalize.review.api.unpack import Accepted
 from naturalize.review.service.intake.added import Added
+from naturalize.review.service.intake.prepare import UPLOADS
 
 LOG = logging.getLogger("naturalize.review")
 
-#: Folder of a review that holds them, and how the name of one begins that is not whole yet.
-FOLDER, _INCOMING = "uploads", ".incoming-"
+#: How the name of one begins that is not whole yet.
+_INCOMING = ".incoming-"
 
 #: States of ended uploads that are kept: a page asks for its own within minutes.
 _KEPT = 100
@@ -71,7 +72,7 @@ class Uploads:
         add: Add,
         cells_below: Callable[[str], int],
     ) -> None:
-        self._folder, self._limits, self._add = review / FOLDER, limits, add
+        self._folder, self._limits, self._add = review / UPLOADS, limits, add
         self._refusals, self._cells_below = refusals, cells_below
         self._all: dict[str, Upload] = {}
         self._receiving, self._lock = 0, threading.Lock()
@@ -106,7 +107,7 @@ class Uploads:
         self._keep(file.stem)
 
     def _cells_of(self, name: str) -> int:
-        return self._cells_below(f"{FOLDER}/{name}/")
+        return self._cells_below(f"{UPLOADS}/{name}/")
 
     def _keep(self, name: str) -> None:
         """Write the state of an upload, so that the next server has it too."""

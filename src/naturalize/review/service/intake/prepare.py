@@ -7,7 +7,8 @@ changes is replaced only by who says so twice.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +18,15 @@ import numpy as np
 
 from naturalize.base.artifacts import file_hash, is_artifact, may_replace, read_manifest, writing
 from naturalize.base.console import remark
-from naturalize.base.errors import ArtifactError, ImageReadError, InputError
+from naturalize.base.errors import (
+    ArtifactError,
+    ImageReadError,
+    InputError,
+    NaturalizeError,
+    SettingsError,
+)
 from naturalize.base.images import file_facts, read_bytes
+from naturalize.base.shards import locked
 from naturalize.base.walk import find_images
 from naturalize.inputs.kind import named
 from naturalize.models.folder import read_config
@@ -41,6 +49,9 @@ _NEEDS = (
 
 #: How images from elsewhere were taken, so that those that are put in later are treated alike.
 PROFILE = "profile.json"
+
+#: Folder of what is put in later; its lock is that of the review.
+UPLOADS = "uploads"
 
 #: Endings of tables that `inputs.kind.named` takes for other files.
 _TABLES = (".xlsx", ".parquet", ".json")
@@ -88,6 +99,8 @@ def make(
         For what is no such input, or images that are not there.
     ArtifactError
         If ``out`` holds something else, or a review that is not to be replaced.
+    SettingsError
+        If a review that is to be replaced is served.
     """
     source = _opened([Path(path) for path in inputs])
     if source.kind == "review":
@@ -191,6 +204,22 @@ def _opened(inputs: Sequence[Path]) -> _Source:
     return _Source(inputs[0], "images", find_images(inputs))
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other servers away from a review; ``SettingsError`` if one serves it.
+
+    A second one would take uploads that wait in the first for what a killed server left.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / UPLOADS))
+        except NaturalizeError as error:
+            raise SettingsError(
+                f"{folder}: is served already, or not to be written to ({error})"
+            ) from error
+        yield
+
+
 def _replaced(folder: Path, digest: str, *, discard: bool) -> bool:
     """Return whether the review that is there gives way; else it is the same source's.
 
@@ -203,9 +232,10 @@ def _replaced(folder: Path, digest: str, *, discard: bool) -> bool:
                 "folder with -o, or replace it with --overwrite"
             )
         return False
-    review = Review.open(folder)
-    n = review.changes()
-    review.close()
+    with held(folder):
+        review = Review.open(folder)
+        n = review.changes()
+        review.close()
     if n and not discard:
         raise ArtifactError(
             f"{folder}: holds {n:,} changes that people made; export them first (naturalize review "
