@@ -158,3 +158,36 @@ def test_composites_have_their_share_whatever_their_number(real, made, share, se
         rows = np.array([draw.row for draw in sampler])
         assert len(rows) == 40
         assert (rows >= real).sum() == round(share * 40)
+
+
+@given(
+    classes=st.integers(2, 6),
+    few=st.integers(1, 5),
+    draws=st.integers(30, 60),
+    share=st.floats(0.05, 0.5),
+    seed=st.integers(0, 9),
+)
+def test_classes_are_balanced_over_real_images_and_composites_of_some(
+    classes, few, draws, share, seed
+):
+    few = min(few, classes - 1)
+    real, made = np.repeat(np.arange(classes), 7), np.repeat(np.arange(few), 5)
+    targets = np.concatenate([real, made])
+    sampler = EpochSampler(targets, draws, seed=seed, balanced=True, composites=(len(real), share))
+    seen = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        rows = np.array([draw.row for draw in sampler])
+        seen.append(rows)
+        assert len(rows) == draws
+        composed = rows[rows >= len(real)]
+        assert len(composed) == round(share * draws)
+        of_class = np.bincount(targets[composed], minlength=few)
+        assert of_class.max() - of_class[:few].min() <= 1
+        if -(-len(composed) // few) <= draws // classes:  # their classes' share holds them
+            each = np.bincount(targets[rows], minlength=classes)
+            assert each.max() - each.min() <= 1
+    uses = np.bincount(np.concatenate(seen), minlength=len(targets))
+    for label in range(classes):
+        its = uses[: len(real)][real == label]
+        assert its.max() - its.min() <= 1

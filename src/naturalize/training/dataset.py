@@ -179,7 +179,13 @@ class Draw(NamedTuple):
 
 
 def epoch_rows(
-    targets: np.ndarray, epoch: int, draws: int, *, seed: int, balanced: bool = False
+    targets: np.ndarray,
+    epoch: int,
+    draws: int,
+    *,
+    seed: int,
+    balanced: bool = False,
+    beside: tuple[np.ndarray, int] | None = None,
 ) -> np.ndarray:
     """Return which rows epoch ``epoch`` (from 0) draws, in order, int64 (draws,).
 
@@ -188,19 +194,31 @@ def epoch_rows(
     shorter than a pass. With ``balanced``, each class of ``targets`` has such a run of its own and
     an epoch takes the same number from each (give or take one). An epoch can be drawn without those
     before it.
+
+    ``beside``: classes of which other rows are drawn, in an epoch so many together and as many of
+    each; balanced is what both give. These classes' share of the epoch must hold them.
     """
     if not balanced:
         return _stretch(np.arange(len(targets)), epoch * draws, draws, seed, "all")
     classes = np.unique(targets)
-    base, rest = divmod(draws, len(classes))
-    parts = []
-    for i, label in enumerate(classes):
-        before = epoch * base + _turns(epoch * rest, i, len(classes))
-        after = (epoch + 1) * base + _turns((epoch + 1) * rest, i, len(classes))
-        members = np.flatnonzero(targets == label)
-        parts.append(_stretch(members, before, after - before, seed, f"class {label}"))
+    others, more = beside or (classes[:0], 0)
+    before, after = (_dealt(e, draws + more, len(classes)) for e in (epoch, epoch + 1))
+    if more:
+        theirs = np.isin(classes, others)
+        before[theirs] -= _dealt(epoch, more, len(others))
+        after[theirs] -= _dealt(epoch + 1, more, len(others))
+    parts = [
+        _stretch(np.flatnonzero(targets == label), start, stop - start, seed, f"class {label}")
+        for label, start, stop in zip(classes, before.tolist(), after.tolist(), strict=True)
+    ]
     rows = np.concatenate(parts)
     return rows[rng(seed, "epoch", epoch).permutation(len(rows))]
+
+
+def _dealt(epochs: int, draws: int, classes: int) -> np.ndarray:
+    """Return how many draws each class had after so many epochs, int64 (classes,)."""
+    base, rest = divmod(draws, classes)
+    return np.array([epochs * base + _turns(epochs * rest, i, classes) for i in range(classes)])
 
 
 def _turns(dealt: int, player: int, players: int) -> int:
@@ -224,7 +242,8 @@ class EpochSampler(Sampler[Draw]):
     have what one process alone would have. ``draws`` an epoch and the size of a ``batch`` are those
     of all processes together: whole batches, and a multiple of the processes. See
     :func:`epoch_rows`. ``composites``: the first row that is one, and their share of the draws; by
-    default all rows are drawn alike.
+    default all rows are drawn alike. Where some classes have none, ``balanced`` is over real images
+    and composites together, as far as that share allows.
     """
 
     def __init__(
@@ -267,7 +286,10 @@ class EpochSampler(Sampler[Draw]):
             return epoch_rows(self.targets, epoch, self.draws, **how)
         first, share = self.composites
         made = round(share * self.draws)
-        real = epoch_rows(self.targets[:first], epoch, self.draws - made, **how)
+        classes, theirs = (np.unique(part) for part in np.split(self.targets, [first]))
+        fits = -(-made // len(theirs)) <= self.draws // len(classes)
+        beside = (theirs, made) if len(theirs) < len(classes) and fits else None
+        real = epoch_rows(self.targets[:first], epoch, self.draws - made, **how, beside=beside)
         composed = first + epoch_rows(self.targets[first:], epoch, made, **how)
         rows = np.concatenate([real, composed])
         return rows[rng(self.seed, "shares", epoch).permutation(len(rows))]
