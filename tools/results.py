@@ -18,7 +18,7 @@ from benchmarks.paper_protocol import TABLE, markdown
 from naturalize.base.artifacts import read_json
 from naturalize.base.engine import available_cpus
 from naturalize.report import formatting as form
-from naturalize.report.arms import NAMES, base_of, capital, images_of, verdict
+from naturalize.report.arms import NAMES, base_of, capital, images_of, method_of, verdict
 
 _DOCS = Path(__file__).parents[1] / "docs"
 
@@ -108,8 +108,9 @@ def _page(folder: Path, result: Mapping[str, Any], docs: Path) -> str:
         lines += [*_table(result, score), ""]
     if "weak_f1" in result["scores"]:
         lines += [f"Weak classes: {form.listed(result['weak'])}.", ""]
+    methods = "; ".join(dict.fromkeys(method_of(result, score) for score in result["scores"]))
     lines += [
-        f"Interval: {result['method']}. Multiplier: how many times as many images the arm beside "
+        f"Interval: {methods}. Multiplier: how many times as many images the arm beside "
         "it needs for the same score, by that arm's own curve; “beyond” is outside it.",
         "",
     ]

@@ -121,6 +121,7 @@ def test_other_laboratories_count_alike_whatever_their_size():
     assert gain["value"] == pytest.approx(expected[1] - expected[0], abs=1e-4)
     assert gain["interval"][0] < gain["value"] <= gain["interval"][1]
     assert found["laboratories"] == {"north": 4, "south": 2}
+    assert "images of each laboratory and class" in found["method_elsewhere"]
     assert found["scores"] == ["macro_f1", "elsewhere"]
     for other in ({}, {**labs["made"], "south": there("x", true="x")}):
         with pytest.raises(InputError, match=r"made, 10 images, seed 0: .* other laboratories"):

@@ -102,6 +102,7 @@ def compared(
                 result["multipliers"].setdefault(arm, {})[str(n)] = _stated(times, scores)
     for arm, each in gains.items():
         result["mean_differences"][arm] = _stated(np.mean(each, axis=0), scores)
+    seeds = [len(its) for _, its in means.values()]
     return {
         "arms": list(arms),
         "beside": {arm: base for arm, base in base_of.items() if arm != base},
@@ -109,13 +110,26 @@ def compared(
         "weak": list(weak),
         "test_images": len(true),
         "laboratories": counts,
-        "method": f"percentile bootstrap over {drawn_from(units).replace('images', 'test images')}"
-        f"{_seeds_said([len(its) for _, its in means.values()])}, "
-        f"{resamples:,} resamples, 95 %, seed {seed}",
+        "method": _method(
+            drawn_from(units).replace("images", "test images"), seeds, resamples, seed
+        ),
+        "method_elsewhere": _method(
+            "the images of each laboratory and class", seeds, resamples, seed
+        )
+        if counts
+        else None,
         "convention": metrics.CONVENTION,
         "cells": rows,
         **result,
     }
+
+
+def _method(drawn: str, seeds: Sequence[int], resamples: int, seed: int) -> str:
+    """Say what intervals are; ``drawn``: what was drawn, ``seeds``: how many, for each mean."""
+    return (
+        f"percentile bootstrap over {drawn}{_seeds_said(seeds)}, {resamples:,} resamples, 95 %, "
+        f"seed {seed}"
+    )
 
 
 def _seeds_said(counts: Sequence[int]) -> str:

@@ -105,10 +105,15 @@ def _scores(result: Mapping[str, Any], score: str) -> Section:
         "curve": Markup(plots.inline_svg(curve_figure(result, score), label)),
         "sizes": [form.number(n) for n in sizes],
         "rows": rows,
-        "method": result["method"].replace(" %", f"{form.NBSP}%"),
+        "method": method_of(result, score).replace(" %", f"{form.NBSP}%"),
         "weak": form.listed(result["weak"]) if score == "weak_f1" else "",
     }
     return Section(score, capital(name), takeaway, "arms.html.j2", data)
+
+
+def method_of(result: Mapping[str, Any], score: str) -> str:
+    """Say what the intervals of a score are."""
+    return result["method_elsewhere" if score == "elsewhere" else "method"]
 
 
 def images_of(result: Mapping[str, Any], score: str) -> str:
