@@ -53,6 +53,21 @@ def test_the_study_is_valid_and_sized_to_the_images(text: str, smears: Path) -> 
     assert text.count("#") > 10
 
 
+def test_rare_classes_beside_full_ones_are_composed_by_themselves(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for label, n in {"band": 20, "segmented": 180, "blast": 3, "other": 190}.items():
+        for i in range(n):
+            image = draw.integers(0, 256, (40, 40, 3), np.uint8)
+            write_image(tmp_path / "images" / label / f"{i}.png", image)
+    study = parse_study(yaml.safe_load(propose(tmp_path / "images").text))
+    assert study.compose is not None
+    assert study.compose.classes == ["band"]  # of three blasts nothing can be composed
+    composed = study.runs["with-composites"]
+    assert composed.sampler == "balanced"
+    assert composed.composite_share == pytest.approx(1 / 4 / 2)  # half of what the class is drawn
+    assert study.compose.add == 100
+
+
 def test_the_study_runs_up_to_its_plan(text: str, tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text(text, encoding="utf-8")

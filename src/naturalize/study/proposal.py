@@ -34,6 +34,10 @@ USUAL, FEW, FEW_IMAGES = (0.7, 0.1, 0.2), (0.6, 0.2, 0.2), 20
 #: ``studies/few-images.yaml``, where they help classes of few images.
 COMPOSITES, REUSE = 100, 10
 
+#: A class with fewer training images is rare. Where others are not, rare ones alone are composed:
+#: in ``studies/weak-classes.yaml`` that helps more than composites of all classes.
+RARE = 100
+
 #: Training images below which a class is too small to be composed from.
 TOO_FEW_CELLS = 5
 
@@ -107,12 +111,20 @@ class _Plan:
     def composites(self) -> int:
         return self.add * len(self.composed)
 
+    @property
+    def share(self) -> float:
+        """Of the images drawn: composites are half of those of their classes."""
+        return round(len(self.composed) / len(self.counts) / 2, 3)
+
 
 def _sized(counts: dict[str, int], side: int) -> _Plan:
     """Return the numbers that suit classes of ``counts`` images of about ``side`` pixels."""
     fractions = FEW if min(counts.values()) < FEW_IMAGES else USUAL
     train = {label: round(n * fractions[0]) for label, n in counts.items()}
     enough = {label: n for label, n in train.items() if n >= TOO_FEW_CELLS}
+    rare = {label: n for label, n in enough.items() if n < RARE}
+    if rare and max(train.values()) >= RARE:
+        enough = rare
     add = min([COMPOSITES, *(REUSE * n for n in enough.values())]) if enough else 0
     total = sum(train.values()) + add * len(enough)
     batch = BATCH if total >= 10 * BATCH else BATCH // 2
@@ -165,7 +177,8 @@ def _yaml(
     train = sum(round(n * plan.fractions[0]) for n in plan.counts.values())
     seen = plan.draws * plan.epochs / max(1, train)
     composed = f"""\
-# On PBC, composites helped with 10 to 50 training images a class, and not with 100.
+# On PBC, composites helped most of few classes with 10 training images beside full ones, some with
+# 10 to 50 of every class, and not with 100.
 compose:
   mode: varied                  # cells turned, in scenes of any class (or: scene, layout, paper)
   add: {plan.add:<24d} # composites of each class, at most {REUSE} from one cell
@@ -182,7 +195,7 @@ compose:
     with_composites = f"""\
 {real_only}\
     composites: true
-    composite_share: 0.5        # of the images drawn
+    composite_share: {plan.share:<10} # of the images drawn: half of those of the composed classes
 """
     described = f"  real-only:\n{real_only}"
     if plan.composites:

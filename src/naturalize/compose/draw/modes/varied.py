@@ -6,8 +6,9 @@ little larger or smaller, paler or darker, less sharp; some stand among red cell
 anew and touch or overlap, and some alone. Nucleus and granules stay: each range ends where cells of
 one class differ in real smears, or microscopes in their focus.
 
-Such composites can be told from real images, so compose all classes alike, and train with the same
-variations of real ones: ``augment: varied`` of :mod:`naturalize.training.settings`.
+Such composites can be told from real images, so train with the same variations of real ones:
+``augment: varied`` of :mod:`naturalize.training.settings`. Where all classes are rare, compose all
+alike; of rare ones beside full ones, composites of these alone helped more (``docs/results.md``).
 
 Copied cells on varied scenes help where there are few images: Dwibedi, Misra & Hebert, Cut, paste
 and learn, ICCV 2017; Ghiasi et al., Simple copy-paste, CVPR 2021.
