@@ -35,7 +35,7 @@ USUAL, FEW, FEW_IMAGES = (0.7, 0.1, 0.2), (0.6, 0.2, 0.2), 20
 COMPOSITES, REUSE = 100, 10
 
 #: A class with fewer training images is rare. Where others are not, rare ones alone are composed:
-#: in ``studies/weak-classes.yaml`` that helps more than composites of all classes.
+#: in ``studies/weak-classes.yaml`` that does as well as composites of all classes, or better.
 RARE = 100
 
 #: Training images below which a class is too small to be composed from.
@@ -177,8 +177,7 @@ def _yaml(
     train = sum(round(n * plan.fractions[0]) for n in plan.counts.values())
     seen = plan.draws * plan.epochs / max(1, train)
     composed = f"""\
-# On PBC, composites helped most of few classes with 10 training images beside full ones, some with
-# 10 to 50 of every class, and not with 100.
+# On PBC, composites helped a little with 10 to 50 training images a class, and not with 100.
 compose:
   mode: varied                  # cells turned, in scenes of any class (or: scene, layout, paper)
   add: {plan.add:<24d} # composites of each class, at most {REUSE} from one cell

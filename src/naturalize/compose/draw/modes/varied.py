@@ -8,7 +8,7 @@ one class differ in real smears, or microscopes in their focus.
 
 Such composites can be told from real images, so train with the same variations of real ones:
 ``augment: varied`` of :mod:`naturalize.training.settings`. Where all classes are rare, compose all
-alike; of rare ones beside full ones, composites of these alone helped more (``docs/results.md``).
+alike; beside full ones, composites of the rare alone do as well or better (``docs/results.md``).
 
 Copied cells on varied scenes help where there are few images: Dwibedi, Misra & Hebert, Cut, paste
 and learn, ICCV 2017; Ghiasi et al., Simple copy-paste, CVPR 2021.
