@@ -85,23 +85,6 @@ def compared(
         rows.append({"arm": one.arm, "images_per_class": one.n, "seed": one.seed, **plain,
                      "seconds": round(one.seconds, 1), "model": one.fingerprint})  # fmt: skip
     means = _over_seeds(found, base_of, seed, resamples)
-    names = ("curves", "differences", "mean_differences", "multipliers")
-    result: dict[str, Any] = {name: {} for name in names}
-    gains: dict[str, list[np.ndarray]] = defaultdict(list)
-    for (arm, n), (by_arm, _) in sorted(means.items(), key=lambda item: item[0][1]):
-        own, base = by_arm[arm], base_of[arm]
-        result["curves"].setdefault(arm, {})[str(n)] = _stated(own, scores)
-        if arm != base and base in by_arm:
-            gain = own - by_arm[base]
-            gains[arm].append(gain)
-            result["differences"].setdefault(arm, {})[str(n)] = _stated(gain, scores)
-            sizes = sorted(size for other, size in means if other == base)
-            if len(sizes) > 1:
-                curve = np.stack([means[base, size][0][base] for size in sizes], axis=-1)
-                times = _needed(own, curve, sizes) / n
-                result["multipliers"].setdefault(arm, {})[str(n)] = _stated(times, scores)
-    for arm, each in gains.items():
-        result["mean_differences"][arm] = _stated(np.mean(each, axis=0), scores)
     seeds = [len(its) for _, its in means.values()]
     return {
         "arms": list(arms),
@@ -120,8 +103,34 @@ def compared(
         else None,
         "convention": metrics.CONVENTION,
         "cells": rows,
-        **result,
+        **_gains(means, base_of, scores),
     }
+
+
+def _gains(
+    means: Mapping[tuple[str, int], tuple[Mapping[str, np.ndarray], list[int]]],
+    base_of: Mapping[str, str],
+    scores: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    """Return curves, differences, their means and multipliers, of what `_over_seeds` gives."""
+    names = ("curves", "differences", "mean_differences", "multipliers")
+    result: dict[str, dict[str, Any]] = {name: {} for name in names}
+    gains: dict[str, list[np.ndarray]] = defaultdict(list)
+    for (arm, n), (by_arm, _) in sorted(means.items(), key=lambda item: item[0][1]):
+        own, base = by_arm[arm], base_of[arm]
+        result["curves"].setdefault(arm, {})[str(n)] = _stated(own, scores)
+        if arm != base and base in by_arm:
+            gain = own - by_arm[base]
+            gains[arm].append(gain)
+            result["differences"].setdefault(arm, {})[str(n)] = _stated(gain, scores)
+            sizes = sorted(size for other, size in means if other == base)
+            if len(sizes) > 1:
+                curve = np.stack([means[base, size][0][base] for size in sizes], axis=-1)
+                times = _needed(own, curve, sizes) / n
+                result["multipliers"].setdefault(arm, {})[str(n)] = _stated(times, scores)
+    for arm, each in gains.items():
+        result["mean_differences"][arm] = _stated(np.mean(each, axis=0), scores)
+    return result
 
 
 def _method(drawn: str, seeds: Sequence[int], resamples: int, seed: int) -> str:

@@ -221,7 +221,8 @@ def _run_cell(grid: GridSettings, cell: Cell, folder: Path) -> None:
 
 def _elsewhere(grid: GridSettings, cell: Cell, there: Path) -> Stage:
     """Return the stage that scores a training on other laboratories' images."""
-    settings = {"map": grid.map, "seed": grid.seed}
+    names = [path.name for path in grid.laboratories]  # results are by these
+    settings = {"laboratories": names, "map": grid.map, "seed": grid.seed}
 
     def make(output: Path, _work: Path) -> None:
         model = there / "models" / cell.arm

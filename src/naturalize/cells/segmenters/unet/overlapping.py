@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from itertools import combinations
 
 import cv2
@@ -54,29 +56,43 @@ def parted(
     if len(whole) < _ENOUGH:
         return cells
     usual = float(np.median([cell.area for cell in whole]))
+
+    def density(cell: Cell) -> np.ndarray:
+        """Return the optical density of each pixel, the mean of the channels, float (n,)."""
+        x0, y0, x1, y1 = cell.box
+        return optical_density(image[y0:y1, x0:x1][cell.mask], background).mean(axis=1)
+
+    @cache  # few images have an oval for which it is asked
+    def dye() -> float:
+        return float(np.median([density(cell).sum() for cell in whole]))
+
     out = []
     for cell in cells:
-        large = cell.kind == "rbc" and cell.area >= _TWO * usual
-        parts = _halves(cell, usual) if large else [cell]
-        if len(parts) == 1 and cell in whole and cell.area >= _LARGER * usual:
-            parts = _stacked(cell, whole, image, background)
+        times = cell.area / usual if cell.kind == "rbc" else 0.0
+        parts = _halves(cell, usual) if times >= _TWO else [cell]
+        if len(parts) == 1 and times >= _LARGER and not cell.touches(image.shape):
+            parts = _stacked(cell, times, density, dye)
         out += parts
     return out
 
 
 def _stacked(
-    cell: Cell, whole: list[Cell], image: np.ndarray, background: tuple[float, float, float]
+    cell: Cell,
+    times: float,
+    density_of: Callable[[Cell], np.ndarray],
+    dye: Callable[[], float],
 ) -> list[Cell]:
-    """Return the two halves of an oval in which light is absorbed twice, or the cell itself."""
+    """Return the two halves of an oval in which light is absorbed twice, or the cell itself.
+
+    ``times``: how many times a red cell's area it has; ``dye``: what a red cell's densities sum to.
+    """
     points = np.argwhere(cell.mask) - np.mean(np.nonzero(cell.mask), axis=1)
     _, axes = np.linalg.eigh(points.T @ points)
     across, along = (points @ axes).T
     if np.ptp(along) + 1 < _OVAL * (np.ptp(across) + 1):
         return [cell]
-    density = _density(cell, image, background)
-    usual = float(np.median([c.area for c in whole]))
-    of_one = float(np.median([_density(c, image, background).sum() for c in whole]))
-    if density.sum() / of_one < max(_DYE, _DENSER * cell.area / usual):
+    density = density_of(cell)
+    if density.sum() < max(_DYE, _DENSER * times) * dye():
         return [cell]
     along, across = (x - (x.min() + x.max()) / 2 for x in (along, across))
     inner = (np.abs(along) < np.ptp(along) / 4) & (np.abs(across) < np.ptp(across) / 4)
@@ -87,12 +103,6 @@ def _stacked(
     corner = (cell.box[0], cell.box[1])
     halves = (far, cell.mask & ~far)
     return [Cell.from_mask("rbc", half, score=cell.score, offset=corner) for half in halves]
-
-
-def _density(cell: Cell, image: np.ndarray, background: tuple[float, float, float]) -> np.ndarray:
-    """Return the optical density of each pixel of a cell, the mean of the channels, float (n,)."""
-    x0, y0, x1, y1 = cell.box
-    return optical_density(image[y0:y1, x0:x1][cell.mask], background).mean(axis=1)
 
 
 def _halves(cell: Cell, usual: float) -> list[Cell]:
